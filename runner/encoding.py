@@ -1,0 +1,50 @@
+"""The one way in which runner writes a JSON value as bytes.
+
+Owns   the canonical encoding of rows, requests and records: UTF-8, no spaces, non-ASCII as it is, integers exact, floats by
+       their shortest repr, mapping order kept, NaN and infinity refused.
+Why    identity is a hash over these bytes and must not change with a library's version (decision 8), so it is the standard
+       library's encoder and a golden test holds it. Faster decoders may be used for reading: bytes in, the same values out.
+
+Lone surrogates can be decoded from JSON escapes but have no UTF-8 form: they are written back as escapes here, and sinks
+that need text use `printable`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_ascii_encoder = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+
+
+def encode(value: Any) -> bytes:
+    """Encode a JSON value. Raises TypeError for what JSON cannot hold, ValueError for NaN and infinity."""
+    text = _encoder.encode(value)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return _ascii_encoder.encode(value).encode()
+
+
+def encode_text(value: Any) -> str:
+    """The same as `encode`, as text; lone surrogates stay in it."""
+    return _encoder.encode(value)
+
+
+def decode(data: bytes | str) -> Any:
+    """Decode strict JSON: NaN and infinity are refused. Raises ValueError."""
+    return json.loads(data, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def printable(text: str) -> str:
+    """Replace lone surrogates by U+FFFD, so that the text can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -1,0 +1,117 @@
+"""Engines: when a request is sent. This module is the contract of the plugin folder.
+
+An engine drains open steps: it takes prepared steps from the feed, reserves and leases them in the book before it sends,
+and hands every outcome to the book, which makes it durable and decides. It does not know why a step is open, what a reply is
+worth, or where records go.
+
+    feed  ──Prepared──▶  engine  ──lease──▶  book  (reserve, durable, before the send)
+                           │ ▲
+                      Provider.send
+                           │
+                           └──Outcome──▶  book  (durable, then decided)  ──Decision──▶  engine
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from runner.types import Failure, Outcome, Reply, Request, RowStatus, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """The reply answers the step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The reply asks for another request: `step` becomes open (a repair round, the next turn)."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The reply is no answer and asking again unchanged would not help."""
+
+    failure: Failure
+
+
+Verdict = Accept | Ask | Fail
+
+
+class Judge(Protocol):
+    """Pure: what a reply is worth for a step."""
+
+    def __call__(self, step: Step, reply: Reply) -> Verdict: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A step ready to be sent. `attempts` counts those made so far; `bound_pico` is the upper bound of what one attempt costs
+    (None where the price is unknown, which a cap refuses)."""
+
+    step: Step
+    request: Request
+    attempts: int
+    bound_pico: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the book made of an outcome: the row's status (`open`: this step is to be tried again)."""
+
+    status: RowStatus
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopReason:
+    """Why a run stops before all its steps are answered.
+
+    kind: `credentials`, `permission`, `not_found`, `spend_limit`, `api_refused`, `budget`, `max_failures`, `disk`,
+    `interrupted`, `bug`.
+    """
+
+    kind: str
+    message: str
+    hint: str | None = None
+    failure: Failure | None = None
+
+
+class Feed(Protocol):
+    """Steps that are ready, in the order in which they should be sent; bounded, filled by the feeder's thread."""
+
+    async def take(self, limit: int) -> Sequence[Prepared]:
+        """At least one and at most `limit` prepared steps; empty when there are no more."""
+        ...
+
+    async def peek_is_empty(self) -> bool:
+        """True when the feed is exhausted: nothing more will come."""
+        ...
+
+
+class Book(Protocol):
+    """The ledger as an engine sees it: awaitable, grouped and written by the writer's thread."""
+
+    async def lease(self, prepared: Sequence[Prepared]) -> int:
+        """Reserve and lease the longest prefix of `prepared` that the cap allows; durable when it returns its length."""
+        ...
+
+    async def record(self, outcome: Outcome) -> Decision:
+        """Make the outcome durable, decide it, and return the decision."""
+        ...
+
+    async def release(self, steps: Sequence[Step]) -> None:
+        """Give back leases of steps that were not sent: no attempt is counted, the reservation is freed."""
+        ...
+
+
+class Engine(Protocol):
+    async def drain(self) -> StopReason | None:
+        """Send until the feed is exhausted and nothing is in flight (None), or until the run has to stop (the reason)."""
+        ...
+
+

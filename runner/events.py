@@ -1,0 +1,101 @@
+"""What happens during a run, told to whoever looks: the display, the log, a test.
+
+Owns   the event values and `Observer`. Engines and execution tell; an observer never answers back and must return at once
+       (it is called on the loop's thread). Events carry ids and counts, never prompts, replies or credentials.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from runner.types import Failure, Mode, RowStatus, Step, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    run_id: str
+    job: str
+    mode: Mode
+    rows: int
+    open_rows: int
+    cap_pico: int | None
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepSent:
+    """A request has left; `in_flight` counts it."""
+
+    step: Step
+    attempt: int
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnded:
+    """An attempt's outcome is durable. `status` is the row's, `open` where it will be tried again."""
+
+    step: Step
+    attempt: int
+    status: RowStatus
+    failure: Failure | None
+    usage: Usage
+    cost_pico: int | None
+    reused: bool
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class CoolingDown:
+    """Admission pauses for `seconds`, because of `reason` (an API error type, or `retry_after`)."""
+
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something a person should know; shown once."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The run stops before its end: no new requests; what is in flight is awaited."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SinkDelivered:
+    kind: str
+    target: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    run_id: str
+    status: str
+
+
+Event = RunStarted | StepSent | StepEnded | CoolingDown | Warned | Stopping | SinkDelivered | RunEnded
+
+
+class Observer(Protocol):
+    def notify(self, event: Event) -> None: ...
+
+
+class Observers:
+    """Several observers as one, told in order."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def notify(self, event: Event) -> None:
+        for observer in self._observers:
+            observer.notify(event)

@@ -1,0 +1,251 @@
+"""The ledger: what has happened to every row of a run. This module is the contract of the folder.
+
+Owns   the states of rows, steps, attempts, batches and deliveries, and the money: spent, reserved, in doubt.
+Knows  steps and outcomes. Nothing of jobs, engines, providers or sinks.
+
+A run's folder holds `ledger.db` (the index), `rows/` (the input, as it was when the run began) and `spool/` (the log of
+outcomes). A frame in the spool is durable before the ledger speaks of it; opening the ledger takes up frames that it does
+not know yet and cuts only a torn last one (decision 6).
+
+Money, in pico-dollars: `spent` is billed for what the ledger knows, `reserved` the upper bounds of what is leased or in an
+open batch, `doubtful` the upper bounds of attempts that may have been billed though their reply never came. Their sum never
+passes the cap that a lease is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from runner.types import Attempt, AttemptEnd, Failure, Mode, Outcome, Row, RowStatus, Step, Usage
+
+StepState = Literal["open", "leased", "answered", "succeeded", "failed", "expired", "canceled"]
+"""`answered`: an outcome is durable and waits to be decided (only between a frame's fsync and its commit, or after a crash)."""
+
+BatchState = Literal[
+    "intent", "sending", "rejected", "not_sent", "in_doubt", "in_progress", "canceling", "ended", "closed", "unseen", "stuck", "archived"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledRow:
+    """A row on its way into the run, with its origin, so that a clash of keys can be named with file and line."""
+
+    row: Row
+    file: str
+    line: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows by status, and failed ones by error kind. `total` is the sum of the five; `reused` overlaps them."""
+
+    total: int = 0
+    open: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    expired: int = 0
+    canceled: int = 0
+    reused: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)
+    attempts: int = 0
+    requests: int = 0
+    """Steps that have had at least one attempt which was sent (reused ones were not)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """Pico-dollars. `overhead` is the part of `spent` that belongs to no row (warm-ups)."""
+
+    spent: int = 0
+    reserved: int = 0
+    doubtful: int = 0
+    overhead: int = 0
+    unpriced: int = 0
+    """Attempts that were billed at a price nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStep:
+    """A step that waits to be sent. `tries` are the attempts that count towards `max_attempts` (lost ones do not)."""
+
+    step: Step
+    attempts: int
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A step about to be sent, with the upper bound of its cost. The attempt's number is the ledger's to give."""
+
+    step: Step
+    request_hash: bytes
+    bound_pico: int
+    mode: Mode = "parallel"
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What is to become of a step after an outcome. `open` with `next_step` None: the same step again."""
+
+    state: StepState
+    failure: Failure | None = None
+    next_step: Step | None = None
+
+
+Rule = Callable[[Outcome], Ruling]
+"""Pure: given an outcome that is durable, what becomes of its step."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    """All a record is made of, for one row: the last attempt's reply, the sums over all attempts of this run."""
+
+    row: Row
+    status: RowStatus
+    failure: Failure | None
+    body: bytes
+    """The message object of the deciding attempt, JSON bytes; `b""` where there was none."""
+    request_hash: bytes | None
+    mode: Mode | None
+    attempts: int
+    reused: bool
+    usage: Usage
+    cost_pico: int | None
+    request_id: str | None
+    batch_id: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How far a sink is: `pending`, `staged` or `delivered`; `error` is the last failure's message."""
+
+    sink: int
+    kind: str
+    target: str
+    state: Literal["pending", "staged", "delivered", "failed"]
+    records: int = 0
+    sha256: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch of this run, from its intent on. `steps` is its size; `watermark` the newest listed batch id before the send."""
+
+    number: int
+    state: BatchState
+    batch_id: str | None
+    steps: int
+    body_sha256: bytes
+    watermark: str | None
+    reserved_pico: int
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class Ledger(Protocol):
+    """One run's truth. Written by one thread only; a read-only ledger may be opened beside it.
+
+    Every writing method is atomic: after a crash its effect is there whole or not at all. Raises LedgerError.
+    """
+
+    # -- the run ---------------------------------------------------------------------------------------------------
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """Small facts of the run (JSON values by name), as last committed."""
+        ...
+
+    def set_meta(self, values: Mapping[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+    # -- enrolment -------------------------------------------------------------------------------------------------
+    def enrol(self, rows: Iterable[EnrolledRow]) -> int:
+        """Copy all rows into the run, in order, and make each one's first step open; returns how many.
+
+        All or nothing: an interrupted enrolment leaves none. Raises InputError for a key that appears twice, naming both
+        places (at most 20 clashes). Sets meta `rows_sha256`, a digest over keys and values in order.
+        """
+        ...
+
+    def rows(self, start: int = 0) -> Iterator[Row]: ...
+
+    def row(self, index: int) -> Row: ...
+
+    def find(self, key: str) -> int | None:
+        """The index of the row with this key."""
+        ...
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+    def open_steps(self, after: Step | None, limit: int) -> Sequence[OpenStep]:
+        """The next open steps in order; leased ones are not among them."""
+        ...
+
+    def lease(self, leases: Sequence[Lease], cap_pico: int | None) -> int:
+        """Lease the longest prefix for which spent + reserved + doubtful stays within the cap; FULL durability."""
+        ...
+
+    def release(self, steps: Sequence[Step]) -> None: ...
+
+    def record(self, outcomes: Sequence[Outcome], rule: Rule) -> Sequence[Ruling]:
+        """Append the outcomes to the spool (one fsync), then rule on each, then commit attempts, states, counts and money.
+
+        An outcome whose step and attempt are already recorded changes nothing. Outcomes of steps that were never leased
+        (reused replies, render errors) are taken as they are: nothing was reserved for them.
+        """
+        ...
+
+    def settle_answered(self, rule: Rule) -> int:
+        """Rule on steps whose outcome was taken up from the spool at opening; returns how many."""
+        ...
+
+    def reopen(self, *, kinds: Sequence[str] = (), keys: Sequence[str] = ()) -> int:
+        """Make failed, expired and canceled rows open again with fresh tries (`runner retry`); returns how many."""
+        ...
+
+    # -- what is known ---------------------------------------------------------------------------------------------
+    def counts(self) -> Counts: ...
+
+    def money(self) -> Money: ...
+
+    def usage(self) -> Usage: ...
+
+    def results(self, start: int = 0) -> Iterator[RowResult]:
+        """Every row in the dataset's order, with what became of it; bounded memory."""
+        ...
+
+    def result(self, index: int) -> RowResult: ...
+
+    def attempts(self, row: int) -> Sequence[Attempt]: ...
+
+    # -- sinks -----------------------------------------------------------------------------------------------------
+    def deliveries(self) -> Sequence[Delivery]: ...
+
+    def set_delivery(self, delivery: Delivery) -> None: ...
+
+    # -- batches (states and reservations; sending and collecting come with batch mode) ----------------------------
+    def intend_batch(
+        self, leases: Sequence[Lease], *, body_sha256: bytes, watermark: str | None, cap_pico: int | None, now: datetime
+    ) -> Batch | None:
+        """Reserve and lease all steps of a batch in one FULL transaction; None, and nothing, where the cap forbids it."""
+        ...
+
+    def mark_batch(
+        self, number: int, state: BatchState, *, batch_id: str | None = None, expires_at: datetime | None = None
+    ) -> Batch:
+        """Move a batch along its states (FULL). `rejected` and `not_sent` free its steps and reservation; `closed` needs
+        every one of its steps to have an outcome. Raises LedgerError for a move that is not allowed."""
+        ...
+
+    def batches(self) -> Sequence[Batch]: ...
+
+
+__all__ = [
+    "Attempt", "AttemptEnd", "Batch", "BatchState", "Counts", "Delivery", "EnrolledRow", "Lease", "Ledger", "Mode", "Money",
+    "OpenStep", "RowResult", "Rule", "Ruling", "StepState",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Templating: text from templates and values, within bounds. The public names of the package."""

@@ -1,0 +1,246 @@
+"""The nouns of runner: frozen values that every layer may name.
+
+Owns   the shapes that travel between packages. Fields follow the API's own names.
+Knows  the standard library only; nothing here does anything.
+
+Invariants
+  * `Usage` counts are disjoint: no token is counted in two fields, so usages add like numbers.
+  * A `Failure` is a value, not an exception: it says why one row, or the whole job, did not work out.
+  * Money is an `int` of pico-dollars (1 USD = 10**12): USD 0.01 per million tokens is 10,000 a token, so no price rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+JsonValue: TypeAlias = "None | bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue]"
+
+Mode = Literal["batch", "parallel"]
+RowStatus = Literal["open", "succeeded", "failed", "expired", "canceled"]
+"""How a row stands. All but `open` are final."""
+AttemptEnd = Literal["succeeded", "errored", "canceled", "expired", "lost"]
+"""How one try ended. `lost`: the process died, or the reply never came, while it was under way."""
+CacheTtl = Literal["5m", "1h"]
+
+PICO_PER_USD = 10**12
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One selected row of the dataset: `key` is unique in the run, `index` its place (0-based, dataset order)."""
+
+    key: str
+    index: int
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Step:
+    """The unit of work and the ledger's primary key: one request that has to be answered for a row."""
+
+    row: int
+    turn: int = 0
+    sample: int = 0
+    round: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One rendered call of the Messages API.
+
+    `body` is the JSON object to POST, as UTF-8 bytes, without `stream`; bytes from here on.
+    `hash` is the identity (32 bytes, SHA-256): what the model sees and the betas.
+    `prefix` is a 16-byte digest of the cached prefix that this request shares with others, `b""` where nothing is cached.
+    `input_bound` is an upper bound of its input tokens, None where bytes do not bound it.
+    `cache_ttl` is the longest time-to-live marked in it (decides the dearest cache write), None where nothing is marked.
+    """
+
+    hash: bytes
+    prefix: bytes
+    body: bytes
+    model: str
+    max_tokens: int
+    input_bound: int | None
+    cache_ttl: CacheTtl | None = None
+    betas: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one or more replies; disjoint counts, so the whole prompt is the sum of the four input fields."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    ephemeral_5m_input_tokens: int = 0
+    ephemeral_1h_input_tokens: int = 0
+
+    @property
+    def cache_creation_input_tokens(self) -> int:
+        return self.ephemeral_5m_input_tokens + self.ephemeral_1h_input_tokens
+
+    @property
+    def prompt_tokens(self) -> int:
+        """All tokens of the prompt, however they were billed."""
+        return self.input_tokens + self.cache_read_input_tokens + self.cache_creation_input_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cache_read_input_tokens + other.cache_read_input_tokens,
+            self.ephemeral_5m_input_tokens + other.ephemeral_5m_input_tokens,
+            self.ephemeral_1h_input_tokens + other.ephemeral_1h_input_tokens,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The shape of the API's own `usage` object, as records hold it."""
+        return {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cache_read_input_tokens": self.cache_read_input_tokens,
+            "cache_creation_input_tokens": self.cache_creation_input_tokens,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": self.ephemeral_5m_input_tokens,
+                "ephemeral_1h_input_tokens": self.ephemeral_1h_input_tokens,
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the model returned, in the API's words. `stop_details` is the API's object on a refusal, else None."""
+
+    message_id: str
+    request_id: str | None
+    model: str
+    stop_reason: str | None
+    content: Sequence[Mapping[str, Any]]
+    usage: Usage
+    stop_details: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a request did not work out.
+
+    `kind` is one of the API's error types, or `refusal`, `truncated`, `schema_mismatch`, `render_error`, `input_error`,
+    `too_large`, `connection_error`, `timeout`, `results_lost`.
+    `retryable`: the same request may work later. `scope` is `job` where no other row could work either (bad key, spend limit).
+    `may_be_billed`: the API may have accepted and billed the request although no reply reached us; its reservation is then kept.
+    `category` is the API's refusal category.
+    """
+
+    kind: str
+    message: str
+    retryable: bool = False
+    retry_after_s: float | None = None
+    http_status: int | None = None
+    request_id: str | None = None
+    scope: Literal["row", "job"] = "row"
+    may_be_billed: bool = False
+    category: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The `error` object of a record."""
+        return {
+            "kind": self.kind,
+            "message": self.message,
+            "http_status": self.http_status,
+            "request_id": self.request_id,
+            "category": self.category,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt at a step ended, with all that must be durable of it.
+
+    `body` is the reply's message object as the API sent it (JSON bytes), `b""` where there was none; `reply` is its parsed form.
+    Exactly one of `reply` and `failure` is set. `cost_pico` is None where the model's price is unknown.
+    `reused`: the reply was paid for by another run; usage and cost of this attempt are zero.
+    """
+
+    step: Step
+    attempt: int
+    end: AttemptEnd
+    mode: Mode
+    request_hash: bytes
+    started_at: datetime
+    ended_at: datetime
+    body: bytes = b""
+    reply: Reply | None = None
+    failure: Failure | None = None
+    usage: Usage = field(default_factory=Usage)
+    cost_pico: int | None = 0
+    request_id: str | None = None
+    batch_id: str | None = None
+    reused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at a step as the ledger remembers it; `number` counts from 1 and `reserved_pico` is what was set aside for it."""
+
+    step: Step
+    number: int
+    end: AttemptEnd | None
+    mode: Mode
+    started_at: datetime
+    ended_at: datetime | None
+    failure: Failure | None
+    usage: Usage
+    cost_pico: int | None
+    reserved_pico: int
+    request_id: str | None
+    batch_id: str | None
+    reused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a sink gets for one selected row; `to_dict` is exactly the object a jsonl sink writes."""
+
+    key: str
+    index: int
+    status: RowStatus
+    output: Any
+    text: str | None
+    stop_reason: str | None
+    error: Mapping[str, Any] | None
+    row: Mapping[str, Any]
+    model: str | None
+    mode: Mode | None
+    attempts: int
+    reused: bool
+    cost_usd: float | None
+    usage: Mapping[str, Any]
+    run_id: str
+    job: str
+    request_hash: str | None
+    message_id: str | None
+    request_id: str | None
+    batch_id: str | None
+    started_at: str | None
+    ended_at: str | None
+    content: Sequence[Mapping[str, Any]] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as the interface page fixes it: every field but `content`, in its order."""
+        return {name: getattr(self, name) for name in RECORD_FIELDS}
+
+
+RECORD_FIELDS = tuple(name for name in Record.__slots__ if name != "content")
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a provider offers. `batch_list_lag_s` is how long a new batch may be missing from its list."""
+
+    batches: bool
+    count_tokens: bool
+    models: bool
+    batch_list_lag_s: float = 3600.0
