@@ -1,0 +1,1 @@
+"""runner: a declarative job runner for the Anthropic API."""
