@@ -179,6 +179,8 @@ class Outcome:
     request_id: str | None = None
     batch_id: str | None = None
     reused: bool = False
+    tries: int = 1
+    """This attempt's place among those that count towards `max_attempts`, from 1: lost ones and those before a `retry` do not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,13 +50,15 @@ class Judge(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A step ready to be sent. `attempts` counts those made so far; `bound_pico` is the upper bound of what one attempt costs
-    (None where the price is unknown, which a cap refuses)."""
+    """A step ready to be sent. `attempts` counts those made so far, `tries` those among them that count towards
+    `max_attempts`; `bound_pico` is the upper bound of what one attempt costs (None where the price is unknown, which a cap
+    refuses)."""
 
     step: Step
     request: Request
     attempts: int
     bound_pico: int | None
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)

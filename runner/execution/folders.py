@@ -1,0 +1,163 @@
+"""The state folder: where runs live, which one a name means, and who may work on a job.
+
+Owns   `.runner/`: `runs/<run id>/` (one folder a run), `locks/` (one lock a job), `replies.db`, the catalog's cache and the
+       stand-in's own state. Reads runs' facts from their ledgers; keeps nothing in memory between calls.
+Knows  ledgers by their contract. Nothing of jobs' contents, engines or sinks.
+
+A run belongs to (job file, profile, API address, simulated): its *line*. Runs of one line follow one another; a trial belongs
+to the line but is never its last run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from runner.encoding import encode
+from runner.errors import LedgerError, UsageError
+from runner.ledger.sqlite import SqliteLedger
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a run belongs to. `job` is the job file's path from the root, `address` the API's base URL or `simulator`."""
+
+    job: str
+    profile: str | None
+    address: str
+    simulated: bool
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(encode([self.job, self.profile, self.address, self.simulated])).hexdigest()[:32]
+
+    @property
+    def scope(self) -> str:
+        """What replies may be shared within: the API that gave them, whatever the job."""
+        return hashlib.sha256(encode([self.address, self.simulated])).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """One run's facts, as its ledger's meta has them."""
+
+    run_id: str
+    folder: Path
+    meta: Mapping[str, Any]
+
+    @property
+    def job(self) -> str:
+        return str(self.meta["job"])
+
+    @property
+    def trial(self) -> bool:
+        return bool(self.meta["trial"])
+
+    @property
+    def finished(self) -> bool:
+        return self.meta["state"] == "finished"
+
+    @property
+    def unfinished(self) -> bool:
+        """It has its rows, and some of them, or its sinks, still wait."""
+        return self.meta["state"] == "open"
+
+
+class StateFolder:
+    """`.runner/` of one project."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.runs_path = path / "runs"
+        self.replies_path = path / "replies.db"
+        self.catalog_path = path / "models.json"
+        self.simulator_path = path / "simulator"
+
+    def create(self) -> None:
+        for folder in (self.path, self.runs_path, self.path / "locks"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def new_run(self, now: datetime) -> tuple[str, Path]:
+        """Make the folder of a new run; its id sorts by time."""
+        self.create()
+        run_id = f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}-{secrets.token_hex(2)}"
+        folder = self.runs_path / run_id
+        folder.mkdir(mode=0o700)
+        return run_id, folder
+
+    def runs(self) -> list[RunInfo]:
+        """All runs, oldest first. A folder whose ledger was never finished being made is no run."""
+        if not self.runs_path.is_dir():
+            return []
+        found = (self._read(folder) for folder in sorted(self.runs_path.iterdir()) if (folder / "ledger.db").exists())
+        return [info for info in found if info is not None]
+
+    def _read(self, folder: Path) -> RunInfo | None:
+        ledger = SqliteLedger.open(folder, read_only=True)
+        try:
+            meta = dict(ledger.meta)
+        finally:
+            ledger.close()
+        return RunInfo(folder.name, folder, meta) if "state" in meta else None
+
+    def find(self, name: str) -> RunInfo:
+        """The run that an id, a prefix of one, a job's name or `latest` means. Raises UsageError."""
+        runs = self.runs()
+        if not runs:
+            raise UsageError("there are no runs yet", code="no-runs", hint="`runner run JOB` makes the first one")
+        if name == "latest":
+            return runs[-1]
+        exact = [run for run in runs if run.run_id == name] or [run for run in runs if run.run_id.startswith(name)]
+        if len(exact) == 1:
+            return exact[0]
+        if exact:
+            listed = ", ".join(run.run_id for run in exact[-5:])
+            raise UsageError(f"{name!r} means {len(exact)} runs", code="ambiguous-run", hint=f"among them: {listed}")
+        named = [run for run in runs if run.job == name]
+        if named:
+            return named[-1]
+        jobs = ", ".join(sorted({run.job for run in runs}))
+        raise UsageError(
+            f"no run is called {name!r}",
+            code="unknown-run",
+            hint=f"give a run's id, the beginning of one, `latest`, or a job's name ({jobs}); `runner list` shows them",
+        )
+
+    def of_line(self, line: Line) -> list[RunInfo]:
+        """The runs of a line, oldest first."""
+        return [run for run in self.runs() if run.meta.get("line") == line.digest]
+
+    def discard(self, folder: Path) -> None:
+        """Remove a run's folder whole: what was never begun, or what the user gave up."""
+        shutil.rmtree(folder)
+
+    @contextmanager
+    def own(self, line: Line, *, trial: bool) -> Iterator[None]:
+        """Hold the line: two processes never choose, make or advance a run of one job at the same time."""
+        self.create()
+        path = self.path / "locks" / f"{line.digest}{'.trial' if trial else ''}.lock"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(descriptor, 64, 0).decode(errors="replace").strip()
+                raise LedgerError(
+                    f"another process{f' ({holder})' if holder else ''} is running {line.job}",
+                    code="locked",
+                    hint="wait for it to end, or stop it; `runner show latest` tells how far it is",
+                ) from None
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"pid {os.getpid()}".encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)

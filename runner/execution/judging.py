@@ -1,0 +1,69 @@
+"""What becomes of a step once its outcome is durable: the judge, and the retry policy, as one pure rule.
+
+Owns   the composition of `replies` (what a reply is worth), `planning` (the job's schema) and `engines.retry` (how often).
+Knows  nothing of files, threads or the network; the same outcome gives the same ruling on every machine, which is what lets
+       an outcome found in the spool after a crash be ruled on later.
+"""
+
+from __future__ import annotations
+
+from runner.engines import Accept, Ask, Fail, Judge, Verdict
+from runner.engines.retry import RetryPolicy
+from runner.ledger import Rule, Ruling
+from runner.replies.judge import judge_reply
+from runner.replies.schema import Check
+from runner.types import Failure, Outcome, Reply, Step
+
+PASSING = frozenset({"connection_error", "timeout", "rate_limit_error", "api_error", "overloaded_error", "timeout_error", "conflict_error"})
+"""Error kinds that say nothing about the request: a later run sends such rows again (interface, section 3)."""
+
+
+def make_judge(check: Check | None) -> Judge:
+    """The judge of one job: its schema is the only thing it knows."""
+
+    def judge(step: Step, reply: Reply) -> Verdict:
+        failure = judge_reply(reply, check)
+        return Accept() if failure is None else Fail(failure)
+
+    return judge
+
+
+def make_rule(judge: Judge, retry: RetryPolicy) -> Rule:
+    """Compose the judge and the retry policy into the rule that the ledger applies to every outcome."""
+
+    def rule(outcome: Outcome) -> Ruling:
+        if outcome.reply is not None:
+            return _ruling(judge(outcome.step, outcome.reply))
+        failure = outcome.failure
+        assert failure is not None, "an outcome has a reply or a failure"
+        if outcome.end == "expired":
+            return Ruling("expired", failure)
+        if outcome.end == "canceled":
+            return Ruling("canceled", failure)
+        return Ruling("open" if _try_again(outcome, failure, retry) else "failed", failure)
+
+    return rule
+
+
+def _try_again(outcome: Outcome, failure: Failure, retry: RetryPolicy) -> bool:
+    # A job-scope failure (bad key, spend limit) says nothing about the row: it waits for the next run.
+    if outcome.reused:
+        return False
+    return failure.scope == "job" or (failure.retryable and outcome.tries < retry.max_attempts)
+
+
+def _ruling(verdict: Verdict) -> Ruling:
+    match verdict:
+        case Accept():
+            return Ruling("succeeded")
+        case Ask(step):
+            return Ruling("open", next_step=step)
+        case Fail(failure):
+            return Ruling("failed", failure)
+
+
+def is_passing(failure: Failure | None) -> bool:
+    """Whether a later run may expect another answer to the same request."""
+    return failure is not None and failure.kind in PASSING
+
+
