@@ -1,0 +1,156 @@
+"""The feeder's thread: open steps become prepared steps, a bounded window ahead of the engine.
+
+Owns   reading rows, rendering, and looking for earlier answers; all the CPU work between the ledger and the wire.
+Knows  the run's folder through a read-only ledger of its own. It never writes: a row that cannot be rendered, or that has an
+       earlier answer, is posted to the writer as an outcome like any other.
+
+Memory is bounded by `WINDOW_STEPS` and `WINDOW_BYTES` of request bodies, however many rows there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from runner.clock import Clock
+from runner.engines import Prepared
+from runner.execution.earlier import Earlier
+from runner.execution.writer import Writer
+from runner.ledger import Ledger, OpenStep
+from runner.ledger.sqlite import SqliteLedger
+from runner.planning.requests import CompiledJob
+from runner.types import Failure, Outcome, Request, Row, Step
+
+WINDOW_STEPS = 1_024
+WINDOW_BYTES = 64 * 2**20
+READ_AHEAD = 256
+"""Open steps read from the ledger at a time."""
+
+Bound = Callable[[Request], int | None]
+
+
+class Feeder:
+    """A `Feed` over the open steps of one run: one pass in the dataset's order."""
+
+    def __init__(
+        self,
+        folder: Path,
+        compiled: CompiledJob,
+        writer: Writer,
+        *,
+        bound: Bound,
+        open_earlier: Callable[[], Earlier | None],
+        clock: Clock,
+    ) -> None:
+        self._folder = folder
+        self._compiled = compiled
+        self._writer = writer
+        self._bound = bound
+        self._open_earlier = open_earlier
+        self._clock = clock
+        self._window: deque[Prepared] = deque()
+        self._bytes = 0
+        self._changed = threading.Condition()
+        self._closed = False
+        self._exhausted = False
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="runner-feeder", daemon=True)
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ready = asyncio.Event()
+        self._thread.start()
+
+    async def close(self) -> None:
+        """End the thread, whatever it still had to read."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    # -- the feed, on the loop -------------------------------------------------------------------------------------
+
+    async def take(self, limit: int) -> Sequence[Prepared]:
+        while True:
+            self._ready.clear()
+            with self._changed:
+                if self._error is not None:
+                    raise self._error
+                if self._window:
+                    taken = [self._window.popleft() for _ in range(min(limit, len(self._window)))]
+                    self._bytes -= sum(len(item.request.body) for item in taken)
+                    self._changed.notify()
+                    return taken
+                if self._exhausted:
+                    return []
+            await self._ready.wait()
+
+    async def peek_is_empty(self) -> bool:
+        with self._changed:
+            return self._exhausted and not self._window
+
+    # -- the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            ledger = SqliteLedger.open(self._folder, read_only=True)
+            try:
+                earlier = self._open_earlier()
+                for step, row in _open_rows(ledger):
+                    if not self._feed(step, row, earlier):
+                        break
+            finally:
+                ledger.close()
+        except BaseException as error:  # the worker's border: the engine raises it from `take`
+            self._error = error
+        with self._changed:
+            self._exhausted = True
+        self._loop.call_soon_threadsafe(self._ready.set)
+
+    def _feed(self, open_step: OpenStep, row: Row, earlier: Earlier | None) -> bool:
+        """Prepare one step; False once the feed was closed."""
+        request = self._compiled.request(row)
+        if isinstance(request, Failure):
+            self._writer.post(self._unsendable(open_step, request))
+            return not self._closed
+        if earlier is not None and open_step.attempts == 0:
+            outcome = earlier.find(open_step.step, row, request)
+            if outcome is not None:
+                self._writer.post(outcome)
+                return not self._closed
+        return self._push(Prepared(open_step.step, request, open_step.attempts, self._bound(request), open_step.tries))
+
+    def _push(self, prepared: Prepared) -> bool:
+        size = len(prepared.request.body)
+        with self._changed:
+            while not self._closed and self._window and (len(self._window) >= WINDOW_STEPS or self._bytes + size > WINDOW_BYTES):
+                self._changed.wait()
+            if self._closed:
+                return False
+            self._window.append(prepared)
+            self._bytes += size
+            first = len(self._window) == 1
+        if first:
+            self._loop.call_soon_threadsafe(self._ready.set)
+        return True
+
+    def _unsendable(self, open_step: OpenStep, failure: Failure) -> Outcome:
+        now = self._clock.now()
+        return Outcome(
+            open_step.step, open_step.attempts + 1, "errored", "parallel", b"", now, now, failure=failure, tries=open_step.tries + 1
+        )  # fmt: skip
+
+
+def _open_rows(ledger: Ledger) -> Iterator[tuple[OpenStep, Row]]:
+    """Open steps with their rows, in order. The ledger is asked for a page at a time, so steps opened behind are not seen."""
+    after: Step | None = None
+    while True:
+        page = ledger.open_steps(after, READ_AHEAD)
+        for open_step in page:
+            yield open_step, ledger.row(open_step.step.row)
+        if len(page) < READ_AHEAD:
+            return
+        after = page[-1].step
