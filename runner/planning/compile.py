@@ -1,0 +1,204 @@
+"""Compile: a loaded job becomes something that makes requests.
+
+Owns   what is done once a job: rendering the system blocks, reading raw files, settling the times-to-live, building the body
+       that all rows share, and telling which blocks depend on the row.
+Knows  the job's models, its templates and the catalog. Rendering a row is `planning.requests`.
+
+A message block whose template never names `row` is rendered here, once: it is shared text, and what is wrong with it is found
+before anything is sent. What is wrong in general is a `PlanError` that says where; only a row's own text can fail later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runner.catalog.api import MAX_BREAKPOINTS
+from runner.catalog.schema_subset import api_subset
+from runner.errors import Location, PlanError
+from runner.planning.requests import CacheShape, CompiledJob, CompiledMessage, TextBlock, text_block
+from runner.spec.job import Message, TextSource
+from runner.spec.load import LoadedJob
+from runner.templating import TemplateFailure
+from runner.types import CacheTtl, Mode
+
+_MODES: tuple[Mode, ...] = ("parallel", "batch")
+
+
+def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
+    """Compile a loaded job for one mode.
+
+    Raises:
+        PlanError: shared text cannot be rendered or is empty, or the breakpoints are not what the API takes.
+    """
+    job = loaded.job
+    texts = _Texts(loaded)
+    system = [
+        _Block(source, ("system", i), texts.shared(source, ("system", i))) for i, source in enumerate(job.system)
+    ]
+    messages = [_message_blocks(message, ("messages", i), texts) for i, message in enumerate(job.messages)]
+    in_order = [*system, *(block for blocks in messages for block in blocks)]
+    _check_breakpoints(loaded, in_order, mode)
+
+    shared, betas = _shared_body(loaded, system, mode)
+    return CompiledJob(
+        name=job.name,
+        mode=mode,
+        shared=shared,
+        messages=[
+            CompiledMessage(message.role, tuple(block.compiled(mode) for block in blocks))
+            for message, blocks in zip(job.messages, messages, strict=True)
+        ],
+        betas=betas,
+        context=texts.context,
+        schema=loaded.schema,
+        cache=_cache_shape(in_order),
+    )
+
+
+def settled_ttl(cache: bool | CacheTtl | None, mode: Mode) -> CacheTtl | None:
+    """The time-to-live that a block's `cache` means.
+
+    `true` takes 5m in parallel mode, where rows follow at once, and 1h in batch mode, where nobody knows when they start
+    (batch guide: "use the 1-hour cache duration").
+    """
+    if cache is True:
+        return "1h" if mode == "batch" else "5m"
+    return cache or None
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A text block of the job with its place in the file; `content` is a template only where the text depends on the row."""
+
+    source: TextSource
+    path: tuple[str | int, ...]
+    content: Any
+
+    @property
+    def is_shared(self) -> bool:
+        return isinstance(self.content, str)
+
+    def ttl(self, mode: Mode) -> CacheTtl | None:
+        return settled_ttl(self.source.cache, mode)
+
+    def compiled(self, mode: Mode) -> TextBlock:
+        return TextBlock(self.source.name, self.content, self.ttl(mode))
+
+
+class _Texts:
+    """Gives the text of blocks: raw files, templates rendered with what all rows share, or the template itself."""
+
+    def __init__(self, loaded: LoadedJob) -> None:
+        job = loaded.job
+        self._loaded = loaded
+        self.context: Mapping[str, Any] = {
+            "vars": job.vars,
+            "assets": loaded.assets,
+            "job": {"name": job.name, "description": job.description, "model": job.model},
+        }
+
+    def shared(self, source: TextSource, path: tuple[str | int, ...]) -> str:
+        if source.file is not None:
+            return self._checked(self._loaded.files[source.name], path)
+        try:
+            text = self._loaded.templates.template(source.name).render(self.context)
+        except TemplateFailure as failure:
+            where = Location(failure.template, failure.line)
+            raise PlanError(failure.message, hint=failure.hint, code="render-error", where=where) from failure
+        return self._checked(text, path)
+
+    def of_message(self, source: TextSource, path: tuple[str | int, ...]) -> Any:
+        if source.file is None:
+            template = self._loaded.templates.template(source.name)
+            if "row" in template.names():
+                return template
+        return self.shared(source, path)
+
+    def _checked(self, text: str, path: tuple[str | int, ...]) -> str:
+        if not text or text.isspace():
+            raise PlanError(
+                "the text of this block is empty, which the API refuses",
+                hint="give it text, or leave the block out",
+                code="empty-text",
+                where=self._loaded.locate(path),
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise PlanError(
+                "the text of this block holds half of a surrogate pair, which has no UTF-8 form",
+                hint="look for a \\ud800 to \\udfff escape in the variables and assets that it prints",
+                code="not-utf-8",
+                where=self._loaded.locate(path),
+            ) from error
+        return text
+
+
+def _message_blocks(message: Message, path: tuple[str | int, ...], texts: _Texts) -> list[_Block]:
+    blocks = []
+    for i, source in enumerate(message.content):
+        place = (*path, "content", i)
+        blocks.append(_Block(source, place, texts.of_message(source, place)))
+    return blocks
+
+
+def _shared_body(
+    loaded: LoadedJob, system: Sequence[_Block], mode: Mode
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The body without `messages`, and the beta names, which travel in a header."""
+    job = loaded.job
+    params = dict(job.params)
+    betas = tuple(params.pop("betas", ()))
+    if loaded.schema is not None:
+        output_format = {"type": "json_schema", "schema": api_subset(loaded.schema)}
+        params["output_config"] = {**params.get("output_config", {}), "format": output_format}
+    body: dict[str, Any] = {"model": job.model, **{name: params[name] for name in sorted(params)}}
+    if system:
+        body["system"] = [text_block(block.content, block.ttl(mode)) for block in system]
+    return body, betas
+
+
+def _check_breakpoints(loaded: LoadedJob, blocks: Iterable[_Block], mode: Mode) -> None:
+    marked = [(block, ttl) for block in blocks if (ttl := block.ttl(mode)) is not None]
+    if len(marked) > MAX_BREAKPOINTS:
+        extra = marked[MAX_BREAKPOINTS][0]
+        raise PlanError(
+            f"{len(marked)} blocks are marked with `cache`; the API takes {MAX_BREAKPOINTS} breakpoints a request",
+            hint="mark only the last block of each part that stays the same",
+            code="too-many-breakpoints",
+            where=loaded.locate((*extra.path, "cache")),
+        )
+    for (_, earlier), (block, ttl) in zip(marked, marked[1:], strict=False):
+        if earlier == "5m" and ttl == "1h":
+            raise PlanError(
+                "a 1h breakpoint stands behind a 5m one; the API wants the longer time-to-live first",
+                hint="give the earlier block `cache: 1h` too, or this one `cache: 5m`",
+                code="breakpoint-order",
+                where=loaded.locate((*block.path, "cache")),
+            )
+
+
+def _cache_shape(blocks: Sequence[_Block]) -> CacheShape:
+    shared_bytes = 0
+    prefix_bytes = 0
+    all_shared = True
+    row_breakpoint = False
+    for block in blocks:
+        all_shared = all_shared and block.is_shared
+        if all_shared:
+            shared_bytes += len(block.content.encode())
+        if block.source.cache:
+            if all_shared:
+                prefix_bytes = shared_bytes
+            else:
+                row_breakpoint = True
+    return CacheShape(prefix_bytes, row_breakpoint, {mode: _longest_ttl(blocks, mode) for mode in _MODES})
+
+
+def _longest_ttl(blocks: Iterable[_Block], mode: Mode) -> CacheTtl | None:
+    ttls = {block.ttl(mode) for block in blocks}
+    if "1h" in ttls:
+        return "1h"
+    return "5m" if "5m" in ttls else None

@@ -1,0 +1,282 @@
+"""Requests: one row becomes one request.
+
+Owns   rendering a row's messages and putting them, encoded once, behind the part that all rows share.
+Knows  compiled blocks and templates. Nothing of how a job is written: `planning.compile` reads that.
+
+A body is always  {"model", "max_tokens" and the other params by name, "system", "messages"},  and every message's content a
+list of blocks, so that equal requests have equal bytes. `messages` is cut into `Piece`s: fixed bytes, or a template that is
+rendered and encoded for the row. Everything before the first template is encoded and hashed once for all rows; from there on
+the identity is hashed over the very bytes that go into the body (cache marks aside), so that nothing is encoded twice.
+
+Invariants (held by property tests)
+  * The body equals the plain encoding of the object that it decodes to.
+  * The identity equals `identity.request_identity` of that object.
+  * A row never ends a run: what cannot be rendered is a `Failure` of that row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from runner.catalog.api import MAX_REQUEST_BYTES
+from runner.encoding import encode, encode_text
+from runner.planning.identity import SharedIdentity, unmarked
+from runner.templating import TemplateFailure
+from runner.types import CacheTtl, Failure, Mode, Request, Row
+
+FRAMING_TOKENS = 512
+"""Added to the input bound for what the API puts around a prompt (roles, turn marks, thinking's instructions). Every token
+of our own text covers at least one byte of the body; what the API adds is not documented, so this is a generous guess."""
+
+SCHEMA_TOKENS = 2048
+"""Added where structured output is asked for: the API adds hidden system tokens that explain the schema (structured outputs
+guide; no figure is given). Together with the schema's own bytes a second time it is far above the 350 to 800 tokens that the
+same guide's sister page states for tool definitions."""
+
+
+class Rendered(Protocol):
+    """A template as far as requests need it."""
+
+    def render(self, context: Mapping[str, Any]) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TextBlock:
+    """A text block of a message: its fixed text, or the template that gives a row's text.
+
+    `name` is what messages call it. `ttl`: a breakpoint follows it.
+    """
+
+    name: str
+    content: str | Rendered
+    ttl: CacheTtl | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledMessage:
+    role: Literal["user", "assistant"]
+    blocks: Sequence[TextBlock]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of the encoded `messages`: a `template` (called `name`), or fixed bytes.
+
+    `sent` goes into the body, `seen` (the same without cache marks) into the identity. `ends_prefix`: the last breakpoint
+    stands here, so what has been hashed so far is the cached prefix.
+    """
+
+    template: Rendered | None = None
+    name: str = ""
+    sent: bytes = b""
+    seen: bytes = b""
+    ends_prefix: bool = False
+
+
+def text_block(text: str, ttl: CacheTtl | None) -> dict[str, Any]:
+    """A text block of the API, with its breakpoint where one is wanted."""
+    block: dict[str, Any] = {"type": "text", "text": text}
+    if ttl is not None:
+        block["cache_control"] = cache_control(ttl)
+    return block
+
+
+def cache_control(ttl: CacheTtl) -> dict[str, str]:
+    return {"type": "ephemeral", "ttl": ttl}
+
+
+@dataclass(frozen=True, slots=True)
+class CacheShape:
+    """What the cost of a job's rows depends on besides their own text.
+
+    `shared_prefix_bytes`: UTF-8 bytes of text up to the last breakpoint that all rows share; 0 where there is none.
+    `row_breakpoint`: a later breakpoint stands behind text of the row, so each row may write the cache.
+    `ttl`: the longest time-to-live that is marked, in either mode; None where nothing is marked.
+    """
+
+    shared_prefix_bytes: int
+    row_breakpoint: bool
+    ttl: Mapping[Mode, CacheTtl | None]
+
+
+class CompiledJob:
+    """A job that is ready to make requests, in one mode.
+
+    `shared` is the body without `messages`, as it is sent; `context` what templates see beside `row`; `schema` the output's
+    JSON Schema as the user means it. Making requests changes nothing in it, so several threads may use it.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        mode: Mode,
+        shared: Mapping[str, Any],
+        messages: Sequence[CompiledMessage],
+        betas: tuple[str, ...],
+        context: Mapping[str, Any],
+        schema: Mapping[str, Any] | None,
+        cache: CacheShape,
+    ) -> None:
+        self.name = name
+        self.mode = mode
+        self.shared = shared
+        self.betas = betas
+        self.schema = schema
+        self.cache = cache
+        self.model: str = shared["model"]
+        self.max_tokens: int = shared["max_tokens"]
+        self._context = dict(context)
+        self._cache_ttl = cache.ttl[mode]
+        self._allowance = hidden_tokens(shared)
+        self._identity = SharedIdentity(shared, betas)
+        self._prefix_seed = _prefix_seed(shared)
+        self._shared_prefix = self._prefix(b"") if _has_mark(shared.get("system")) else b""
+        head = [encode(shared)[:-1], b',"messages":']
+        self._seen_head = hashlib.sha256()
+        pieces = _pieces(messages)
+        while pieces and pieces[0].template is None:
+            piece = pieces.pop(0)
+            head.append(piece.sent)
+            self._seen_head.update(piece.seen)
+            if piece.ends_prefix:
+                self._shared_prefix = self._prefix(self._seen_head.digest())
+        self._head = b"".join(head)
+        self._row_pieces = tuple(pieces)
+
+    def request(self, row: Row) -> Request | Failure:
+        """Render and encode one row. Failures: `render_error`, `input_error`, `too_large`."""
+        context = {**self._context, "row": row.values}
+        sent = [self._head]
+        seen = self._seen_head.copy()
+        prefix = self._shared_prefix
+        for piece in self._row_pieces:
+            if piece.template is None:
+                sent.append(piece.sent)
+                seen.update(piece.seen)
+            else:
+                try:
+                    text = piece.template.render(context)
+                except TemplateFailure as failure:
+                    return _render_error(row, failure)
+                if not text or text.isspace():
+                    return _empty_text(row, piece.name)
+                try:
+                    encoded = encode_text(text).encode()
+                except UnicodeEncodeError:
+                    return _half_a_character(row, piece.name)
+                sent.append(encoded)
+                seen.update(encoded)
+            if piece.ends_prefix:
+                prefix = self._prefix(seen.digest())
+        sent.append(b"}")
+        body = b"".join(sent)
+        if len(body) > MAX_REQUEST_BYTES:
+            return _too_large(row, len(body))
+        return Request(
+            hash=self._identity.with_messages(seen.digest()),
+            prefix=prefix,
+            body=body,
+            model=self.model,
+            max_tokens=self.max_tokens,
+            input_bound=len(body) + self._allowance,
+            cache_ttl=self._cache_ttl,
+            betas=self.betas,
+        )
+
+    def _prefix(self, messages_so_far: bytes) -> bytes:
+        return hashlib.sha256(self._prefix_seed + messages_so_far).digest()[:16]
+
+
+def hidden_tokens(shared: Mapping[str, Any]) -> int:
+    """Upper bound of the input tokens that the API adds to what the body says."""
+    output_format = (shared.get("output_config") or {}).get("format")
+    if output_format is None:
+        return FRAMING_TOKENS
+    return FRAMING_TOKENS + SCHEMA_TOKENS + len(encode(output_format))
+
+
+def _pieces(messages: Sequence[CompiledMessage]) -> list[Piece]:
+    """Cut the encoded messages where a row's text goes, and behind the last breakpoint."""
+    marked = [(i, j) for i, message in enumerate(messages) for j, block in enumerate(message.blocks) if block.ttl]
+    last_mark = marked[-1] if marked else None
+    pieces: list[Piece] = []
+    fixed = _Fixed()
+    fixed.add("[")
+    for i, message in enumerate(messages):
+        fixed.add("," if i else "")
+        fixed.add(f'{{"role":{encode_text(message.role)},"content":[')
+        for j, block in enumerate(message.blocks):
+            fixed.add("," if j else "")
+            fixed.add('{"type":"text","text":')
+            if isinstance(block.content, str):
+                fixed.add(encode_text(block.content))
+            else:
+                pieces += [fixed.take(), Piece(template=block.content, name=block.name)]
+            if block.ttl is not None:
+                fixed.add_mark(block.ttl)
+            fixed.add("}")
+            if (i, j) == last_mark:
+                pieces.append(fixed.take(ends_prefix=True))
+        fixed.add("]}")
+    fixed.add("]")
+    pieces.append(fixed.take())
+    return pieces
+
+
+class _Fixed:
+    """Collects fixed JSON text until a piece is cut off."""
+
+    def __init__(self) -> None:
+        self._sent: list[str] = []
+        self._seen: list[str] = []
+
+    def add(self, text: str) -> None:
+        self._sent.append(text)
+        self._seen.append(text)
+
+    def add_mark(self, ttl: CacheTtl) -> None:
+        self._sent.append(f',"cache_control":{encode_text(cache_control(ttl))}')
+
+    def take(self, *, ends_prefix: bool = False) -> Piece:
+        piece = Piece(sent="".join(self._sent).encode(), seen="".join(self._seen).encode(), ends_prefix=ends_prefix)
+        self._sent.clear()
+        self._seen.clear()
+        return piece
+
+
+def _prefix_seed(shared: Mapping[str, Any]) -> bytes:
+    """Everything that has to be equal before messages for a cached prefix to be shared.
+
+    Besides model, tools and system these are the params whose change invalidates the cache (prompt caching guide, "What
+    invalidates the cache").
+    """
+    parts = {key: shared.get(key) for key in ("model", "tools", "tool_choice", "thinking", "output_config")}
+    return encode({**parts, "system": unmarked(shared.get("system"))})
+
+
+def _has_mark(system: Sequence[Mapping[str, Any]] | None) -> bool:
+    return any("cache_control" in block for block in system or ())
+
+
+def _render_error(row: Row, failure: TemplateFailure) -> Failure:
+    place = failure.template if failure.line is None else f"{failure.template}:{failure.line}"
+    hint = f" ({failure.hint})" if failure.hint else ""
+    return Failure("render_error", f"{place}: {failure.message}{hint}; row {row.key!r}")
+
+
+def _empty_text(row: Row, name: str) -> Failure:
+    return Failure("render_error", f"{name}: the text is empty, which the API refuses; row {row.key!r}")
+
+
+def _half_a_character(row: Row, name: str) -> Failure:
+    message = f"{name}: the text holds half of a surrogate pair, which has no UTF-8 form and which the API refuses"
+    return Failure("input_error", f"{message}; row {row.key!r}")
+
+
+def _too_large(row: Row, size_bytes: int) -> Failure:
+    message = f"the request has {size_bytes:,} bytes, more than the {MAX_REQUEST_BYTES:,} that the API takes"
+    return Failure("too_large", f"{message}; row {row.key!r}")

@@ -1,0 +1,38 @@
+"""What is in a reply: its text, and the output that the job asked for.
+
+Owns   taking text out of content blocks. Blocks are told apart by their `type`, never by their place: a reply may begin with
+       (empty) thinking, so `content[0].text` is wrong.
+Knows  the API's content blocks. Whether a reply is any good is `replies.judge`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runner.encoding import decode
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`text`: the raw text of a reply. `output`: the JSON in it where structured output was asked for, else the text."""
+
+    output: Any
+    text: str
+
+
+def text_of(content: Sequence[Mapping[str, Any]]) -> str:
+    """All text blocks joined, whatever blocks stand between them; empty where there is none."""
+    return "".join(block["text"] for block in content if block.get("type") == "text")
+
+
+def output_of(content: Sequence[Mapping[str, Any]], *, structured: bool) -> Answer:
+    """Take the answer out of a reply's content. Text that is no JSON, where JSON was asked for, gives `output` None."""
+    text = text_of(content)
+    if not structured:
+        return Answer(text, text)
+    try:
+        return Answer(decode(text), text)
+    except (ValueError, RecursionError):
+        return Answer(None, text)

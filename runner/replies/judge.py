@@ -1,0 +1,69 @@
+"""Judging: does a reply answer its request?
+
+Owns   the one table from stop reasons to what they mean, and the order of the questions: a reply that was cut off or refused
+       is never looked at for validity, so truncation wins over an invalid output.
+Knows  replies and the local check. Whether to ask again is not decided here.
+
+Source of the stop reasons: platform.claude.com build-with-claude/handling-stop-reasons and the SDK's `types/stop_reason.py`
+(2.12). Words that this table does not know are failures: what they mean for the text is unknown.
+"""
+
+from __future__ import annotations
+
+from runner.encoding import decode
+from runner.replies.extract import text_of
+from runner.replies.schema import Check
+from runner.types import Failure, Reply
+
+_COMPLETE = frozenset({"end_turn", "stop_sequence"})
+
+_CUT_OFF = {
+    "max_tokens": "the reply was cut off at max_tokens",
+    "model_context_window_exceeded": "the reply was cut off at the end of the model's context window",
+}
+_NOT_AN_ANSWER = {
+    "pause_turn": "the model paused a long turn of server tools and has not answered yet",
+    "tool_use": "the model asks for a tool instead of answering",
+}
+
+
+def judge_reply(reply: Reply, check: Check | None) -> Failure | None:
+    """Why a reply is no answer, or None where it is one.
+
+    Kinds: `truncated`, `refusal` (with the API's category), `schema_mismatch` (not JSON, or not what the schema says),
+    `unexpected_reply` (no text, a tool call, a paused turn, a stop reason that is not known). None of them is retryable: the
+    same request would be answered alike.
+    """
+    stop_reason = reply.stop_reason
+    if stop_reason in _CUT_OFF:
+        return Failure("truncated", _CUT_OFF[stop_reason], request_id=reply.request_id)
+    if stop_reason == "refusal":
+        return _refusal(reply)
+    if stop_reason not in _COMPLETE:
+        message = _NOT_AN_ANSWER.get(stop_reason or "", f"the reply ended with stop reason {stop_reason!r}, which is not known")
+        return Failure("unexpected_reply", message, request_id=reply.request_id)
+    text = text_of(reply.content)
+    if not text or text.isspace():
+        return Failure("unexpected_reply", "the reply has no text", request_id=reply.request_id)
+    if check is None:
+        return None
+    return _mismatch(reply, text, check)
+
+
+def _refusal(reply: Reply) -> Failure:
+    details = reply.stop_details or {}
+    category = details.get("category")
+    explanation = details.get("explanation")
+    message = "the model refused" + (f" ({category})" if category else "") + (f": {explanation}" if explanation else "")
+    return Failure("refusal", message, category=category, request_id=reply.request_id)
+
+
+def _mismatch(reply: Reply, text: str, check: Check) -> Failure | None:
+    try:
+        output = decode(text)
+    except (ValueError, RecursionError) as error:
+        return Failure("schema_mismatch", f"the reply is not JSON: {error}", request_id=reply.request_id)
+    problems = check.problems(output)
+    if not problems:
+        return None
+    return Failure("schema_mismatch", "; ".join(problems), request_id=reply.request_id)
