@@ -1,0 +1,138 @@
+"""What the stand-in answers: content that depends on the request alone.
+
+Owns   the content blocks, the stop reason and the output tokens of a reply.
+Knows  the request and its model's card; nothing of time, accounts or earlier requests. The same request gets the same answer
+       in parallel and in batch mode, today and after a restart.
+
+A plain answer begins with `[echo …]`, the digest of the last user turn's text; in a structured answer every free string ends
+in it. An answer given to the wrong row is thereby visible without any record of what was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from runner.simulator.instances import Draws, instance
+from runner.simulator.models import Card
+from runner.simulator.prompt import Prompt
+
+_THINKING_TOKENS: Mapping[str, int] = {"low": 8, "medium": 16, "high": 32, "xhigh": 64, "max": 128}
+"""About how many tokens a reply is thought over; small, so that ordinary `max_tokens` suffice."""
+
+_SENTENCES = (
+    "The text is clear about what happened and when.",
+    "Two points deserve a closer look before anything is decided.",
+    "Nothing in it contradicts the rules that were given.",
+    "The tone is calm, and the facts are told in order.",
+    "A short answer would miss the reason behind the request.",
+    "The numbers agree with each other as far as they go.",
+    "It names the product, the place and the person to ask.",
+    "An example would have helped here.",
+    "The author expects a reply within a few days.",
+    "What is missing can be found in the attached notes.",
+    "On the whole this is an ordinary case.",
+    "The last part repeats what the first one said.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply without its envelope. `output_tokens` includes `thinking_tokens`."""
+
+    content: list[dict[str, Any]]
+    stop_reason: str
+    output_tokens: int
+    thinking_tokens: int = 0
+    stop_sequence: str | None = None
+    stop_details: Mapping[str, Any] | None = None
+
+
+def answer(body: Mapping[str, Any], prompt: Prompt, card: Card, reply_tokens: int) -> Answer:
+    """Answer a valid request. `reply_tokens` is about how long a plain answer is."""
+    if body["max_tokens"] == 0:
+        return Answer([], "max_tokens", 0)
+    draws = Draws(prompt.digest)
+    thinking = _thinking_tokens(body, card, draws)
+    blocks = [{"type": "thinking", "thinking": "", "signature": prompt.digest}] if thinking else []
+    left = body["max_tokens"] - thinking
+    if left <= 0:
+        return Answer(blocks, "max_tokens", body["max_tokens"], body["max_tokens"])
+    tool = _forced_tool(body, draws)
+    if tool is not None:
+        return _tool_answer(blocks, tool, prompt, draws, card, thinking)
+    text = _text(body, prompt, draws, reply_tokens)
+    text, stop_sequence = _cut_at_stop(text, body.get("stop_sequences") or ())
+    stop_reason = "stop_sequence" if stop_sequence is not None else "end_turn"
+    size = len(text.encode())
+    if card.tokens(size) > left:
+        text = text.encode()[: card.bytes_within(left)].decode(errors="ignore")
+        stop_reason, stop_sequence = "max_tokens", None
+        size = len(text.encode())
+    # The API bills at least one token, also where a stop sequence leaves no text.
+    tokens = left if stop_reason == "max_tokens" else max(1, card.tokens(size))
+    if text:
+        blocks.append({"type": "text", "text": text})
+    return Answer(blocks, stop_reason, thinking + tokens, thinking, stop_sequence)
+
+
+def refusal(category: str | None) -> Answer:
+    """A reply in which the model declines: HTTP 200, little or no text."""
+    explanation = None if category is None else f"The request was declined under the policy on {category}."
+    details = {"type": "refusal", "category": category, "explanation": explanation}
+    return Answer([], "refusal", 1, stop_details=details)
+
+
+def cut_off(body: Mapping[str, Any], whole: Answer) -> Answer:
+    """The answer as it would be had it run into `max_tokens`: half of its text, and all tokens used."""
+    content = [dict(block) for block in whole.content]
+    if content and content[-1]["type"] == "text":
+        content[-1]["text"] = content[-1]["text"][: max(1, len(content[-1]["text"]) // 2)]
+    return Answer(content, "max_tokens", max(whole.output_tokens, body["max_tokens"]), whole.thinking_tokens)
+
+
+def _thinking_tokens(body: Mapping[str, Any], card: Card, draws: Draws) -> int:
+    kind = (body.get("thinking") or {}).get("type")
+    if kind in ("disabled", "between_tools") or (kind is None and not card.thinks):
+        return 0
+    effort = (body.get("output_config") or {}).get("effort") or card.default_effort
+    base = _THINKING_TOKENS[effort]
+    return min(base + draws.below(base), int(body["max_tokens"]))
+
+
+def _forced_tool(body: Mapping[str, Any], draws: Draws) -> Mapping[str, Any] | None:
+    choice = body.get("tool_choice") or {}
+    tools: list[Mapping[str, Any]] = [tool for tool in body.get("tools") or () if "input_schema" in tool]
+    if choice.get("type") == "tool":
+        return next((tool for tool in tools if tool["name"] == choice["name"]), None)
+    return draws.pick(tools) if choice.get("type") == "any" and tools else None
+
+
+def _tool_answer(
+    blocks: list[dict[str, Any]], tool: Mapping[str, Any], prompt: Prompt, draws: Draws, card: Card, thinking: int
+) -> Answer:
+    value = instance(tool["input_schema"], draws, prompt.echo)
+    block = {"type": "tool_use", "id": f"toolu_{prompt.digest[:24]}", "name": tool["name"], "input": value}
+    return Answer([*blocks, block], "tool_use", thinking + card.tokens(len(orjson.dumps(value))), thinking)
+
+
+def _text(body: Mapping[str, Any], prompt: Prompt, draws: Draws, reply_tokens: int) -> str:
+    output_format = (body.get("output_config") or {}).get("format")
+    if output_format:
+        return orjson.dumps(instance(output_format["schema"], draws, prompt.echo)).decode()
+    words = f"[echo {prompt.echo}]"
+    wanted = reply_tokens * 2 + draws.below(reply_tokens * 4 + 1)  # bytes: half to one and a half times, at four a token
+    while len(words) < wanted:
+        words = f"{words} {draws.pick(_SENTENCES)}"
+    return words
+
+
+def _cut_at_stop(text: str, stops: list[str] | tuple[()]) -> tuple[str, str | None]:
+    found = [(text.find(stop), stop) for stop in stops if stop in text]
+    if not found:
+        return text, None
+    position, stop = min(found)
+    return text[:position], stop

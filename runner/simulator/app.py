@@ -1,0 +1,168 @@
+"""The HTTP server: routes, credentials, identity headers and the shape of errors.
+
+Owns   what every exchange has in common. What an endpoint does is in `messages` and `models`, control calls in `admin`.
+Knows  aiohttp's low-level server: with a handful of fixed paths its router would only cost time.
+
+Every response carries `request-id`, the organisation and workspace, and the rate-limit headers; every refusal has the API's
+error shape. A handler is cancelled when its client has gone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import orjson
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+from aiohttp.web_protocol import RequestHandler
+
+from runner.clock import Clock
+from runner.simulator.accounts import Accounts
+from runner.simulator.admin import Admin, Traffic, TurnedClock
+from runner.simulator.control import TOKEN_HEADER
+from runner.simulator.exchange import Exchange
+from runner.simulator.faults import Faults
+from runner.simulator.messages import Messages, decode
+from runner.simulator.models import list_models, model_info
+from runner.simulator.options import ANY_KEY, Options
+from runner.simulator.refusal import Refused
+from runner.simulator.validation import VERSIONS
+
+MAX_BODY_BYTES = 32_000_000
+"""32 MB, in the stricter reading (whether the API means 2**20 is not known). Source: errors page, "Request size limits"."""
+
+_ORGANIZATION = "00000000-0000-4000-8000-000000000000"
+_CONTROL = "/_control/"
+_MODELS = "/v1/models"
+
+_Endpoint = Callable[[Exchange, bytes], Awaitable[web.StreamResponse]]
+
+
+class App:
+    """The stand-in as one callable for an aiohttp server; `close` commits its books."""
+
+    def __init__(self, options: Options, clock: Clock) -> None:
+        self._options = options
+        self._clock = TurnedClock(clock)
+        self._accounts = Accounts(options.state)
+        faults = Faults(options.faults, options.seed)
+        self._messages = Messages(options, self._clock, self._accounts, faults)
+        self._traffic = Traffic()
+        self._admin = Admin(self._clock, self._accounts, faults, self._messages, self._traffic)
+        self._mark = secrets.token_hex(6)
+        self._numbers = itertools.count(1)
+        self._workspaces: dict[str, str] = {}
+        self._endpoints: Mapping[str, Mapping[str, _Endpoint]] = {
+            "/v1/messages": {"POST": self._messages.create},
+            "/v1/messages/count_tokens": {"POST": self._messages.count},
+            _MODELS: {"GET": self._list_models},
+        }
+
+    def close(self) -> None:
+        self._accounts.close()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, whatever it is."""
+        path = request.path.rstrip("/")
+        if path.startswith(_CONTROL):
+            return await self._control(request, path)
+        exchange = Exchange(request, path, f"req_sim{self._mark}{next(self._numbers):08x}", "", "", "")
+        exchange.headers.update(self._messages.limits.headers(""))
+        exchange.headers |= {"request-id": exchange.request_id, "anthropic-organization-id": _ORGANIZATION}
+        self._traffic.begin()
+        try:
+            response = await self._answer(exchange)
+            self._traffic.by_status[response.status] += 1
+            return response
+        finally:
+            self._traffic.in_flight -= 1
+
+    async def _answer(self, exchange: Exchange) -> web.StreamResponse:
+        try:
+            self._authenticate(exchange)
+            endpoint = self._find(exchange)
+            return await endpoint(exchange, await _read(exchange.request))
+        except Refused as refused:
+            return await exchange.refuse(refused)
+
+    def _authenticate(self, exchange: Exchange) -> None:
+        headers = exchange.request.headers
+        bearer = headers.get("authorization", "").removeprefix("Bearer ").strip()
+        key = bearer or headers.get("x-api-key", "")
+        if not key:
+            raise Refused("authentication_error: x-api-key or authorization header is required", 401)
+        if self._options.key not in (key, ANY_KEY):
+            raise Refused("invalid x-api-key", 401)
+        exchange.workspace = self._workspaces.get(key) or self._name_workspace(key)
+        exchange.headers["anthropic-workspace-id"] = exchange.workspace
+        exchange.version = headers.get("anthropic-version", "")
+        exchange.betas = headers.get("anthropic-beta", "")
+        if exchange.version not in VERSIONS:
+            reason = "header is required" if not exchange.version else f"{exchange.version!r} is not a valid version"
+            raise Refused(f"anthropic-version: {reason}")
+
+    def _name_workspace(self, key: str) -> str:
+        name = self._workspaces[key] = "wrkspc_" + hashlib.sha256(key.encode()).hexdigest()[:24]
+        return name
+
+    def _find(self, exchange: Exchange) -> _Endpoint:
+        methods = self._endpoints.get(exchange.path)
+        if methods is None and exchange.path.startswith(_MODELS + "/"):
+            methods = {"GET": self._retrieve_model}
+        if methods is None:
+            raise Refused("Not Found", 404)
+        endpoint = methods.get(exchange.request.method)
+        if endpoint is None:
+            raise Refused("Method Not Allowed", 405)
+        return endpoint
+
+    async def _list_models(self, exchange: Exchange, _: bytes) -> web.StreamResponse:
+        query = exchange.request.query
+        lifecycles = query.getall("lifecycle[]", []) + query.getall("lifecycle", [])
+        return await exchange.reply(orjson.dumps(list_models(query, lifecycles)))
+
+    async def _retrieve_model(self, exchange: Exchange, _: bytes) -> web.StreamResponse:
+        return await exchange.reply(orjson.dumps(model_info(exchange.path.removeprefix(_MODELS + "/"))))
+
+    async def _control(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        exchange = Exchange(request, path, "control", "", "", "")
+        try:
+            if not secrets.compare_digest(request.headers.get(TOKEN_HEADER, ""), self._options.control_token):
+                raise Refused("wrong control token", 401)
+            data = await request.read()
+            body: Any = decode(data) if data else None
+            answer = self._admin.call(request.method, path.removeprefix(_CONTROL), body)
+            return await exchange.reply(orjson.dumps(answer))
+        except Refused as refused:
+            return await exchange.refuse(refused)
+
+
+async def _read(request: web.BaseRequest) -> bytes:
+    too_large = Refused("Request exceeds the maximum size", 413)
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise too_large
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise too_large from None
+
+
+def make_server(app: App) -> web.Server:
+    """The low-level server around an app. Call it on the loop that will run it."""
+
+    def make_request(
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: Any,
+    ) -> web.BaseRequest:
+        return web.BaseRequest(message, payload, protocol, writer, task, server._loop, client_max_size=MAX_BODY_BYTES)
+
+    server = web.Server(app.handle, request_factory=make_request, handler_cancellation=True, access_log=None)
+    return server

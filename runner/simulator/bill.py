@@ -1,0 +1,71 @@
+"""What a reply costs, computed apart from runner's own catalog.
+
+Owns   the rates of `genai-prices` as exact integers, by model and by the tier that the prompt's length selects.
+Knows  usages; nothing of requests. A test holds the result equal to `calc_price` of that library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+from genai_prices import Usage as PricedUsage
+from genai_prices import calc_price
+
+from runner.types import Usage
+
+_PICO_PER_TOKEN = 10**6
+"""USD a million tokens, times this, is pico-dollars a token."""
+
+_ASKED_AT = datetime(2026, 11, 22, tzinfo=UTC)
+"""Prices as of this day, so that the accounts do not depend on when a test runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """Pico-dollars a token, by field of a usage; tiers as (prompt tokens above which it holds, rate), highest first."""
+
+    by_field: tuple[tuple[str, int, tuple[tuple[int, int], ...]], ...]
+
+
+def cost_pico(model: str, usage: Usage) -> int | None:
+    """The cost of a usage in pico-dollars, None where the model's price is not known."""
+    rates = _rates(model)
+    if rates is None:
+        return None
+    prompt = usage.prompt_tokens
+    total = 0
+    for field, base, tiers in rates.by_field:
+        rate = next((price for above, price in tiers if prompt > above), base)
+        total += rate * int(getattr(usage, field))
+    return total
+
+
+@cache
+def _rates(model: str) -> _Rates | None:
+    try:
+        price = calc_price(
+            PricedUsage(input_tokens=1), model, provider_id="anthropic", genai_request_timestamp=_ASKED_AT
+        ).model_price
+    except LookupError:
+        return None
+    fields = (
+        ("input_tokens", price.input_mtok),
+        ("output_tokens", price.output_mtok),
+        ("cache_read_input_tokens", price.cache_read_mtok),
+        ("ephemeral_5m_input_tokens", price.cache_write_mtok),
+        ("ephemeral_1h_input_tokens", price.cache_write_1h_mtok),
+    )
+    return _Rates(tuple((name, _pico(getattr(rate, "base", rate)), _tiers(rate)) for name, rate in fields))
+
+
+def _tiers(rate: Any) -> tuple[tuple[int, int], ...]:
+    tiers = sorted(getattr(rate, "tiers", ()), key=lambda tier: int(tier.start), reverse=True)
+    return tuple((int(tier.start), _pico(tier.price)) for tier in tiers)
+
+
+def _pico(usd_per_million: Decimal | None) -> int:
+    return int((usd_per_million or Decimal(0)) * _PICO_PER_TOKEN)

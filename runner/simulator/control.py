@@ -1,0 +1,77 @@
+"""The client of a stand-in's control endpoint: scripts its faults, turns its clock, asks its accounts.
+
+Owns   `Controls`, used by tests, benchmarks and the CLI. Calls block; each opens its own connection on the loopback.
+Knows  paths and JSON shapes of `/_control/…` (served by `app`), nothing of the server's insides.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+TOKEN_HEADER = "x-control-token"
+_TIMEOUT_S = 30.0
+
+
+class ControlFailed(Exception):
+    """The stand-in refused a control call; the text is its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    base_url: str
+    token: str
+
+    def fault(self, kind: str, **rule: Any) -> None:
+        """Make requests fail from now on. `rule` narrows which: see `faults.Rule` for its fields.
+
+        fault("529", times=1) · fault("reset", nth=[2, 5]) · fault("refusal", text="row 17") · fault("500", rate=0.1)
+        """
+        self._call("POST", "/_control/faults", {"kind": kind, **rule})
+
+    def clear_faults(self) -> None:
+        self._call("DELETE", "/_control/faults")
+
+    def accounts(self) -> dict[str, Any]:
+        """Totals of what was billed: `requests`, `delivered`, `cost_pico`, token sums, `distinct`, `most_repeated`."""
+        return self._call("GET", "/_control/accounts")
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Every billed request in the order of acceptance: hash, echo, model, usage, cost, delivered, fault."""
+        entries: list[dict[str, Any]] = self._call("GET", "/_control/requests")
+        return entries
+
+    def counts(self) -> dict[str, int]:
+        """How often each request was billed, by its hash."""
+        counts: dict[str, int] = self._call("GET", "/_control/counts")
+        return counts
+
+    def traffic(self) -> dict[str, Any]:
+        """What went over the wire since the last reset: `received`, `in_flight`, `max_in_flight`, answers by `status`."""
+        return self._call("GET", "/_control/traffic")
+
+    def advance(self, seconds: float) -> None:
+        """Turn the stand-in's clock forward (cache lifetimes, limits)."""
+        self._call("POST", "/_control/clock", {"advance_s": seconds})
+
+    def reset(self) -> None:
+        """Forget faults, cache, limits and accounts."""
+        self._call("POST", "/_control/reset")
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {TOKEN_HEADER: self.token, "content-type": "application/json"}
+        call = urllib.request.Request(self.base_url + path, data=data, headers=headers, method=method)
+        try:
+            with _opener.open(call, timeout=_TIMEOUT_S) as response:
+                return json.loads(response.read())
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                raise ControlFailed(refusal.read().decode(errors="replace")) from None
+
+
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Without the machine's proxies: the stand-in is on the loopback."""

@@ -1,0 +1,93 @@
+"""One HTTP exchange: what came, and the ways to answer it or to let it fail.
+
+Owns   the identity headers of a response, the writing of replies to the end (so that delivery is known), and the transport
+       tricks of faults: a reset, a hang, a body that stops halfway.
+Knows  aiohttp. What to answer is not its business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from runner.simulator.refusal import Refused
+
+_LINGER_NOTHING = struct.pack("ii", 1, 0)
+"""SO_LINGER with no time: closing the socket sends RST instead of FIN."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """`workspace` is the scope of the credential, `headers` go on every response."""
+
+    request: web.BaseRequest
+    path: str
+    request_id: str
+    workspace: str
+    version: str
+    betas: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+    async def reply(self, body: bytes, *, content_type: str = "application/json", status: int = 200) -> web.Response:
+        """Send a whole response; returns once it is written."""
+        response = web.Response(body=body, status=status, headers=self.headers, content_type=content_type)
+        await response.prepare(self.request)
+        await response.write_eof()
+        return response
+
+    async def refuse(self, refused: Refused) -> web.Response:
+        self.headers.update(refused.headers)
+        return await self.reply(refused.body(self.request_id), status=refused.status)
+
+    async def open_stream(self) -> web.StreamResponse:
+        """Send the head of an event stream."""
+        response = web.StreamResponse(headers={**self.headers, "cache-control": "no-cache"})
+        response.content_type = "text/event-stream"
+        response.charset = "utf-8"
+        await response.prepare(self.request)
+        return response
+
+    async def cut_short(self, body: bytes) -> web.StreamResponse:
+        """Announce a whole body, send half of it, and drop the connection."""
+        response = web.StreamResponse(headers=self.headers)
+        response.content_type = "application/json"
+        response.content_length = len(body)
+        await response.prepare(self.request)
+        await response.write(body[: len(body) // 2])
+        return await self.reset(after_s=0.05)
+
+    async def reset(self, after_s: float = 0.0) -> web.StreamResponse:
+        """Drop the connection with RST. `after_s` lets what was written reach the client first."""
+        await asyncio.sleep(after_s)
+        transport = self.request.transport
+        if transport is not None:
+            connection = transport.get_extra_info("socket")
+            if connection is not None:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOTHING)
+            transport.abort()
+        return await self.hang()
+
+    async def hang(self) -> web.StreamResponse:
+        """Never answer. Ends when the client has gone: the server cancels the handler of a lost connection."""
+        await asyncio.Event().wait()
+        raise AssertionError("an event nobody sets was set")
+
+
+async def write_spread(response: web.StreamResponse, pieces: Iterable[bytes], seconds: float) -> None:
+    """Write pieces over about `seconds`, in few writes; at once where there is no time to spend."""
+    waiting = list(pieces)
+    if seconds <= 0:
+        await response.write(b"".join(waiting))
+        return
+    writes = min(8, len(waiting))
+    size = -(-len(waiting) // writes)
+    for start in range(0, len(waiting), size):
+        await asyncio.sleep(seconds / writes)
+        await response.write(b"".join(waiting[start : start + size]))
+
+

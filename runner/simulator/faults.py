@@ -1,0 +1,210 @@
+"""Misbehaviour on request: which request goes wrong, and how.
+
+Owns   the kinds of fault, the rules that pick requests (by order, text, rate) and the deterministic draw.
+Knows  a path and the bytes of a body. Carrying a fault out is the business of `messages` and `app`.
+
+A rate is drawn from the seed, the kind, the body and how often that body has come: it does not depend on the order in which
+concurrent requests arrive, and a retry is a new draw.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+from runner.simulator.refusal import Refused
+
+
+class Act(StrEnum):
+    """What a fault does. The first group happens instead of an answer: nothing is accepted or billed."""
+
+    REFUSE = "refuse"
+    RESET = "reset"
+    HANG = "hang"
+    HTML = "html"
+
+    SLOW = "slow"
+    REFUSAL = "refusal"
+    MAX_TOKENS = "max_tokens"
+    REPLY_LOST = "reply_lost"
+    REPLY_HANGS = "reply_hangs"
+    TRUNCATED = "truncated"
+    STREAM_ERROR = "stream_error"
+    WRONG_TYPE = "wrong_type"
+
+    @property
+    def before_acceptance(self) -> bool:
+        return self in (Act.REFUSE, Act.RESET, Act.HANG, Act.HTML)
+
+
+@dataclass(frozen=True, slots=True)
+class _Error:
+    status: int
+    message: str
+    error_code: str | None = None
+    retry_after: str | None = None
+    type: str | None = None
+
+
+_ERRORS: Mapping[str, _Error] = {
+    "400": _Error(400, "Invalid request."),
+    "401": _Error(401, "invalid x-api-key"),
+    "402": _Error(402, "Your credit balance is too low to access the Anthropic API."),
+    "403": _Error(403, "Your API key does not have permission to use the specified resource."),
+    "404": _Error(404, "The requested resource was not found."),
+    "408": _Error(408, "Request timed out."),
+    "409": _Error(409, "The request conflicts with another one."),
+    "412": _Error(412, "A precondition failed.", type="invalid_request_error"),
+    "413": _Error(413, "Request exceeds the maximum size."),
+    "422": _Error(422, "The request could not be processed."),
+    "429": _Error(429, "This request would exceed your organization's rate limit.", retry_after="1"),
+    "431": _Error(431, "Request header fields too large.", type="invalid_request_error"),
+    "499": _Error(499, "Client closed request.", type="invalid_request_error"),
+    "500": _Error(500, "Internal server error"),
+    "501": _Error(501, "Not implemented"),
+    "502": _Error(502, "Bad gateway"),
+    "503": _Error(503, "Service unavailable"),
+    "504": _Error(504, "The request took too long."),
+    "529": _Error(529, "Overloaded"),
+    # A limit that an administrator set is told as a bad request (rate-limits page), the organisation's own as a 429.
+    "usage_limit": _Error(400, "You have reached your specified API usage limits. You will regain access on 2026-12-01."),
+    "workspace_usage_limit": _Error(400, "You have reached your specified workspace API usage limits."),
+    "spend_limit": _Error(429, "Your organization has reached its spend limit.", "enforced_spend_limit_reached"),
+    "contract_spend_limit": _Error(429, "The contract's spend limit is reached.", "contract_spend_limit_reached"),
+    "ramp_limit": _Error(429, "Your traffic has grown too fast.", "ramp_limit_exceeded", "1"),
+    "on_hold": _Error(400, "Your organization is on hold.", "organization_on_hold"),
+    "image_too_large": _Error(400, "An image is too large.", "image_dimensions_too_large"),
+}
+
+BAD_RETRY_AFTER = ("-5", "nan", "inf", "1e9", "86400", "soon", "Fri, 31 Dec 2099 23:59:59 GMT", "")
+"""What the kind `bad_retry_after` sends, one after the other."""
+
+KINDS = frozenset(_ERRORS) | {"bad_retry_after"} | {act.value for act in Act if act is not Act.REFUSE}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Which requests a fault hits. All conditions must hold; without any, every request is hit.
+
+    `nth` counts the requests that match `path` and `text` since the rule was made, from 1. `rate` is drawn. `times` bounds
+    how often it strikes. `text` is looked for in the request's JSON. The rest is what the fault needs: `retry_after` (sent
+    as it is; "" sends none), `message`, `seconds` (of `slow`), `category` (of `refusal`).
+    """
+
+    kind: str
+    path: str = "/v1/messages"
+    nth: tuple[int, ...] = ()
+    text: str | None = None
+    rate: float | None = None
+    times: int | None = None
+    retry_after: str | None = None
+    message: str | None = None
+    seconds: float = 5.0
+    category: str | None = "general_harms"
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Rule:
+        """Read a rule as the control endpoint gets it. Raises Refused."""
+        unknown = sorted(value.keys() - {field.name for field in fields(cls)})
+        if unknown:
+            raise Refused(f"{unknown[0]}: not a field of a fault rule")
+        if value.get("kind") not in KINDS:
+            raise Refused(f"kind: {value.get('kind')!r} is none of {', '.join(sorted(KINDS))}")
+        nth = value.get("nth", ())
+        return cls(**{**value, "nth": (nth,) if isinstance(nth, int) else tuple(nth)})
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What shall go wrong with one request."""
+
+    kind: str
+    act: Act
+    rule: Rule
+    error: Refused | None = None
+
+
+class Faults:
+    """The rules in force. The first that strikes decides."""
+
+    def __init__(self, rates: Sequence[tuple[str, float]], seed: int) -> None:
+        self._seed = seed
+        self._standing = tuple(Rule.from_json({"kind": kind, "rate": rate}) for kind, rate in rates)
+        self._active: list[_Active] = []
+        self._seen: Counter[bytes] = Counter()
+        self.clear()
+
+    def clear(self) -> None:
+        """Back to the rates the stand-in was started with."""
+        self._active = [_Active(rule) for rule in self._standing]
+        self._seen.clear()
+
+    def add(self, rule: Rule) -> None:
+        self._active.append(_Active(rule))
+
+    def choose(self, path: str, body: bytes) -> Fault | None:
+        """The fault for this request, if any. Counts it for every rule."""
+        if not self._active:
+            return None
+        draw = self._draw_key(body)
+        struck = [active for active in self._active if active.strikes(path, body, draw)]
+        if not struck:
+            return None
+        struck[0].struck += 1
+        return _fault(struck[0])
+
+    def _draw_key(self, body: bytes) -> bytes:
+        if all(active.rule.rate is None for active in self._active):
+            return b""
+        digest = hashlib.blake2b(body, digest_size=12).digest()
+        self._seen[digest] += 1
+        return b"%d/%d/" % (self._seed, self._seen[digest]) + digest
+
+
+class _Active:
+    """A rule with its counters."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.struck = 0
+        self._matched = 0
+        # The request holds the text as a JSON string; the SDK leaves non-ASCII characters as they are.
+        self._needle = None if rule.text is None else json.dumps(rule.text, ensure_ascii=False)[1:-1].encode()
+
+    def strikes(self, path: str, body: bytes, draw: bytes) -> bool:
+        rule = self.rule
+        if path != rule.path or (self._needle is not None and self._needle not in body):
+            return False
+        self._matched += 1
+        if rule.times is not None and self.struck >= rule.times:
+            return False
+        if rule.nth and self._matched not in rule.nth:
+            return False
+        return rule.rate is None or _share(rule.kind.encode() + draw) < rule.rate
+
+
+def _share(key: bytes) -> float:
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") / 2**64
+
+
+def _fault(active: _Active) -> Fault:
+    rule = active.rule
+    if rule.kind == "bad_retry_after":
+        value = BAD_RETRY_AFTER[(active.struck - 1) % len(BAD_RETRY_AFTER)]
+        return Fault(rule.kind, Act.REFUSE, rule, _refused(_ERRORS["429"], rule, value))
+    error = _ERRORS.get(rule.kind)
+    if error is None:
+        return Fault(rule.kind, Act(rule.kind), rule)
+    retry_after = error.retry_after if rule.retry_after is None else rule.retry_after
+    return Fault(rule.kind, Act.REFUSE, rule, _refused(error, rule, retry_after))
+
+
+def _refused(error: _Error, rule: Rule, retry_after: str | None) -> Refused:
+    headers = {"retry-after": retry_after} if retry_after else {}
+    message = rule.message or error.message
+    return Refused(message, error.status, type=error.type, error_code=error.error_code, headers=headers)

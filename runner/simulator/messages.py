@@ -1,0 +1,211 @@
+"""POST /v1/messages and /v1/messages/count_tokens: from a body to a billed reply.
+
+Owns   the order in which a request is taken: faults that strike before acceptance, validation, limits, then cache accounting,
+       answer, entry in the books, and only then a first byte of the reply.
+Knows  its parts by their interfaces; the rules are in them. `take` and `settle` need no HTTP, so that requests that arrive
+       in another envelope are answered and billed by the same code.
+
+A reply begins after a quarter of its latency: from then on the prefix it wrote can be read from the cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from runner.clock import Clock, to_rfc3339
+from runner.simulator.accounts import Accounts, Entry
+from runner.simulator.answers import Answer, answer, cut_off, refusal
+from runner.simulator.bill import cost_pico
+from runner.simulator.envelope import Envelope, event
+from runner.simulator.exchange import Exchange, write_spread
+from runner.simulator.faults import Act, Fault, Faults
+from runner.simulator.limits import Limits
+from runner.simulator.models import Card
+from runner.simulator.options import Options
+from runner.simulator.prompt import Prompt, read_prompt
+from runner.simulator.prompt_cache import CacheUse, PromptCache
+from runner.simulator.refusal import Refused
+from runner.simulator.validation import check_count, check_create, check_size
+from runner.types import Usage
+
+_BEGIN_SHARE = 0.25
+"""The part of a reply's latency that passes before its first byte."""
+
+_LOGIN_PAGE = b"<!doctype html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An accepted request with its answer, not yet billed."""
+
+    prompt: Prompt
+    envelope: Envelope
+    cache: CacheUse
+
+
+class Messages:
+    def __init__(self, options: Options, clock: Clock, accounts: Accounts, faults: Faults) -> None:
+        self.cache = PromptCache(clock)
+        self.limits = Limits(
+            clock,
+            rpm=options.rpm,
+            itpm=options.itpm,
+            otpm=options.otpm,
+            burst_s=options.burst_s,
+            max_concurrency=options.max_concurrency,
+        )
+        self._options = options
+        self._clock = clock
+        self._accounts = accounts
+        self._faults = faults
+        self._random = random.Random(options.seed)
+        self._mark = secrets.token_hex(6)
+        self._numbers = itertools.count(1)
+        self._in_flight = 0
+
+    async def create(self, exchange: Exchange, data: bytes) -> web.StreamResponse:
+        """Answer a Messages request. Raises Refused."""
+        self._in_flight += 1
+        try:
+            fault = self._faults.choose(exchange.path, data)
+            if fault is not None and fault.act.before_acceptance:
+                return await _fail(exchange, fault)
+            body = decode(data)
+            card = check_create(body, exchange.version, exchange.betas)
+            taken = self.take(body, card, exchange.workspace, fault)
+            exchange.headers.update(self.limits.headers(card.line))
+            number = await self.settle(taken, fault)
+            return await self._deliver(exchange, taken, number, fault, stream=bool(body.get("stream")))
+        finally:
+            self._in_flight -= 1
+
+    async def count(self, exchange: Exchange, data: bytes) -> web.StreamResponse:
+        """Answer a count_tokens request. Nothing is billed, and caching is ignored. Raises Refused."""
+        fault = self._faults.choose(exchange.path, data)
+        if fault is not None and fault.act.before_acceptance:
+            return await _fail(exchange, fault)
+        body = decode(data)
+        card = check_count(body, exchange.version, exchange.betas)
+        return await exchange.reply(orjson.dumps({"input_tokens": read_prompt(body, card).tokens}))
+
+    def take(self, body: Mapping[str, Any], card: Card, workspace: str, fault: Fault | None) -> Taken:
+        """Accept a valid request: its answer and what it will be billed. Raises Refused where a limit stands in the way."""
+        prompt = read_prompt(body, card)
+        check_size(prompt.tokens, card)
+        reply = _misanswer(body, answer(body, prompt, card, self._options.reply_tokens), fault)
+        use = self.cache.look(prompt, (workspace, card.id), card.cache_minimum)
+        self.limits.admit(card.line, use.billed_input, reply.output_tokens, self._in_flight)
+        self.cache.refresh(use)
+        usage = Usage(use.uncached, reply.output_tokens, use.read, use.written_5m, use.written_1h)
+        message_id = f"msg_sim{self._mark}{next(self._numbers):08x}"
+        return Taken(prompt, Envelope(message_id, card.id, reply, usage), use)
+
+    async def settle(self, taken: Taken, fault: Fault | None = None) -> int:
+        """Enter an accepted request in the books; returns its number there once that is durable."""
+        envelope, prompt = taken.envelope, taken.prompt
+        return await self._accounts.bill(
+            Entry(
+                at=to_rfc3339(self._clock.now()),
+                request_hash=prompt.digest,
+                echo=prompt.echo,
+                message_id=envelope.message_id,
+                model=envelope.model,
+                usage=envelope.usage,
+                cost_pico=cost_pico(envelope.model, envelope.usage),
+                fault=None if fault is None else fault.kind,
+            )
+        )
+
+    async def _deliver(
+        self, exchange: Exchange, taken: Taken, number: int, fault: Fault | None, *, stream: bool
+    ) -> web.StreamResponse:
+        latency_s = self._options.latency.draw(self._random.gauss(0, 1))
+        if fault is not None and fault.act is Act.SLOW:
+            latency_s += fault.rule.seconds
+        await _pause(latency_s * _BEGIN_SHARE)
+        self.cache.begin(taken.cache)
+        rest_s = latency_s * (1 - _BEGIN_SHARE)
+        if fault is not None and fault.act in _SPOILED:
+            return await _spoil(exchange, taken.envelope, fault, rest_s, stream=stream)
+        if stream:
+            response = await exchange.open_stream()
+            await response.write(taken.envelope.opening())
+            await write_spread(response, taken.envelope.events(), rest_s)
+            await response.write_eof()
+        else:
+            await _pause(rest_s)
+            response = await exchange.reply(taken.envelope.message())
+        self._accounts.delivered(number)
+        return response
+
+
+def decode(data: bytes) -> Any:
+    """The JSON of a body. Raises Refused."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise Refused(f"The request body is not valid JSON: {error}") from None
+
+
+async def _pause(seconds: float) -> None:
+    """Transport time: what the network and the model take. Not the clock's, which only decides."""
+    if seconds > 0:
+        await asyncio.sleep(seconds)
+
+
+def _misanswer(body: Mapping[str, Any], reply: Answer, fault: Fault | None) -> Answer:
+    if fault is not None and fault.act is Act.REFUSAL:
+        return refusal(fault.rule.category)
+    return cut_off(body, reply) if fault is not None and fault.act is Act.MAX_TOKENS else reply
+
+
+async def _fail(exchange: Exchange, fault: Fault) -> web.StreamResponse:
+    """Carry out a fault that strikes before acceptance."""
+    match fault.act:
+        case Act.RESET:
+            return await exchange.reset()
+        case Act.HANG:
+            return await exchange.hang()
+        case Act.HTML:
+            return await exchange.reply(_LOGIN_PAGE, content_type="text/html")
+        case _:
+            assert fault.error is not None
+            raise fault.error
+
+
+_SPOILED = frozenset({Act.REPLY_LOST, Act.REPLY_HANGS, Act.TRUNCATED, Act.STREAM_ERROR, Act.WRONG_TYPE})
+"""Faults of a reply that was billed and does not arrive as it should."""
+
+
+async def _spoil(
+    exchange: Exchange, envelope: Envelope, fault: Fault, rest_s: float, *, stream: bool
+) -> web.StreamResponse:
+    """Carry out a fault that strikes a billed reply."""
+    await _pause(rest_s)
+    if fault.act is Act.REPLY_LOST:
+        return await exchange.reset()
+    if fault.act is Act.REPLY_HANGS:
+        return await exchange.hang()
+    if fault.act is Act.WRONG_TYPE:
+        return await exchange.reply(envelope.message(), content_type="text/plain")
+    if not stream:
+        if fault.act is Act.STREAM_ERROR:
+            raise Refused("Internal server error", 500)
+        return await exchange.cut_short(envelope.message())
+    response = await exchange.open_stream()
+    pieces = list(envelope.events())
+    await response.write(envelope.opening() + b"".join(pieces[: len(pieces) // 2]))
+    if fault.act is Act.TRUNCATED:
+        return await exchange.reset(after_s=0.05)
+    await response.write(event("error", error=Refused("Overloaded", 529).error(), request_id=exchange.request_id))
+    await response.write_eof()
+    return response

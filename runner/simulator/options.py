@@ -1,0 +1,136 @@
+"""How a stand-in is told to behave: its options, and their form on a command line.
+
+Owns   `Options` (frozen), the text forms of latency and fault rates, and the two ways between options and arguments.
+       `runner simulate` maps its own options to `Options`; the child process reads them back with `from_arguments`.
+Knows  no server: this module is imported by whoever only wants to start one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_KEY = "simulated-key"
+"""What the stand-in accepts as credential unless told otherwise. Not a secret."""
+
+ANY_KEY = "*"
+"""As `key`: accept every non-empty credential."""
+
+_DURATION = re.compile(r"^(?P<number>\d+(\.\d+)?)(?P<unit>ms|s)?$")
+_UNITS = {"ms": 0.001, "s": 1.0, None: 1.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long a reply takes: always `median_s`, or lognormal around it where `sigma` is above zero.
+
+    Real latencies are heavy-tailed; with sigma 0.5 one reply in twenty takes 2.3 times the median.
+    """
+
+    median_s: float = 0.0
+    sigma: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> Latency:
+        """Read `200ms`, `1.5s`, `lognormal:800ms` or `lognormal:800ms,0.7` (sigma). Raises ValueError."""
+        spread, _, rest = text.rpartition(":")
+        if spread not in ("", "lognormal"):
+            raise ValueError(f"{text!r} is no latency; expected for example 200ms or lognormal:800ms,0.5")
+        median, _, sigma = rest.partition(",")
+        if sigma and not spread:
+            raise ValueError(f"{text!r}: only a lognormal latency has a second number")
+        return cls(_seconds(median), float(sigma) if sigma else (0.5 if spread else 0.0))
+
+    def __str__(self) -> str:
+        return f"lognormal:{self.median_s}s,{self.sigma}" if self.sigma else f"{self.median_s}s"
+
+    def draw(self, gauss: float) -> float:
+        """Seconds for one reply; `gauss` is a draw from the standard normal distribution."""
+        return self.median_s * math.exp(self.sigma * gauss) if self.sigma else self.median_s
+
+
+def _seconds(text: str) -> float:
+    match = _DURATION.match(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no duration; expected for example 200ms or 1.5s")
+    return float(match["number"]) * _UNITS[match["unit"]]
+
+
+def parse_fault(text: str) -> tuple[str, float]:
+    """Read `KIND=RATE`, for example `529=0.05` or `reply_lost=1%`. The kind is checked by the server. Raises ValueError."""
+    kind, equals, rate = text.partition("=")
+    if not equals or not kind:
+        raise ValueError(f"{text!r} is no fault; expected KIND=RATE, for example 529=0.05")
+    share = float(rate[:-1]) / 100 if rate.endswith("%") else float(rate)
+    if not 0 <= share <= 1:
+        raise ValueError(f"{text!r}: the rate must lie between 0 and 1")
+    return kind, share
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a stand-in is started with.
+
+    `state` is the folder of its accounts; they survive a restart. `port` 0 lets the system choose. `key` is the credential
+    it accepts (`*`: any). `rpm`, `itpm`, `otpm` are limits a minute (requests, input tokens, output tokens) for each line
+    of models, None for none; `burst_s` is how many seconds' worth may be used at once. `max_concurrency` refuses more
+    requests than this at a time. `faults` are (kind, rate) pairs, drawn by `seed`. `reply_tokens` is about how long a
+    plain answer is. `control_token` opens the control endpoint; empty lets the server make one.
+    """
+
+    state: Path
+    port: int = 0
+    host: str = "127.0.0.1"
+    key: str = DEFAULT_KEY
+    latency: Latency = Latency()
+    reply_tokens: int = 40
+    rpm: int | None = None
+    itpm: int | None = None
+    otpm: int | None = None
+    burst_s: float = 60.0
+    max_concurrency: int | None = None
+    faults: tuple[tuple[str, float], ...] = ()
+    seed: int = 0
+    control_token: str = ""
+    die_with_stdin: bool = False
+
+    def to_arguments(self) -> list[str]:
+        """The arguments that `from_arguments` reads back as equal options."""
+        arguments = ["--state", str(self.state), "--port", str(self.port), "--host", self.host, "--key", self.key]
+        arguments += ["--latency", str(self.latency), "--reply-tokens", str(self.reply_tokens)]
+        arguments += ["--burst-s", str(self.burst_s), "--seed", str(self.seed)]
+        for name, limit in (("rpm", self.rpm), ("itpm", self.itpm), ("otpm", self.otpm)):
+            arguments += [f"--{name}", str(limit)] if limit is not None else []
+        if self.max_concurrency is not None:
+            arguments += ["--max-concurrency", str(self.max_concurrency)]
+        for kind, rate in self.faults:
+            arguments += ["--fault", f"{kind}={rate}"]
+        if self.control_token:
+            arguments += ["--control-token", self.control_token]
+        return arguments + (["--die-with-stdin"] if self.die_with_stdin else [])
+
+
+def from_arguments(arguments: Sequence[str]) -> Options:
+    """Read options from a command line. Exits with a message, as argparse does, where they are wrong."""
+    parser = argparse.ArgumentParser(prog="python -m runner.simulator", description="Serve the stand-in API.")
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--key", default=DEFAULT_KEY)
+    parser.add_argument("--latency", type=Latency.parse, default=Latency())
+    parser.add_argument("--reply-tokens", type=int, default=40)
+    parser.add_argument("--rpm", type=int)
+    parser.add_argument("--itpm", type=int)
+    parser.add_argument("--otpm", type=int)
+    parser.add_argument("--burst-s", type=float, default=60.0)
+    parser.add_argument("--max-concurrency", type=int)
+    parser.add_argument("--fault", type=parse_fault, action="append", default=[], dest="faults", metavar="KIND=RATE")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--control-token", default="")
+    parser.add_argument("--die-with-stdin", action="store_true")
+    values = vars(parser.parse_args(arguments))
+    return Options(**{**values, "faults": tuple(values["faults"])})

@@ -1,0 +1,200 @@
+"""A request as the model sees it: a flat row of blocks, in the order in which prefixes are cached.
+
+Owns   the order tools -> system -> messages, what a block costs in tokens, where cache breakpoints stand, and the digests:
+       one for each prefix (what a cache entry is found by) and one of the whole (what an answer depends on).
+Knows  a request that passed `validation`; nothing of time, caches or answers.
+
+Invariants
+  * `cache_control`, `stream`, `metadata` and `service_tier` change no digest.
+  * A prefix digest covers everything before it, and the settings that the API says invalidate from that level on: speed and
+    citations from the system level; output format, effort, thinking, tool choice and the presence of images from the
+    messages. (Source: the prompt-caching page, "What invalidates the cache".)
+  * Text never counts for more tokens than it has bytes. Images and PDFs are not bounded by bytes, as in the real API.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from runner.simulator.models import Card
+
+_MESSAGE_TOKENS = 4
+"""Allowance for the turn marks around a message. Its own JSON (`{"role":"user","content":`) is longer in bytes."""
+
+_IMAGE_TOKENS = 1_568
+_PAGE_TOKENS = 2_000
+"""A full-size image, and a page of a PDF (1,500 to 3,000 by the API's PDF page)."""
+
+_UNSEEN = frozenset({"cache_control", "stream", "metadata", "service_tier", "messages", "system", "tools"})
+"""Top-level keys that are no setting of the answer: not seen by the model, or digested block by block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One cacheable position. `prefix` is the digest of everything up to and with it, `tokens` the running total."""
+
+    prefix: bytes
+    tokens: int
+    ttl: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """`digest` names the request (32 hex digits); `echo` is the digest of the last user turn's text (16 hex digits)."""
+
+    blocks: tuple[Block, ...]
+    digest: str
+    echo: str
+    tokens: int
+
+
+def echo_of(text: str) -> str:
+    """What an answer echoes of the last user turn, so that a reply given to the wrong row is seen."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_prompt(body: Mapping[str, Any], card: Card) -> Prompt:
+    """Flatten a valid request into its blocks, digests and token counts."""
+    hashing = hashlib.sha256(card.id.encode())
+    tokens = _MESSAGE_TOKENS
+    blocks: list[Block] = []
+    levels = (
+        (b"", _tools(body, card)),
+        (_settings(body, "speed"), _system(body, card)),
+        (_answer_settings(body), _messages(body, card)),
+    )
+    for settings, entries in levels:
+        hashing.update(settings)
+        for data, size, ttl in entries:
+            hashing.update(len(data).to_bytes(8, "big"))
+            hashing.update(data)
+            tokens += size
+            blocks.append(Block(hashing.digest()[:16], tokens, ttl))
+    tokens += card.tokens(len(_dump(_format(body)))) if _format(body) else 0
+    automatic = body.get("cache_control")
+    if automatic and blocks and blocks[-1].ttl is None:
+        blocks[-1] = Block(blocks[-1].prefix, blocks[-1].tokens, automatic.get("ttl", "5m"))
+    for name in sorted(body.keys() - _UNSEEN):
+        hashing.update(_settings(body, name))
+    return Prompt(tuple(blocks), hashing.hexdigest()[:32], echo_of(last_user_text(body)), tokens)
+
+
+def last_user_text(body: Mapping[str, Any]) -> str:
+    """All text of the last user turn, its blocks joined by a blank line."""
+    for message in reversed(body["messages"]):
+        if message["role"] == "user":
+            content = message["content"]
+            if isinstance(content, str):
+                return content
+            return "\n\n".join(block["text"] for block in content if block.get("type") == "text")
+    return ""
+
+
+_Entry = tuple[bytes, int, str | None]
+
+
+def _tools(body: Mapping[str, Any], card: Card) -> Iterator[_Entry]:
+    for tool in body.get("tools") or ():
+        data = _dump(_bare(tool))
+        yield data, card.tokens(len(data)), _ttl(tool)
+
+
+def _system(body: Mapping[str, Any], card: Card) -> Iterator[_Entry]:
+    system = body.get("system") or ()
+    for block in [{"type": "text", "text": system}] if isinstance(system, str) else system:
+        yield _entry(block, b"system", card)
+
+
+def _messages(body: Mapping[str, Any], card: Card) -> Iterator[_Entry]:
+    for message in body["messages"]:
+        role = message["role"].encode()
+        content = message["content"]
+        opening = _MESSAGE_TOKENS
+        for block in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+            data, tokens, ttl = _entry(block, role, card)
+            yield data, tokens + opening, ttl
+            opening = 0
+
+
+def _entry(block: Mapping[str, Any], role: bytes, card: Card) -> _Entry:
+    if block["type"] == "text" and len(block) == 2:  # by far the most frequent shape
+        text = block["text"].encode()
+        return role + b"\0" + text, card.tokens(len(text)), None
+    bare = _bare(block)
+    data = bare["text"].encode() if _is_plain_text(bare) else _dump(bare)
+    return role + b"\0" + data, _block_tokens(bare, card), _ttl(block)
+
+
+def _is_plain_text(block: Mapping[str, Any]) -> bool:
+    return block["type"] == "text" and block.keys() == {"type", "text"}
+
+
+def _bare(block: Mapping[str, Any]) -> dict[str, Any]:
+    """The block without its cache mark, inside a tool result too."""
+    bare = {name: value for name, value in block.items() if name != "cache_control"}
+    content = bare.get("content")
+    if isinstance(content, list):
+        bare["content"] = [_bare(inner) if isinstance(inner, dict) else inner for inner in content]
+    return bare
+
+
+def _ttl(block: Mapping[str, Any]) -> str | None:
+    mark = block.get("cache_control")
+    return None if mark is None else mark.get("ttl") or "5m"
+
+
+def _block_tokens(block: Mapping[str, Any], card: Card) -> int:
+    kind = block["type"]
+    if kind == "text":
+        return card.tokens(len(block["text"].encode()))
+    if kind == "image":
+        return _IMAGE_TOKENS
+    if kind == "document":
+        return _document_tokens(block, card)
+    if kind == "tool_result" and isinstance(block.get("content"), list):
+        return sum(_block_tokens(inner, card) for inner in block["content"]) + _MESSAGE_TOKENS
+    return card.tokens(len(_dump(block)))
+
+
+def _document_tokens(block: Mapping[str, Any], card: Card) -> int:
+    source = block["source"]
+    words = sum(len(str(block.get(name) or "").encode()) for name in ("title", "context"))
+    tokens = card.tokens(words)
+    if source["type"] == "text":
+        return tokens + card.tokens(len(source["data"].encode()))
+    if source["type"] == "content":
+        content = source["content"]
+        inner = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        return tokens + sum(_block_tokens(part, card) for part in inner)
+    if source["type"] == "base64":
+        data = b64decode(source["data"])
+        pages = data.count(b"/Type /Page") + data.count(b"/Type/Page")
+        return tokens + max(1, pages) * _PAGE_TOKENS
+    return tokens + _PAGE_TOKENS
+
+
+def _settings(body: Mapping[str, Any], name: str) -> bytes:
+    return _dump([name, body[name]]) if name in body else b""
+
+
+def _answer_settings(body: Mapping[str, Any]) -> bytes:
+    return _dump([body.get("thinking"), body.get("output_config"), body.get("tool_choice"), has_images(body)])
+
+
+def has_images(body: Mapping[str, Any]) -> bool:
+    contents = (message["content"] for message in body["messages"])
+    return any(block["type"] == "image" for content in contents if isinstance(content, list) for block in content)
+
+
+def _format(body: Mapping[str, Any]) -> Any:
+    return (body.get("output_config") or {}).get("format")
+
+
+def _dump(value: Any) -> bytes:
+    return orjson.dumps(value)

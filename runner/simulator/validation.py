@@ -1,0 +1,461 @@
+"""What the Messages API refuses before it answers, in its words as far as they are known.
+
+Owns   the rules on shape (unknown keys, roles, blocks, cache marks, tools) and on what one model accepts (bounds, thinking,
+       effort, prefill, forced tool choice, sampling parameters).
+Knows  the decoded body, the API version and the model's card. It answers nothing and keeps nothing.
+
+A body that passes can be read without further checks by `prompt` and `answers`.
+
+Source: the API's reference, errors, versioning (2026-10-21), thinking, structured-outputs and prompt-caching pages; the
+parameter names are the SDK's `types/message_create_params.py` (2.12.0). Wording is not stable there and not relied on here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from runner.simulator.models import Card, card_of
+from runner.simulator.output_schema import check_schema
+from runner.simulator.refusal import Refused
+
+NEWER_VERSION = "2026-10-21"
+"""From this API version on: no sampling parameters, no document in an assistant turn, no citations in a user's text."""
+
+VERSIONS = ("2023-01-01", "2023-06-01", NEWER_VERSION)
+
+_COUNTED = frozenset(
+    {"model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control", "speed"}
+)
+_CREATED = _COUNTED | {
+    "max_tokens", "container", "diagnostics", "inference_geo", "metadata", "service_tier", "stop_sequences", "stream",
+}  # fmt: skip
+_SAMPLING = frozenset({"temperature", "top_p", "top_k"})
+_BETA = frozenset({"context_management", "fallbacks", "mcp_servers"})
+"""Taken only with an `anthropic-beta` header."""
+
+_BLOCKS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
+    "text": (frozenset({"text"}), frozenset({"cache_control", "citations"})),
+    "image": (frozenset({"source"}), frozenset({"cache_control", "transformations"})),
+    "document": (frozenset({"source"}), frozenset({"cache_control", "citations", "context", "title"})),
+    "search_result": (frozenset({"source", "title", "content"}), frozenset({"cache_control", "citations"})),
+    "tool_use": (frozenset({"id", "name", "input"}), frozenset({"cache_control", "caller"})),
+    "tool_result": (frozenset({"tool_use_id"}), frozenset({"cache_control", "content", "is_error"})),
+    "thinking": (frozenset({"thinking", "signature"}), frozenset()),
+    "redacted_thinking": (frozenset({"data"}), frozenset()),
+}
+"""Block type -> (required keys, further keys)."""
+
+_SOURCES: Mapping[str, Mapping[str, frozenset[str]]] = {
+    "image": {
+        "base64": frozenset({"media_type", "data"}),
+        "url": frozenset({"url"}),
+        "file": frozenset({"file_id"}),
+    },
+    "document": {
+        "base64": frozenset({"media_type", "data"}),
+        "url": frozenset({"url"}),
+        "file": frozenset({"file_id"}),
+        "text": frozenset({"media_type", "data"}),
+        "content": frozenset({"content"}),
+    },
+}
+
+_ROLES = ("user", "assistant", "system")
+_MAX_MESSAGES = 100_000
+_MAX_BREAKPOINTS = 4
+_MIN_BUDGET = 1_024
+_TOOL_NAME = re.compile(r"^[a-zA-Z0-9_-]{1,128}$")
+
+
+def check_create(body: Any, version: str, betas: str) -> Card:
+    """Check a body of `POST /v1/messages`. Raises Refused; returns the card of its model."""
+    card = _check_shared(body, version, betas, _CREATED)
+    _check_max_tokens(body, card)
+    _check_prefill(body, card)
+    if not isinstance(body.get("stream", False), bool):
+        raise Refused("stream: Input should be a valid boolean")
+    if body.get("service_tier", "auto") not in ("auto", "standard_only"):
+        raise Refused("service_tier: Input should be 'auto' or 'standard_only'")
+    _check_metadata(body.get("metadata"))
+    _check_stop_sequences(body.get("stop_sequences"))
+    if body["max_tokens"] == 0:
+        _check_prewarm(body)
+    return card
+
+
+def check_count(body: Any, version: str, betas: str) -> Card:
+    """Check a body of `POST /v1/messages/count_tokens`. Raises Refused; returns the card of its model."""
+    return _check_shared(body, version, betas, _COUNTED)
+
+
+def check_size(prompt_tokens: int, card: Card) -> None:
+    """Refuse a prompt that is longer than the model's context."""
+    if prompt_tokens > card.max_input_tokens:
+        raise Refused(f"prompt is too long: {prompt_tokens} tokens > {card.max_input_tokens} maximum")
+
+
+def _check_shared(body: Any, version: str, betas: str, allowed: frozenset[str]) -> Card:
+    if not isinstance(body, dict):
+        raise Refused("Input should be a valid dictionary or object to extract fields from")
+    newer = version >= NEWER_VERSION
+    _check_keys(body, allowed | (_BETA if betas else frozenset()) | (frozenset() if newer else _SAMPLING))
+    for name in ("model", "messages"):
+        if name not in body:
+            raise Refused(f"{name}: Field required")
+    if not isinstance(body["model"], str):
+        raise Refused("model: Input should be a valid string")
+    card = card_of(body["model"])
+    _check_sampling(body)
+    _check_system(body.get("system"))
+    _check_messages(body["messages"], newer)
+    _check_tools(body, card)
+    _check_thinking(body, card)
+    _check_output(body, card)
+    if body.get("speed") == "fast" and not card.fast:
+        raise Refused(f"speed: 'fast' is not supported by {card.id}")
+    _check_breakpoints(body)
+    return card
+
+
+def _check_keys(value: Mapping[str, Any], allowed: Iterable[str], path: str = "") -> None:
+    for name in value:
+        if name not in allowed:
+            raise Refused(f"{path}{name}: Extra inputs are not permitted")
+
+
+def _check_sampling(body: Mapping[str, Any]) -> None:
+    for name, top in (("temperature", 1), ("top_p", 1)):
+        value = body.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= top):
+            raise Refused(f"{name}: Input should be between 0 and {top}")
+
+
+def _check_max_tokens(body: Mapping[str, Any], card: Card) -> None:
+    if "max_tokens" not in body:
+        raise Refused("max_tokens: Field required")
+    value = body["max_tokens"]
+    if not _is_integer(value):
+        raise Refused("max_tokens: Input should be a valid integer")
+    if value < 0:
+        raise Refused("max_tokens: Input should be greater than or equal to 0")
+    if value > card.max_tokens:
+        raise Refused(
+            f"max_tokens: {value} > {card.max_tokens}, which is the maximum allowed number of output tokens for {card.id}"
+        )
+
+
+def _check_prewarm(body: Mapping[str, Any]) -> None:
+    """`max_tokens: 0` only warms the cache, and does not go with what wants an answer."""
+    thinking = body.get("thinking") or {}
+    choice = body.get("tool_choice") or {}
+    for refused, what in (
+        (body.get("stream"), "stream"),
+        (thinking.get("type") == "enabled", "thinking.type: enabled"),
+        ((body.get("output_config") or {}).get("format"), "output_config.format"),
+        (choice.get("type") in ("any", "tool"), "a forced tool_choice"),
+    ):
+        if refused:
+            raise Refused(f"max_tokens: 0 is not supported with {what}")
+
+
+def _check_metadata(metadata: Any) -> None:
+    if metadata is None:
+        return
+    if not isinstance(metadata, dict):
+        raise Refused("metadata: Input should be a valid dictionary")
+    _check_keys(metadata, {"user_id"}, "metadata.")
+
+
+def _check_stop_sequences(stops: Any) -> None:
+    if stops is None:
+        return
+    if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
+        raise Refused("stop_sequences: Input should be a valid list of strings")
+    if any(not stop.strip() for stop in stops):
+        raise Refused("stop_sequences: each stop sequence must contain non-whitespace")
+
+
+def _check_system(system: Any) -> None:
+    if system is None or isinstance(system, str):
+        return
+    if not isinstance(system, list):
+        raise Refused("system: Input should be a valid string or list")
+    for index, block in enumerate(system):
+        path = f"system.{index}"
+        if not isinstance(block, dict) or block.get("type") != "text":
+            raise Refused(f"{path}.type: Input should be 'text'")
+        _check_block(block, path, "system")
+
+
+def _check_messages(messages: Any, newer: bool) -> None:
+    if not isinstance(messages, list):
+        raise Refused("messages: Input should be a valid list")
+    if not messages:
+        raise Refused("messages: at least one message is required")
+    if len(messages) > _MAX_MESSAGES:
+        raise Refused(f"messages: List should have at most {_MAX_MESSAGES} items")
+    for index, message in enumerate(messages):
+        _check_message(message, f"messages.{index}", newer)
+    if messages[0]["role"] != "user":
+        raise Refused('messages: first message must use the "user" role')
+
+
+def _check_message(message: Any, path: str, newer: bool) -> None:
+    if not isinstance(message, dict):
+        raise Refused(f"{path}: Input should be a valid dictionary or object to extract fields from")
+    _check_keys(message, ("role", "content"), f"{path}.")
+    for name in ("role", "content"):
+        if name not in message:
+            raise Refused(f"{path}.{name}: Field required")
+    role, content = message["role"], message["content"]
+    if role not in _ROLES:
+        raise Refused(f"{path}.role: Input should be 'user', 'assistant' or 'system'")
+    if isinstance(content, str):
+        if not content.strip():
+            raise Refused("messages: text content blocks must be non-empty")
+        return
+    if not isinstance(content, list):
+        raise Refused(f"{path}.content: Input should be a valid string or list")
+    if not content:
+        raise Refused(f"{path}: {role} messages must have non-empty content")
+    for position, block in enumerate(content):
+        where = f"{path}.content.{position}"
+        _check_block(block, where, role)
+        if newer:
+            _check_newer_rules(block, where, role)
+
+
+def _check_newer_rules(block: Mapping[str, Any], path: str, role: str) -> None:
+    if role == "assistant" and block["type"] == "document":
+        raise Refused(f"{path}: document blocks are not permitted in assistant turns")
+    if role == "user" and block["type"] == "text" and block.get("citations"):
+        raise Refused(f"{path}.text.citations: citations are not permitted in user turns")
+
+
+def _check_block(block: Any, path: str, role: str) -> None:
+    if not isinstance(block, dict):
+        raise Refused(f"{path}: Input should be a valid dictionary or object to extract fields from")
+    kind = block.get("type")
+    if kind not in _BLOCKS:
+        expected = ", ".join(repr(name) for name in sorted(_BLOCKS))
+        raise Refused(
+            f"{path}: Input tag {kind!r} found using 'type' does not match any of the expected tags: {expected}"
+        )
+    if role == "system" and kind != "text":
+        raise Refused(f"{path}.type: Input should be 'text'")
+    required, further = _BLOCKS[kind]
+    for name in required:
+        if name not in block:
+            raise Refused(f"{path}.{kind}.{name}: Field required")
+    for name in block:
+        if name != "type" and name not in required and name not in further:
+            raise Refused(f"{path}.{kind}.{name}: Extra inputs are not permitted")
+    if "cache_control" in block:
+        _check_cache_control(block["cache_control"], f"{path}.{kind}.cache_control")
+    _check_content(block, kind, path)
+
+
+def _check_content(block: Mapping[str, Any], kind: str, path: str) -> None:
+    if kind == "text":
+        _check_text(block, path)
+    elif kind in _SOURCES:
+        _check_source(block["source"], kind, f"{path}.{kind}.source")
+        if kind == "document" and (block.get("citations") or {}).get("enabled") not in (None, True, False):
+            raise Refused(f"{path}.document.citations.enabled: Input should be a valid boolean")
+    elif kind == "tool_result" and isinstance(block.get("content"), list):
+        for index, inner in enumerate(block["content"]):
+            _check_block(inner, f"{path}.tool_result.content.{index}", "user")
+
+
+def _check_text(block: Mapping[str, Any], path: str) -> None:
+    text = block["text"]
+    if not isinstance(text, str):
+        raise Refused(f"{path}.text.text: Input should be a valid string")
+    if not text:
+        if block.get("cache_control"):
+            raise Refused(f"{path}.text: cache_control cannot be set for empty text blocks")
+        raise Refused(f"{path.partition('.')[0]}: text content blocks must be non-empty")
+    if text.isspace():
+        raise Refused(f"{path.partition('.')[0]}: text content blocks must contain non-whitespace text")
+
+
+def _check_source(source: Any, kind: str, path: str) -> None:
+    shapes = _SOURCES[kind]
+    if not isinstance(source, dict) or source.get("type") not in shapes:
+        expected = ", ".join(repr(name) for name in shapes)
+        raise Refused(f"{path}: Input tag does not match any of the expected tags: {expected}")
+    shape = shapes[source["type"]]
+    for name in shape:
+        if name not in source:
+            raise Refused(f"{path}.{source['type']}.{name}: Field required")
+    _check_keys(source, shape | {"type"}, f"{path}.{source['type']}.")
+    if source["type"] == "content" and isinstance(source["content"], list):
+        for index, inner in enumerate(source["content"]):
+            _check_block(inner, f"{path}.content.content.{index}", "user")
+
+
+def _check_cache_control(mark: Any, path: str) -> None:
+    if mark is None:
+        return
+    if not isinstance(mark, dict) or mark.get("type") != "ephemeral":
+        raise Refused(f"{path}.type: Input should be 'ephemeral'")
+    _check_keys(mark, ("type", "ttl"), f"{path}.")
+    if mark.get("ttl", "5m") not in ("5m", "1h"):
+        raise Refused(f"{path}.ephemeral.ttl: Input should be '5m' or '1h'")
+
+
+def _breakpoints(body: Mapping[str, Any]) -> Iterator[str]:
+    """The time-to-live of every explicit mark, in prefix order."""
+    system = body.get("system")
+    contents = [body.get("tools") or (), system if isinstance(system, list) else ()]
+    contents += [message["content"] for message in body["messages"] if isinstance(message["content"], list)]
+    for content in contents:
+        for block in content:
+            inner = block.get("content")
+            for marked in (*(inner if isinstance(inner, list) else ()), block):
+                if isinstance(marked, dict) and marked.get("cache_control"):
+                    yield marked["cache_control"].get("ttl") or "5m"
+
+
+def _check_breakpoints(body: Mapping[str, Any]) -> None:
+    automatic = body.get("cache_control")
+    _check_cache_control(automatic, "cache_control")
+    ttls = list(_breakpoints(body))
+    if automatic:
+        ttls.append(automatic.get("ttl") or "5m")
+    if len(ttls) > _MAX_BREAKPOINTS:
+        raise Refused(f"A maximum of {_MAX_BREAKPOINTS} blocks with cache_control may be provided. Found {len(ttls)}.")
+    if "5m" in ttls and "1h" in ttls[ttls.index("5m") :]:
+        raise Refused(
+            "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block. "
+            "Note that blocks are processed in the following order: `tools`, `system`, `messages`."
+        )
+
+
+def _check_tools(body: Mapping[str, Any], card: Card) -> None:
+    tools = body.get("tools") or []
+    if not isinstance(tools, list):
+        raise Refused("tools: Input should be a valid list")
+    names: set[str] = set()
+    for index, tool in enumerate(tools):
+        _check_tool(tool, f"tools.{index}")
+        if tool["name"] in names:
+            raise Refused("tools: Tool names must be unique.")
+        names.add(tool["name"])
+    _check_tool_choice(body, names, card)
+
+
+def _check_tool(tool: Any, path: str) -> None:
+    if not isinstance(tool, dict):
+        raise Refused(f"{path}: Input should be a valid dictionary or object to extract fields from")
+    if not isinstance(tool.get("name"), str):
+        raise Refused(f"{path}.name: Field required")
+    if not _TOOL_NAME.match(tool["name"]):
+        raise Refused(f"{path}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'")
+    _check_cache_control(tool.get("cache_control"), f"{path}.cache_control")
+    if tool.get("type", "custom") != "custom":
+        return
+    schema = tool.get("input_schema")
+    if not isinstance(schema, dict):
+        raise Refused(f"{path}.custom.input_schema: Field required")
+    if schema.get("type") != "object":
+        raise Refused(f"{path}.custom.input_schema.type: Input should be 'object'")
+    if tool.get("strict"):
+        check_schema(schema, f"{path}.custom.input_schema")
+
+
+def _check_tool_choice(body: Mapping[str, Any], names: set[str], card: Card) -> None:
+    choice = body.get("tool_choice")
+    if choice is None:
+        return
+    kind = choice.get("type") if isinstance(choice, dict) else None
+    if kind not in ("auto", "any", "tool", "none"):
+        raise Refused("tool_choice: Input tag does not match any of the expected tags: 'auto', 'any', 'tool', 'none'")
+    if not names:
+        raise Refused("tool_choice: may only be specified while providing tools")
+    if kind not in ("any", "tool"):
+        return
+    if not card.forced_tool_choice:
+        raise Refused(f"tool_choice: forced tool use ('{kind}') is not supported by {card.id}")
+    if (body.get("thinking") or {}).get("type") == "enabled":
+        raise Refused("Thinking may not be enabled when tool_choice forces tool use.")
+    if kind == "tool" and choice.get("name") not in names:
+        raise Refused(f"tool_choice.tool.name: Tool '{choice.get('name')}' not found in provided tools")
+
+
+def _check_thinking(body: Mapping[str, Any], card: Card) -> None:
+    thinking = body.get("thinking")
+    if thinking is None:
+        return
+    kind = thinking.get("type") if isinstance(thinking, dict) else None
+    if kind not in ("adaptive", "between_tools", "disabled", "enabled"):
+        raise Refused(
+            "thinking: Input tag does not match any of the expected tags: 'adaptive', 'between_tools', 'disabled', 'enabled'"
+        )
+    if kind not in card.thinking:
+        raise Refused(f"thinking.type: '{kind}' is not supported by {card.id}")
+    effort = (body.get("output_config") or {}).get("effort") or card.default_effort
+    if kind in ("disabled", "between_tools") and card.thinks and effort in ("xhigh", "max"):
+        raise Refused(f"thinking.type: '{kind}' is not supported at effort '{effort}'")
+    if kind != "enabled":
+        _check_keys(thinking, ("type", "display") if kind == "adaptive" else ("type",), f"thinking.{kind}.")
+        return
+    _check_keys(thinking, ("type", "budget_tokens", "display"), "thinking.enabled.")
+    budget = thinking.get("budget_tokens")
+    if not _is_integer(budget):
+        raise Refused("thinking.enabled.budget_tokens: Field required")
+    if budget < _MIN_BUDGET:
+        raise Refused(f"thinking.enabled.budget_tokens: Input should be greater than or equal to {_MIN_BUDGET}")
+    if "max_tokens" in body and _is_integer(body["max_tokens"]) and budget >= body["max_tokens"] > 0:
+        raise Refused("`max_tokens` must be greater than `thinking.budget_tokens`")
+
+
+def _check_output(body: Mapping[str, Any], card: Card) -> None:
+    config = body.get("output_config")
+    if config is None:
+        return
+    if not isinstance(config, dict):
+        raise Refused("output_config: Input should be a valid dictionary")
+    _check_keys(config, ("effort", "format"), "output_config.")
+    effort = config.get("effort")
+    if effort is not None and effort not in ("low", "medium", "high", "xhigh", "max"):
+        raise Refused("output_config.effort: Input should be 'low', 'medium', 'high', 'xhigh' or 'max'")
+    if effort is not None and effort not in card.efforts:
+        raise Refused(f"output_config.effort: '{effort}' is not supported by {card.id}")
+    if config.get("format") is not None:
+        _check_format(config["format"], body)
+
+
+def _check_format(output_format: Any, body: Mapping[str, Any]) -> None:
+    if not isinstance(output_format, dict) or output_format.get("type") != "json_schema":
+        raise Refused("output_config.format.type: Input should be 'json_schema'")
+    _check_keys(output_format, ("type", "schema"), "output_config.format.")
+    if not isinstance(output_format.get("schema"), dict):
+        raise Refused("output_config.format.schema: Field required")
+    check_schema(output_format["schema"], "output_config.format.schema")
+    if body["messages"][-1]["role"] == "assistant":
+        raise Refused("output_config.format: not supported with assistant message prefill")
+    contents = (message["content"] for message in body["messages"] if isinstance(message["content"], list))
+    for block in (block for content in contents for block in content):
+        if block["type"] in ("document", "search_result") and (block.get("citations") or {}).get("enabled"):
+            raise Refused("output_config.format: not supported with citations enabled")
+
+
+def _check_prefill(body: Mapping[str, Any], card: Card) -> None:
+    last = body["messages"][-1]
+    if last["role"] != "assistant":
+        return
+    if not card.prefill:
+        raise Refused(
+            "This model does not support assistant message prefill. The conversation must end with a user message."
+        )
+    content = last["content"]
+    text = content if isinstance(content, str) else content[-1].get("text", "")
+    if text != text.rstrip():
+        raise Refused("messages: final assistant content cannot end with trailing whitespace")
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

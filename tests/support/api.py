@@ -1,0 +1,102 @@
+"""The stand-in API for tests: a real server in a child process, scripted and asked over its control endpoint.
+
+    with simulated_api(tmp_path, latency="20ms") as api:
+        api.fault("529", times=1)
+        client = anthropic.Anthropic(base_url=api.base_url, api_key=api.api_key, max_retries=0)
+        ...
+        assert api.accounts()["requests"] == 1
+
+Starting one takes about a second, so a test file shares one (a module-scoped fixture) and calls `api.reset()` before each test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.simulator import Controls, Latency, Options, Running, launch
+from runner.simulator.accounts import Accounts
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedApi:
+    """A running stand-in. `environ` points the SDK at it; `state` is the folder of its books."""
+
+    running: Running
+
+    @property
+    def base_url(self) -> str:
+        return self.running.base_url
+
+    @property
+    def api_key(self) -> str:
+        return self.running.api_key
+
+    @property
+    def state(self) -> Path:
+        return self.running.state
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return self.running.environ
+
+    @property
+    def controls(self) -> Controls:
+        return self.running.controls
+
+    def fault(self, kind: str, **rule: Any) -> None:
+        """Script a fault; see `runner.simulator.faults.Rule` for what narrows it: nth, text, rate, times, retry_after …"""
+        self.controls.fault(kind, **rule)
+
+    def clear_faults(self) -> None:
+        self.controls.clear_faults()
+
+    def accounts(self) -> dict[str, Any]:
+        """Totals of everything billed: requests, delivered, tokens, cost_pico, cache_writes, distinct, most_repeated."""
+        return self.controls.accounts()
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Every billed request, in order."""
+        return self.controls.requests()
+
+    def counts(self) -> dict[str, int]:
+        """How often each request was billed, by the stand-in's own hash of it."""
+        return self.controls.counts()
+
+    def traffic(self) -> dict[str, Any]:
+        """received, in_flight, max_in_flight, by_status."""
+        return self.controls.traffic()
+
+    def advance(self, seconds: float) -> None:
+        """Turn the stand-in's clock forward."""
+        self.controls.advance(seconds)
+
+    def reset(self) -> None:
+        """Forget faults, cache, limits and accounts."""
+        self.controls.reset()
+
+
+@contextmanager
+def simulated_api(folder: Path, **options: Any) -> Iterator[SimulatedApi]:
+    """Start a stand-in with its state in `folder`/simulator. `options` are those of `runner.simulator.Options`.
+
+    `latency` may be text ("20ms", "lognormal:50ms"), `faults` a mapping of kind to rate.
+    """
+    if isinstance(options.get("latency"), str):
+        options["latency"] = Latency.parse(options["latency"])
+    if isinstance(options.get("faults"), dict):
+        options["faults"] = tuple(options["faults"].items())
+    with launch(Options(state=folder / "simulator", **options)) as running:
+        yield SimulatedApi(running)
+
+
+def billed_after_the_end(api: SimulatedApi) -> dict[str, Any]:
+    """The totals of a stand-in that has ended, or was killed, read from its folder."""
+    books = Accounts(api.state)
+    try:
+        return books.totals()
+    finally:
+        books.close()
