@@ -1,0 +1,240 @@
+"""Where a run stands, as counts: events in, a `Progress` out.
+
+Owns   `Tally`, which `notify` touches on the loop's thread and which costs a microsecond or two an event, and the
+       values that a display shows: `Progress` for what changes, `Notice` for what is said once.
+Knows  events only. Times come from the clock that it is given.
+
+Invariants
+  * Memory does not grow with the rows: kinds of failure, waiting notices and remembered warnings are bounded.
+  * Text that an event carries has passed `terminal.plain_text` before it leaves this module.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from runner.cli.terminal import plain_text
+from runner.clock import Clock
+from runner.events import (
+    CoolingDown,
+    Event,
+    RunEnded,
+    RunStarted,
+    SinkDelivered,
+    StepEnded,
+    StepSent,
+    Stopping,
+    Warned,
+)
+from runner.types import Mode
+
+RATE_WINDOW_S = 30.0
+"""Rows a second are those of the last half minute, so that a pause shows and a slow start is forgotten."""
+MAX_KINDS = 50
+"""Kinds of failure that are counted apart; a server that invents one for each row does not grow memory."""
+MAX_NOTICES = 1000
+"""Notices that wait to be shown, and warnings that are remembered as shown."""
+
+Level = Literal["info", "warning", "stop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A line that is said once; `progress` is where the run stood, for the line that ends it."""
+
+    level: Level
+    text: str
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands at one moment. `at` and the other seconds are the clock's monotonic ones."""
+
+    at: float
+    job: str = ""
+    mode: Mode = "parallel"
+    total: int = 0
+    done: int = 0
+    in_flight: int = 0
+    rows_per_s: float | None = None
+    left_s: float | None = None
+    elapsed_s: float = 0.0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    cost_pico: int = 0
+    cap_pico: int | None = None
+    unpriced: int = 0
+    reused: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)
+    retried: Mapping[str, int] = field(default_factory=dict)
+    cooling_s: float = 0.0
+    cooling_reason: str = ""
+    stopping: bool = False
+    ended: bool = True
+
+
+class Tally:
+    """Counts of one run at a time; a `RunStarted` begins the next. Told by any thread, read by the display's."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._notices: deque[Notice] = deque(maxlen=MAX_NOTICES)
+        self._warned: set[tuple[str, str]] = set()
+        self._started: RunStarted | None = None
+        self._ended = True
+        self._tell: dict[type, Callable[..., None]] = {
+            RunStarted: self._run_started,
+            StepSent: self._step_sent,
+            StepEnded: self._step_ended,
+            CoolingDown: self._cooling_down,
+            Warned: self._told_warning,
+            Stopping: self._told_stop,
+            SinkDelivered: self._sink_delivered,
+            RunEnded: self._run_ended,
+        }
+        self._begin(rows_before=0, spent_pico=0)
+
+    def notify(self, event: Event) -> None:
+        with self._lock:
+            self._tell[type(event)](event)
+
+    def notices(self) -> Sequence[Notice]:
+        """What is to be said since the last time."""
+        with self._lock:
+            taken = tuple(self._notices)
+            self._notices.clear()
+        return taken
+
+    def progress(self) -> Progress:
+        with self._lock:
+            return self._progress(self._clock.monotonic())
+
+    def _begin(self, *, rows_before: int, spent_pico: int) -> None:
+        now = self._clock.monotonic()
+        self._began_at = now
+        self._samples = deque([(now, rows_before)])
+        self._done = rows_before
+        self._in_flight = 0
+        self._input = self._cache_read = self._cache_written = self._output = 0
+        self._cost_pico = spent_pico
+        self._unpriced = self._reused = 0
+        self._failures: Counter[str] = Counter()
+        self._retried: Counter[str] = Counter()
+        self._cooling_until = now
+        self._cooling_reason = ""
+        self._stopping = False
+
+    # -- events, rarest last; the first two come once or more for every row --------------------------------------------
+    def _step_sent(self, event: StepSent) -> None:
+        self._in_flight = event.in_flight
+
+    def _step_ended(self, event: StepEnded) -> None:
+        if event.in_flight is not None:
+            self._in_flight = event.in_flight
+        usage = event.usage
+        self._input += usage.input_tokens
+        self._cache_read += usage.cache_read_input_tokens
+        self._cache_written += usage.ephemeral_5m_input_tokens + usage.ephemeral_1h_input_tokens
+        self._output += usage.output_tokens
+        if event.cost_pico is None:
+            self._unpriced += 1
+        else:
+            self._cost_pico += event.cost_pico
+        if event.status != "open":
+            self._done += 1
+            self._reused += event.reused
+        if event.failure is not None:
+            _count(self._retried if event.status == "open" else self._failures, event.failure.kind)
+
+    def _run_started(self, event: RunStarted) -> None:
+        self._started, self._ended = event, False
+        self._warned.clear()
+        self._begin(rows_before=event.rows - event.open_rows, spent_pico=event.spent_pico)
+        if event.resumed:
+            what = f"going on with run {event.run_id}: {event.open_rows:,} of {event.rows:,} rows are open"
+        else:
+            what = f"run {event.run_id}: {event.rows:,} rows in {event.mode} mode"
+        self._say("info", what)
+
+    def _cooling_down(self, event: CoolingDown) -> None:
+        self._cooling_until = self._clock.monotonic() + event.seconds
+        self._cooling_reason = plain_text(event.reason)
+
+    def _told_warning(self, event: Warned) -> None:
+        seen = (event.code, event.message)
+        if seen not in self._warned and len(self._warned) < MAX_NOTICES:
+            self._warned.add(seen)
+            self._say("warning", f"warning[{event.code}]: {event.message}")
+
+    def _told_stop(self, event: Stopping) -> None:
+        self._stopping = True
+        self._say("stop", f"stopping ({event.reason}): {event.message}")
+
+    def _sink_delivered(self, event: SinkDelivered) -> None:
+        self._say("info", f"wrote {event.records:,} records to {event.target}")
+
+    def _run_ended(self, event: RunEnded) -> None:
+        if self._started is None or self._ended:
+            return
+        self._ended = True
+        self._say("info", event.status, self._progress(self._clock.monotonic()))
+
+    def _say(self, level: Level, text: str, progress: Progress | None = None) -> None:
+        job = self._started.job if self._started else "runner"
+        self._notices.append(Notice(level, plain_text(f"{job}: {text}"), progress))
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+    def _progress(self, now: float) -> Progress:
+        started = self._started
+        if started is None:
+            return Progress(at=now)
+        rate = self._rows_per_s(now)
+        open_rows = started.rows - self._done
+        return Progress(
+            at=now,
+            job=plain_text(started.job),
+            mode=started.mode,
+            total=started.rows,
+            done=self._done,
+            in_flight=self._in_flight,
+            rows_per_s=rate,
+            left_s=open_rows / rate if rate and open_rows and not self._stopping else None,
+            elapsed_s=now - self._began_at,
+            prompt_tokens=self._input + self._cache_read + self._cache_written,
+            cached_tokens=self._cache_read,
+            output_tokens=self._output,
+            cost_pico=self._cost_pico,
+            cap_pico=started.cap_pico,
+            unpriced=self._unpriced,
+            reused=self._reused,
+            failures=_harmless(self._failures),
+            retried=_harmless(self._retried),
+            cooling_s=max(0.0, self._cooling_until - now),
+            cooling_reason=self._cooling_reason,
+            stopping=self._stopping,
+            ended=self._ended,
+        )
+
+    def _rows_per_s(self, now: float) -> float | None:
+        samples = self._samples
+        samples.append((now, self._done))
+        while len(samples) > 2 and samples[1][0] <= now - RATE_WINDOW_S:
+            samples.popleft()
+        then, done = samples[0]
+        return (self._done - done) / (now - then) if now > then else None
+
+
+def _count(counter: Counter[str], kind: str) -> None:
+    counter[kind if kind in counter or len(counter) < MAX_KINDS else "other"] += 1
+
+
+def _harmless(counter: Counter[str]) -> dict[str, int]:
+    """Kinds come from the API's error objects."""
+    return {plain_text(kind): number for kind, number in counter.items()}
