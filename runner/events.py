@@ -14,6 +14,8 @@ from runner.types import Failure, Mode, RowStatus, Step, Usage
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
+    """`spent_pico` is what earlier sittings of this run have cost: the cap counts it too."""
+
     run_id: str
     job: str
     mode: Mode
@@ -21,6 +23,7 @@ class RunStarted:
     open_rows: int
     cap_pico: int | None
     resumed: bool
+    spent_pico: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,10 @@ class StepSent:
 
 @dataclass(frozen=True, slots=True)
 class StepEnded:
-    """An attempt's outcome is durable. `status` is the row's, `open` where it will be tried again."""
+    """An attempt's outcome is durable. `status` is the row's, `open` where it will be tried again.
+
+    `in_flight` is None for an outcome that was never sent (an earlier answer, a row that cannot be rendered).
+    """
 
     step: Step
     attempt: int
@@ -43,7 +49,7 @@ class StepEnded:
     usage: Usage
     cost_pico: int | None
     reused: bool
-    in_flight: int
+    in_flight: int | None
 
 
 @dataclass(frozen=True, slots=True)
