@@ -1,9 +1,10 @@
 """The stand-in API: a local server that behaves like the Messages API, for people without a key and for every test.
 
-Owns   a child process that speaks HTTP on the loopback, answers deterministically, refuses what the real API refuses, does
-       prompt-cache and rate-limit arithmetic, misbehaves on request, and keeps accounts that nobody else can write.
-Knows  the wire format only. It shares no rule with the rest of runner (prices, cache minimums, identity are its own), so
-       that an error there is not repeated here. It never sees a real credential.
+Owns   a child process that speaks HTTP on the loopback, answers deterministically, refuses what the real API refuses,
+       does prompt-cache and rate-limit arithmetic, misbehaves on request, and keeps accounts that nobody else can
+       write.
+Knows  the wire format only. It shares no rule with the rest of runner (prices, cache minimums, identity are its own),
+       so that an error there is not repeated here. It never sees a real credential.
 
 This front door is light: it starts the server as a child and talks to it, and imports no HTTP server.
 

@@ -1,17 +1,18 @@
 """The stand-in's books: every request it accepted and billed, append-only, in its state folder.
 
-Owns   `accounts.db`, and the order of things: an entry is committed before its reply is sent, so the books are never behind
-       what a client has been told, however the stand-in ends.
+Owns   `accounts.db`, and the order of things: an entry is committed before its reply is sent, so the books are never
+       behind what a client has been told, however the stand-in ends.
 Knows  entries; nothing of HTTP or of runner's ledger, against which tests hold it.
 
-Entries of one turn of the event loop share a commit. A commit reaches the operating system (`synchronous=OFF`): it outlives
-SIGKILL, not a power cut, which is all that a test can do to it. The books work on the loop's thread: a commit costs some ten
-microseconds, a hand-over to another thread costs more.
+Entries of one turn of the event loop share a commit. A commit reaches the operating system (`synchronous=OFF`): it
+outlives SIGKILL, not a power cut, which is all that a test can do to it. The books work on the loop's thread: a commit
+costs some ten microseconds, a hand-over to another thread costs more.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,22 @@ _COLUMNS = (
     "id, at, request_hash, echo, message_id, model, input_tokens, output_tokens, cache_read_input_tokens, "
     "ephemeral_5m_input_tokens, ephemeral_1h_input_tokens, cost_pico, fault"
 )
-_INSERT = f"INSERT INTO billed ({_COLUMNS}) VALUES ({', '.join('?' * 13)})"
+_INSERT = f"INSERT INTO billed ({_COLUMNS}) VALUES ({', '.join('?' * 13)})"  # noqa: S608 - names of our own
+_TOTALS: Mapping[str, str] = {
+    "requests": "count(*)",
+    "delivered": "sum(delivered)",
+    "input_tokens": "sum(input_tokens)",
+    "output_tokens": "sum(output_tokens)",
+    "cache_read_input_tokens": "sum(cache_read_input_tokens)",
+    "ephemeral_5m_input_tokens": "sum(ephemeral_5m_input_tokens)",
+    "ephemeral_1h_input_tokens": "sum(ephemeral_1h_input_tokens)",
+    "cost_pico": "sum(cost_pico)",
+    "unpriced": "sum(cost_pico IS NULL)",
+    "cache_writes": "sum(ephemeral_5m_input_tokens + ephemeral_1h_input_tokens > 0)",
+    "distinct": "count(DISTINCT request_hash)",
+}
+"""What `totals` tells, and how it is summed up. `cache_writes` counts requests that wrote."""
+
 _DELIVERY_DELAY_S = 0.05
 """How long the note that a reply was delivered may wait for company. It is only a note: nothing is told by it."""
 
@@ -60,9 +76,18 @@ class Entry:
     cost_pico: int | None
     fault: str | None = None
 
+    def values(self, number: int) -> tuple[Any, ...]:
+        """The entry as a row, in the order of `_COLUMNS`."""
+        usage = self.usage
+        tokens = (usage.input_tokens, usage.output_tokens, usage.cache_read_input_tokens)
+        writes = (usage.ephemeral_5m_input_tokens, usage.ephemeral_1h_input_tokens)
+        names = (self.at, self.request_hash, self.echo, self.message_id, self.model)
+        return (number, *names, *tokens, *writes, self.cost_pico, self.fault)
+
 
 class Accounts:
-    """The books in `folder`, which is made where it is missing. To be used on one event loop, or on none to read them."""
+    """The books in `folder`, which is made where it is missing. To be used on one event loop, or on none to read
+    them."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,14 +105,7 @@ class Accounts:
         """Enter a request; returns its number once the entry is committed."""
         number = self._next_id
         self._next_id += 1
-        usage = entry.usage
-        self._pending.append(
-            (
-                number, entry.at, entry.request_hash, entry.echo, entry.message_id, entry.model,
-                usage.input_tokens, usage.output_tokens, usage.cache_read_input_tokens,
-                usage.ephemeral_5m_input_tokens, usage.ephemeral_1h_input_tokens, entry.cost_pico, entry.fault,
-            )  # fmt: skip
-        )
+        self._pending.append(entry.values(number))
         if self._group is None:
             loop = asyncio.get_running_loop()
             self._group = loop.create_future()
@@ -124,19 +142,9 @@ class Accounts:
     def totals(self) -> dict[str, Any]:
         """Sums over everything billed. `most_repeated` is how often the most frequent request was billed."""
         self.flush()
-        names = (
-            "requests", "delivered", "input_tokens", "output_tokens", "cache_read_input_tokens",
-            "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens", "cost_pico", "unpriced", "cache_writes", "distinct",
-        )  # fmt: skip
-        row = self._row(
-            "SELECT count(*), sum(delivered), sum(input_tokens), sum(output_tokens), sum(cache_read_input_tokens), "
-            "sum(ephemeral_5m_input_tokens), sum(ephemeral_1h_input_tokens), sum(cost_pico), sum(cost_pico IS NULL), "
-            "sum(ephemeral_5m_input_tokens + ephemeral_1h_input_tokens > 0), count(DISTINCT request_hash) FROM billed"
-        )
-        totals = {name: value or 0 for name, value in zip(names, row, strict=True)}
-        most = self._value(
-            "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM billed GROUP BY request_hash)"
-        )
+        row = self._row(f"SELECT {', '.join(_TOTALS.values())} FROM billed")  # noqa: S608 - as above
+        totals = {name: value or 0 for name, value in zip(_TOTALS, row, strict=True)}
+        most = self._value("SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM billed GROUP BY request_hash)")
         return {**totals, "most_repeated": most}
 
     def counts(self) -> dict[str, int]:
@@ -148,7 +156,7 @@ class Accounts:
         """Everything billed, in the order of acceptance."""
         self.flush()
         names = [*_COLUMNS.split(", "), "delivered"]
-        rows = self._database.execute(f"SELECT {_COLUMNS}, delivered FROM billed ORDER BY id")
+        rows = self._database.execute(f"SELECT {_COLUMNS}, delivered FROM billed ORDER BY id")  # noqa: S608 - as above
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def clear(self) -> None:

@@ -1,11 +1,11 @@
 """What the stand-in answers: content that depends on the request alone.
 
 Owns   the content blocks, the stop reason and the output tokens of a reply.
-Knows  the request and its model's card; nothing of time, accounts or earlier requests. The same request gets the same answer
-       in parallel and in batch mode, today and after a restart.
+Knows  the request and its model's card; nothing of time, accounts or earlier requests. The same request gets the same
+       answer in parallel and in batch mode, today and after a restart.
 
-A plain answer begins with `[echo …]`, the digest of the last user turn's text; in a structured answer every free string ends
-in it. An answer given to the wrong row is thereby visible without any record of what was asked.
+A plain answer begins with `[echo …]`, the digest of the last user turn's text; in a structured answer every free
+string ends in it. An answer given to the wrong row is thereby visible without any record of what was asked.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def answer(body: Mapping[str, Any], prompt: Prompt, card: Card, reply_tokens: in
         return Answer(blocks, "max_tokens", body["max_tokens"], body["max_tokens"])
     tool = _forced_tool(body, draws)
     if tool is not None:
-        return _tool_answer(blocks, tool, prompt, draws, card, thinking)
+        value = instance(tool["input_schema"], draws, prompt.echo)
+        block = {"type": "tool_use", "id": f"toolu_{prompt.digest[:24]}", "name": tool["name"], "input": value}
+        return Answer([*blocks, block], "tool_use", thinking + card.tokens(len(orjson.dumps(value))), thinking)
     text = _text(body, prompt, draws, reply_tokens)
     text, stop_sequence = _cut_at_stop(text, body.get("stop_sequences") or ())
     stop_reason = "stop_sequence" if stop_sequence is not None else "end_turn"
@@ -111,20 +113,14 @@ def _forced_tool(body: Mapping[str, Any], draws: Draws) -> Mapping[str, Any] | N
     return draws.pick(tools) if choice.get("type") == "any" and tools else None
 
 
-def _tool_answer(
-    blocks: list[dict[str, Any]], tool: Mapping[str, Any], prompt: Prompt, draws: Draws, card: Card, thinking: int
-) -> Answer:
-    value = instance(tool["input_schema"], draws, prompt.echo)
-    block = {"type": "tool_use", "id": f"toolu_{prompt.digest[:24]}", "name": tool["name"], "input": value}
-    return Answer([*blocks, block], "tool_use", thinking + card.tokens(len(orjson.dumps(value))), thinking)
-
-
 def _text(body: Mapping[str, Any], prompt: Prompt, draws: Draws, reply_tokens: int) -> str:
     output_format = (body.get("output_config") or {}).get("format")
     if output_format:
         return orjson.dumps(instance(output_format["schema"], draws, prompt.echo)).decode()
     words = f"[echo {prompt.echo}]"
-    wanted = reply_tokens * 2 + draws.below(reply_tokens * 4 + 1)  # bytes: half to one and a half times, at four a token
+    wanted = reply_tokens * 2 + draws.below(
+        reply_tokens * 4 + 1
+    )  # bytes; at four a token, half to one and a half times
     while len(words) < wanted:
         words = f"{words} {draws.pick(_SENTENCES)}"
     return words

@@ -3,12 +3,13 @@
 Owns   what every exchange has in common. What an endpoint does is in `messages` and `models`, control calls in `admin`.
 Knows  aiohttp's low-level server: with a handful of fixed paths its router would only cost time.
 
-Every response carries `request-id`, the organisation and workspace, and the rate-limit headers; every refusal has the API's
-error shape. A handler is cancelled when its client has gone.
+Every response carries `request-id`, the organisation and workspace, and the rate-limit headers; every refusal has the
+API's error shape. A handler is cancelled when its client has gone.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import itertools
 import secrets
@@ -34,7 +35,8 @@ from runner.simulator.refusal import Refused
 from runner.simulator.validation import VERSIONS
 
 MAX_BODY_BYTES = 32_000_000
-"""32 MB, in the stricter reading (whether the API means 2**20 is not known). Source: errors page, "Request size limits"."""
+"""32 MB, in the stricter reading (whether the API means 2**20 is not known). Source: errors page, "Request size
+limits"."""
 
 _ORGANIZATION = "00000000-0000-4000-8000-000000000000"
 _CONTROL = "/_control/"
@@ -155,6 +157,8 @@ async def _read(request: web.BaseRequest) -> bytes:
 def make_server(app: App) -> web.Server:
     """The low-level server around an app. Call it on the loop that will run it."""
 
+    loop = asyncio.get_running_loop()
+
     def make_request(
         message: RawRequestMessage,
         payload: StreamReader,
@@ -162,7 +166,6 @@ def make_server(app: App) -> web.Server:
         writer: AbstractStreamWriter,
         task: Any,
     ) -> web.BaseRequest:
-        return web.BaseRequest(message, payload, protocol, writer, task, server._loop, client_max_size=MAX_BODY_BYTES)
+        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES)
 
-    server = web.Server(app.handle, request_factory=make_request, handler_cancellation=True, access_log=None)
-    return server
+    return web.Server(app.handle, request_factory=make_request, handler_cancellation=True, access_log=None)

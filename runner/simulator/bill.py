@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
-from typing import Any
 
 from genai_prices import Usage as PricedUsage
 from genai_prices import calc_price
+from genai_prices.types import TieredPrices
 
 from runner.types import Usage
 
@@ -59,12 +59,16 @@ def _rates(model: str) -> _Rates | None:
         ("ephemeral_5m_input_tokens", price.cache_write_mtok),
         ("ephemeral_1h_input_tokens", price.cache_write_1h_mtok),
     )
-    return _Rates(tuple((name, _pico(getattr(rate, "base", rate)), _tiers(rate)) for name, rate in fields))
+    return _Rates(tuple((name, _pico(_base(rate)), _tiers(rate)) for name, rate in fields))
 
 
-def _tiers(rate: Any) -> tuple[tuple[int, int], ...]:
-    tiers = sorted(getattr(rate, "tiers", ()), key=lambda tier: int(tier.start), reverse=True)
-    return tuple((int(tier.start), _pico(tier.price)) for tier in tiers)
+def _base(rate: Decimal | TieredPrices | None) -> Decimal | None:
+    return rate.base if isinstance(rate, TieredPrices) else rate
+
+
+def _tiers(rate: Decimal | TieredPrices | None) -> tuple[tuple[int, int], ...]:
+    tiers = rate.tiers if isinstance(rate, TieredPrices) else []
+    return tuple(sorted(((tier.start, _pico(tier.price)) for tier in tiers), reverse=True))
 
 
 def _pico(usd_per_million: Decimal | None) -> int:

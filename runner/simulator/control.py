@@ -12,7 +12,7 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
-TOKEN_HEADER = "x-control-token"
+TOKEN_HEADER = "x-control-token"  # noqa: S105 - the name of a header
 _TIMEOUT_S = 30.0
 
 
@@ -37,7 +37,8 @@ class Controls:
 
     def accounts(self) -> dict[str, Any]:
         """Totals of what was billed: `requests`, `delivered`, `cost_pico`, token sums, `distinct`, `most_repeated`."""
-        return self._call("GET", "/_control/accounts")
+        totals: dict[str, Any] = self._call("GET", "/_control/accounts")
+        return totals
 
     def requests(self) -> list[dict[str, Any]]:
         """Every billed request in the order of acceptance: hash, echo, model, usage, cost, delivered, fault."""
@@ -50,8 +51,10 @@ class Controls:
         return counts
 
     def traffic(self) -> dict[str, Any]:
-        """What went over the wire since the last reset: `received`, `in_flight`, `max_in_flight`, answers by `status`."""
-        return self._call("GET", "/_control/traffic")
+        """What went over the wire since the last reset: `received`, `in_flight`, `max_in_flight`, answers by
+        `status`."""
+        traffic: dict[str, Any] = self._call("GET", "/_control/traffic")
+        return traffic
 
     def advance(self, seconds: float) -> None:
         """Turn the stand-in's clock forward (cache lifetimes, limits)."""
@@ -64,7 +67,8 @@ class Controls:
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         headers = {TOKEN_HEADER: self.token, "content-type": "application/json"}
-        call = urllib.request.Request(self.base_url + path, data=data, headers=headers, method=method)
+        url = self.base_url + path
+        call = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310 - our own server
         try:
             with _opener.open(call, timeout=_TIMEOUT_S) as response:
                 return json.loads(response.read())

@@ -3,8 +3,8 @@
 Owns   the JSON of a Message and of its usage, and the order of server-sent events.
 Knows  an answer and how its tokens were billed.
 
-Source: the SDK's `types/message.py`, `types/usage.py` and `types/raw_message_stream_event.py` (2.12.0); order of events: the
-API's streaming page.
+Source: the SDK's `types/message.py`, `types/usage.py` and `types/raw_message_stream_event.py` (2.12.0); order of
+events: the API's streaming page.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Envelope:
 
     def opening(self) -> bytes:
         """What a stream sends as soon as the reply begins."""
-        message = {
+        message: dict[str, Any] = {
             "id": self.message_id,
             "type": "message",
             "role": "assistant",

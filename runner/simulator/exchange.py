@@ -1,7 +1,7 @@
 """One HTTP exchange: what came, and the ways to answer it or to let it fail.
 
-Owns   the identity headers of a response, the writing of replies to the end (so that delivery is known), and the transport
-       tricks of faults: a reset, a hang, a body that stops halfway.
+Owns   the identity headers of a response, the writing of replies to the end (so that delivery is known), and the
+       transport tricks of faults: a reset, a hang, a body that stops halfway.
 Knows  aiohttp. What to answer is not its business.
 """
 
@@ -89,5 +89,3 @@ async def write_spread(response: web.StreamResponse, pieces: Iterable[bytes], se
     for start in range(0, len(waiting), size):
         await asyncio.sleep(seconds / writes)
         await response.write(b"".join(waiting[start : start + size]))
-
-

@@ -3,8 +3,8 @@
 Owns   the kinds of fault, the rules that pick requests (by order, text, rate) and the deterministic draw.
 Knows  a path and the bytes of a body. Carrying a fault out is the business of `messages` and `app`.
 
-A rate is drawn from the seed, the kind, the body and how often that body has come: it does not depend on the order in which
-concurrent requests arrive, and a retry is a new draw.
+A rate is drawn from the seed, the kind, the body and how often that body has come: it does not depend on the order in
+which concurrent requests arrive, and a retry is a new draw.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Error:
     message: str
     error_code: str | None = None
     retry_after: str | None = None
-    type: str | None = None
+    kind: str | None = None
 
 
 _ERRORS: Mapping[str, _Error] = {
@@ -59,12 +59,12 @@ _ERRORS: Mapping[str, _Error] = {
     "404": _Error(404, "The requested resource was not found."),
     "408": _Error(408, "Request timed out."),
     "409": _Error(409, "The request conflicts with another one."),
-    "412": _Error(412, "A precondition failed.", type="invalid_request_error"),
+    "412": _Error(412, "A precondition failed.", kind="invalid_request_error"),
     "413": _Error(413, "Request exceeds the maximum size."),
     "422": _Error(422, "The request could not be processed."),
     "429": _Error(429, "This request would exceed your organization's rate limit.", retry_after="1"),
-    "431": _Error(431, "Request header fields too large.", type="invalid_request_error"),
-    "499": _Error(499, "Client closed request.", type="invalid_request_error"),
+    "431": _Error(431, "Request header fields too large.", kind="invalid_request_error"),
+    "499": _Error(499, "Client closed request.", kind="invalid_request_error"),
     "500": _Error(500, "Internal server error"),
     "501": _Error(501, "Not implemented"),
     "502": _Error(502, "Bad gateway"),
@@ -72,7 +72,7 @@ _ERRORS: Mapping[str, _Error] = {
     "504": _Error(504, "The request took too long."),
     "529": _Error(529, "Overloaded"),
     # A limit that an administrator set is told as a bad request (rate-limits page), the organisation's own as a 429.
-    "usage_limit": _Error(400, "You have reached your specified API usage limits. You will regain access on 2026-12-01."),
+    "usage_limit": _Error(400, "You have reached your specified API usage limits."),
     "workspace_usage_limit": _Error(400, "You have reached your specified workspace API usage limits."),
     "spend_limit": _Error(429, "Your organization has reached its spend limit.", "enforced_spend_limit_reached"),
     "contract_spend_limit": _Error(429, "The contract's spend limit is reached.", "contract_spend_limit_reached"),
@@ -91,9 +91,9 @@ KINDS = frozenset(_ERRORS) | {"bad_retry_after"} | {act.value for act in Act if 
 class Rule:
     """Which requests a fault hits. All conditions must hold; without any, every request is hit.
 
-    `nth` counts the requests that match `path` and `text` since the rule was made, from 1. `rate` is drawn. `times` bounds
-    how often it strikes. `text` is looked for in the request's JSON. The rest is what the fault needs: `retry_after` (sent
-    as it is; "" sends none), `message`, `seconds` (of `slow`), `category` (of `refusal`).
+    `nth` counts the requests that match `path` and `text` since the rule was made, from 1. `rate` is drawn. `times`
+    bounds how often it strikes. `text` is looked for in the request's JSON. The rest is what the fault needs:
+    `retry_after` (sent as it is; "" sends none), `message`, `seconds` (of `slow`), `category` (of `refusal`).
     """
 
     kind: str
@@ -207,4 +207,4 @@ def _fault(active: _Active) -> Fault:
 def _refused(error: _Error, rule: Rule, retry_after: str | None) -> Refused:
     headers = {"retry-after": retry_after} if retry_after else {}
     message = rule.message or error.message
-    return Refused(message, error.status, type=error.type, error_code=error.error_code, headers=headers)
+    return Refused(message, error.status, kind=error.kind, error_code=error.error_code, headers=headers)

@@ -4,9 +4,9 @@ Owns   three buckets for each line of models (requests, uncached input, output),
        `anthropic-ratelimit-*` headers and the 429 with its `retry-after`.
 Knows  counts only.
 
-Rules (source: the API's rate-limits page, October 2026): buckets refill continuously; input counts uncached tokens and cache
-writes, never cache reads; output counts tokens really generated, so `max_tokens` does not matter; models of one line share
-a pool. A limit that is not set is shown as a very high one and never refuses.
+Rules (source: the API's rate-limits page, October 2026): buckets refill continuously; input counts uncached tokens and
+cache writes, never cache reads; output counts tokens really generated, so `max_tokens` does not matter; models of one
+line share a pool. A limit that is not set is shown as a very high one and never refuses.
 """
 
 from __future__ import annotations

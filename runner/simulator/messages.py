@@ -1,9 +1,9 @@
 """POST /v1/messages and /v1/messages/count_tokens: from a body to a billed reply.
 
-Owns   the order in which a request is taken: faults that strike before acceptance, validation, limits, then cache accounting,
-       answer, entry in the books, and only then a first byte of the reply.
-Knows  its parts by their interfaces; the rules are in them. `take` and `settle` need no HTTP, so that requests that arrive
-       in another envelope are answered and billed by the same code.
+Owns   the order in which a request is taken: faults that strike before acceptance, validation, limits, then cache
+       accounting, answer, entry in the books, and only then a first byte of the reply.
+Knows  its parts by their interfaces; the rules are in them. `take` and `settle` need no HTTP, so that requests that
+       arrive in another envelope are answered and billed by the same code.
 
 A reply begins after a quarter of its latency: from then on the prefix it wrote can be read from the cache.
 """
@@ -98,7 +98,8 @@ class Messages:
         return await exchange.reply(orjson.dumps({"input_tokens": read_prompt(body, card).tokens}))
 
     def take(self, body: Mapping[str, Any], card: Card, workspace: str, fault: Fault | None) -> Taken:
-        """Accept a valid request: its answer and what it will be billed. Raises Refused where a limit stands in the way."""
+        """Accept a valid request: its answer and what it will be billed. Raises Refused where a limit stands in the
+        way."""
         prompt = read_prompt(body, card)
         check_size(prompt.tokens, card)
         reply = _misanswer(body, answer(body, prompt, card, self._options.reply_tokens), fault)

@@ -1,12 +1,13 @@
 """What the stand-in knows of each model, and the Models endpoints.
 
-Owns   one `Card` a model: bounds, cache minimum, what it accepts (thinking, effort, prefill, forced tool choice), how it counts
-       tokens; and the JSON of `GET /v1/models`. These facts are kept apart from runner's own catalog on purpose.
+Owns   one `Card` a model: bounds, cache minimum, what it accepts (thinking, effort, prefill, forced tool choice), how
+       it counts tokens; and the JSON of `GET /v1/models`. These facts are kept apart from runner's own catalog on
+       purpose.
 Knows  nothing of requests.
 
 Source: the API's models, thinking, prompt-caching and errors pages as read in October and November 2026, and the SDK's
-`types/model.py`, `model_info.py` and `model_capabilities.py` (2.12.0). Where they are silent the card takes the neighbouring
-model's value. A release date that is not known is the epoch, as the API's own type allows.
+`types/model.py`, `model_info.py` and `model_capabilities.py` (2.12.0). Where they are silent the card takes the
+neighbouring model's value. A release date that is not known is the epoch, as the API's own type allows.
 """
 
 from __future__ import annotations
@@ -111,7 +112,10 @@ _CARDS = (
     ),
     Card("claude-mythos-5-2", "Claude Mythos 5.2", "mythos", 512, _ADAPTIVE, forced_tool_choice=False),
     Card("claude-haiku-5-5", "Claude Haiku 5.5", "haiku", 512, _OPTIONAL, default_effort="medium"),
-    Card("claude-sonnet-5-5", "Claude Sonnet 5.5", "sonnet", 512, ("adaptive", "between_tools"), forced_tool_choice=False),
+    Card(
+        "claude-sonnet-5-5", "Claude Sonnet 5.5", "sonnet", 512, ("adaptive", "between_tools"),
+        forced_tool_choice=False,
+    ),
     Card("claude-fable-5-1", "Claude Fable 5.1", "fable", 512, _ADAPTIVE, forced_tool_choice=False),
     Card(
         "claude-opus-5-5", "Claude Opus 5.5", "opus", 512, _ADAPTIVE,

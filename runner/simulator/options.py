@@ -61,7 +61,8 @@ def _seconds(text: str) -> float:
 
 
 def parse_fault(text: str) -> tuple[str, float]:
-    """Read `KIND=RATE`, for example `529=0.05` or `reply_lost=1%`. The kind is checked by the server. Raises ValueError."""
+    """Read `KIND=RATE`, for example `529=0.05` or `reply_lost=1%`. The kind is checked by the server. Raises
+    ValueError."""
     kind, equals, rate = text.partition("=")
     if not equals or not kind:
         raise ValueError(f"{text!r} is no fault; expected KIND=RATE, for example 529=0.05")
@@ -75,11 +76,11 @@ def parse_fault(text: str) -> tuple[str, float]:
 class Options:
     """What a stand-in is started with.
 
-    `state` is the folder of its accounts; they survive a restart. `port` 0 lets the system choose. `key` is the credential
-    it accepts (`*`: any). `rpm`, `itpm`, `otpm` are limits a minute (requests, input tokens, output tokens) for each line
-    of models, None for none; `burst_s` is how many seconds' worth may be used at once. `max_concurrency` refuses more
-    requests than this at a time. `faults` are (kind, rate) pairs, drawn by `seed`. `reply_tokens` is about how long a
-    plain answer is. `control_token` opens the control endpoint; empty lets the server make one.
+    `state` is the folder of its accounts; they survive a restart. `port` 0 lets the system choose. `key` is the
+    credential it accepts (`*`: any). `rpm`, `itpm`, `otpm` are limits a minute (requests, input tokens, output tokens)
+    for each line of models, None for none; `burst_s` is how many seconds' worth may be used at once. `max_concurrency`
+    refuses more requests than this at a time. `faults` are (kind, rate) pairs, drawn by `seed`. `reply_tokens` is
+    about how long a plain answer is. `control_token` opens the control endpoint; empty lets the server make one.
     """
 
     state: Path

@@ -1,11 +1,12 @@
 """Which JSON Schemas the API takes for structured output.
 
-Owns   the refusals: an object without `additionalProperties: false`, recursion, foreign references, and every keyword that
-       the API's subset does not have (bounds on numbers, lengths and items, patterns, `oneOf`, `not`, conditionals).
+Owns   the refusals: an object without `additionalProperties: false`, recursion, foreign references, and every keyword
+       that the API's subset does not have (bounds on numbers, lengths and items, patterns, `oneOf`, `not`,
+       conditionals).
 Knows  schemas only. A schema that passes is remembered by its bytes, since all rows of a job send the same one.
 
-Source: the structured-outputs page (October 2026) and the SDK's `lib/_parse/_transform.py` (2.12.0), which rewrites a schema
-into this subset.
+Source: the structured-outputs page (October 2026) and the SDK's `lib/_parse/_transform.py` (2.12.0), which rewrites a
+schema into this subset.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ class _Check:
         required = set(schema.get("required") or ())
         missing = required - set(schema.get("properties") or ())
         if missing:
-            raise self._refuse(f"'required' names {sorted(missing)[0]!r}, which is no property")
+            raise self._refuse(f"'required' names {min(missing)!r}, which is no property")
         self._optional += len(set(schema.get("properties") or ()) - required)
 
     def _check_reference(self, reference: Any, open_references: tuple[str, ...]) -> None:

@@ -1,7 +1,8 @@
 """The stand-in as a child process: start it, find out where it listens, end it.
 
-Owns   the child's environment (no credential, address or setting of the parent reaches it), the pipe whose closing ends it,
-       and `Running`, the parent's view. The child dies with its parent, however that dies, because the pipe closes then.
+Owns   the child's environment (no credential, address or setting of the parent reaches it), the pipe whose closing
+       ends it, and `Running`, the parent's view. The child dies with its parent, however that dies, because the pipe
+       closes then.
 Knows  nothing of HTTP servers; `python -m runner.simulator` is the child.
 """
 
@@ -74,7 +75,7 @@ def serve(options: Options, on_ready: Callable[[Running], None]) -> int:
 @contextmanager
 def _child(options: Options) -> Iterator[tuple[subprocess.Popen[bytes], Running]]:
     options = replace(options, control_token=options.control_token or secrets.token_hex(8), die_with_stdin=True)
-    child = subprocess.Popen(
+    child = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
         [sys.executable, "-m", "runner.simulator", *options.to_arguments()],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -114,10 +115,9 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     for stream in (child.stdin, child.stdout):
         if stream is not None:
             stream.close()
-    for stop in (lambda: None, child.terminate, child.kill):
-        stop()
+    for insist in (child.terminate, child.kill):
         try:
             child.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            continue
-        return
+            insist()
+    child.wait()

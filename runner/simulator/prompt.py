@@ -1,14 +1,14 @@
 """A request as the model sees it: a flat row of blocks, in the order in which prefixes are cached.
 
-Owns   the order tools -> system -> messages, what a block costs in tokens, where cache breakpoints stand, and the digests:
-       one for each prefix (what a cache entry is found by) and one of the whole (what an answer depends on).
+Owns   the order tools -> system -> messages, what a block costs in tokens, where cache breakpoints stand, and the
+       digests: one for each prefix (what a cache entry is found by) and one of the whole (what an answer depends on).
 Knows  a request that passed `validation`; nothing of time, caches or answers.
 
 Invariants
   * `cache_control`, `stream`, `metadata` and `service_tier` change no digest.
-  * A prefix digest covers everything before it, and the settings that the API says invalidate from that level on: speed and
-    citations from the system level; output format, effort, thinking, tool choice and the presence of images from the
-    messages. (Source: the prompt-caching page, "What invalidates the cache".)
+  * A prefix digest covers everything before it, and the settings that the API says invalidate from that level on:
+    speed and citations from the system level; output format, effort, thinking, tool choice and the presence of images
+    from the messages. (Source: the prompt-caching page, "What invalidates the cache".)
   * Text never counts for more tokens than it has bytes. Images and PDFs are not bounded by bytes, as in the real API.
 """
 

@@ -4,11 +4,11 @@ Owns   the entries and the split of a prompt's tokens into read, written and unc
 Knows  prefixes as digests with a running token count; nothing of requests or HTTP.
 
 Rules (source: the API's prompt-caching page, October 2026)
-  * Entries are written only at breakpoints, and only where the prefix reaches the model's minimum; a shorter one is silently
-    not cached.
+  * Entries are written only at breakpoints, and only where the prefix reaches the model's minimum; a shorter one is
+    silently not cached.
   * From each breakpoint the look-up walks back over at most 20 positions, the breakpoint itself being the first, to the
-    longest prefix with an entry. Everything up to there is read; from there to each later breakpoint is written, with that
-    breakpoint's time-to-live; the rest is plain input.
+    longest prefix with an entry. Everything up to there is read; from there to each later breakpoint is written, with
+    that breakpoint's time-to-live; the rest is plain input.
   * An entry can be read only once the reply that writes it has begun. Requests before that pay for their own write.
   * It lives for 5 minutes or 1 hour from the start of the request that wrote or last read it.
   * Scope: workspace and model.

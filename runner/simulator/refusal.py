@@ -39,20 +39,20 @@ class Refused(Exception):
         message: str,
         status: int = 400,
         *,
-        type: str | None = None,
+        kind: str | None = None,
         error_code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
-        self.type = type or TYPE_BY_STATUS.get(status, "api_error" if status >= 500 else "invalid_request_error")
+        self.kind = kind or TYPE_BY_STATUS.get(status, "api_error" if status >= 500 else "invalid_request_error")
         self.error_code = error_code
         self.headers = headers or {}
 
     def error(self) -> dict[str, Any]:
         """The inner object, as stream events carry it."""
-        error: dict[str, Any] = {"type": self.type, "message": self.message}
+        error: dict[str, Any] = {"type": self.kind, "message": self.message}
         if self.error_code is not None:
             error["details"] = {"error_code": self.error_code}
         return error

@@ -1,7 +1,7 @@
 """Running the stand-in in this process: the loop, the socket, the ready line, the end.
 
-Owns   the life of the child process. Prints one JSON line, {"base_url", "control_token", "pid"}, when it listens; ends on
-       SIGTERM or SIGINT, and with `die_with_stdin` when its parent has closed the pipe or died.
+Owns   the life of the child process. Prints one JSON line, {"base_url", "control_token", "pid"}, when it listens; ends
+       on SIGTERM or SIGINT, and with `die_with_stdin` when its parent has closed the pipe or died.
 Knows  `app` and asyncio; nothing of what is answered.
 """
 
@@ -48,7 +48,8 @@ async def _serve(options: Options) -> None:
         loop.add_reader(sys.stdin.fileno(), _watch_pipe, stopped)
     host, port = runner.addresses[0][:2]
     ready = {"base_url": f"http://{host}:{port}", "control_token": options.control_token, "pid": os.getpid()}
-    print(json.dumps(ready), flush=True)
+    sys.stdout.write(json.dumps(ready) + "\n")
+    sys.stdout.flush()
     await stopped.wait()
     await runner.cleanup()
     app.close()

@@ -1,13 +1,14 @@
 """What the Messages API refuses before it answers, in its words as far as they are known.
 
-Owns   the rules on shape (unknown keys, roles, blocks, cache marks, tools) and on what one model accepts (bounds, thinking,
-       effort, prefill, forced tool choice, sampling parameters).
+Owns   the rules on shape (unknown keys, roles, blocks, cache marks, tools) and on what one model accepts (bounds,
+       thinking, effort, prefill, forced tool choice, sampling parameters).
 Knows  the decoded body, the API version and the model's card. It answers nothing and keeps nothing.
 
 A body that passes can be read without further checks by `prompt` and `answers`.
 
 Source: the API's reference, errors, versioning (2026-10-21), thinking, structured-outputs and prompt-caching pages; the
-parameter names are the SDK's `types/message_create_params.py` (2.12.0). Wording is not stable there and not relied on here.
+parameter names are the SDK's `types/message_create_params.py` (2.12.0). Wording is not stable there and not relied on
+here.
 """
 
 from __future__ import annotations
@@ -128,7 +129,8 @@ def _check_keys(value: Mapping[str, Any], allowed: Iterable[str], path: str = ""
 def _check_sampling(body: Mapping[str, Any]) -> None:
     for name, top in (("temperature", 1), ("top_p", 1)):
         value = body.get(name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= top):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and 0 <= value <= top):
             raise Refused(f"{name}: Input should be between 0 and {top}")
 
 
@@ -141,9 +143,8 @@ def _check_max_tokens(body: Mapping[str, Any], card: Card) -> None:
     if value < 0:
         raise Refused("max_tokens: Input should be greater than or equal to 0")
     if value > card.max_tokens:
-        raise Refused(
-            f"max_tokens: {value} > {card.max_tokens}, which is the maximum allowed number of output tokens for {card.id}"
-        )
+        bound = f"{card.max_tokens}, which is the maximum allowed number of output tokens for {card.id}"
+        raise Refused(f"max_tokens: {value} > {bound}")
 
 
 def _check_prewarm(body: Mapping[str, Any]) -> None:
@@ -237,7 +238,7 @@ def _check_newer_rules(block: Mapping[str, Any], path: str, role: str) -> None:
 def _check_block(block: Any, path: str, role: str) -> None:
     if not isinstance(block, dict):
         raise Refused(f"{path}: Input should be a valid dictionary or object to extract fields from")
-    kind = block.get("type")
+    kind = str(block.get("type"))
     if kind not in _BLOCKS:
         expected = ", ".join(repr(name) for name in sorted(_BLOCKS))
         raise Refused(
@@ -391,9 +392,8 @@ def _check_thinking(body: Mapping[str, Any], card: Card) -> None:
         return
     kind = thinking.get("type") if isinstance(thinking, dict) else None
     if kind not in ("adaptive", "between_tools", "disabled", "enabled"):
-        raise Refused(
-            "thinking: Input tag does not match any of the expected tags: 'adaptive', 'between_tools', 'disabled', 'enabled'"
-        )
+        expected = "'adaptive', 'between_tools', 'disabled', 'enabled'"
+        raise Refused(f"thinking: Input tag does not match any of the expected tags: {expected}")
     if kind not in card.thinking:
         raise Refused(f"thinking.type: '{kind}' is not supported by {card.id}")
     effort = (body.get("output_config") or {}).get("effort") or card.default_effort

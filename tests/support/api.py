@@ -6,7 +6,8 @@
         ...
         assert api.accounts()["requests"] == 1
 
-Starting one takes about a second, so a test file shares one (a module-scoped fixture) and calls `api.reset()` before each test.
+Starting one takes about a second, so a test file shares one (a module-scoped fixture) and calls `api.reset()` before
+each test.
 """
 
 from __future__ import annotations
@@ -48,14 +49,16 @@ class SimulatedApi:
         return self.running.controls
 
     def fault(self, kind: str, **rule: Any) -> None:
-        """Script a fault; see `runner.simulator.faults.Rule` for what narrows it: nth, text, rate, times, retry_after …"""
+        """Script a fault; see `runner.simulator.faults.Rule` for what narrows it: nth, text, rate, times, retry_after
+        …"""
         self.controls.fault(kind, **rule)
 
     def clear_faults(self) -> None:
         self.controls.clear_faults()
 
     def accounts(self) -> dict[str, Any]:
-        """Totals of everything billed: requests, delivered, tokens, cost_pico, cache_writes, distinct, most_repeated."""
+        """Totals of everything billed: requests, delivered, tokens, cost_pico, cache_writes, distinct,
+        most_repeated."""
         return self.controls.accounts()
 
     def requests(self) -> list[dict[str, Any]]:
