@@ -1,0 +1,247 @@
+"""The ledger's SQLite connection: opened only when it is safe, with every setting read back.
+
+Owns   creating, opening and migrating the file; transactions and their durability; SQLite's errors as LedgerErrors.
+Knows  SQLite and the file's identity. Nothing of what the tables mean.
+
+Durability
+  * `transaction(durable=True)` is synchronous=FULL: on disk when it returns. For promises that the outside world acts on.
+  * `transaction(durable=False)` is synchronous=NORMAL: a crash of the process loses nothing, a power cut may lose the newest,
+    in order. For what can be made again from the spool.
+  * Every durable commit is counted in the database, and the count is then written, unsynced, to a small file beside it. The
+    file can lag but never lead, so a database that is behind it has lost committed transactions (a removed `-wal` file).
+  * After an I/O error nothing more is written through this connection: what the kernel did with the data is unknown.
+
+Sources: sqlite.org/wal.html (NORMAL and FULL in WAL mode; the WAL-reset bug, mended in 3.51.3), sqlite.org/pragma.html.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from runner.errors import LedgerError
+from runner.ledger.folder import open_private, sync_entries
+from runner.ledger.refusals import damaged, disk_error, disk_full
+from runner.ledger.schema import APPLICATION_ID, MIGRATIONS
+
+_OLDEST_SQLITE = 3_051_003
+_BUSY_TIMEOUT_MS = 10_000
+_COMMIT_COUNT = "commits"
+
+_PRAGMAS = {
+    "journal_mode": "wal",
+    "temp_store": 1,  # FILE: sorting the keys of 10 million rows must not sit in memory
+    "trusted_schema": 0,
+    "cell_size_check": 1,
+    "cache_size": -32_000,  # KiB
+    "wal_autocheckpoint": 4000,  # pages, 16 MB: checkpoints sync, and the default of 4 MB syncs too often here
+}
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into LedgerErrors that say what to do."""
+    try:
+        yield
+    except apsw.FullError as error:
+        raise disk_full(path) from error
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise damaged(f"{path} is damaged: {error}") from error
+    except (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError) as error:
+        raise LedgerError(
+            f"cannot open {path}: {error}", code="cannot-write", hint="the folder and its files must be yours and writable"
+        ) from error
+    except apsw.IOError as error:
+        raise disk_error(path, error) from error
+    except (apsw.BusyError, apsw.LockedError) as error:
+        raise LedgerError(
+            f"{path} is in use by another program", code="locked", hint="close it (a database browser, a backup) and try again"
+        ) from error
+
+
+def create_database(path: Path, statements: Sequence[tuple[str, tuple[Any, ...]]] = ()) -> None:
+    """Make a new ledger file in one piece: it gets its name only when it is whole and durable."""
+    unnamed = path.with_name(path.name + ".new")
+    unnamed.unlink(missing_ok=True)
+    with translated(path):
+        os.close(open_private(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL))
+        connection = apsw.Connection(str(unnamed))
+        connection.pragma("synchronous", 2)
+        connection.execute("BEGIN")
+        connection.pragma("application_id", APPLICATION_ID)
+        _run(connection, MIGRATIONS, 0)
+        for sql, bindings in statements:
+            connection.execute(sql, bindings)
+        connection.execute("COMMIT")
+        connection.close()
+    unnamed.rename(path)
+    sync_entries(path.parent)
+
+
+def _run(connection: apsw.Connection, migrations: Sequence[str], version: int) -> None:
+    for script in migrations[version:]:
+        connection.execute(script)
+    connection.pragma("user_version", len(migrations))
+
+
+class Database:
+    """An open ledger file. One thread at a time."""
+
+    def __init__(self, path: Path, *, read_only: bool, migrations: Sequence[str] = MIGRATIONS) -> None:
+        self._path = path
+        self._broken: LedgerError | None = None
+        self._synchronous = -1
+        self._commits_descriptor: int | None = None
+        if apsw.SQLITE_VERSION_NUMBER < _OLDEST_SQLITE:
+            raise LedgerError(
+                f"SQLite {apsw.sqlite_lib_version()} can damage a ledger; 3.51.3 is the oldest that is safe",
+                code="old-sqlite",
+                hint="install apsw from its wheel: it brings its own SQLite",
+            )
+        if not path.exists():
+            raise LedgerError(f"{path.parent} holds no ledger", code="no-ledger", hint="`runner list` shows the runs there are")
+        with translated(path):
+            self.connection = _connect(path, read_only)
+            try:
+                self._check_identity(migrations, read_only)
+                if not read_only:
+                    self._prepare_to_write()
+            except BaseException:
+                self.close()
+                raise
+
+    def _check_identity(self, migrations: Sequence[str], read_only: bool) -> None:
+        if self.connection.pragma("application_id") != APPLICATION_ID:
+            raise LedgerError(f"{self._path} is not a ledger of runner", code="foreign-file")
+        version = int(self.connection.pragma("user_version"))
+        if version > len(migrations):
+            raise LedgerError(
+                f"{self._path} was written by a newer runner (format {version}, this one knows {len(migrations)})",
+                code="newer-version",
+                hint="upgrade runner",
+            )
+        if version < len(migrations):
+            if read_only:
+                raise LedgerError(
+                    f"{self._path} has an older format ({version})", code="older-version", hint="`runner resume` brings it up to date"
+                )
+            self._migrate(migrations, version)
+
+    def _migrate(self, migrations: Sequence[str], version: int) -> None:
+        backup = self._path.with_name(f"{self._path.name}.v{version}")
+        backup.unlink(missing_ok=True)
+        os.close(open_private(backup, os.O_RDWR | os.O_CREAT | os.O_EXCL))
+        self.connection.execute("VACUUM INTO ?", (str(backup),))
+        sync_entries(backup.parent)
+        self.connection.pragma("synchronous", 2)
+        with self.connection:
+            _run(self.connection, migrations, version)
+
+    def _prepare_to_write(self) -> None:
+        for name, value in _PRAGMAS.items():
+            self.connection.pragma(name, value)
+            found = self.connection.pragma(name)
+            if found != value:
+                raise LedgerError(
+                    f"SQLite keeps {name}={found!r} where {value!r} is needed", code="pragma", hint="is the disk a local one?"
+                )
+        self._be_synchronous(2)
+        verdict = self.connection.pragma("quick_check", 1)
+        if verdict != "ok":
+            raise damaged(f"{self._path} is damaged: {verdict}")
+        self._check_commits()
+
+    def _check_commits(self) -> None:
+        path = self._path.with_name(_COMMIT_COUNT)
+        self._commits_descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
+        noted = os.pread(self._commits_descriptor, 32, 0).strip()
+        if noted.isdigit() and int(noted) > self._commits():
+            raise damaged(
+                f"{self._path} has lost transactions it had committed ({self._commits()} of {int(noted)} are there);"
+                f" was {self._path.name}-wal removed?"
+            )
+
+    def _commits(self) -> int:
+        return int(self.connection.execute("SELECT number FROM durable_commits").get)
+
+    def _be_synchronous(self, level: int) -> None:
+        if self._synchronous != level:
+            self.connection.pragma("synchronous", level)
+            found = self.connection.pragma("synchronous")
+            if found != level:
+                raise LedgerError(f"SQLite keeps synchronous={found!r} where {level} is needed", code="pragma")
+            self._synchronous = level
+
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool) -> Iterator[apsw.Connection]:
+        """All or nothing. Raises LedgerError `disk-full`, `disk-error`, `damaged`."""
+        self.check_writable()
+        connection = self.connection
+        try:
+            with translated(self._path):
+                self._be_synchronous(2 if durable else 1)
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                    if durable:
+                        connection.execute("UPDATE durable_commits SET number = number + 1")
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
+                if durable:
+                    self._note_commits()
+        except LedgerError as error:
+            if error.code in ("disk-error", "damaged"):
+                self.refuse_writes(error)
+            raise
+
+    def _note_commits(self) -> None:
+        assert self._commits_descriptor is not None
+        # Fixed width, one small write, unsynced: it survives the process, and a power cut only leaves it behind.
+        os.pwrite(self._commits_descriptor, b"%020d\n" % self._commits(), 0)
+
+    def refuse_writes(self, reason: LedgerError) -> None:
+        """From here on every transaction raises `reason`: the ledger has to be opened anew first."""
+        self._broken = reason
+
+    def check_writable(self) -> None:
+        """Raise the error after which this connection refuses to write, if there was one."""
+        if self._broken is not None:
+            raise self._broken
+
+    def close(self) -> None:
+        self.connection.close()
+        if self._commits_descriptor is not None:
+            os.close(self._commits_descriptor)
+            self._commits_descriptor = None
+
+
+def _connect(path: Path, read_only: bool) -> apsw.Connection:
+    if not read_only:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    else:
+        connection = _connect_to_read(path)
+    connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+    return connection
+
+
+def _connect_to_read(path: Path) -> apsw.Connection:
+    """In a folder that cannot be written SQLite cannot make the files that WAL readers share; where no write-ahead log is
+    left, nobody writes, and the file can be read as it is."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    log = path.with_name(path.name + "-wal")
+    try:
+        connection.pragma("application_id")
+    except apsw.CantOpenError:
+        connection.close()
+        if log.exists() and log.stat().st_size:
+            raise
+        return apsw.Connection(f"{path.absolute().as_uri()}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    return connection

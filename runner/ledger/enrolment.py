@@ -1,0 +1,111 @@
+"""Enrolment: every selected row is copied into the run and gets its open first step, all of them or none.
+
+Owns   loading the tables `rows`, `blocks`, `sources` and the first steps, in one transaction.
+Knows  rows and their origins. Keys are compared by a 16-byte hash, by an index made after loading: checking each row as it
+       comes would cost a random access each.
+
+An interrupted enrolment leaves files in `rows/` that no table speaks of; the next one removes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import apsw
+
+from runner.encoding import encode, printable
+from runner.errors import InputError, LedgerError, Location, Problem
+from runner.ledger import EnrolledRow
+from runner.ledger.database import Database
+from runner.ledger.refusals import disk_full
+from runner.ledger.rows import RowReader, RowWriter
+from runner.ledger.schema import OPEN, ROW_CODE
+from runner.ledger.spool import NO_SPACE
+from runner.ledger.totals import Changes
+
+_SHOWN_CLASHES = 20
+
+
+def key_hash(key: str) -> bytes:
+    """16 bytes: among 10 million keys two clash by chance once in 10**25 runs. Lone surrogates are hashed as they are."""
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def enrol(database: Database, folder: Path, rows: Iterable[EnrolledRow]) -> int:
+    """See `Ledger.enrol`; `folder` is the run's `rows/`."""
+    if database.connection.execute("SELECT 1 FROM meta WHERE name = 'rows_sha256'").fetchone():
+        raise LedgerError("this run has its rows already", code="enrolled")
+    _remove_files(folder)
+    writer = RowWriter(folder)
+    try:
+        with database.transaction(durable=True) as connection:
+            return _load(connection, folder, writer, rows)
+    except BaseException as error:
+        _remove_files(folder)
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise disk_full(folder) from error
+        raise
+    finally:
+        writer.close()
+
+
+def _remove_files(folder: Path) -> None:
+    for path in folder.glob("*.rows"):
+        path.unlink()
+
+
+def _load(connection: apsw.Connection, folder: Path, writer: RowWriter, rows: Iterable[EnrolledRow]) -> int:
+    sources: dict[str, int] = {}
+    connection.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, 0, NULL, 0)", _loading(rows, writer, sources))
+    writer.finish()
+    connection.executemany("INSERT INTO sources VALUES (?, ?)", [(number, printable(file)) for file, number in sources.items()])
+    connection.executemany("INSERT INTO blocks VALUES (?, ?, ?, ?)", writer.blocks)
+    try:
+        connection.execute("CREATE UNIQUE INDEX rows_by_key ON rows (key_hash)")
+    except apsw.ConstraintError:
+        raise InputError(_clashes(connection, folder)) from None
+    connection.execute("INSERT INTO steps SELECT idx, 0, 0, 0, ?, 0, 0, 0 FROM rows ORDER BY idx", (OPEN,))
+    count = int(connection.changes())
+    connection.execute("INSERT INTO meta VALUES ('rows_sha256', ?)", (encode(writer.sha256).decode(),))
+    Changes(rows_open=count).write(connection)
+    return count
+
+
+def _loading(
+    rows: Iterable[EnrolledRow], writer: RowWriter, sources: dict[str, int]
+) -> Iterator[tuple[int, bytes, int, int | None]]:
+    add = writer.add
+    for index, enrolled in enumerate(rows):
+        row = enrolled.row
+        if row.index != index:
+            raise ValueError(f"row {row.key!r} has index {row.index} at place {index}")
+        add(row)
+        yield index, key_hash(row.key), sources.setdefault(enrolled.file, len(sources)), enrolled.line
+
+
+def _clashes(connection: apsw.Connection, folder: Path) -> list[Problem]:
+    reader = RowReader(connection, folder)
+    connection.execute("CREATE INDEX rows_by_key ON rows (key_hash)")
+    found = connection.execute(
+        """
+        SELECT again.idx, there.file, again.line, here.file, first.line
+        FROM (SELECT key_hash, min(idx) AS idx FROM rows GROUP BY key_hash HAVING count(*) > 1) AS clash
+        JOIN rows AS first ON first.idx = clash.idx
+        JOIN rows AS again ON again.key_hash = clash.key_hash AND again.idx > clash.idx
+        JOIN sources AS here ON here.id = first.source
+        JOIN sources AS there ON there.id = again.source
+        ORDER BY again.idx LIMIT ?
+        """,
+        (_SHOWN_CLASHES,),
+    )
+    return [
+        Problem(
+            "duplicate-key",
+            f"the key {reader.row(index).key!r} appears twice: first at {Location(first_file, first_line)}",
+            Location(file, line),
+            "`key` must name columns that together are unique; leave it out to number the rows",
+        )
+        for index, file, line, first_file, first_line in found
+    ]

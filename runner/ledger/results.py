@@ -1,0 +1,192 @@
+"""Results: every row with what became of it, in the dataset's order.
+
+Owns   joining `rows`, `attempts`, the run's rows and the spool. Reads only.
+Knows  the contract's `RowResult` and `Attempt`.
+
+Rows are read in windows, each in a short read transaction: memory does not grow with the run, a writer beside is never held
+up, and what it commits meanwhile is seen from the next window on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import apsw
+
+from runner.ledger import RowResult
+from runner.ledger.frames import failure_from_text, from_millis
+from runner.ledger.rows import RowReader
+from runner.ledger.schema import ATTEMPT_ENDS, MODES, OPEN, ROW_STATUSES
+from runner.ledger.spool import Place, SpoolReader
+from runner.types import Attempt, Failure, Step, Usage
+
+_WINDOW = 500
+
+
+class _AttemptColumns(NamedTuple):
+    """The table `attempts`, column by column."""
+
+    row: int
+    turn: int
+    sample: int
+    round: int
+    number: int
+    end: int
+    mode: int
+    reserved: int
+    cost: int | None
+    input_tokens: int
+    output_tokens: int
+    cache_read: int
+    cache_5m: int
+    cache_1h: int
+    reused: int
+    request_hash: bytes
+    request_id: str | None
+    batch_id: str | None
+    failure: str | None
+    started_at: int
+    ended_at: int | None
+    segment: int | None
+    offset: int | None
+    length: int | None
+
+
+_OF_ROW = itemgetter(0)
+
+
+class ResultReader:
+    """Reads results and attempts of one run. One thread."""
+
+    def __init__(self, connection: apsw.Connection, rows: RowReader, spool: SpoolReader) -> None:
+        self._connection = connection
+        self._rows = rows
+        self._spool = spool
+
+    def results(self, start: int) -> Iterator[RowResult]:
+        while True:
+            window = self._window(start, _WINDOW)
+            yield from window
+            if len(window) < _WINDOW:
+                return
+            start += _WINDOW
+
+    def result(self, index: int) -> RowResult:
+        """Raises IndexError where there is no such row."""
+        found = self._window(index, 1)
+        if not found or index < 0:
+            raise IndexError(index)
+        return found[0]
+
+    def _window(self, start: int, limit: int) -> list[RowResult]:
+        connection = self._connection
+        with connection:
+            rows = connection.execute("SELECT idx, status, reused FROM rows WHERE idx >= ? ORDER BY idx LIMIT ?", (start, limit))
+            states = rows.fetchall()
+            attempts = connection.execute(
+                "SELECT * FROM attempts WHERE row >= ? AND row < ? ORDER BY row, turn, sample, round, number",
+                (start, start + limit),
+            ).fetchall()
+        of_row = {row: list(group) for row, group in groupby(attempts, _OF_ROW)}
+        return [self._result(index, status, bool(reused), of_row.get(index, [])) for index, status, reused in states]
+
+    def _result(self, index: int, status: int, reused: bool, attempts: list[tuple[Any, ...]]) -> RowResult:
+        row = self._rows.row(index)
+        if not attempts:
+            return RowResult(row, ROW_STATUSES[status], None, b"", None, None, 0, False, Usage(), 0, None, None, None, None)
+        last = _AttemptColumns(*attempts[-1])
+        first_started = last.started_at if len(attempts) == 1 else min(_AttemptColumns(*each).started_at for each in attempts)
+        decided = status != OPEN
+        return RowResult(
+            row=row,
+            status=ROW_STATUSES[status],
+            failure=failure_from_text(last.failure) if decided else None,
+            body=self._body(last) if decided else b"",
+            request_hash=last.request_hash,
+            mode=MODES[last.mode],
+            attempts=len(attempts),
+            reused=reused,
+            usage=_sum_usage(attempts),
+            cost_pico=_sum_cost(attempts),
+            request_id=last.request_id,
+            batch_id=last.batch_id,
+            started_at=from_millis(first_started),
+            ended_at=from_millis(last.ended_at) if last.ended_at is not None else None,
+        )
+
+    def _body(self, attempt: _AttemptColumns) -> bytes:
+        if attempt.segment is None or attempt.offset is None or attempt.length is None:
+            return b""
+        return self._spool.body(Place(attempt.segment, attempt.offset, attempt.length))
+
+    def attempts(self, row: int) -> list[Attempt]:
+        """Those that ended, then those under way."""
+        with self._connection as connection:
+            ended = connection.execute(
+                "SELECT * FROM attempts WHERE row = ? ORDER BY turn, sample, round, number", (row,)
+            ).fetchall()
+            under_way = connection.execute(
+                """
+                SELECT l.row, l.turn, l.sample, l.round, l.number, l.mode, l.started_at, l.reserved, b.batch_id
+                FROM leases AS l LEFT JOIN batches AS b ON b.number = l.batch
+                WHERE l.row = ? ORDER BY l.turn, l.sample, l.round
+                """,
+                (row,),
+            ).fetchall()
+        return [_ended_attempt(_AttemptColumns(*columns)) for columns in ended] + [
+            _attempt_under_way(*columns) for columns in under_way
+        ]
+
+
+def _sum_usage(attempts: list[tuple[Any, ...]]) -> Usage:
+    if len(attempts) == 1:
+        return Usage(*attempts[0][9:14])
+    return Usage(*map(sum, zip(*(columns[9:14] for columns in attempts), strict=True)))
+
+
+def _sum_cost(attempts: list[tuple[Any, ...]]) -> int | None:
+    """None as soon as one attempt has no known price."""
+    costs = [columns[8] for columns in attempts]
+    return None if None in costs else sum(costs)
+
+
+def _ended_attempt(columns: _AttemptColumns) -> Attempt:
+    failure: Failure | None = failure_from_text(columns.failure)
+    return Attempt(
+        step=Step(columns.row, columns.turn, columns.sample, columns.round),
+        number=columns.number,
+        end=ATTEMPT_ENDS[columns.end],
+        mode=MODES[columns.mode],
+        started_at=from_millis(columns.started_at),
+        ended_at=from_millis(columns.ended_at) if columns.ended_at is not None else None,
+        failure=failure,
+        usage=_sum_usage([columns]),
+        cost_pico=columns.cost,
+        reserved_pico=columns.reserved,
+        request_id=columns.request_id,
+        batch_id=columns.batch_id,
+        reused=bool(columns.reused),
+    )
+
+
+def _attempt_under_way(
+    row: int, turn: int, sample: int, round_: int, number: int, mode: int, started: int, reserved: int, batch_id: str | None
+) -> Attempt:
+    return Attempt(
+        step=Step(row, turn, sample, round_),
+        number=number,
+        end=None,
+        mode=MODES[mode],
+        started_at=from_millis(started),
+        ended_at=None,
+        failure=None,
+        usage=Usage(),
+        cost_pico=0,
+        reserved_pico=reserved,
+        request_id=None,
+        batch_id=batch_id,
+        reused=False,
+    )

@@ -1,0 +1,178 @@
+"""Settlement: what a group of durable outcomes does to the tables.
+
+Owns   taking up an outcome (its attempt, its money, the end of its lease) and deciding its step (states of step and row).
+Knows  outcomes and rulings; where the frames are, it is told.
+
+The two halves usually happen together. After a crash they are apart: recovery takes up what the spool holds, which makes the
+step `answered`, and `settle_answered` decides it. A `Settlement` only gathers; `write` makes one statement a table of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import apsw
+
+from runner.ledger import Rule, Ruling
+from runner.ledger.frames import failure_from_text, failure_to_text, to_millis, usage_counts
+from runner.ledger.schema import ANSWERED, END_CODE, LEASED, MODE_CODE, OPEN, ROW_CODE, STEP_CODE, STEP_STATES
+from runner.ledger.spool import Mark, Place, SpoolReader
+from runner.ledger.steps import THE_STEP, StepFacts, step_key
+from runner.ledger.totals import Changes
+from runner.types import Failure, Outcome, RowStatus, Step
+
+_INSERT_ATTEMPT = f"INSERT INTO attempts VALUES ({', '.join('?' * 24)})"
+_OPEN_NEXT = f"""
+    INSERT INTO steps VALUES (?, ?, ?, ?, {OPEN}, 0, 0, 0)
+    ON CONFLICT DO UPDATE SET state = {OPEN}, tries = 0 WHERE state NOT IN ({OPEN}, {LEASED}, {ANSWERED})
+"""
+_DECIDED: tuple[RowStatus, ...] = tuple(status for status in get_args(RowStatus) if status != "open")
+
+
+class Settlement:
+    """The effect of a group of outcomes, gathered. A step may be in it once."""
+
+    def __init__(self) -> None:
+        self._changes = Changes()
+        self._ended: list[tuple[int, int, int, int]] = []
+        self._attempts: list[tuple[Any, ...]] = []
+        self._steps: list[tuple[int, ...]] = []
+        self._next: list[tuple[int, int, int, int]] = []
+        self._rows: list[tuple[int, str | None, bool, int]] = []
+
+    def take_up(self, outcome: Outcome, facts: StepFacts, place: Place, ruling: Ruling | None) -> None:
+        """Book an attempt that is in the spool, and decide its step where there is a ruling."""
+        step, failure, cost = outcome.step, outcome.failure, outcome.cost_pico
+        leased = facts.leased == outcome.attempt
+        reserved = facts.reserved if leased else 0
+        if leased:
+            self._ended.append(step_key(step))
+        changes = self._changes
+        changes.attempts += 1
+        changes.requests += leased and not facts.sent
+        changes.reserved -= reserved
+        changes.spent += cost or 0
+        changes.unpriced += cost is None
+        if failure is not None and failure.may_be_billed:
+            changes.doubtful += reserved
+        if step.row < 0:
+            changes.overhead += cost or 0
+        changes.add_usage(outcome.usage)
+        if ruling is not None:
+            failure = ruling.failure or failure
+            state = self.decide(step, ruling, outcome.reused)
+        else:
+            state = ANSWERED
+        self._attempts.append(_attempt_columns(outcome, reserved, failure, place))
+        self._steps.append((state, outcome.attempt, facts.tries + 1, int(facts.sent or leased), *step_key(step)))
+
+    def decide(self, step: Step, ruling: Ruling, reused: bool) -> int:
+        """Book what becomes of the row and of a next step; returns the code of the step's own new state."""
+        if ruling.next_step is not None:
+            self._next.append(step_key(ruling.next_step))
+            state = ruling.state if ruling.state != "open" else ("succeeded" if ruling.failure is None else "failed")
+            return STEP_CODE[state]
+        if ruling.state == "open":
+            return OPEN
+        if ruling.state not in _DECIDED:
+            raise ValueError(f"a ruling cannot make a step {ruling.state!r}")
+        if step.row >= 0:
+            self._end_row(step.row, ruling.state, ruling.failure, reused and ruling.state == "succeeded")
+        return STEP_CODE[ruling.state]
+
+    def _end_row(self, row: int, status: RowStatus, failure: Failure | None, reused: bool) -> None:
+        kind = failure.kind if failure is not None else None
+        self._rows.append((ROW_CODE[status], kind, reused, row))
+        self._changes.rows_open -= 1
+        self._changes.add_rows(status, 1)
+        self._changes.rows_reused += reused
+        if status == "failed" and kind is not None:
+            self._changes.kinds[kind] += 1
+
+    def write(self, connection: apsw.Connection) -> None:
+        connection.executemany(f"DELETE FROM leases WHERE {THE_STEP}", self._ended)
+        connection.executemany(_INSERT_ATTEMPT, self._attempts)
+        connection.executemany(f"UPDATE steps SET state = ?, attempts = ?, tries = ?, sent = ? WHERE {THE_STEP}", self._steps)
+        connection.executemany(_OPEN_NEXT, self._next)
+        connection.executemany("UPDATE rows SET status = ?, kind = ?, reused = ? WHERE idx = ?", self._rows)
+        self._changes.write(connection)
+
+
+def _attempt_columns(outcome: Outcome, reserved: int, failure: Failure | None, place: Place) -> tuple[Any, ...]:
+    return (
+        *step_key(outcome.step),
+        outcome.attempt,
+        END_CODE[outcome.end],
+        MODE_CODE[outcome.mode],
+        reserved,
+        outcome.cost_pico,
+        *usage_counts(outcome.usage),
+        outcome.reused,
+        outcome.request_hash,
+        outcome.request_id,
+        outcome.batch_id,
+        failure_to_text(failure),
+        to_millis(outcome.started_at),
+        to_millis(outcome.ended_at),
+        *place,
+    )
+
+
+def is_new(outcome: Outcome, facts: StepFacts) -> bool:
+    """False where the attempt is recorded already. Attempts of a step are numbered from 1 without gaps."""
+    return facts.leased == outcome.attempt if facts.leased is not None else outcome.attempt > facts.attempts
+
+
+def check_new(outcome: Outcome, facts: StepFacts | None) -> StepFacts:
+    """Raise ValueError for an outcome that cannot be: of no step, of a decided step, of an attempt that was not begun."""
+    if facts is None:
+        raise ValueError(f"there is no {outcome.step}")
+    if is_new(outcome, facts):
+        if facts.leased is None and facts.state != OPEN:
+            raise ValueError(f"{outcome.step} is {STEP_STATES[facts.state]}, so it has no attempt {outcome.attempt}")
+        if facts.leased is None and outcome.attempt != facts.attempts + 1:
+            raise ValueError(f"{outcome.step} has had {facts.attempts} attempts, so the next is not {outcome.attempt}")
+    elif outcome.attempt > facts.attempts:
+        raise ValueError(f"attempt {facts.leased} of {outcome.step} is under way, not {outcome.attempt}")
+    return facts
+
+
+def ruling_of(connection: apsw.Connection, outcome: Outcome, facts: StepFacts) -> Ruling:
+    """The ruling that a recorded attempt's step stands at."""
+    found = connection.execute(
+        f"SELECT failure FROM attempts WHERE {THE_STEP} AND number = ?", (*step_key(outcome.step), outcome.attempt)
+    ).fetchone()
+    return Ruling(STEP_STATES[facts.state], failure_from_text(found[0]) if found is not None else None)
+
+
+def settle_answered(connection: apsw.Connection, spool: SpoolReader, rule: Rule, limit: int) -> int:
+    """Decide up to `limit` steps that wait for it, in order; returns how many. To be called in a transaction."""
+    waiting = connection.execute(
+        f"""
+        SELECT a.segment, a.offset, a.length
+        FROM steps AS s INDEXED BY steps_answered
+        JOIN attempts AS a ON a.row = s.row AND a.turn = s.turn AND a.sample = s.sample AND a.round = s.round
+            AND a.number = s.attempts
+        WHERE s.state = {ANSWERED} ORDER BY s.row, s.turn, s.sample, s.round LIMIT ?
+        """,
+        (limit,),
+    ).fetchall()
+    settlement, states, failures = Settlement(), [], []
+    for place in waiting:
+        outcome = spool.outcome(Place(*place))
+        ruling = rule(outcome)
+        states.append((settlement.decide(outcome.step, ruling, outcome.reused), *step_key(outcome.step)))
+        if ruling.failure is not None:
+            failures.append((failure_to_text(ruling.failure), *step_key(outcome.step), outcome.attempt))
+    connection.executemany(f"UPDATE attempts SET failure = ? WHERE {THE_STEP} AND number = ?", failures)
+    connection.executemany(f"UPDATE steps SET state = ? WHERE {THE_STEP}", states)
+    settlement.write(connection)
+    return len(waiting)
+
+
+def set_mark(connection: apsw.Connection, mark: Mark) -> None:
+    connection.execute("UPDATE spool_mark SET segment = ?, offset = ?", mark)
+
+
+def read_mark(connection: apsw.Connection) -> Mark:
+    return Mark(*connection.execute("SELECT segment, offset FROM spool_mark").fetchall()[0])

@@ -1,0 +1,265 @@
+"""`SqliteLedger`: the ledger contract over a run's folder.
+
+Owns   which transaction each method is, and how durable: the parts below write inside it.
+Knows  the parts: `database`, `enrolment`, `steps`, `settlement`, `recovery`, `results`, `batches`, `reopening`, `spool`.
+
+Durable (FULL) are promises the outside world acts on: leases, batch intents and marks, meta, deliveries, reopening. NORMAL are
+outcomes, since their frames are synced before, and releases, since a lost one only leaves a bound in doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from runner.clock import Clock, SystemClock
+from runner.encoding import decode, encode
+from runner.errors import LedgerError
+from runner.ledger import (
+    Batch,
+    BatchState,
+    Counts,
+    Delivery,
+    EnrolledRow,
+    Lease,
+    Money,
+    OpenStep,
+    RowResult,
+    Rule,
+    Ruling,
+    batches,
+    deliveries,
+)
+from runner.ledger.database import Database, create_database
+from runner.ledger.enrolment import enrol, key_hash
+from runner.ledger.folder import DATABASE, ROWS, SPOOL, Lock, make_private, refuse_network
+from runner.ledger.frames import to_millis
+from runner.ledger.recording import Recorder
+from runner.ledger.recovery import recover
+from runner.ledger.reopening import reopen
+from runner.ledger.results import ResultReader
+from runner.ledger.rows import RowReader
+from runner.ledger.settlement import settle_answered
+from runner.ledger.spool import SEGMENT_BYTES, SpoolReader, SpoolWriter
+from runner.ledger.steps import affordable, facts_of, open_steps, release, take_leases
+from runner.ledger.totals import read_counts, read_money, read_usage
+from runner.types import Attempt, Outcome, Row, Step, Usage
+
+_DECIDED_A_TRANSACTION = 500
+
+
+class SqliteLedger:
+    """One run's ledger in its folder. Make it with `create` or `open`; close it, or use it in a `with` statement."""
+
+    def __init__(
+        self, folder: Path, lock: Lock | None, *, clock: Clock | None = None, segment_bytes: int = SEGMENT_BYTES
+    ) -> None:
+        """With a lock the ledger is opened to write, and owns the lock from here on."""
+        self._folder = folder
+        self._lock = lock
+        self._clock = clock or SystemClock()
+        self._writer: SpoolWriter | None = None
+        self._recorder: Recorder | None = None
+        self._spool = SpoolReader(folder / SPOOL)
+        self._database = Database(folder / DATABASE, read_only=lock is None)
+        self._connection = self._database.connection
+        self._rows = RowReader(self._connection, folder / ROWS)
+        self._results = ResultReader(self._connection, self._rows, self._spool)
+        if lock is not None:
+            try:
+                end = recover(self._database, folder / SPOOL, self._spool)
+                self._writer = SpoolWriter(folder / SPOOL, end, segment_bytes)
+                self._recorder = Recorder(self._database, self._writer)
+            except BaseException:
+                self._database.close()
+                raise
+
+    @classmethod
+    def create(
+        cls, folder: Path, meta: Mapping[str, Any], *, clock: Clock | None = None, segment_bytes: int = SEGMENT_BYTES
+    ) -> Self:
+        """Make a new run's ledger. The folder may be there already, a ledger in it may not.
+
+        Raises LedgerError: `exists`, `locked`, `network-disk`, `cannot-write`, `disk-full`.
+        """
+        lock = _own(folder)
+        try:
+            if (folder / DATABASE).exists():
+                raise LedgerError(f"{folder} holds a ledger already", code="exists")
+            create_database(folder / DATABASE, [(_SET_META, _meta_columns(name, value)) for name, value in meta.items()])
+            return cls(folder, lock, clock=clock, segment_bytes=segment_bytes)
+        except BaseException:
+            lock.close()
+            raise
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        read_only: bool = False,
+        clock: Clock | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> Self:
+        """Open a run's ledger. To write: take up what the spool holds beyond it, and end attempts whose owner is gone as lost.
+
+        Read-only it neither locks nor changes anything, and every call sees what was last committed.
+
+        Raises LedgerError: `no-ledger`, `locked`, `damaged`, `newer-version`, `foreign-file`, `network-disk`, `cannot-write`.
+        """
+        if not (folder / DATABASE).exists():
+            raise LedgerError(f"{folder} holds no ledger", code="no-ledger", hint="`runner list` shows the runs there are")
+        if read_only:
+            return cls(folder, None, clock=clock)
+        lock = _own(folder)
+        try:
+            return cls(folder, lock, clock=clock, segment_bytes=segment_bytes)
+        except BaseException:
+            lock.close()
+            raise
+
+    def close(self) -> None:
+        """Give up the folder. Steps that are still leased are ended as lost by the next opening."""
+        if self._writer is not None:
+            self._writer.close()
+        self._spool.close()
+        self._database.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- the run ---------------------------------------------------------------------------------------------------
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        return {name: decode(value) for name, value in self._connection.execute("SELECT name, value FROM meta ORDER BY name")}
+
+    def set_meta(self, values: Mapping[str, Any]) -> None:
+        with self._database.transaction(durable=True) as connection:
+            connection.executemany(_SET_META, [_meta_columns(name, value) for name, value in values.items()])
+
+    # -- enrolment -------------------------------------------------------------------------------------------------
+    def enrol(self, rows: Iterable[EnrolledRow]) -> int:
+        return enrol(self._database, self._folder / ROWS, rows)
+
+    def rows(self, start: int = 0) -> Iterator[Row]:
+        return self._rows.rows(start)
+
+    def row(self, index: int) -> Row:
+        """Raises IndexError where there is no such row."""
+        return self._rows.row(index)
+
+    def find(self, key: str) -> int | None:
+        found = self._connection.execute("SELECT idx FROM rows WHERE key_hash = ?", (key_hash(key),)).fetchone()
+        return None if found is None else int(found[0])
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+    def open_steps(self, after: Step | None, limit: int) -> Sequence[OpenStep]:
+        return open_steps(self._connection, after, limit)
+
+    def tries(self, step: Step) -> int:
+        """The tries of a step so far that count towards `max_attempts`; of an outcome being recorded: those before it."""
+        facts = facts_of(self._connection, step)
+        return 0 if facts is None else facts.tries
+
+    def lease(self, leases: Sequence[Lease], cap_pico: int | None) -> int:
+        with self._database.transaction(durable=True) as connection:
+            fitting = affordable(connection, leases, cap_pico)
+            if fitting:
+                take_leases(connection, fitting, batch=None, now_millis=to_millis(self._clock.now()))
+        return len(fitting)
+
+    def release(self, steps: Sequence[Step]) -> None:
+        with self._database.transaction(durable=False) as connection:
+            release(connection, steps)
+
+    def record(self, outcomes: Sequence[Outcome], rule: Rule) -> Sequence[Ruling]:
+        if self._recorder is None:
+            raise _read_only(self._folder)
+        return self._recorder.record(outcomes, rule)
+
+    def settle_answered(self, rule: Rule) -> int:
+        total = 0
+        while True:
+            with self._database.transaction(durable=False) as connection:
+                count = settle_answered(connection, self._spool, rule, _DECIDED_A_TRANSACTION)
+            total += count
+            if count < _DECIDED_A_TRANSACTION:
+                return total
+
+    def reopen(self, *, kinds: Sequence[str] = (), keys: Sequence[str] = ()) -> int:
+        found = [index for index in map(self.find, keys) if index is not None]
+        with self._database.transaction(durable=True) as connection:
+            return reopen(connection, kinds, found if keys else None)
+
+    # -- what is known ---------------------------------------------------------------------------------------------
+    def counts(self) -> Counts:
+        return read_counts(self._connection)
+
+    def money(self) -> Money:
+        return read_money(self._connection)
+
+    def usage(self) -> Usage:
+        return read_usage(self._connection)
+
+    def results(self, start: int = 0) -> Iterator[RowResult]:
+        return self._results.results(start)
+
+    def result(self, index: int) -> RowResult:
+        """Raises IndexError where there is no such row."""
+        return self._results.result(index)
+
+    def attempts(self, row: int) -> Sequence[Attempt]:
+        return self._results.attempts(row)
+
+    # -- sinks -----------------------------------------------------------------------------------------------------
+    def deliveries(self) -> Sequence[Delivery]:
+        return deliveries.read(self._connection)
+
+    def set_delivery(self, delivery: Delivery) -> None:
+        with self._database.transaction(durable=True) as connection:
+            deliveries.write(connection, delivery)
+
+    # -- batches ---------------------------------------------------------------------------------------------------
+    def intend_batch(
+        self, leases: Sequence[Lease], *, body_sha256: bytes, watermark: str | None, cap_pico: int | None, now: datetime
+    ) -> Batch | None:
+        with self._database.transaction(durable=True) as connection:
+            if len(affordable(connection, leases, cap_pico)) < len(leases):
+                return None
+            return batches.intend(connection, leases, body_sha256=body_sha256, watermark=watermark, now=now)
+
+    def mark_batch(
+        self, number: int, state: BatchState, *, batch_id: str | None = None, expires_at: datetime | None = None
+    ) -> Batch:
+        with self._database.transaction(durable=True) as connection:
+            return batches.mark(connection, number, state, batch_id=batch_id, expires_at=expires_at)
+
+    def batches(self) -> Sequence[Batch]:
+        return batches.read_batches(self._connection)
+
+
+_SET_META = "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+
+
+def _meta_columns(name: str, value: Any) -> tuple[str, str]:
+    return name, encode(value).decode()
+
+
+def _read_only(folder: Path) -> LedgerError:
+    return LedgerError(f"the ledger in {folder} was opened to read", code="read-only")
+
+
+def _own(folder: Path) -> Lock:
+    make_private(folder)
+    refuse_network(folder)
+    lock = Lock(folder)
+    make_private(folder / ROWS)
+    make_private(folder / SPOOL)
+    return lock

@@ -1,0 +1,80 @@
+"""The running totals: rows by status, money, tokens. One table row, changed by differences in the transaction that causes them.
+
+Owns   the tables `totals` and `failure_kinds`.
+Knows  the contract's `Counts`, `Money` and `Usage`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, fields
+
+import apsw
+
+from runner.ledger import Counts, Money
+from runner.types import RowStatus, Usage
+
+
+@dataclass(slots=True)
+class Changes:
+    """Differences to add to `totals`: the fields bear the columns' names. `kinds` counts failed rows by their failure."""
+
+    rows_open: int = 0
+    rows_succeeded: int = 0
+    rows_failed: int = 0
+    rows_expired: int = 0
+    rows_canceled: int = 0
+    rows_reused: int = 0
+    attempts: int = 0
+    requests: int = 0
+    spent: int = 0
+    reserved: int = 0
+    doubtful: int = 0
+    overhead: int = 0
+    unpriced: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read: int = 0
+    cache_5m: int = 0
+    cache_1h: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+
+    def add_rows(self, status: RowStatus, count: int) -> None:
+        name = f"rows_{status}"
+        setattr(self, name, getattr(self, name) + count)
+
+    def add_usage(self, usage: Usage) -> None:
+        self.input_tokens += usage.input_tokens
+        self.output_tokens += usage.output_tokens
+        self.cache_read += usage.cache_read_input_tokens
+        self.cache_5m += usage.ephemeral_5m_input_tokens
+        self.cache_1h += usage.ephemeral_1h_input_tokens
+
+    def write(self, connection: apsw.Connection) -> None:
+        connection.execute(_ADD, [getattr(self, name) for name in _COLUMNS])
+        connection.executemany(
+            "INSERT INTO failure_kinds VALUES (?1, ?2) ON CONFLICT (kind) DO UPDATE SET rows = rows + ?2", list(self.kinds.items())
+        )
+
+
+_COLUMNS = tuple(column.name for column in fields(Changes) if column.name != "kinds")
+_ADD = f"UPDATE totals SET {', '.join(f'{name} = {name} + ?' for name in _COLUMNS)}"
+
+
+def read_counts(connection: apsw.Connection) -> Counts:
+    found = connection.execute(
+        "SELECT rows_open, rows_succeeded, rows_failed, rows_expired, rows_canceled, rows_reused, attempts, requests FROM totals"
+    ).fetchone()
+    assert found is not None  # the table is made with its one row
+    failures = connection.execute("SELECT kind, rows FROM failure_kinds WHERE rows > 0 ORDER BY kind")
+    return Counts(sum(found[:5]), *found[:6], failures=dict(failures), attempts=found[6], requests=found[7])
+
+
+def read_money(connection: apsw.Connection) -> Money:
+    return Money(*connection.execute("SELECT spent, reserved, doubtful, overhead, unpriced FROM totals").fetchone() or ())
+
+
+def read_usage(connection: apsw.Connection) -> Usage:
+    return Usage(
+        *connection.execute("SELECT input_tokens, output_tokens, cache_read, cache_5m, cache_1h FROM totals").fetchone() or ()
+    )
