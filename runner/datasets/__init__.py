@@ -1,10 +1,15 @@
 """Datasets: where rows come from. This module is the contract of the plugin folder.
 
 A dataset yields `SourceRow`s one after another, in a stable order, in bounded memory, and can be opened more than once
-(except stdin). It knows nothing of keys, selection or templates: those are `datasets.selection`, applied to any dataset.
+(except stdin). It knows nothing of keys, selection or templates: those are `datasets.selection`, applied to any
+dataset.
 
-What is wrong with the data (a ragged line, a line that is not JSON, a wrong encoding) is raised as `errors.InputError` with
-the file, the line and the cure, at the row where it is found.
+    dataset = TextDataset(options, root)    constructed from its Options; relative paths resolve against `root`
+
+What is wrong with the data (a ragged line, a line that is not JSON, a wrong encoding) is raised as `errors.InputError`
+with the file, the line and the cure. The row where it is found, and every later one, is never yielded: whoever stops
+early has seen only sound rows. A dataset may read on for further problems, within bounds, so that several are told at
+once.
 """
 
 from __future__ import annotations

@@ -1,23 +1,52 @@
 """Sinks: where records go. This module is the contract of the plugin folder.
 
-A sink is a projection of what is durable: it is given the records of a run in the dataset's order and must leave its target
-as it was until `commit`. After a crash it is simply run again from the first record (decision 12).
+A sink is a projection of what is durable: it is given the records of a run in the dataset's order and must leave its
+target as it was until `commit`. After a crash it is simply run again from the first record (decision 12).
 
-    sink = FileSink(options, ...)       constructed from its Options and resolved target; touches nothing
-    sink.open(staging)                  a folder of its own inside the run's folder
+    sink = FileSink(options, context)   constructed from its Options and what it may know of the run; touches nothing
+    sink.check()                        before anything is paid: what would stop the delivery
+    sink.open(staging)                  a folder of its own inside the run's folder, made if need be
     sink.write(records)                 any number of times
-    sink.commit() -> Delivered          the reader sees the old or the new, never half
-    sink.abort()                        instead of commit; removes what was staged
+    sink.seal() -> Delivered            no more records; all of it durable in the staging folder
+    sink.commit()                       the reader sees the old or the new, never half
+    sink.abort()                        instead of commit, at any time; removes what was staged
+
+What goes wrong outside (a full disk, a closed pipe) is raised as `errors.DeliveryError`, with the target and the cure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from runner.types import Record
+
+
+class Expression(Protocol):
+    """A value computed from a record; raises `templating.TemplateFailure`."""
+
+    def evaluate(self, context: Mapping[str, Any]) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SinkContext:
+    """What a sink may know of the run it writes for.
+
+    `root` is what relative targets resolve against. `target` is where it writes, rendered; None takes the options' own.
+    `row_columns` are the columns of the dataset in order, for the default columns of a table. `schema` is the output's
+    JSON Schema, where there is one. `expression` makes an expression of a text and a name for messages.
+    `known_sha256` are digests (hex) of what this job delivered, or was about to deliver, before: such a file may be
+    replaced.
+    """
+
+    root: Path
+    target: str | None = None
+    row_columns: Sequence[str] = ()
+    schema: Mapping[str, Any] | None = None
+    expression: Callable[[str, str], Expression] | None = None
+    known_sha256: Collection[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +68,19 @@ class Sink(Protocol):
         """Where it writes, for people and for the ledger; without secrets."""
         ...
 
+    def check(self) -> None:
+        """Raise DeliveryError for what would stop the delivery (a target that is not ours); changes nothing."""
+        ...
+
     def open(self, staging: Path) -> None: ...
 
     def write(self, records: Sequence[Record]) -> None: ...
 
-    def commit(self) -> Delivered: ...
+    def seal(self) -> Delivered:
+        """End the writing: what `commit` will make visible is durable. Its digest is noted before `commit` is called,
+        so that after a crash in between the target is known as our own."""
+        ...
+
+    def commit(self) -> None: ...
 
     def abort(self) -> None: ...

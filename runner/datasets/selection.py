@@ -1,0 +1,236 @@
+"""Selection: which rows of a dataset belong to a run, and what each is called.
+
+Owns   the order where, sample, offset, limit, and the keys.
+Knows  any dataset by its contract. Nothing of jobs or expressions: `where` is a callable.
+
+Invariants
+  * Rows keep the dataset's order; memory grows with the sample's size only.
+  * The same dataset, seed and selection give the same rows on every machine and Python version.
+  * A row's key is never null or empty. Whether it is unique, only enrolment can say, which sees all of them.
+  * Reading stops with the last row that can be selected.
+
+What is wrong with one row (no key, a `where` that is neither true nor false) is gathered like the dataset's own
+problems.
+"""
+
+from __future__ import annotations
+
+import difflib
+import random
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from runner.datasets import Dataset, SourceRow
+from runner.datasets.problems import Enough, ProblemList, data_problem
+from runner.encoding import encode_text
+from runner.errors import InputError, Problem, UsageError
+from runner.templating.failure import TemplateFailure
+from runner.types import Row
+
+Where = Callable[[Mapping[str, Any]], Any]
+"""Given a row's values, true or false; raises TemplateFailure."""
+
+_MAX_REMEMBERED_KEYS = 10_000
+"""Keys kept to suggest a near match for one that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A random choice of at most `rows` rows, each equally likely."""
+
+    rows: int
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedRow:
+    """A row of the run with its origin. Its index counts the selected rows from 0."""
+
+    row: Row
+    file: str
+    line: int | None
+
+
+def select(
+    dataset: Dataset,
+    *,
+    key: Sequence[str] | None = None,
+    where: Where | None = None,
+    sample: Sample | None = None,
+    offset: int = 0,
+    limit: int | None = None,
+    only_keys: Collection[str] = (),
+) -> Iterator[SelectedRow]:
+    """The rows of a run, in the dataset's order.
+
+    `key` names the columns that make the key; without it, it is the 0-based position in the source, before any
+    selection. `only_keys`, for trials, picks among the rows that the rest has selected, and reads no further than the
+    last of them.
+
+    Raises:
+        InputError: problems of the data, up to 20 at once; no row after the first of them is yielded.
+        UsageError: one of `only_keys` is no row's key.
+    """
+    found = ProblemList()
+    try:
+        placed: Iterator[_Placed] = enumerate(dataset.rows())
+        if where is not None:
+            placed = _kept(placed, where, found)
+        if sample is not None:
+            placed = _sampled(placed, sample)
+        placed = islice(placed, offset, None if limit is None else offset + limit)
+        keyed = _keyed(placed, key, found)
+        if only_keys:
+            keyed = _picked(keyed, only_keys)
+        for index, (row_key, source) in enumerate(keyed):
+            if found:
+                found.look_on()
+            else:
+                yield SelectedRow(Row(row_key, index, source.values), source.file, source.line)
+    except InputError as error:
+        found.take(error)
+    except Enough:
+        pass
+    found.raise_any()
+
+
+_Placed = tuple[int, SourceRow]
+"""A row and its position in the source."""
+
+
+def _kept(placed: Iterator[_Placed], where: Where, found: ProblemList) -> Iterator[_Placed]:
+    for position, source in placed:
+        try:
+            verdict = where(source.values)
+        except TemplateFailure as failure:
+            found.add(_row_problem(source, "where-failed", f"`where` fails: {failure.message}", failure.hint))
+            continue
+        if verdict is True:
+            yield position, source
+        elif verdict is not False:
+            message = f"`where` gives {_shown(verdict)}, neither true nor false"
+            found.add(_row_problem(source, "where-not-boolean", message, 'compare: row.x != "" instead of row.x'))
+
+
+def _sampled(placed: Iterator[_Placed], sample: Sample) -> Iterator[_Placed]:
+    """A reservoir (Vitter 1985, algorithm R), given back in the dataset's order.
+
+    Only `random()` of a seeded generator is promised to give the same numbers in every version ("Notes on
+    Reproducibility", Python's documentation of `random`), so the place is made from it.
+    """
+    generator = random.Random(sample.seed)  # noqa: S311 - a choice that can be repeated, not a secret
+    reservoir = list(islice(placed, sample.rows))
+    for count, candidate in enumerate(placed, sample.rows + 1):
+        place = int(generator.random() * count)
+        if place < sample.rows:
+            reservoir[place] = candidate
+    reservoir.sort(key=lambda each: each[0])
+    return iter(reservoir)
+
+
+_Keyed = tuple[str, SourceRow]
+
+
+def _keyed(placed: Iterator[_Placed], columns: Sequence[str] | None, found: ProblemList) -> Iterator[_Keyed]:
+    for position, source in placed:
+        if not columns:
+            yield str(position), source
+            continue
+        try:
+            row_key = key_of(source.values, columns)
+        except _NoKey as error:
+            found.add(_row_problem(source, error.code, str(error), error.hint))
+            continue
+        yield row_key, source
+
+
+def _picked(keyed: Iterator[_Keyed], only_keys: Collection[str]) -> Iterator[_Keyed]:
+    missing = dict.fromkeys(only_keys)
+    seen: list[str] = []
+    for row_key, source in keyed:
+        if len(seen) < _MAX_REMEMBERED_KEYS:
+            seen.append(row_key)
+        if row_key in missing:
+            del missing[row_key]
+            yield row_key, source
+            if not missing:
+                return
+    raise _unknown_keys(list(missing), seen)
+
+
+class _NoKey(Exception):
+    def __init__(self, code: str, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
+
+
+def key_of(values: Mapping[str, Any], columns: Sequence[str]) -> str:
+    """A row's key: the value of one column as text, of several a compact JSON array, in which `1` and `"1"` differ.
+
+    Numbers and booleans stand as in JSON. A null, a list or a mapping is no key, nor is one that is empty throughout.
+    """
+    parts = [_part(values, column) for column in columns]
+    if not any(part != "" for part in parts):
+        named = " and ".join(repr(column) for column in columns)
+        raise _NoKey(
+            "empty-key", f"the key {named} is empty", "give every row a value there, or leave such rows out by `where`"
+        )
+    if len(parts) > 1:
+        return encode_text(parts)
+    return parts[0] if isinstance(parts[0], str) else encode_text(parts[0])
+
+
+def _part(values: Mapping[str, Any], column: str) -> str | int | float:
+    try:
+        value = values[column]
+    except KeyError:
+        near = difflib.get_close_matches(column, map(str, values), n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"its columns: {', '.join(map(str, values)) or 'none'}"
+        raise _NoKey("no-key-column", f"the row has no column {column!r}, which makes the key", hint) from None
+    if value is None:
+        hint = "give every row a value there, or leave such rows out by `where`"
+        raise _NoKey("null-key", f"the key {column!r} is null", hint)
+    if not isinstance(value, (str, int, float)):
+        raise _NoKey("bad-key", f"the key {column!r} is {_shown(value)}", "a key is a string or a number")
+    if isinstance(value, str) and not _is_unicode(value):
+        raise _NoKey(
+            "bad-key", f"the key {column!r} has half of a surrogate pair", "mend the text: it has no UTF-8 form"
+        )
+    return value
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(value: object) -> str:
+    """What kind of value it is; a value itself only where it cannot be private."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return encode_text(value)
+    return _KINDS.get(type(value), f"a {type(value).__name__}")
+
+
+_KINDS: Mapping[type, str] = {str: "a string", list: "a list", tuple: "a list", dict: "a mapping"}
+
+
+def _row_problem(source: SourceRow, code: str, message: str, hint: str | None) -> Problem:
+    return data_problem(code, message, source.file, source.line, hint=hint)
+
+
+def _unknown_keys(missing: list[str], seen: list[str]) -> UsageError:
+    near = [match for row_key in missing for match in difflib.get_close_matches(row_key, seen, n=2)]
+    if near:
+        hint = f"did you mean {', '.join(map(repr, dict.fromkeys(near)))}?"
+    else:
+        hint = f"keys there are: {', '.join(map(repr, seen[:3]))}, …" if seen else "no row is selected"
+    plural = "s" if len(missing) > 1 else ""
+    return UsageError(
+        f"no selected row has the key{plural} {', '.join(map(repr, missing))}", hint=hint, code="unknown-key"
+    )

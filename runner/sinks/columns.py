@@ -1,0 +1,158 @@
+"""Columns: a record as a list of cells.
+
+Owns   the default columns of a table, their clashes, and columns that are expressions.
+Knows  records and expressions. Nothing of formats: a cell is a JSON value.
+
+In an expression every field of the record is a name, and `content` (the reply's blocks) too. What belongs to a null
+`output` or a null `error` is null: a failed row has no label, a sound one no error. A field of the output's schema that
+a reply left out is null as well. Any other name that is not there is an error, which `runner check` finds before a run
+as far as it can.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from runner.errors import DeliveryError, Problem, SpecError
+from runner.sinks import Expression, SinkContext
+from runner.sinks.options import SinkOptions
+from runner.templating.failure import TemplateFailure
+from runner.types import RECORD_FIELDS, Record
+
+
+class Columns(Protocol):
+    """What a table is made of; `cells` are in the order of `names`."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    def cells(self, record: Record) -> list[Any]: ...
+
+
+def output_fields(schema: Mapping[str, Any] | None) -> tuple[str, ...] | None:
+    """The fields of an output that is an object, in order; None where it is one value."""
+    properties = (schema or {}).get("properties")
+    return tuple(properties) if isinstance(properties, Mapping) and properties else None
+
+
+def default_columns(row_columns: Iterable[str], schema: Mapping[str, Any] | None) -> list[str]:
+    """The columns of a table without `columns`: key, the row's, output or output_<field>, status and error."""
+    fields = output_fields(schema)
+    outputs = ["output"] if fields is None else [f"output_{field}" for field in fields]
+    return ["key", *row_columns, *outputs, "status", "error_kind", "error_message"]
+
+
+def clashes(names: Sequence[str]) -> list[str]:
+    """The names that stand more than once, in order. A table with a clash cannot be written; `runner check` says so."""
+    return [name for name, times in Counter(names).items() if times > 1]
+
+
+def clash_problem(names: Sequence[str], target: str) -> Problem | None:
+    """The error of a table whose default columns clash, else None."""
+    twice = clashes(names)
+    if not twice:
+        return None
+    message = f"{target} would have two columns {' and two '.join(map(repr, twice))}: the dataset's and the record's"
+    return Problem(
+        "column-clash", message, hint="name the columns by `columns:`, or leave the row's out by `include_row:`"
+    )
+
+
+def kept_columns(row_columns: Iterable[str], include_row: bool | Sequence[str]) -> tuple[str, ...]:
+    """Which of the dataset's columns a sink writes."""
+    if isinstance(include_row, bool):
+        return tuple(row_columns) if include_row else ()
+    return tuple(include_row)
+
+
+def make_columns(options: SinkOptions, context: SinkContext) -> Columns:
+    """The columns a table sink was told, or the default. Raises SpecError for a clash."""
+    if options.columns is not None:
+        return expression_columns(options.columns, context)
+    columns = DefaultColumns(kept_columns(context.row_columns, options.include_row), context.schema)
+    problem = clash_problem(columns.names, context.target or "the table")
+    if problem is not None:
+        raise SpecError([problem])
+    return columns
+
+
+def expression_columns(columns: Mapping[str, str], context: SinkContext) -> ExpressionColumns:
+    """The columns as `columns:` has them: name to expression."""
+    if context.expression is None:
+        raise ValueError("columns need a context that can make expressions")
+    compiled = {name: context.expression(text, f"columns.{name}") for name, text in columns.items()}
+    return ExpressionColumns(compiled, output_fields(context.schema) or ())
+
+
+class DefaultColumns:
+    """The columns that `default_columns` names."""
+
+    def __init__(self, row_columns: tuple[str, ...], schema: Mapping[str, Any] | None) -> None:
+        self._row_columns = row_columns
+        self._fields = output_fields(schema)
+        self._names = tuple(default_columns(row_columns, schema))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self._names
+
+    def cells(self, record: Record) -> list[Any]:
+        row, output, error = record.row, record.output, record.error
+        if self._fields is None:
+            outputs = [output]
+        else:
+            fields = output if isinstance(output, Mapping) else {}
+            outputs = [fields.get(name) for name in self._fields]
+        told = (None, None) if error is None else (error.get("kind"), error.get("message"))
+        return [record.key, *[row.get(name) for name in self._row_columns], *outputs, record.status, *told]
+
+
+class ExpressionColumns:
+    """Columns computed from a record."""
+
+    def __init__(self, expressions: Mapping[str, Expression], declared: Sequence[str] = ()) -> None:
+        self._expressions = tuple(expressions.items())
+        self._absent = dict.fromkeys(declared)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self._expressions)
+
+    def cells(self, record: Record) -> list[Any]:
+        """The values of a record. Raises DeliveryError that names the column and the record's key."""
+        context = self._context(record)
+        cells = []
+        for name, expression in self._expressions:
+            try:
+                value = expression.evaluate(context)
+            except TemplateFailure as failure:
+                message = f"column {name!r} cannot be computed for the record {record.key!r}: {failure.message}"
+                raise DeliveryError(message, hint=failure.hint, code="column-failed") from failure
+            cells.append(None if value is _NULL else value)
+        return cells
+
+    def _context(self, record: Record) -> dict[str, Any]:
+        context = {name: getattr(record, name) for name in _NAMES}
+        if context["error"] is None:
+            context["error"] = _NULL
+        output = context["output"]
+        if output is None:
+            context["output"] = _NULL
+        elif self._absent and isinstance(output, Mapping):
+            context["output"] = {**self._absent, **output}
+        return context
+
+
+_NAMES = (*RECORD_FIELDS, "content")
+
+
+class _Null(dict[Any, Any]):
+    """A null of which every item is null, to expressions; empty, so that `output.label or "none"` works."""
+
+    def __missing__(self, key: object) -> _Null:
+        return self
+
+
+_NULL = _Null()

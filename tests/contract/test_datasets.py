@@ -1,0 +1,91 @@
+"""Every built-in dataset passes the conformance suite."""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import io
+import itertools
+import json
+import lzma
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from runner.datasets import Dataset
+from runner.datasets.options import TextOptions
+from runner.plugins import dataset_for
+from runner.testing.datasets import check_dataset
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def delimited(rows: Rows, delimiter: str) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter)
+    writer.writerow(rows[0] if rows else ["id", "text"])
+    writer.writerows(row.values() for row in rows)
+    return text.getvalue()
+
+
+WRITERS: dict[str, Callable[[Rows], str]] = {
+    "csv": lambda rows: delimited(rows, ","),
+    "tsv": lambda rows: delimited(rows, "\t"),
+    "jsonl": lambda rows: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
+    "json": lambda rows: json.dumps(rows, ensure_ascii=False, indent=2),
+}
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+    "": lambda data: data,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstandard.ZstdCompressor().compress,
+}
+
+
+@pytest.mark.parametrize("compression", COMPRESSORS)
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_text_file_keeps_the_contract(tmp_path: Path, kind: str, compression: str) -> None:
+    numbers = itertools.count()
+
+    def make(rows: Rows) -> Dataset:
+        path = f"{next(numbers)}.{kind}{compression}"
+        (tmp_path / path).write_bytes(COMPRESSORS[compression](WRITERS[kind](rows).encode()))
+        plugin = dataset_for(path)
+        dataset: Dataset = plugin.load()(plugin.options()(path=path), tmp_path)
+        return dataset
+
+    check_dataset(make)
+
+
+def test_several_files_keep_the_contract(tmp_path: Path) -> None:
+    numbers = itertools.count()
+
+    def make(rows: Rows) -> Dataset:
+        folder = tmp_path / str(next(numbers))
+        folder.mkdir()
+        for part in range(3):
+            (folder / f"{part}.jsonl").write_text(
+                WRITERS["jsonl"](rows[part * len(rows) // 3 : (part + 1) * len(rows) // 3])
+            )
+        plugin = dataset_for("*.jsonl")
+        dataset: Dataset = plugin.load()(plugin.options()(path="*.jsonl"), folder)
+        return dataset
+
+    check_dataset(make)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_stdin_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    def make(rows: Rows) -> Dataset:
+        buffer = io.BufferedReader(io.BytesIO(WRITERS[kind](rows).encode()))  # type: ignore[arg-type]  # BytesIO is raw enough
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(buffer))
+        dataset: Dataset = dataset_for("-").load()(TextOptions.model_validate({"path": "-", "format": kind}), tmp_path)
+        return dataset
+
+    check_dataset(make, reopens=False)
