@@ -74,7 +74,7 @@ class StopReason:
     """Why a run stops before all its steps are answered.
 
     kind: `credentials`, `permission`, `not_found`, `spend_limit`, `api_refused`, `budget`, `max_failures`, `disk`,
-    `interrupted`, `bug`.
+    `interrupted` (SIGINT), `terminated` (SIGTERM), `bug`.
     """
 
     kind: str

@@ -1,0 +1,347 @@
+"""Parallel mode: many single requests at once, each leased before it leaves and durable before it counts.
+
+Owns   the life of a step between the feed and the book: taken, leased, sent, recorded, and sent again where the book leaves
+       it open. The parts it is made of decide: `backlog` what is next, `order` who goes first, `limits` how many at once,
+       `retry` when again, `halt` whether at all.
+Knows  contracts only: a provider, a feed, a book, a clock, an observer.
+
+Invariants
+  * A request leaves only after its lease is durable; leased and unfinished are at most 2 × max_concurrency, and of these at
+    most max_concurrency have left, so that a killed process has at most two paid requests a slot in doubt.
+  * A reply or failure of the provider is recorded exactly once. An exception is a bug, never a row's failure: nothing more is
+    admitted, what is in flight is awaited and recorded, and then the exception is raised.
+  * Leases of steps that did not leave are given back. Those of requests that were dropped in flight stay.
+  * Memory does not grow with the rows: what is not leased waits in the feed.
+
+One coroutine admits (`_admit`); each request is one task (`_attempt`). Everything runs on one loop, so nothing is locked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from runner.clock import Clock
+from runner.engines import Book, Feed, Prepared, StopReason
+from runner.engines.backlog import Backlog
+from runner.engines.halt import Halt, stop_reason
+from runner.engines.limits import Limits
+from runner.engines.order import WarmUp
+from runner.engines.retry import RetryPolicy
+from runner.events import CoolingDown, Observer, StepEnded, StepSent, Stopping
+from runner.providers import Provider, Sent
+from runner.types import Mode, Outcome, Request, RowStatus, Usage
+
+Price = Callable[[str, Usage, Mode], int | None]
+"""What a usage of a model costs in pico-dollars; None where the price is unknown."""
+
+OUT_OF_BUDGET = StopReason(
+    "budget",
+    "the cost cap does not admit the next request",
+    "raise `limits.max_cost_usd`, then go on with `runner resume`",
+)
+
+
+def every_prefix(_request: Request) -> bool:
+    """The default of `warm_prefixes`: whatever has a prefix is worth one request that goes first."""
+    return True
+
+
+class ParallelEngine:
+    """Drains a feed once. `draw` is uniform in [0, 1), for the jitter."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        feed: Feed,
+        book: Book,
+        *,
+        clock: Clock,
+        observer: Observer,
+        halt: Halt,
+        retry: RetryPolicy,
+        max_concurrency: int,
+        price: Price,
+        warm_prefixes: Callable[[Request], bool] = every_prefix,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._provider = provider
+        self._feed = feed
+        self._book = book
+        self._clock = clock
+        self._observer = observer
+        self._halt = halt
+        self._retry = retry
+        self._max_concurrency = max_concurrency
+        self._price = price
+        self._draw = draw
+        self._backlog = Backlog(window=2 * max_concurrency)
+        self._limits = Limits(max_concurrency, clock)
+        self._order = WarmUp(clock, warm_prefixes)
+        self._ready: deque[Prepared] = deque()
+        """Leased, and free to leave as soon as the limits allow."""
+        self._unfinished = 0
+        """Leased, and neither recorded nor given back."""
+        self._settled = 0
+        self._cap_blocks = False
+        """The cap refused the next step, and nothing has been settled since."""
+        self._feed_is_dry = False
+        self._taking: asyncio.Task[None] | None = None
+        self._flight: set[asyncio.Task[None]] = set()
+        self._alarm: asyncio.Task[None] | None = None
+        self._alarm_at: float | None = None
+        self._wake = asyncio.Event()
+        self._reason: StopReason | None = None
+        self._error: BaseException | None = None
+        self._book_is_lost = False
+
+    async def drain(self) -> StopReason | None:
+        """Send until nothing is left (None) or the run has to stop (the reason). Raises what a bug or the book raised."""
+        self._halt.listen(self._notice_halt)
+        try:
+            await self._admit()
+            await self._land()
+            await self._give_back()
+        finally:
+            self._halt.unlisten(self._notice_halt)
+            await self._abandon()
+        if self._error is not None:
+            raise self._error
+        return self._reason
+
+    # -- admitting -------------------------------------------------------------------------------------------------
+
+    async def _admit(self) -> None:
+        """Keep a window of leased steps ahead of the requests, until all is done or the run stops."""
+        while not self._stopping:
+            self._wake.clear()
+            self._backlog.promote(self._clock.monotonic())
+            self._dispatch()
+            room = self._lease_room()
+            if room > 0:
+                await self._lease(room)
+                continue
+            if self._is_drained() and await self._feed.peek_is_empty():
+                return
+            self._take_more()
+            self._set_alarm()
+            await self._wake.wait()
+
+    def _lease_room(self) -> int:
+        """How many steps to lease now; 0 while the window ahead is still half full, so that leases come in groups."""
+        ahead = len(self._ready) + self._order.waiting
+        if self._cap_blocks or not self._backlog.pending or ahead > self._max_concurrency // 2:
+            return 0
+        return min(self._max_concurrency - ahead, 2 * self._max_concurrency - self._unfinished)
+
+    async def _lease(self, room: int) -> None:
+        group = self._backlog.first(room)
+        settled_before = self._settled
+        admitted = await self._book.lease(group)
+        self._backlog.remove_first(admitted)
+        self._ready.extend(group[:admitted])
+        self._unfinished += admitted
+        if admitted == len(group) or settled_before != self._settled:
+            return
+        self._cap_blocks = True
+        if self._unfinished == 0:
+            self._stop(OUT_OF_BUDGET)
+
+    def _is_drained(self) -> bool:
+        """Whether nothing is at hand any more; the feed may still have something."""
+        if self._unfinished or not self._backlog.is_empty or not self._feed_is_dry:
+            return False
+        self._feed_is_dry = False  # what was recorded since may have opened further steps
+        return True
+
+    def _take_more(self) -> None:
+        enough = self._backlog.pending > self._max_concurrency // 2 or self._backlog.is_full
+        if self._taking is None and not self._feed_is_dry and not enough:
+            self._taking = asyncio.create_task(self._take(self._max_concurrency - self._backlog.pending))
+            self._taking.add_done_callback(self._taken)
+
+    async def _take(self, limit: int) -> None:
+        fresh = await self._feed.take(limit)
+        self._feed_is_dry = not fresh
+        self._backlog.add(fresh)
+
+    def _taken(self, task: asyncio.Task[None]) -> None:
+        self._taking = None
+        self._note_error(task)
+
+    def _set_alarm(self) -> None:
+        """Wake up for the next retry and for the end of a cool-down."""
+        times = [at for at in (self._backlog.next_due, self._limits.resume_at) if at is not None]
+        at = min(times, default=None)
+        if at == self._alarm_at:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = None if at is None else asyncio.create_task(self._ring(at))
+
+    async def _ring(self, at: float) -> None:
+        await self._clock.sleep(max(0.0, at - self._clock.monotonic()))
+        self._alarm_at = None
+        self._wake.set()
+
+    # -- sending ---------------------------------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        """Let leased steps leave, as many as limits and order allow."""
+        while self._ready and self._limits.has_room and not self._stopping:
+            prepared = self._ready.popleft()
+            place = self._order.place(prepared)
+            if place == "wait":
+                continue
+            self._limits.enter()
+            task = asyncio.create_task(self._attempt(prepared, leads=place == "lead"))
+            self._flight.add(task)
+            task.add_done_callback(self._landed)
+
+    async def _attempt(self, prepared: Prepared, *, leads: bool) -> None:
+        """One request, from its departure until its outcome is durable."""
+        started_at, sent_at = self._clock.now(), self._clock.monotonic()
+        self._observer.notify(StepSent(prepared.step, prepared.attempts + 1, self._limits.in_flight))
+        try:
+            sent = await self._send(prepared.request, leads=leads)
+        finally:
+            self._limits.leave()
+        self._learn(sent, sent_at)
+        self._dispatch()
+        if len(self._ready) <= self._max_concurrency // 2:
+            self._wake.set()
+        outcome = self._outcome(prepared, sent, started_at)
+        try:
+            decision = await self._book.record(outcome)
+        except Exception:
+            self._book_is_lost = True
+            raise
+        self._settle(prepared, outcome, decision.status)
+
+    async def _send(self, request: Request, *, leads: bool) -> Sent:
+        if not leads:
+            return await self._provider.send(request)
+        begun = False
+
+        def begin() -> None:
+            nonlocal begun
+            begun = True
+            self._free(self._order.begun(request))
+            self._dispatch()
+
+        sent = await self._provider.send(request, on_begin=begin)
+        if not begun:
+            self._free(self._order.begun(request) if sent.reply else self._order.failed(request))
+        return sent
+
+    def _free(self, steps: Sequence[Prepared]) -> None:
+        """Steps that waited for a leader may leave, before those that came after them."""
+        self._ready.extendleft(reversed(steps))
+
+    def _learn(self, sent: Sent, sent_at: float) -> None:
+        failure = sent.failure
+        if failure is None:
+            self._limits.succeeded()
+        elif failure.scope == "job":
+            self._stop(stop_reason(failure))
+        else:
+            pause_s = self._limits.failed(failure, sent_at)
+            if pause_s is not None:
+                self._observer.notify(CoolingDown(pause_s, failure.kind))
+
+    def _outcome(self, prepared: Prepared, sent: Sent, started_at: datetime) -> Outcome:
+        reply = sent.reply
+        usage = Usage() if reply is None else reply.usage
+        return Outcome(
+            step=prepared.step,
+            attempt=prepared.attempts + 1,
+            tries=prepared.tries + 1,
+            end="errored" if reply is None else "succeeded",
+            mode="parallel",
+            request_hash=prepared.request.hash,
+            started_at=started_at,
+            ended_at=self._clock.now(),
+            body=sent.body,
+            reply=reply,
+            failure=sent.failure,
+            usage=usage,
+            cost_pico=0 if reply is None else self._price(prepared.request.model, usage, "parallel"),
+            request_id=sent.request_id,
+        )
+
+    def _settle(self, prepared: Prepared, outcome: Outcome, status: RowStatus) -> None:
+        self._unfinished -= 1
+        self._settled += 1
+        self._cap_blocks = False
+        self._wake.set()
+        failure = outcome.failure
+        self._observer.notify(
+            StepEnded(
+                outcome.step,
+                outcome.attempt,
+                status,
+                failure,
+                outcome.usage,
+                outcome.cost_pico,
+                outcome.reused,
+                self._limits.in_flight,
+            )
+        )
+        if status == "open" and failure is not None and failure.scope == "row" and self._retry.allows(failure, outcome.tries):
+            delay_s = self._retry.delay_s(outcome.tries, failure.retry_after_s, self._draw())
+            again = replace(prepared, attempts=outcome.attempt, tries=outcome.tries)
+            self._backlog.postpone(again, self._clock.monotonic() + delay_s)
+
+    # -- stopping --------------------------------------------------------------------------------------------------
+
+    @property
+    def _stopping(self) -> bool:
+        return self._reason is not None or self._error is not None
+
+    def _stop(self, reason: StopReason) -> None:
+        if not self._stopping:
+            self._reason = reason
+            self._observer.notify(Stopping(reason.kind, reason.message))
+        self._wake.set()
+
+    def _notice_halt(self) -> None:
+        assert self._halt.reason is not None, "a halt is told with its reason"
+        self._stop(self._halt.reason)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._flight.discard(task)
+        self._note_error(task)
+        self._wake.set()
+
+    def _note_error(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and self._error is None:
+            self._error = task.exception()
+        self._wake.set()
+
+    async def _land(self) -> None:
+        """Await what is in flight; let go of it when told to drop it, or when nothing can be recorded any more."""
+        dropped = False
+        while self._flight:
+            if not dropped and (self._halt.dropped or self._book_is_lost):
+                dropped = True
+                for task in self._flight:
+                    task.cancel()
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _give_back(self) -> None:
+        """Release the leases of steps that did not leave."""
+        steps = [prepared.step for prepared in (*self._ready, *self._order.clear())]
+        if steps and not self._book_is_lost:
+            await self._book.release(steps)
+
+    async def _abandon(self) -> None:
+        tasks = [task for task in (*self._flight, self._taking, self._alarm) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
