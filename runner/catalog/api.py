@@ -11,7 +11,8 @@ API_VERSION = "2026-10-21"
 """Sent as `anthropic-version`; part of a request's identity, because it changes what the API makes of a body."""
 
 MAX_REQUEST_BYTES = 32_000_000
-"""Largest body of a Messages call. Documented as "32 MB"; whether that is 10^6 or 2^20 is not said, so the smaller one holds."""
+"""Largest body of a Messages call. Documented as "32 MB"; whether that is 10^6 or 2^20 is not said, so the smaller
+one holds."""
 
 MAX_BREAKPOINTS = 4
 """Cache breakpoints that a request may carry."""

@@ -1,9 +1,9 @@
 """Where prices come from: the genai-prices package, and what the user's own file says instead.
 
-Owns   reading that package's data into `Prices`. The only importer of it (0.2 s), so commands that price nothing do not pay
-       for it.
-Knows  the package's shapes as of 0.2.3. Never its network update: prices change when the lock file does, and are then told
-       by `Prices.version`.
+Owns   reading that package's data into `Prices`. The only importer of it (0.2 s), so commands that price nothing do
+       not pay for it.
+Knows  the package's shapes as of 0.2.3. Never its network update: prices change when the lock file does, and are then
+       told by `Prices.version`.
 
 Traps of the source, each with a test
   * The context key of batch prices is `processing`; any other key is ignored without a word and bills double.
@@ -48,8 +48,8 @@ def prices_for_models(
 ) -> Prices:
     """The prices of `models` at a moment. A model that neither the package nor `overrides` knows is left out.
 
-    `overrides` (see `price_overrides`) replace a model's price wholly. `inference_geo` is the job's param: keeping inference
-    in one geography costs more.
+    `overrides` (see `price_overrides`) replace a model's price wholly. `inference_geo` is the job's param: keeping
+    inference in one geography costs more.
     """
     overrides = overrides or {}
     found = {model: overrides.get(model) or _published(model, at) for model in models}

@@ -1,4 +1,4 @@
-'''A user's own prices: a TOML file that the setting `prices` names.
+"""A user's own prices: a TOML file that the setting `prices` names.
 
 Owns   the file's format and its errors. TOML, because its numbers are read as exact decimals.
 Knows  nothing of where published prices come from. What stands here replaces a model's price wholly.
@@ -15,7 +15,7 @@ Knows  nothing of where published prices come from. What stands here replaces a 
     tokens = 100_000
     input = 0.50
     output = 2.50
-'''
+"""
 
 from __future__ import annotations
 
@@ -49,11 +49,15 @@ def load_overrides(path: Path) -> dict[str, ModelPrice]:
     for model, table in tables.items():
         try:
             prices[model] = _model_price(table)
-        except ValueError as error:
+        except _WrongPriceError as error:
             problems.append(f"{model}: {error}")
     if problems:
         raise _refused(path, problems)
     return prices
+
+
+class _WrongPriceError(Exception):
+    """What is wrong with one model's table."""
 
 
 def _refused(path: Path, messages: list[str]) -> SpecError:
@@ -63,16 +67,16 @@ def _refused(path: Path, messages: list[str]) -> SpecError:
 
 def _model_price(table: Any) -> ModelPrice:
     if not isinstance(table, Mapping):
-        raise ValueError("expected a table")
+        raise _WrongPriceError("expected a table")
     _refuse_unknown(table, {*_RATES, "batch_discount", "above"})
     discount = _number(table, "batch_discount", _BATCH_DISCOUNT)
     if discount > 1:
-        raise ValueError("`batch_discount` is a share: 0.5 takes half off")
+        raise _WrongPriceError("`batch_discount` is a share: 0.5 takes half off")
     tiers = [(0, table)]
     for higher in table.get("above", []):
         _refuse_unknown(higher, {*_RATES, "tokens"})
         if not isinstance(higher.get("tokens"), int) or higher["tokens"] <= tiers[-1][0]:
-            raise ValueError("each `above` table needs `tokens`, a whole number, in ascending order")
+            raise _WrongPriceError("each `above` table needs `tokens`, a whole number, in ascending order")
         tiers.append((higher["tokens"], higher))
     return ModelPrice(
         parallel=tuple(Tier(above, _rates(tier, Decimal(1))) for above, tier in tiers),
@@ -85,22 +89,25 @@ def _rates(table: Mapping[str, Any], factor: Decimal) -> Rates:
     usd = {"input": base, "output": _number(table, "output")}
     for name, multiple in _CACHE_FACTORS.items():
         usd[name] = _number(table, name, base * multiple)
-    return Rates(**{name: pico_per_token(value * factor) for name, value in usd.items()})
+    try:
+        return Rates(**{name: pico_per_token(value * factor) for name, value in usd.items()})
+    except ValueError as error:
+        raise _WrongPriceError(str(error)) from error
 
 
 def _number(table: Mapping[str, Any], name: str, default: Decimal | None = None) -> Decimal:
     value = table.get(name, default)
     if value is None:
-        raise ValueError(f"`{name}` is missing")
+        raise _WrongPriceError(f"`{name}` is missing")
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        raise ValueError(f"`{name}` must be a number, not {value!r}")
+        raise _WrongPriceError(f"`{name}` must be a number, not {value!r}")
     number = Decimal(value)
     if not number.is_finite() or number < 0:
-        raise ValueError(f"`{name}` must be zero or more, not {value}")
+        raise _WrongPriceError(f"`{name}` must be zero or more, not {value}")
     return number
 
 
 def _refuse_unknown(table: Mapping[str, Any], known: set[str]) -> None:
     unknown = sorted(table.keys() - known)
     if unknown:
-        raise ValueError(f"unknown key {unknown[0]!r}; there are {', '.join(sorted(known))}")
+        raise _WrongPriceError(f"unknown key {unknown[0]!r}; there are {', '.join(sorted(known))}")

@@ -1,8 +1,8 @@
 """What a usage costs, in integer pico-dollars.
 
 Owns   rates as a run uses them, the cost of a reply's usage, and the upper bound of a request that has not been sent.
-Knows  tokens and money. Where rates come from is `price_list`; they are stored with the run (`to_json`), so a resume never
-       prices anew.
+Knows  tokens and money. Where rates come from is `price_list`; they are stored with the run (`to_json`), so a resume
+       never prices anew.
 
 A rate is pico-dollars a token: USD 0.01 per million tokens is 10,000, so every published price is a whole number here.
 Some models are priced by the length of the prompt: the tier whose start the prompt (all input tokens, cached or not)
@@ -85,7 +85,8 @@ class Prices:
         return model in self.models
 
     def cost(self, model: str, usage: Usage, mode: Mode) -> int | None:
-        """The cost of one reply (not of a sum: the tier goes by one request's prompt); None where the price is unknown."""
+        """The cost of one reply (not of a sum: the tier goes by one request's prompt); None where the price is
+        unknown."""
         price = self.models.get(model)
         if price is None:
             return None
@@ -96,8 +97,8 @@ class Prices:
     ) -> int | None:
         """The most that a request can cost; None where the price is unknown or bytes do not bound its input.
 
-        Every input token is taken at the dearest rate that its cache marks allow, in the dearest tier that `input_bound`
-        can reach, and the output as `max_tokens` long.
+        Every input token is taken at the dearest rate that its cache marks allow, in the dearest tier that
+        `input_bound` can reach, and the output as `max_tokens` long.
         """
         price = self.models.get(model)
         if price is None or input_bound is None:
@@ -158,7 +159,8 @@ def _tier_from_json(value: Mapping[str, int]) -> Tier:
 
 
 def pico_per_token(usd_per_million: Decimal) -> int:
-    """USD per million tokens as pico-dollars a token. Raises ValueError for a price finer than a pico-dollar, or below 0."""
+    """USD per million tokens as pico-dollars a token. Raises ValueError for a price finer than a pico-dollar, or
+    below 0."""
     pico = Fraction(usd_per_million) * PICO_PER_USD / 1_000_000
     if pico < 0 or pico.denominator != 1:
         raise ValueError(f"{usd_per_million} USD per million tokens is no whole number of pico-dollars a token")

@@ -1,15 +1,15 @@
 """The part of JSON Schema that structured outputs take.
 
-Owns   `api_subset`, which makes of a user's schema the one that is sent, and `outside_subset`, which says what in a schema
-       the API would refuse.
-Knows  schemas only. A reply is always checked against the user's own schema (`replies.schema`): what is taken out here still
-       holds there, and stands in the description, so that the model can keep to it.
+Owns   `api_subset`, which makes of a user's schema the one that is sent, and `outside_subset`, which says what in a
+       schema the API would refuse.
+Knows  schemas only. A reply is always checked against the user's own schema (`replies.schema`): what is taken out
+       here still holds there, and stands in the description, so that the model can keep to it.
 
-Source: platform.claude.com build-with-claude/structured-outputs, "JSON Schema limitations", read November 2026. Taken: the
-basic types (also as a list of types), `enum` and `const` of scalars, `anyOf`, local `$ref` with `$defs` or `definitions`,
-`properties`, `required`, `additionalProperties: false` (demanded on every object), `items`, `minItems` 0 or 1, ten string
-formats, `title`, `description`. Not taken: bounds, lengths, recursion and all else. `pattern` and `allOf` are taken in part;
-which part is not written down, so they are told and not sent.
+Source: platform.claude.com build-with-claude/structured-outputs, "JSON Schema limitations", read November 2026. Taken:
+the basic types (also as a list of types), `enum` and `const` of scalars, `anyOf`, local `$ref` with `$defs` or
+`definitions`, `properties`, `required`, `additionalProperties: false` (demanded on every object), `items`, `minItems`
+0 or 1, ten string formats, `title`, `description`. Not taken: bounds, lengths, recursion and all else. `pattern` and
+`allOf` are taken in part; which part is not written down, so they are told and not sent.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ _SENT = frozenset(
 def api_subset(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The schema to send: `schema` with what the API refuses taken out and told in descriptions. Order is kept.
 
-    Objects become closed, because the API takes no others; a schema whose objects are closed already accepts nothing that the
-    result does not accept. What cannot be said at all (recursion, maps with free keys) stays for `outside_subset` to find.
+    Objects become closed, because the API takes no others; a schema whose objects are closed already accepts nothing
+    that the result does not accept. What cannot be said at all (recursion, maps with free keys) stays for
+    `outside_subset` to find.
     """
     schema = _unwrapped(schema)
     sent: dict[str, Any] = {key: _each(schema[key]) for key in _DEFINITIONS if key in schema}
@@ -65,7 +66,8 @@ def api_subset(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unwrapped(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`allOf` with a single part is that part with more said about it, as schema generators write it around a `$ref`."""
+    """`allOf` with a single part is that part with more said about it, as schema generators write it around a
+    `$ref`."""
     parts = schema.get("allOf")
     if isinstance(parts, list) and len(parts) == 1 and isinstance(parts[0], Mapping):
         rest = {key: value for key, value in schema.items() if key != "allOf"}
@@ -118,9 +120,11 @@ def _may_be_object(schema: Mapping[str, Any]) -> bool:
 
 
 def outside_subset(schema: Mapping[str, Any]) -> list[tuple[SchemaPath, str]]:
-    """What the API would refuse in a schema that is to be sent: (path of keys and indices, reason); empty when all is well."""
+    """What the API would refuse in a schema that is to be sent: (path, reason) pairs, none when all is well."""
     problems = [*_problems(schema, ()), *_reference_problems(schema)]
-    optional = sum(len(part.get("properties", {}).keys() - set(part.get("required", ()))) for _, part in _walk(schema, ()))
+    optional = sum(
+        len(part.get("properties", {}).keys() - set(part.get("required", ()))) for _, part in _walk(schema, ())
+    )
     if optional > MAX_OPTIONAL_PROPERTIES:
         problems.append(((), f"{optional} properties are not required; the API takes {MAX_OPTIONAL_PROPERTIES}"))
     unions = sum("anyOf" in part or isinstance(part.get("type"), list) for _, part in _walk(schema, ()))
@@ -178,9 +182,7 @@ def _children(part: Mapping[str, Any]) -> Iterator[tuple[SchemaPath, Any]]:
 
 def _reference_problems(schema: Mapping[str, Any]) -> Iterator[tuple[SchemaPath, str]]:
     """References that leave the schema, name nothing, or come back to where they are."""
-    definitions = {
-        f"#/{key}/{name}": part for key in _DEFINITIONS for name, part in schema.get(key, {}).items()
-    }
+    definitions = {f"#/{key}/{name}": part for key in _DEFINITIONS for name, part in schema.get(key, {}).items()}
     uses = {target: _references(part) for target, part in definitions.items()}
     for place, part in _walk(schema, ()):
         target = part.get("$ref")

@@ -1,22 +1,24 @@
 """Compile: a loaded job becomes something that makes requests.
 
-Owns   what is done once a job: rendering the system blocks, reading raw files, settling the times-to-live, building the body
-       that all rows share, and telling which blocks depend on the row.
+Owns   what is done once a job: rendering the system blocks, reading raw files, settling the times-to-live, building
+       the body that all rows share, and telling which blocks depend on the row.
 Knows  the job's models, its templates and the catalog. Rendering a row is `planning.requests`.
 
-A message block whose template never names `row` is rendered here, once: it is shared text, and what is wrong with it is found
-before anything is sent. What is wrong in general is a `PlanError` that says where; only a row's own text can fail later.
+A message block whose template never names `row` is rendered here, once: it is shared text, and what is wrong with it
+is found before anything is sent. What is wrong in general is a `PlanError` that says where; only a row's own text can
+fail later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from runner.catalog.api import MAX_BREAKPOINTS
-from runner.catalog.schema_subset import api_subset
-from runner.errors import Location, PlanError
+from runner.catalog.schema_subset import api_subset, outside_subset
+from runner.errors import Location, PlanError, Problem, SpecError
 from runner.planning.requests import CacheShape, CompiledJob, CompiledMessage, TextBlock, text_block
 from runner.spec.job import Message, TextSource
 from runner.spec.load import LoadedJob
@@ -31,12 +33,11 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
 
     Raises:
         PlanError: shared text cannot be rendered or is empty, or the breakpoints are not what the API takes.
+        SpecError: the output's schema has parts that structured outputs do not take, all of them.
     """
     job = loaded.job
     texts = _Texts(loaded)
-    system = [
-        _Block(source, ("system", i), texts.shared(source, ("system", i))) for i, source in enumerate(job.system)
-    ]
+    system = [_Block(source, ("system", i), texts.shared(source, ("system", i))) for i, source in enumerate(job.system)]
     messages = [_message_blocks(message, ("messages", i), texts) for i, message in enumerate(job.messages)]
     in_order = [*system, *(block for blocks in messages for block in blocks)]
     _check_breakpoints(loaded, in_order, mode)
@@ -60,8 +61,8 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
 def settled_ttl(cache: bool | CacheTtl | None, mode: Mode) -> CacheTtl | None:
     """The time-to-live that a block's `cache` means.
 
-    `true` takes 5m in parallel mode, where rows follow at once, and 1h in batch mode, where nobody knows when they start
-    (batch guide: "use the 1-hour cache duration").
+    `true` takes 5m in parallel mode, where rows follow at once, and 1h in batch mode, where nobody knows when they
+    start (batch guide: "use the 1-hour cache duration").
     """
     if cache is True:
         return "1h" if mode == "batch" else "5m"
@@ -70,7 +71,8 @@ def settled_ttl(cache: bool | CacheTtl | None, mode: Mode) -> CacheTtl | None:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """A text block of the job with its place in the file; `content` is a template only where the text depends on the row."""
+    """A text block of the job with its place in the file; `content` is a template only where the text depends on the
+    row."""
 
     source: TextSource
     path: tuple[str | int, ...]
@@ -105,8 +107,9 @@ class _Texts:
         try:
             text = self._loaded.templates.template(source.name).render(self.context)
         except TemplateFailure as failure:
-            where = Location(failure.template, failure.line)
-            raise PlanError(failure.message, hint=failure.hint, code="render-error", where=where) from failure
+            raise PlanError(
+                failure.message, hint=failure.hint, code=failure.code, where=self._place(failure, path)
+            ) from failure
         return self._checked(text, path)
 
     def of_message(self, source: TextSource, path: tuple[str | int, ...]) -> Any:
@@ -115,6 +118,12 @@ class _Texts:
             if "row" in template.names():
                 return template
         return self.shared(source, path)
+
+    def _place(self, failure: TemplateFailure, path: tuple[str | int, ...]) -> Location:
+        # The name of a text that stands in the job itself is no file: `jobs/x.yaml#messages.0.content.0`.
+        if failure.template is None or "#" in failure.template:
+            return self._loaded.locate(path)
+        return Location(failure.template, failure.line)
 
     def _checked(self, text: str, path: tuple[str | int, ...]) -> str:
         if not text or text.isspace():
@@ -144,20 +153,33 @@ def _message_blocks(message: Message, path: tuple[str | int, ...], texts: _Texts
     return blocks
 
 
-def _shared_body(
-    loaded: LoadedJob, system: Sequence[_Block], mode: Mode
-) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _shared_body(loaded: LoadedJob, system: Sequence[_Block], mode: Mode) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The body without `messages`, and the beta names, which travel in a header."""
     job = loaded.job
     params = dict(job.params)
     betas = tuple(params.pop("betas", ()))
     if loaded.schema is not None:
-        output_format = {"type": "json_schema", "schema": api_subset(loaded.schema)}
+        output_format = {"type": "json_schema", "schema": _sent_schema(loaded, loaded.schema)}
         params["output_config"] = {**params.get("output_config", {}), "format": output_format}
     body: dict[str, Any] = {"model": job.model, **{name: params[name] for name in sorted(params)}}
     if system:
         body["system"] = [text_block(block.content, block.ttl(mode)) for block in system]
     return body, betas
+
+
+def _sent_schema(loaded: LoadedJob, schema: Mapping[str, Any]) -> dict[str, Any]:
+    sent = api_subset(schema)
+    problems = outside_subset(sent)
+    if problems:
+        where = loaded.locate(("output",))
+        raise SpecError(
+            [Problem("schema-outside-subset", f"{_pointer(path)}: {reason}", where) for path, reason in problems]
+        )
+    return sent
+
+
+def _pointer(path: Sequence[str | int]) -> str:
+    return "/" + "/".join(str(part) for part in path)
 
 
 def _check_breakpoints(loaded: LoadedJob, blocks: Iterable[_Block], mode: Mode) -> None:
@@ -170,7 +192,7 @@ def _check_breakpoints(loaded: LoadedJob, blocks: Iterable[_Block], mode: Mode) 
             code="too-many-breakpoints",
             where=loaded.locate((*extra.path, "cache")),
         )
-    for (_, earlier), (block, ttl) in zip(marked, marked[1:], strict=False):
+    for (_, earlier), (block, ttl) in pairwise(marked):
         if earlier == "5m" and ttl == "1h":
             raise PlanError(
                 "a 1h breakpoint stands behind a 5m one; the API wants the longer time-to-live first",

@@ -3,10 +3,11 @@
 Owns   rendering a row's messages and putting them, encoded once, behind the part that all rows share.
 Knows  compiled blocks and templates. Nothing of how a job is written: `planning.compile` reads that.
 
-A body is always  {"model", "max_tokens" and the other params by name, "system", "messages"},  and every message's content a
-list of blocks, so that equal requests have equal bytes. `messages` is cut into `Piece`s: fixed bytes, or a template that is
-rendered and encoded for the row. Everything before the first template is encoded and hashed once for all rows; from there on
-the identity is hashed over the very bytes that go into the body (cache marks aside), so that nothing is encoded twice.
+A body is always  {"model", "max_tokens" and the other params by name, "system", "messages"},  and every message's
+content a list of blocks, so that equal requests have equal bytes. `messages` is cut into `Piece`s: fixed bytes, or a
+template that is rendered and encoded for the row. Everything before the first template is encoded and hashed once for
+all rows; from there on the identity is hashed over the very bytes that go into the body (cache marks aside), so that
+nothing is encoded twice.
 
 Invariants (held by property tests)
   * The body equals the plain encoding of the object that it decodes to.
@@ -28,13 +29,14 @@ from runner.templating import TemplateFailure
 from runner.types import CacheTtl, Failure, Mode, Request, Row
 
 FRAMING_TOKENS = 512
-"""Added to the input bound for what the API puts around a prompt (roles, turn marks, thinking's instructions). Every token
-of our own text covers at least one byte of the body; what the API adds is not documented, so this is a generous guess."""
+"""Added to the input bound for what the API puts around a prompt (roles, turn marks, thinking's instructions). Every
+token of our own text covers at least one byte of the body; what the API adds is not documented, so this is a generous
+guess."""
 
 SCHEMA_TOKENS = 2048
-"""Added where structured output is asked for: the API adds hidden system tokens that explain the schema (structured outputs
-guide; no figure is given). Together with the schema's own bytes a second time it is far above the 350 to 800 tokens that the
-same guide's sister page states for tool definitions."""
+"""Added where structured output is asked for: the API adds hidden system tokens that explain the schema (structured
+outputs guide; no figure is given). Together with the schema's own bytes a second time it is far above the 350 to 800
+tokens that the same guide's sister page states for tool definitions."""
 
 
 class Rendered(Protocol):
@@ -65,8 +67,8 @@ class CompiledMessage:
 class Piece:
     """A part of the encoded `messages`: a `template` (called `name`), or fixed bytes.
 
-    `sent` goes into the body, `seen` (the same without cache marks) into the identity. `ends_prefix`: the last breakpoint
-    stands here, so what has been hashed so far is the cached prefix.
+    `sent` goes into the body, `seen` (the same without cache marks) into the identity. `ends_prefix`: the last
+    breakpoint stands here, so what has been hashed so far is the cached prefix.
     """
 
     template: Rendered | None = None
@@ -105,8 +107,8 @@ class CacheShape:
 class CompiledJob:
     """A job that is ready to make requests, in one mode.
 
-    `shared` is the body without `messages`, as it is sent; `context` what templates see beside `row`; `schema` the output's
-    JSON Schema as the user means it. Making requests changes nothing in it, so several threads may use it.
+    `shared` is the body without `messages`, as it is sent; `context` what templates see beside `row`; `schema` the
+    output's JSON Schema as the user means it. Making requests changes nothing in it, so several threads may use it.
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class CompiledJob:
         self.betas = betas
         self.schema = schema
         self.cache = cache
+        self.prefilled = bool(messages) and messages[-1].role == "assistant"
         self.model: str = shared["model"]
         self.max_tokens: int = shared["max_tokens"]
         self._context = dict(context)
@@ -263,9 +266,8 @@ def _has_mark(system: Sequence[Mapping[str, Any]] | None) -> bool:
 
 
 def _render_error(row: Row, failure: TemplateFailure) -> Failure:
-    place = failure.template if failure.line is None else f"{failure.template}:{failure.line}"
     hint = f" ({failure.hint})" if failure.hint else ""
-    return Failure("render_error", f"{place}: {failure.message}{hint}; row {row.key!r}")
+    return Failure("render_error", f"{failure}{hint}; row {row.key!r}")
 
 
 def _empty_text(row: Row, name: str) -> Failure:

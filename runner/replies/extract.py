@@ -1,7 +1,7 @@
 """What is in a reply: its text, and the output that the job asked for.
 
-Owns   taking text out of content blocks. Blocks are told apart by their `type`, never by their place: a reply may begin with
-       (empty) thinking, so `content[0].text` is wrong.
+Owns   taking text out of content blocks. Blocks are told apart by their `type`, never by their place: a reply may
+       begin with (empty) thinking, so `content[0].text` is wrong.
 Knows  the API's content blocks. Whether a reply is any good is `replies.judge`.
 """
 
@@ -16,7 +16,8 @@ from runner.encoding import decode
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`text`: the raw text of a reply. `output`: the JSON in it where structured output was asked for, else the text."""
+    """`text`: the raw text of a reply. `output`: the JSON in it where structured output was asked for, else the
+    text."""
 
     output: Any
     text: str

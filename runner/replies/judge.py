@@ -1,10 +1,11 @@
 """Judging: does a reply answer its request?
 
-Owns   the one table from stop reasons to what they mean, and the order of the questions: a reply that was cut off or refused
-       is never looked at for validity, so truncation wins over an invalid output.
+Owns   the one table from stop reasons to what they mean, and the order of the questions: a reply that was cut off or
+       refused is never looked at for validity, so truncation wins over an invalid output.
 Knows  replies and the local check. Whether to ask again is not decided here.
 
-Source of the stop reasons: platform.claude.com build-with-claude/handling-stop-reasons and the SDK's `types/stop_reason.py`
+Source of the stop reasons: platform.claude.com build-with-claude/handling-stop-reasons and the SDK's
+       `types/stop_reason.py`
 (2.12). Words that this table does not know are failures: what they mean for the text is unknown.
 """
 
@@ -31,8 +32,8 @@ def judge_reply(reply: Reply, check: Check | None) -> Failure | None:
     """Why a reply is no answer, or None where it is one.
 
     Kinds: `truncated`, `refusal` (with the API's category), `schema_mismatch` (not JSON, or not what the schema says),
-    `unexpected_reply` (no text, a tool call, a paused turn, a stop reason that is not known). None of them is retryable: the
-    same request would be answered alike.
+    `unexpected_reply` (no text, a tool call, a paused turn, a stop reason that is not known). None of them is
+    retryable: the same request would be answered alike.
     """
     stop_reason = reply.stop_reason
     if stop_reason in _CUT_OFF:
@@ -40,7 +41,8 @@ def judge_reply(reply: Reply, check: Check | None) -> Failure | None:
     if stop_reason == "refusal":
         return _refusal(reply)
     if stop_reason not in _COMPLETE:
-        message = _NOT_AN_ANSWER.get(stop_reason or "", f"the reply ended with stop reason {stop_reason!r}, which is not known")
+        unknown = f"the reply ended with stop reason {stop_reason!r}, which is not known"
+        message = _NOT_AN_ANSWER.get(stop_reason or "", unknown)
         return Failure("unexpected_reply", message, request_id=reply.request_id)
     text = text_of(reply.content)
     if not text or text.isspace():

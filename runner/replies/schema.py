@@ -3,8 +3,8 @@
 Owns   checking a value against the user's own JSON Schema (2020-12, formats asserted), compiled once a run.
 Knows  JSON Schema by way of `jsonschema`. References stay inside the schema: nothing is ever fetched.
 
-The API does constrain what it generates, but to its subset of JSON Schema, not under refusal or truncation, and without a
-promise for the case of enum values; so every reply is checked here, against the whole schema.
+The API does constrain what it generates, but to its subset of JSON Schema, not under refusal or truncation, and
+without a promise for the case of enum values; so every reply is checked here, against the whole schema.
 """
 
 from __future__ import annotations

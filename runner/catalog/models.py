@@ -1,0 +1,196 @@
+"""What is known of the API's models.
+
+Owns   `ModelFacts`, the cache of what the Models API said (one JSON file in the state folder), and the snapshot
+       beneath it.
+Knows  the Models API's objects. It sends nothing: whoever may, asks the API and hands the objects to `Catalog.update`.
+
+Facts come from the Models API where it answered, field by field, and from the snapshot where it gave null or was
+      never asked.
+What neither knows is None, and nothing is then checked against it: a gateway without a Models API still works.
+A dated id (`claude-haiku-4-5-20251001`) is known by its undated name too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from runner.catalog.snapshot import MODELS, RETIRED, SNAPSHOT_DATE, KnownModel
+
+CACHE_FORMAT = 1
+
+Lifecycle = Literal["active", "deprecated", "retired"]
+
+_DATED = re.compile(r"-\d{8}$")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """Facts of one model; None (or a missing key of `thinking`) is "not known".
+
+    `thinking`: which `thinking.type` values it takes. `effort`: its effort levels, empty where it has none.
+    `thinks_unasked`: it thinks where the job says nothing of thinking. `prefill`: the last message may be the
+    assistant's. `wide_tokenizer`: about 30 % more tokens for the same text than models before 4.7. `source` says
+    where the facts come from and as of when.
+    """
+
+    id: str
+    display_name: str
+    lifecycle: Lifecycle = "active"
+    retires_at: date | None = None
+    max_input_tokens: int | None = None
+    max_tokens: int | None = None
+    effort: frozenset[str] | None = None
+    thinking: Mapping[str, bool] = field(default_factory=dict)
+    thinks_unasked: bool = False
+    prefill: bool | None = None
+    batch: bool | None = None
+    structured_outputs: bool | None = None
+    wide_tokenizer: bool = True
+    cache_minimum: int | None = None
+    source: str = ""
+
+
+class Catalog:
+    """Facts of models, from a cache file over the snapshot. A file that is missing or damaged is an empty cache."""
+
+    def __init__(self, cache_file: Path | None = None) -> None:
+        self._cache_file = cache_file
+        self._fetched_at, self._models = _read_cache(cache_file)
+
+    @property
+    def fetched_at(self) -> datetime | None:
+        """When the Models API was last asked; None where it never was."""
+        return self._fetched_at
+
+    def facts(self, model: str) -> ModelFacts | None:
+        """What is known of a model; None where nobody has heard of it."""
+        known = snapshot_facts(model)
+        said = self._models.get(model)
+        if said is None:
+            return known
+        return _merged(said, known, f"Models API, {self._fetched_at:%Y-%m-%d}")
+
+    def update(self, models: Iterable[Mapping[str, Any]], *, at: datetime) -> None:
+        """Take in objects of the Models API and keep them; models that are not among them are forgotten."""
+        self._models = {str(model["id"]): dict(model) for model in models}
+        self._fetched_at = at.astimezone(UTC)
+        if self._cache_file is not None:
+            _write_cache(self._cache_file, self._fetched_at, self._models.values())
+
+
+def snapshot_facts(model: str) -> ModelFacts | None:
+    """What the snapshot knows of a model."""
+    if model in RETIRED:
+        day = date.fromisoformat(RETIRED[model])
+        return ModelFacts(model, model, "retired", day, source=f"snapshot, {SNAPSHOT_DATE}")
+    known = _SNAPSHOT.get(_DATED.sub("", model))
+    if known is None:
+        return None
+    return ModelFacts(
+        id=model,
+        display_name=model,
+        lifecycle="deprecated" if known.retires_at else "active",
+        retires_at=date.fromisoformat(known.retires_at) if known.retires_at else None,
+        max_input_tokens=known.max_input_tokens,
+        max_tokens=known.max_tokens,
+        effort=frozenset(known.effort),
+        thinking=known.thinking or {},
+        thinks_unasked=known.thinks_unasked,
+        prefill=known.prefill,
+        wide_tokenizer=known.wide_tokenizer,
+        cache_minimum=known.cache_minimum,
+        source=f"snapshot, {SNAPSHOT_DATE}",
+    )
+
+
+_SNAPSHOT: Mapping[str, KnownModel] = {known.id: known for known in MODELS}
+
+
+def cache_minimum(model: str) -> int | None:
+    """Tokens of the shortest prefix that the model caches; None where it is not known.
+
+    Shorter ones are silently not cached. The Models API does not say it: this is the prompt caching guide's table
+    ("Cache limitations"), as of the snapshot's date.
+    """
+    known = _SNAPSHOT.get(_DATED.sub("", model))
+    return known.cache_minimum if known is not None else None
+
+
+def _merged(said: Mapping[str, Any], known: ModelFacts | None, source: str) -> ModelFacts:
+    """The Models API's object over what the snapshot knows; its numbers and capabilities may be null."""
+    capabilities = said.get("capabilities") or {}
+    base = known or ModelFacts(str(said["id"]), str(said["id"]))
+    return replace(
+        base,
+        id=str(said["id"]),
+        display_name=said.get("display_name") or base.display_name,
+        lifecycle=said.get("lifecycle") or base.lifecycle,
+        retires_at=_day(said.get("retires_at")) if "retires_at" in said else base.retires_at,
+        max_input_tokens=_or(said.get("max_input_tokens"), base.max_input_tokens),
+        max_tokens=_or(said.get("max_tokens"), base.max_tokens),
+        effort=_effort(capabilities.get("effort"), base.effort),
+        thinking={**base.thinking, **_thinking(capabilities.get("thinking"))},
+        batch=_or(_supported(capabilities.get("batch")), base.batch),
+        structured_outputs=_or(_supported(capabilities.get("structured_outputs")), base.structured_outputs),
+        source=source,
+    )
+
+
+def _or(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value
+
+
+def _supported(capability: Any) -> bool | None:
+    return capability.get("supported") if isinstance(capability, Mapping) else None
+
+
+def _effort(capability: Any, otherwise: frozenset[str] | None) -> frozenset[str] | None:
+    if not isinstance(capability, Mapping):
+        return otherwise
+    if capability.get("supported") is False:
+        return frozenset()
+    return frozenset(level for level, support in capability.items() if _supported(support))
+
+
+def _thinking(capability: Any) -> dict[str, bool]:
+    types = capability.get("types") if isinstance(capability, Mapping) else None
+    supports = {kind: _supported(support) for kind, support in (types or {}).items()}
+    return {kind: supported for kind, supported in supports.items() if supported is not None}
+
+
+def _day(timestamp: Any) -> date | None:
+    return datetime.fromisoformat(timestamp).date() if isinstance(timestamp, str) else None
+
+
+def _read_cache(path: Path | None) -> tuple[datetime | None, dict[str, Mapping[str, Any]]]:
+    if path is None:
+        return None, {}
+    try:
+        stored = json.loads(path.read_bytes())
+        if stored["format"] != CACHE_FORMAT:
+            return None, {}
+        return datetime.fromisoformat(stored["fetched_at"]), {str(model["id"]): model for model in stored["models"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        # It can be fetched again at any time, so a damaged cache is worth no error.
+        return None, {}
+
+
+def _write_cache(path: Path, fetched_at: datetime, models: Iterable[Mapping[str, Any]]) -> None:
+    """Replace the file in one step, so that a reader or a crash never sees half of it."""
+    staged = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    content = {"format": CACHE_FORMAT, "fetched_at": fetched_at.isoformat(), "models": list(models)}
+    staged.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+    staged.replace(path)
+
+
+def similar_model(model: str) -> str | None:
+    """The model of the snapshot whose name is nearest to one that nobody knows."""
+    return next(iter(get_close_matches(model, _SNAPSHOT, n=1, cutoff=0.7)), None)

@@ -1,0 +1,147 @@
+"""Shapes of parameters: small descriptions of JSON values that can say what does not fit, and where.
+
+Owns   checking a value against a shape. Not JSON Schema: messages here are for the author of a job, in the words of the
+       job file, and each names the key it is about.
+Knows  nothing of the API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Protocol
+
+ParamPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParamProblem:
+    """What is wrong at `path` (from `params:` down). `code` is stable, `hint` says what to do."""
+
+    path: ParamPath
+    code: str
+    message: str
+    hint: str | None = None
+
+
+class Shape(Protocol):
+    """Says what in a value does not fit; nothing where it fits."""
+
+    def problems(self, value: Any, path: ParamPath) -> Iterator[ParamProblem]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number, at least `at_least`."""
+
+    at_least: int
+
+    def problems(self, value: Any, path: ParamPath) -> Iterator[ParamProblem]:
+        if isinstance(value, bool) or not isinstance(value, int):
+            yield wrong_type(path, "a whole number", value)
+        elif value < self.at_least:
+            yield ParamProblem(path, "out-of-range", f"`{_name(path)}` must be at least {self.at_least}, not {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text with at least one character that is not white space."""
+
+    def problems(self, value: Any, path: ParamPath) -> Iterator[ParamProblem]:
+        if not isinstance(value, str):
+            yield wrong_type(path, "text", value)
+        elif not value.strip():
+            yield ParamProblem(path, "out-of-range", f"`{_name(path)}` must not be empty")
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    def problems(self, value: Any, path: ParamPath) -> Iterator[ParamProblem]:
+        if value in self.words:
+            return
+        hint = f"one of: {', '.join(self.words)}"
+        if isinstance(value, bool):
+            # `off` and `no` are text in a job file, but a typed `${NAME}` or an override may still be a boolean.
+            hint += "; put quotes around it"
+        yield ParamProblem(path, "unknown-value", f"{value!r} is no value of `{_name(path)}`", hint)
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """A list whose items all have one shape."""
+
+    item: Shape
+
+    def problems(self, value: Any, path: ParamPath) -> Iterator[ParamProblem]:
+        if not isinstance(value, list | tuple):
+            yield wrong_type(path, "a list", value)
+            return
+        for i, item in enumerate(value):
+            yield from self.item.problems(item, (*path, i))
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """A mapping with known keys; those in `required` must be there."""
+
+    fields: Mapping[str, Shape]
+    required: tuple[str, ...] = ()
+
+    def problems(self, value: Any, path: ParamPath) -> Iterator[ParamProblem]:
+        if not isinstance(value, Mapping):
+            yield wrong_type(path, "a mapping", value)
+            return
+        for name in self.required:
+            if name not in value:
+                yield ParamProblem(path, "missing-field", f"`{_name(path)}` needs `{name}`")
+        for name, item in value.items():
+            shape = self.fields.get(name)
+            if shape is None:
+                yield unknown_field((*path, name), name, f"`{_name(path)}`", self.fields)
+            else:
+                yield from shape.problems(item, (*path, name))
+
+
+@dataclass(frozen=True, slots=True)
+class ByType:
+    """A mapping whose `type` says which of several shapes it has."""
+
+    kinds: Mapping[str, Fields]
+
+    def problems(self, value: Any, path: ParamPath) -> Iterator[ParamProblem]:
+        if not isinstance(value, Mapping):
+            yield wrong_type(path, f"a mapping such as {{type: {next(iter(self.kinds))}}}", value)
+            return
+        kind = value.get("type")
+        if kind is None:
+            yield ParamProblem(path, "missing-field", f"`{_name(path)}` needs `type`", _words(self.kinds))
+            return
+        yield from OneOf(tuple(self.kinds)).problems(kind, (*path, "type"))
+        if kind in self.kinds:
+            yield from self.kinds[kind].problems(value, path)
+
+
+def wrong_type(path: ParamPath, expected: str, value: Any) -> ParamProblem:
+    if value is None:
+        message, hint = f"`{_name(path)}` is null", "leave it out to take the API's default"
+        return ParamProblem(path, "wrong-type", message, hint)
+    return ParamProblem(path, "wrong-type", f"`{_name(path)}` must be {expected}, not {value!r}")
+
+
+def unknown_field(path: ParamPath, name: object, owner: str, known: Mapping[str, Any]) -> ParamProblem:
+    close = get_close_matches(str(name), known, n=1)
+    meant = f"did you mean `{close[0]}`? " if close else ""
+    return ParamProblem(path, "unknown-field", f"`{name}` is no field of {owner}", f"{meant}there are: {_words(known)}")
+
+
+def _words(names: Mapping[str, Any]) -> str:
+    return ", ".join(names)
+
+
+def _name(path: ParamPath) -> str:
+    return ".".join(str(part) for part in path)

@@ -1,0 +1,92 @@
+"""Advice: what will not do what its author thinks, said before anything is sent.
+
+Owns   the comparison of a compiled job with what is known of its model. A problem of severity `error` means that every
+       request would be refused; a warning means that the job runs, but dearer or worse than meant.
+Knows  the compiled job and the catalog's facts. What is not known is not advised on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from typing import Any
+
+from runner.catalog.models import ModelFacts, similar_model
+from runner.errors import Location, Problem
+from runner.planning.estimate import tokens_in
+from runner.planning.requests import CompiledJob
+
+RETIREMENT_NOTICE = timedelta(days=60)
+"""The API announces a retirement at least 60 days before (model deprecations page)."""
+SMALL_MAX_TOKENS = 1024
+"""The smallest thinking budget that the API takes; a smaller `max_tokens` can go into thinking altogether."""
+
+Locate = Callable[[tuple[str | int, ...]], Location]
+
+
+def advise(compiled: CompiledJob, facts: ModelFacts | None, *, locate: Locate, today: date) -> list[Problem]:
+    """What is worth saying about a job, located in its file. `facts` None: nobody knows the model."""
+    if facts is None:
+        return [_unknown_model(compiled.model, locate)]
+    return [
+        *_lifecycle(facts, locate, today),
+        *_refused_features(compiled, facts, locate),
+        *_short_prefix(compiled, facts, locate),
+        *_thinking_room(compiled, facts, locate),
+    ]
+
+
+def _unknown_model(model: str, locate: Locate) -> Problem:
+    close = similar_model(model)
+    hint = (f"did you mean `{close}`? " if close else "") + "its limits and cache minimum cannot be checked"
+    return Problem("unknown-model", f"nothing is known of model {model!r}", locate(("model",)), hint, "warning")
+
+
+def _lifecycle(facts: ModelFacts, locate: Locate, today: date) -> Iterator[Problem]:
+    where = locate(("model",))
+    if facts.lifecycle == "retired":
+        message = f"{facts.id} is retired" + (f" since {facts.retires_at}" if facts.retires_at else "")
+        yield Problem("retired-model", message, where, "take a current model: requests to this one fail")
+    elif facts.retires_at is not None and facts.retires_at - today <= RETIREMENT_NOTICE:
+        message = f"{facts.id} is to be retired on {facts.retires_at}"
+        yield Problem("retiring-model", message, where, "move to a current model before that day", "warning")
+
+
+def _refused_features(compiled: CompiledJob, facts: ModelFacts, locate: Locate) -> Iterator[Problem]:
+    if compiled.schema is not None and facts.structured_outputs is False:
+        message = f"{facts.id} has no structured outputs"
+        yield Problem("no-structured-outputs", message, locate(("output",)), "take another model, or drop `output`")
+    if not compiled.prefilled:
+        return
+    where = locate(("messages",))
+    if facts.prefill is False:
+        message = f"{facts.id} refuses a last message of the assistant"
+        yield Problem("no-prefill", message, where, "let the messages end with the user's")
+    elif compiled.schema is not None:
+        message = "structured output and a last message of the assistant exclude one another"
+        yield Problem("no-prefill", message, where, "let the messages end with the user's, or drop `output`")
+
+
+def _short_prefix(compiled: CompiledJob, facts: ModelFacts, locate: Locate) -> Iterator[Problem]:
+    size_bytes = compiled.cache.shared_prefix_bytes
+    if not size_bytes or facts.cache_minimum is None:
+        return
+    tokens = tokens_in(size_bytes, facts)
+    if tokens < facts.cache_minimum:
+        message = (
+            f"the cached part that rows share has about {tokens:,} tokens; "
+            f"{facts.id} caches from {facts.cache_minimum:,} on and silently ignores less"
+        )
+        where = locate(("system",))
+        yield Problem("cache-too-short", message, where, "make it longer, or drop `cache`", "warning")
+
+
+def _thinking_room(compiled: CompiledJob, facts: ModelFacts, locate: Locate) -> Iterator[Problem]:
+    thinking: dict[str, Any] = compiled.shared.get("thinking") or {}
+    thinks = thinking["type"] in ("adaptive", "enabled") if thinking else facts.thinks_unasked
+    if thinks and compiled.max_tokens < SMALL_MAX_TOKENS:
+        message = (
+            f"{facts.id} thinks before it answers, and thinking counts towards `max_tokens` ({compiled.max_tokens})"
+        )
+        hint = f"replies may be cut off before any text: allow {SMALL_MAX_TOKENS} or more, or ask for less thinking"
+        yield Problem("little-room-to-think", message, locate(("params", "max_tokens")), hint, "warning")
