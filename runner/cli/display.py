@@ -47,11 +47,11 @@ _STYLES: Mapping[Level, str] = {"info": "dim", "warning": "yellow", "stop": "bol
 class Surface(Protocol):
     """Something that can show where a run stands. Raises OSError where its stream is gone."""
 
-    def open(self) -> None: ...
-
     def show(self, notices: Sequence[Notice], progress: Progress) -> None: ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give the stream back as it was."""
+        ...
 
 
 class PlainLines:
@@ -62,9 +62,6 @@ class PlainLines:
         self._every_s = every_s
         self._job = ""
         self._last_at = 0.0
-
-    def open(self) -> None:
-        """Nothing to prepare."""
 
     def show(self, notices: Sequence[Notice], progress: Progress) -> None:
         for notice in notices:
@@ -86,25 +83,39 @@ class PlainLines:
 
 
 class LiveBlock:
-    """A few lines at the bottom of a terminal that are drawn again in place; notices scroll by above them."""
+    """A few lines at the bottom of a terminal that are drawn again in place; notices scroll by above them.
+
+    The block is there only while a run goes on: before and after it the terminal, with its cursor, belongs to others (a
+    question, the summary).
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        # Our own thread redraws; stdout and stderr stay as they are, because a sink may write to stdout.
-        self._live = Live(
-            console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
-        )
-
-    def open(self) -> None:
-        self._live.start()
+        self._live: Live | None = None
 
     def show(self, notices: Sequence[Notice], progress: Progress) -> None:
         for notice in notices:
-            self._console.print(Text(_said(notice), style=_STYLES[notice.level]), soft_wrap=True)
-        self._live.update("" if progress.ended else _Block(progress), refresh=True)
+            if notice.progress is None:  # the line that ends a run would only repeat the summary that follows
+                self._console.print(Text(notice.text, style=_STYLES[notice.level]), soft_wrap=True)
+        if progress.ended:
+            self.close()
+            return
+        if self._live is None:
+            # Our own thread redraws; stdout and stderr stay as they are, because a sink may write to stdout.
+            self._live = Live(
+                console=self._console,
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.start()
+        self._live.update(_Block(progress), refresh=True)
 
     def close(self) -> None:
-        self._live.stop()
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
 
 
 class Display:
@@ -131,7 +142,6 @@ class Display:
             self._gone = True
 
     def __enter__(self) -> Self:
-        self._surface.open()
         self._thread.start()
         return self
 

@@ -137,7 +137,6 @@ def test_the_live_block_is_drawn_in_place(snapshot: SnapshotAssertion) -> None:
     clock, console = HandClock(), live_console(100)
     surface = LiveBlock(console)
     display = Display(surface, clock, interval_s=60)
-    surface.open()
     display.notify(started())
     for row in range(40):
         display.notify(ended(row))
@@ -155,7 +154,6 @@ def test_the_live_block_is_drawn_in_place(snapshot: SnapshotAssertion) -> None:
 def test_the_live_block_leaves_only_what_was_said_when_it_is_over(snapshot: SnapshotAssertion) -> None:
     clock, console = HandClock(), live_console(100)
     surface = LiveBlock(console)
-    surface.open()
     run_story(Display(surface, clock, interval_s=60), clock)
     surface.close()
     assert "\n".join(screen(console)).rstrip() == snapshot
@@ -165,7 +163,6 @@ def test_the_live_block_leaves_only_what_was_said_when_it_is_over(snapshot: Snap
 def test_no_line_of_the_live_block_wraps(width: int) -> None:
     console = live_console(width)
     surface = LiveBlock(console)
-    surface.open()
     progress = Progress(
         at=0,
         job="a-job-with-quite-a-long-name",
@@ -190,12 +187,33 @@ def test_no_line_of_the_live_block_wraps(width: int) -> None:
 def test_a_smaller_terminal_is_drawn_to_its_new_width() -> None:
     console = live_console(100)
     surface = LiveBlock(console)
-    surface.open()
     progress = Progress(at=0, job="sentiment", total=100, done=50, rows_per_s=4, left_s=12, ended=False)
     surface.show((), progress)
     console.size = console.size._replace(width=20)  # what a resize looks like to rich
     surface.show((), progress)
     assert max(len(line) for line in screen(console)) < 20
+
+
+def test_before_and_after_a_run_the_terminal_is_left_alone() -> None:
+    clock, console = HandClock(), live_console(80)
+    display = Display(LiveBlock(console), clock, interval_s=60)
+    assert isinstance(console.file, io.StringIO)
+    display.refresh()
+    assert console.file.getvalue() == ""
+    for _ in range(2):
+        display.notify(started())
+        display.refresh()
+        display.notify(RunEnded("r7", "finished"))
+        display.refresh()
+    written = console.file.getvalue()
+    assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 2
+    display.refresh()
+    assert console.file.getvalue() == written
+    said = screen(console)
+    assert [line for line in said if line] == [
+        "sentiment: run r7: 100 rows in parallel mode",
+        "sentiment: run r7: 100 rows in parallel mode",
+    ]
 
 
 def test_a_resumed_run_counts_what_was_done_and_spent_before() -> None:
@@ -278,7 +296,6 @@ def test_text_from_outside_cannot_control_the_terminal() -> None:
     clock, console = HandClock(), live_console(200)
     surface = LiveBlock(console)
     display = Display(surface, clock, interval_s=60)
-    surface.open()
     hostile = "\x1b[2J\x1b]0;title\x07\u202e[bold]x[/bold]"
     display.notify(RunStarted("r\x1b[1m", f"job{hostile}", "parallel", 10, 10, None, False))
     display.notify(ended(0, "failed", f"kind{hostile}"))
@@ -312,8 +329,6 @@ def test_a_blocked_terminal_does_not_block_whoever_tells() -> None:
     showing = threading.Event()
 
     class Blocked:
-        def open(self) -> None: ...
-
         def show(self, notices: Sequence[Notice], progress: Progress) -> None:
             showing.set()
             release.wait(60)
