@@ -12,43 +12,70 @@ from typing import Any
 
 import orjson
 
+from runner.encoding import decode
 from runner.types import Reply, Usage
 
 
 def parse_reply(body: bytes, request_id: str | None = None) -> Reply:
-    """Read a message object. Raises ValueError where the bytes are no JSON or no message (an error page, a cut-off body)."""
-    message = orjson.loads(body)
+    """Read a message object. Raises ValueError where the bytes are no JSON or no message."""
+    message = _decode(body)
     if not isinstance(message, dict) or message.get("type") != "message":
         raise ValueError("not a message object")
     content = message.get("content")
     if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
         raise ValueError("a message whose content is no list of blocks")
-    usage = message.get("usage")
+    usage, stop_reason, stop_details = message.get("usage"), message.get("stop_reason"), message.get("stop_details")
     if not isinstance(usage, dict):
         raise ValueError("a message without usage")
+    if not isinstance(stop_reason, str | None) or not isinstance(stop_details, dict | None):
+        raise ValueError("a message whose stop reason has another shape")
     return Reply(
         message_id=str(message.get("id", "")),
         request_id=request_id,
         model=str(message.get("model", "")),
-        stop_reason=message.get("stop_reason"),
+        stop_reason=stop_reason,
         content=content,
         usage=parse_usage(usage),
-        stop_details=message.get("stop_details"),
+        stop_details=stop_details,
     )
 
 
 def parse_usage(usage: Mapping[str, Any]) -> Usage:
     """Read the API's `usage` object into disjoint counts.
 
-    Cache writes without a split by time-to-live (an older gateway) count as 5-minute writes, the API's default.
+    Raises ValueError for a count that is no count. Cache writes without a split by time-to-live (an older gateway) count as
+    5-minute writes, the API's default.
     """
-    written = usage.get("cache_creation_input_tokens") or 0
+    written = _count(usage, "cache_creation_input_tokens")
     split = usage.get("cache_creation") or {}
-    one_hour = split.get("ephemeral_1h_input_tokens") or 0
+    if not isinstance(split, dict):
+        raise ValueError("a usage whose cache writes are no object")
+    one_hour = _count(split, "ephemeral_1h_input_tokens")
     return Usage(
-        input_tokens=usage.get("input_tokens") or 0,
-        output_tokens=usage.get("output_tokens") or 0,
-        cache_read_input_tokens=usage.get("cache_read_input_tokens") or 0,
-        ephemeral_5m_input_tokens=max(written - one_hour, split.get("ephemeral_5m_input_tokens") or 0),
+        input_tokens=_count(usage, "input_tokens"),
+        output_tokens=_count(usage, "output_tokens"),
+        cache_read_input_tokens=_count(usage, "cache_read_input_tokens"),
+        ephemeral_5m_input_tokens=max(written - one_hour, _count(split, "ephemeral_5m_input_tokens")),
         ephemeral_1h_input_tokens=one_hour,
     )
+
+
+def _count(counts: Mapping[str, Any], name: str) -> int:
+    """A number of tokens; money is computed from it, so nothing else is taken for one."""
+    value = counts.get(name)
+    if value is None:
+        return 0
+    if type(value) is not int or value < 0:
+        raise ValueError(f"a usage whose {name} is {value!r}")
+    return value
+
+
+def _decode(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        # A text cut inside an emoji arrives with a lone surrogate, which is JSON but has no UTF-8 form.
+        try:
+            return decode(body)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error

@@ -49,7 +49,7 @@ class StreamedMessage:
             try:
                 event = decode(data)
                 self._take(event)
-            except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+            except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError) as error:
                 raise StreamBroken(f"an event that is not the API's: {error!r}") from error
 
     def body(self) -> bytes:
@@ -106,6 +106,7 @@ class StreamedMessage:
                 block[field] = block.get(field, "") + text
 
     def _take_message_delta(self, event: dict[str, Any]) -> None:
+        self._content(0, new=False)
         assert self._message is not None
         # A null container or count means "not applicable here": what `message_start` said stays.
         for name, value in event["delta"].items():
