@@ -1,0 +1,31 @@
+"""The starter project keeps what its pages promise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "runner" / "examples"
+JOBS = sorted((EXAMPLES / "jobs").glob("*.yaml"))
+
+
+def test_there_are_four_jobs_to_copy() -> None:
+    assert [job.stem for job in JOBS] == ["questions", "sentiment", "summaries_ja", "tickets"]
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.stem)
+def test_every_job_names_its_schema_for_editors(job: Path) -> None:
+    first = job.read_text(encoding="utf-8").splitlines()[0]
+    assert first == "# yaml-language-server: $schema=job.schema.json"
+    assert (EXAMPLES / "jobs" / "job.schema.json").is_file()
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.stem)
+def test_every_job_has_a_cap(job: Path) -> None:
+    assert "max_cost_usd:" in job.read_text(encoding="utf-8")
+
+
+def test_the_readme_of_the_project_names_every_job() -> None:
+    readme = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert [job.name for job in JOBS if f"`jobs/{job.name}`" not in readme] == []
