@@ -1,96 +1,299 @@
 """What a user writes, as frozen models: the job.
 
-Owns   the shape of a job after all layers are merged, and the field descriptions that become docs, schema and hover text.
+Owns   the shape of a job after all layers are merged, its short forms, the keys that later versions bring, and the
+       descriptions that become the reference page, the JSON Schema and an editor's hover text.
 Knows  nothing of files, YAML or Jinja; `spec.load` brings values here with their positions.
+
+Beside its fields a model says, as class variables, what `spec.shape` and `spec.schema` both need:
+  short    the field that a bare string stands for (`dataset: a.csv`)
+  one_of   groups of keys of which one at most may be given
+  later    keys that are refused as not supported yet, never ignored
+A field marked `OneOrMany` takes a single item without a list.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
+
+from runner.spec.values import CacheMark, Dollars, Duration, RowColumns, Share, ShareOfRows, to_pico
+
+NAME_PATTERN = r"^\w[\w.-]*$"
+"""A job's name is part of file and folder names."""
+
+
+InternalName = Annotated[SkipJsonSchema[str], Field(exclude=True)]
+"""Set by load and no key of a job: the name of a template that was made from a text in the job file, else empty."""
+
+
+@dataclass(frozen=True)
+class OneOrMany:
+    """Marks a list field that takes one item without brackets."""
 
 
 class Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    short: ClassVar[str | None] = None
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    later: ClassVar[frozenset[str]] = frozenset()
 
 
 class TextSource(Model):
-    """Text from exactly one place. A plain string is short for `text`, or for `template` where it ends in `.j2`."""
+    """One block of text, from exactly one place. A plain string is short for `text`, or for `template` where it has no
+    spaces and ends in `.j2`."""
 
-    text: str | None = Field(None, description="The text itself; rendered by Jinja.")
-    template: str | None = Field(None, description="A template's name, looked up in the template folders; rendered.")
-    file: str | None = Field(None, description="A file's path from the root; taken as it is, never rendered.")
-    cache: bool | Literal["5m", "1h"] | None = Field(
-        None, description="Put a cache breakpoint after this block. `true` picks the time-to-live: 5m in parallel mode, 1h in batch mode."
+    short: ClassVar[str | None] = "text"
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("text", "template", "file"),)
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"image", "document", "url", "title", "context", "citations", "optional", "each", "if", "upload", "fetch"}
     )
+
+    text: str | None = Field(None, min_length=1, description="The text itself; rendered by Jinja.")
+    template: str | None = Field(
+        None,
+        min_length=1,
+        description="A template's name, looked up in the template folders, then from the root; rendered.",
+    )
+    file: str | None = Field(
+        None, min_length=1, description="A file's path from the root; taken as it is, never rendered."
+    )
+    cache: CacheMark = Field(
+        None,
+        description="Puts a cache breakpoint after this block, so that requests share all that stands before it. `true` "
+        "lets the runner pick how long it is kept (5m in parallel mode, 1h in batch mode).",
+    )
+    name: InternalName = ""
+    """Set by load: the text's name in the TemplateSet, or its key in `LoadedJob.files`."""
+
+
+Texts = Annotated[tuple[TextSource, ...], OneOrMany()]
 
 
 class Message(Model):
-    role: Literal["user", "assistant"] = "user"
-    content: tuple[TextSource, ...]
+    """One turn of the conversation that every row begins with."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"expand", "each", "if"})
 
-class Dataset(Model):
-    path: str = Field(description="csv, tsv, jsonl or json, also .gz .bz2 .xz .zst; globs; `-` is stdin.")
-    key: tuple[str, ...] | None = None
-    where: str | None = None
-    sample: Sample | None = None
-    limit: int | None = Field(None, ge=1)
+    role: Literal["user", "assistant"] = Field("user", description="Who speaks.")
+    content: Texts = Field(
+        min_length=1, description="A text, a block, or a list of them. Sees `row`, `vars`, `assets`, `job`."
+    )
 
 
 class Sample(Model):
-    rows: int = Field(ge=1)
-    seed: int = 0
+    """A random choice of rows that is the same each time."""
+
+    rows: int = Field(ge=1, description="How many rows; all of them where there are fewer.")
+    seed: int = Field(0, description="Another number, another choice.")
+
+
+class Dataset(Model):
+    """Where the rows come from. A string is short for `{path: …}`. Rows are selected in the order where, sample, limit."""
+
+    short: ClassVar[str | None] = "path"
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("path", "sql", "files", "query", "hub", "job", "python"),)
+    later: ClassVar[frozenset[str]] = frozenset(
+        {
+            "sql",
+            "files",
+            "query",
+            "hub",
+            "job",
+            "python",
+            "url",
+            "bind",
+            "split",
+            "cross",
+            "distinct",
+            "offset",
+            "types",
+        }
+    )
+
+    path: str = Field(
+        min_length=1,
+        description="csv, tsv, jsonl or json (an array), also with .gz, .bz2, .xz or .zst. Globs are read in the order of "
+        "their names; `-` is stdin. Rendered by Jinja (sees `vars`).",
+        examples=["data/reviews.csv", "data/2026-*.jsonl.gz"],
+    )
+    key: Annotated[tuple[str, ...] | None, OneOrMany()] = Field(
+        None,
+        min_length=1,
+        description="The column, or columns, that name a row. Must be unique. Default: the position in the source.",
+        examples=["review_id"],
+    )
+    where: str | None = Field(
+        None,
+        min_length=1,
+        description="A Jinja expression over `row`; only rows for which it is true are taken. Sees `row`, `vars`, `assets`.",
+        examples=['row.stars != "" and row.stars | int < 3'],
+    )
+    sample: Sample | None = Field(None, description="Take a random choice of the rows that `where` leaves.")
+    limit: int | None = Field(None, ge=1, description="Take no more rows than this.")
+    name: InternalName = ""
+    """Of the template that `path` is; empty where it is a plain path."""
 
 
 class Output(Model):
-    """`fields`, `labels` and `schema` exclude one another; all three end up in `json_schema`."""
+    """What a reply must look like. Asked of the model as native structured output, and checked again on arrival."""
 
-    fields: dict[str, Any] | None = None
-    labels: tuple[str, ...] | None = None
-    schema_: Any = Field(None, alias="schema")
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("fields", "labels", "schema"),)
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"repair", "on_truncation", "on_refusal", "rules", "extract", "samples", "tools", "vote", "include_raw"}
+    )
+
+    fields: dict[str, Any] | None = Field(
+        None,
+        min_length=1,
+        description="Short for a JSON Schema. Each field is `string`, `number`, `integer` or `boolean`, a list of the values it "
+        "may have, `[string]` for a list of strings, a mapping for an object, or a JSON Schema of its own. "
+        "`optional string` may be null.",
+        examples=[{"label": ["positive", "negative"], "score": "number", "why": "optional string"}],
+    )
+    labels: tuple[str, ...] | None = Field(
+        None, min_length=2, description="Short for one field, `label`, with these values.", examples=[["spam", "ham"]]
+    )
+    schema_: str | dict[str, Any] | None = Field(
+        None, alias="schema", description="A JSON Schema: the path of a JSON or YAML file, or the schema itself."
+    )
 
 
 class Limits(Model):
-    max_cost_usd: Any = None
-    """A Decimal, greater than zero."""
-    max_concurrency: int = Field(50, ge=1, le=1000)
-    max_failures: Any = None
-    """Share (`5%`) or count."""
-    allow_failures: Any = None
+    """Where a run stops. Changing them does not change the job: an unfinished run goes on under the new ones."""
+
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"deadline", "requests_per_minute", "input_tokens_per_minute", "output_tokens_per_minute"}
+    )
+
+    max_cost_usd: Dollars | None = Field(
+        None,
+        description="A hard cap in dollars on the run with all its resumes and retries; reserved before every request.",
+    )
+    max_concurrency: int = Field(50, ge=1, le=1000, description="How many requests are under way at once.")
+    max_failures: ShareOfRows | None = Field(
+        None,
+        description="Stop, resumable, when more rows than this have failed. A share counts from 100 finished rows on.",
+    )
+    allow_failures: ShareOfRows = Field(
+        Share(rows=0), description="Up to here the exit status is still 0.", json_schema_extra={"default": 0}
+    )
+
+    @property
+    def max_cost_pico(self) -> int | None:
+        """The cap in pico-dollars."""
+        return None if self.max_cost_usd is None else to_pico(self.max_cost_usd)
 
 
 class Retry(Model):
-    max_attempts: int = Field(5, ge=1)
-    initial_interval: float = 0.5
-    """Seconds; written as a duration (`500ms`)."""
-    backoff_coefficient: float = Field(2.0, ge=1)
-    maximum_interval: float = 60.0
+    """How often, and how long after, a request is sent again that failed for a passing reason. Waits have full jitter."""
+
+    max_attempts: int = Field(5, ge=1, le=100, description="How often a request is sent in all.")
+    initial_interval: Duration = Field(0.5, description="The longest wait before the second attempt.")
+    backoff_coefficient: float = Field(2.0, ge=1, le=100, description="By how much the wait grows with each attempt.")
+    maximum_interval: Duration = Field(60.0, description="No wait is longer, unless the API asks for it.")
 
 
 class SinkSpec(Model):
-    path: str
-    columns: dict[str, str] | None = None
-    rows: Literal["all", "succeeded", "failed"] = "all"
-    include_row: bool | tuple[str, ...] = True
-    overwrite: bool = False
+    """Where the records go. A string is short for `{path: …}`."""
+
+    short: ClassVar[str | None] = "path"
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("path", "url"),)
+    later: ClassVar[frozenset[str]] = frozenset(
+        {
+            "url",
+            "table",
+            "write",
+            "unique_key",
+            "headers",
+            "spreadsheet",
+            "partition_by",
+            "if",
+            "batch_size",
+            "transport",
+        }
+    )
+
+    path: str = Field(
+        min_length=1,
+        description="jsonl, csv or tsv, by its ending; `-` is stdout. Rendered by Jinja (sees `job`, `vars`, `run`).",
+        examples=["out/{{ job.name }}.jsonl"],
+    )
+    columns: dict[str, str] | None = Field(
+        None,
+        min_length=1,
+        description="Name: a Jinja expression over the record.",
+        examples=[{"id": "key", "label": "output.label"}],
+    )
+    rows: Literal["all", "succeeded", "failed"] = Field(
+        "all", description="Which records are written; `failed` are all that did not succeed."
+    )
+    include_row: RowColumns = Field(
+        True, description="Write the dataset's row with each record: all of it, none, or these columns."
+    )
+    overwrite: bool = Field(False, description="Replace a file at `path` that this job did not write.")
+    name: InternalName = ""
+    """Of the template that `path` is; empty where it is a plain path."""
 
 
 class Job(Model):
-    name: str
-    description: str | None = None
-    model: str
-    params: dict[str, Any] = Field(default_factory=dict)
-    system: tuple[TextSource, ...] = ()
-    vars: dict[str, Any] = Field(default_factory=dict)
-    assets: dict[str, str] = Field(default_factory=dict)
-    messages: tuple[Message, ...]
-    """`prompt` is normalised to one user message."""
-    dataset: Dataset
-    output: Output | None = None
-    mode: Literal["auto", "batch", "parallel"] = "auto"
-    limits: Limits = Limits()
-    retry: Retry = Retry()
-    sinks: tuple[SinkSpec, ...]
-    reuse: bool = True
+    """A job: what is asked of the model, for each row of a dataset, and where the answers go."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"turns", "tools", "provider", "upload", "rules", "samples", "cross"})
+
+    name: str = Field(
+        pattern=NAME_PATTERN, max_length=100, description="The job's name. Default: the file's name without its ending."
+    )
+    description: str | None = Field(None, description="What the job is for. Changing it changes nothing else.")
+    model: str = Field(min_length=1, description="The model's id.", examples=["claude-haiku-5-5"])
+    params: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Parameters of the Messages API by their own names.",
+        examples=[{"max_tokens": 1024}],
+    )
+    system: Texts = Field(
+        (), description="What every row shares: a text, a block, or a list of them. Sees `vars`, `assets`, `job`."
+    )
+    vars: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Values that templates see as `vars.…`. Null means that it must be given: `--var since=2026-01-01`.",
+    )
+    assets: dict[str, str] = Field(
+        default_factory=dict,
+        description="Small files, loaded once, that templates see as `assets.…`: csv, tsv and jsonl as a list of rows, json and "
+        "yaml as what they hold, any other as text.",
+    )
+    messages: tuple[Message, ...] = Field(description="The conversation, instead of `prompt`.", min_length=1)
+    dataset: Dataset = Field(description="Where the rows come from.")
+    output: Output | None = Field(None, description="What a reply must look like. Default: any text.")
+    mode: Literal["auto", "batch", "parallel"] = Field(
+        "auto",
+        description="`parallel` sends requests one by one; `auto` picks.",
+        json_schema_extra={"enum": ["auto", "parallel"]},
+    )
+    limits: Limits = Field(Limits(), description="Where a run stops.")
+    retry: Retry = Field(Retry(), description="How failed requests are sent again.")
+    sinks: Annotated[tuple[SinkSpec, ...], OneOrMany()] = Field(
+        min_length=1, description="Where the records go. Default: `out/<name>.jsonl`."
+    )
+    reuse: bool = Field(True, description="Take replies that an earlier run has paid for.")
+
+
+class JobFile(Job):
+    """A job as a file may hold it: with `extends` and `prompt`, and without what has a default."""
+
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("prompt", "messages"),)
+
+    extends: str | None = Field(
+        None,
+        min_length=1,
+        description="A job file beside this one whose keys are taken where this one has none.",
+        examples=["_base.yaml"],
+    )
+    name: str = Field("", pattern=NAME_PATTERN, max_length=100, description=Job.model_fields["name"].description)
+    prompt: Texts = Field((), description="Short for one user message: a text, a block, or a list of them.")
+    messages: tuple[Message, ...] = Field((), description=Job.model_fields["messages"].description)
+    sinks: Annotated[tuple[SinkSpec, ...], OneOrMany()] = Field((), description=Job.model_fields["sinks"].description)

@@ -1,0 +1,187 @@
+"""A job file to a `LoadedJob`: every problem of the file at once, each where it was written.
+
+Owns   the order in which a job is read and checked, and `load`, the one entry to it.
+
+    settings ─▶ layers merged ─▶ shapes ─▶ ${NAME} ─▶ values ─▶ files, assets, schema ─▶ templates ─▶ what only fits together
+
+A step works on what the steps before could read, so that one mistake does not hide the next; it stays silent where another has
+spoken about the same place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runner.errors import Location, Problem, SpecError
+from runner.settings import find_root, load_settings, shown_path
+from runner.spec.environment import Substitution
+from runner.spec.inputs import Inputs
+from runner.spec.layers import Layers
+from runner.spec.loaded import LoadedJob, job_file_name
+from runner.spec.node import Entry, MapNode, ScalarNode, from_value, plain
+from runner.spec.shape import drop_nulls
+from runner.spec.templates import TemplateCheck
+from runner.spec.texts import Text, name_texts, texts_of
+from runner.spec.together import check_together
+from runner.spec.validate import validate
+
+__all__ = ["LoadedJob", "duplicate_names", "load"]
+
+
+def load(
+    path: Path | str,
+    *,
+    sets: Sequence[str] = (),
+    variables: Sequence[str] = (),
+    profile: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    lenient: bool = False,
+) -> LoadedJob:
+    """Read a job file and everything it names.
+
+    Args:
+        sets: `a.b=value`, the strongest layer; values are YAML.
+        variables: `name=value` for the job's `vars`.
+        profile: of the project's settings file; default the setting `profile`.
+        environ: the process's environment; default `os.environ`.
+        lenient: what only a run needs is a warning: a `${NAME}` that is not set, a variable that was not given.
+    Raises:
+        SpecError: all that is wrong, in file order.
+    """
+    path = Path(os.path.abspath(path))
+    if not path.is_file():
+        raise SpecError([_no_job(path)])
+    root = find_root(path)
+    settings = load_settings(root, environ)
+    profile = profile or settings.profile
+
+    layers = Layers(settings, profile)
+    merged = layers.merge(path, sets, variables)
+    if merged is None:
+        raise SpecError(_in_order(layers.problems, path))
+    tree = _with_defaults(drop_nulls(merged), path)
+    substitution = Substitution(settings.environment, lenient)
+    substituted = substitution.apply(tree)
+
+    texts = texts_of(tree, job_file_name(path, root))
+    values: dict[str, Any] = plain(substituted)
+    name_texts(values, texts)
+    job, value_problems = validate(tree, values, layers.shaper.excused)
+
+    inputs = Inputs(root)
+    files = _files(inputs, texts)
+    assets = _assets(inputs, tree)
+    schema = inputs.output_schema(tree.get("output"))
+
+    check = TemplateCheck(tree, texts, settings)
+    templates = check.load()
+    problems = [
+        *layers.problems,
+        *layers.shaper.problems,
+        *substitution.problems,
+        *value_problems,
+        *inputs.problems,
+        *check.problems,
+    ]
+    together = check_together(tree, texts, templates, schema, root, lenient=lenient)
+    problems += [problem for problem in together if problem.severity == "error"]
+    if job is None or templates is None or problems:
+        raise SpecError(_in_order(problems, path))
+    warnings = [*substitution.warnings, *(problem for problem in together if problem.severity == "warning")]
+    return LoadedJob(
+        job=job,
+        path=path,
+        root=root,
+        profile=profile,
+        settings=settings,
+        templates=templates,
+        files=files,
+        assets=assets,
+        schema=schema,
+        resolved=plain(tree),
+        warnings=tuple(_in_order(warnings, path)),
+        tree=tree,
+        places=check.places,
+    )
+
+
+def duplicate_names(jobs: Iterable[LoadedJob]) -> list[Problem]:
+    """Jobs that have the name of an earlier one: their runs and outputs could not be told apart."""
+    first: dict[str, LoadedJob] = {}
+    problems = []
+    for loaded in jobs:
+        earlier = first.setdefault(loaded.job.name, loaded)
+        if earlier.path != loaded.path:
+            found = f"the name `{loaded.job.name}` is that of {shown_path(earlier.path)} too"
+            problems.append(
+                Problem("duplicate-name", found, loaded.locate(("name",)), "give each job a `name` of its own")
+            )
+    return problems
+
+
+def _no_job(path: Path) -> Problem:
+    if path.is_dir():
+        hint = "name a job file in it, such as jobs/sentiment.yaml"
+        return Problem("file-not-found", "this is a folder, not a job file", Location(shown_path(path)), hint)
+    return Problem("file-not-found", "there is no such job file", Location(shown_path(path)))
+
+
+def _with_defaults(tree: MapNode, path: Path) -> MapNode:
+    """The name and the sink that a job has without saying so."""
+    entries = dict(tree.entries)
+    name = tree.get("name")
+    if name is None:
+        entries["name"] = Entry(tree.span, ScalarNode(path.stem, tree.span))
+    if "sinks" not in entries:
+        stem = name.value if isinstance(name, ScalarNode) else path.stem
+        entries["sinks"] = Entry(tree.span, from_value([{"path": f"out/{stem}.jsonl"}], tree.span))
+    return tree.with_entries(entries)
+
+
+def _files(inputs: Inputs, texts: Sequence[Text]) -> dict[str, str]:
+    files = {}
+    for text in texts:
+        if text.kind == "file" and text.name not in files:
+            content = inputs.file(text.node)
+            if content is not None:
+                files[text.name] = content
+    return files
+
+
+def _assets(inputs: Inputs, tree: MapNode) -> dict[str, Any]:
+    node = tree.get("assets")
+    entries = node.entries if isinstance(node, MapNode) else {}
+    return {
+        name: inputs.asset(entry.value)
+        for name, entry in entries.items()
+        if isinstance(entry.value, ScalarNode) and isinstance(entry.value.value, str)
+    }
+
+
+def _in_order(problems: Iterable[Problem], path: Path) -> list[Problem]:
+    """By file (the job's own first), line and column; a place is told once by each code, and once in all where it is the same
+    value that cannot be read."""
+    own = shown_path(path)
+    ordered = sorted(problems, key=lambda problem: _rank(problem.where, own))
+    told: set[tuple[object, ...]] = set()
+    result = []
+    for problem in ordered:
+        place = (problem.where.file, problem.where.line, problem.where.column) if problem.where else (problem.message,)
+        if (problem.code, *place) in told or (problem.code in _FOLLOW_UPS and place in told):
+            continue
+        told.update(((problem.code, *place), place))
+        result.append(problem)
+    return result
+
+
+_FOLLOW_UPS = frozenset({"wrong-value", "missing-key"})
+"""What is not worth telling of a place that something else is wrong with."""
+
+
+def _rank(where: Location | None, own: str) -> tuple[int, str, int, int]:
+    if where is None:
+        return (2, "", 0, 0)
+    return (0 if where.file == own else 1, where.file, where.line or 0, where.column or 0)

@@ -1,0 +1,171 @@
+"""A job with everything it names: closed, so that nothing of the project has to be read again.
+
+Owns   `LoadedJob` and its form in a run's `inputs/` folder:
+
+    job.json         format, where the job came from, the resolved job
+    templates.json   name -> text, inline texts among them
+    files.json       path as written -> text of the raw blocks
+    assets.json      name -> value
+    schema.json      the output's JSON Schema, or null
+
+Invariants
+  * The value of a `${NAME}` is in `job` only. What is stored, printed or hashed is `resolved`, which keeps the name.
+  * A restored job equals the stored one, but for positions: its problems are at the job file as a whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runner.encoding import decode
+from runner.errors import Location, Problem, SpecError
+from runner.settings import Settings, shown_path
+from runner.spec.environment import Substitution
+from runner.spec.job import Job
+from runner.spec.node import MapNode, Source, Span, from_value, locate, plain
+from runner.spec.node import Path as NodePath
+from runner.spec.texts import Places, name_texts, texts_of
+from runner.spec.validate import validate
+from runner.templating import TemplateFailure, TemplateSet
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedJob:
+    """A job, checked, with its templates, files, assets and schema.
+
+    `files` are the texts of `{file: …}` blocks by their path as written. `schema` is the JSON Schema that `output` means, None
+    for free text. `resolved` is the merged job in long forms, as JSON values, with `${NAME}` unreplaced. `warnings` are
+    problems that do not stop anything.
+    """
+
+    job: Job
+    path: Path
+    root: Path
+    profile: str | None
+    settings: Settings
+    templates: TemplateSet
+    files: Mapping[str, str]
+    assets: Mapping[str, Any]
+    schema: Mapping[str, Any] | None
+    resolved: Mapping[str, Any]
+    warnings: tuple[Problem, ...] = ()
+    tree: MapNode | None = field(default=None, repr=False)
+    """The merged tree with its positions; None in a restored job."""
+    places: Places = field(default=Places({}, {}, {}), repr=False)
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """The environment with what `.env` adds: it holds the credentials."""
+        return self.settings.environment
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """What every text of the job sees: `vars`, `assets` and `job`."""
+        job = self.job
+        about = {"name": job.name, "description": job.description, "model": job.model}
+        return {"vars": job.vars, "assets": self.assets, "job": about}
+
+    def locate(self, path: NodePath, *, key: bool = False) -> Location:
+        """Where a value of the job, or with `key` its key, is written; what is not written at its nearest ancestor."""
+        if self.tree is None:
+            return Location(shown_path(self.path))
+        return locate(self.tree, path, key=key)
+
+    def place(self, failure: TemplateFailure, otherwise: NodePath = ()) -> Location:
+        """Where a template failed: in its file, or in the job file; `otherwise` where it does not know itself."""
+        if failure.template is None or failure.template not in self.places.sources:
+            return self.locate(otherwise)
+        if self.tree is None and "#" in failure.template:
+            return Location(shown_path(self.path))
+        return self.places.locate(failure.template, failure.line)
+
+    def store(self, folder: Path) -> None:
+        """Write everything that `restore` needs into a run's folder; durable when this returns."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = {
+            "format": FORMAT,
+            "path": self.path.relative_to(self.root).as_posix()
+            if self.path.is_relative_to(self.root)
+            else str(self.path),
+            "root": str(self.root),
+            "profile": self.profile,
+            "job": self.resolved,
+        }
+        for name, value in (
+            ("job", about),
+            ("templates", dict(self.templates.sources)),
+            ("files", dict(self.files)),
+            ("assets", dict(self.assets)),
+            ("schema", self.schema),
+        ):
+            _write(folder / f"{name}.json", value)
+
+    @classmethod
+    def restore(cls, folder: Path, settings: Settings) -> LoadedJob:
+        """Read back what `store` wrote. Secrets are taken from the environment anew.
+
+        Raises:
+            SpecError: a `${NAME}` is not set any more, or the folder was written by another version.
+        """
+        about = _read(folder / "job.json")
+        if about["format"] != FORMAT:
+            found = f"the stored job has format {about['format']}, this version of runner reads {FORMAT}"
+            hint = "resume it with the version that began it"
+            raise SpecError([Problem("stored-format", found, Location(str(folder / "job.json")), hint)])
+        root = settings.root
+        path = root / about["path"]
+        job = _rebuild(about["job"], path, root, settings)
+        templates = TemplateSet.from_sources(_read(folder / "templates.json"))
+        return cls(
+            job=job,
+            path=path,
+            root=root,
+            profile=about["profile"],
+            settings=settings,
+            templates=templates,
+            files=_read(folder / "files.json"),
+            assets=_read(folder / "assets.json"),
+            schema=_read(folder / "schema.json"),
+            resolved=about["job"],
+            places=Places({}, {}, templates.sources),
+        )
+
+
+def job_file_name(path: Path, root: Path) -> str:
+    """A job file as template names and runs call it: from the root, with `/`."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def _rebuild(resolved: Mapping[str, Any], path: Path, root: Path, settings: Settings) -> Job:
+    shown = shown_path(path)
+    tree = from_value(resolved, Span(Source(shown, ()), 0, 0, 0, 1))
+    assert isinstance(tree, MapNode)
+    substitution = Substitution(settings.environment)
+    substituted = substitution.apply(tree)
+    values = plain(substituted)
+    name_texts(values, texts_of(substituted, job_file_name(path, root)))
+    job, problems = validate(tree, values, set())
+    problems = [*substitution.problems, *problems]
+    if job is None or problems:
+        raise SpecError([Problem(problem.code, problem.message, Location(shown), problem.hint) for problem in problems])
+    return job
+
+
+def _write(path: Path, value: Any) -> None:
+    # JSON escapes keep lone surrogates, which data may hold and UTF-8 has no form for.
+    data = json.dumps(value, ensure_ascii=True, allow_nan=False, indent=1).encode() + b"\n"
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read(path: Path) -> Any:
+    return decode(path.read_bytes())

@@ -1,0 +1,123 @@
+"""What a reply must look like: `fields`, `labels` and `schema` all become one JSON Schema.
+
+Owns   the compact grammar of `fields`:
+
+    label: [positive, negative]        one of these values (null among them: it may be null)
+    score: number                      string, number, integer, boolean
+    why: optional string               the same, or null
+    tags: [string]                     a list of that type; `[{name: string, price: number}]` a list of objects
+    address: {street: string}          an object with these fields
+    when: {type: string, format: date} a mapping with JSON Schema keywords only, `type` among them, is a JSON Schema
+
+Objects made from fields are closed and require every field: an optional one is there, and null. So each record has the same
+shape, and a column of a sink names a field that exists.
+Knows  nodes; schemas in files are read by `spec.inputs` and checked by `spec.json_schema`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runner.errors import Problem
+from runner.spec.hints import choice_hint
+from runner.spec.json_schema import KEYWORDS, TYPES, schema_problems
+from runner.spec.node import ListNode, MapNode, Node, ScalarNode, plain
+
+FIELD_TYPES = ("string", "number", "integer", "boolean")
+_OPTIONAL = "optional "
+
+
+def fields_schema(node: Node) -> tuple[dict[str, Any], list[Problem]]:
+    """The JSON Schema of `output.fields`."""
+    problems: list[Problem] = []
+    return _object(node, problems), problems
+
+
+def labels_schema(labels: Node) -> dict[str, Any]:
+    """The JSON Schema of `output.labels`: an object with the one field `label`."""
+    return _closed({"label": {"type": "string", "enum": plain(labels)}})
+
+
+def _object(node: Node, problems: list[Problem]) -> dict[str, Any]:
+    if not isinstance(node, MapNode):
+        return {}
+    return _closed({name: _field(entry.value, problems) for name, entry in node.entries.items()})
+
+
+def _closed(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _field(node: Node, problems: list[Problem]) -> dict[str, Any]:
+    match node:
+        case ScalarNode():
+            return _typed(node, problems)
+        case ListNode():
+            return _list(node, problems)
+        case MapNode() if _is_schema(node):
+            problems.extend(schema_problems(node))
+            schema: dict[str, Any] = plain(node)
+            return schema
+        case MapNode():
+            if not node.entries:
+                problems.append(Problem("bad-field", "an object needs at least one field", node.span.location()))
+            return _object(node, problems)
+
+
+def _typed(node: ScalarNode, problems: list[Problem]) -> dict[str, Any]:
+    text = node.value if isinstance(node.value, str) else ""
+    name = text.removeprefix(_OPTIONAL).strip()
+    if name not in FIELD_TYPES:
+        hint = choice_hint(name, FIELD_TYPES, "Types") + "; with `optional` before it, it may be null"
+        found = f"`{plain(node)}` is no type of a field" if node.value is not None else "a field needs a type"
+        problems.append(Problem("bad-field", found, node.span.location(), hint))
+        return {}
+    return {"type": [name, "null"] if text.startswith(_OPTIONAL) else name}
+
+
+def _list(node: ListNode, problems: list[Problem]) -> dict[str, Any]:
+    """`[string]` and `[{…}]` are lists of that, any other list is the values that a field may have."""
+    if len(node.items) == 1 and _is_type(node.items[0]):
+        return {"type": "array", "items": _field(node.items[0], problems)}
+    values = plain(node)
+    if not values or any(isinstance(value, dict | list) for value in values):
+        found = "a list here holds the values that the field may have"
+        hint = "[positive, negative]; a list of texts is `[string]`, a list of objects `[{name: string}]`"
+        problems.append(Problem("bad-field", found, node.span.location(), hint))
+        return {}
+    for number, item in enumerate(node.items):
+        if any(value == values[number] and type(value) is type(values[number]) for value in values[:number]):
+            problems.append(Problem("bad-field", f"`{values[number]}` is listed twice", item.span.location()))
+    types = {_json_type(value) for value in values}
+    named = sorted(types - {"null"})
+    if len(named) != 1:
+        return {"enum": values}
+    return {"type": [named[0], "null"] if "null" in types else named[0], "enum": values}
+
+
+def _is_type(node: Node) -> bool:
+    if isinstance(node, MapNode):
+        return True
+    return isinstance(node, ScalarNode) and isinstance(node.value, str) and node.value in FIELD_TYPES
+
+
+def _is_schema(node: MapNode) -> bool:
+    kind = node.get("type")
+    names = plain(kind) if kind is not None else None
+    listed = names if isinstance(names, list) else [names]
+    return all(isinstance(name, str) and name in TYPES for name in listed) and KEYWORDS.issuperset(node.entries)
+
+
+def _json_type(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "integer"
+    return "number" if isinstance(value, float) else "string"

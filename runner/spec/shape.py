@@ -1,0 +1,212 @@
+"""Short forms to long ones, and the keys of a job: unknown, given twice over, not supported yet.
+
+Owns   `Shaper.job`, which turns one layer's tree into a tree of the long forms that `spec.job` describes. Nodes keep their
+       positions, so whatever is found wrong later is shown where it was written.
+Knows  the models' class variables; the values themselves are checked by pydantic in `spec.validate`.
+
+Keys that are refused are left out of the tree, so that nothing else complains of them. `null` stays: it removes what a weaker
+layer gives, and `drop_nulls` takes it away in the end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from runner.errors import Problem
+from runner.spec.hints import choice_hint, guess
+from runner.spec.job import Job, JobFile, Model, OneOrMany, TextSource
+from runner.spec.node import Entry, ListNode, MapNode, Node, Path, ScalarNode
+
+_TEMPLATE_NAME = re.compile(r"\S+\.j2")
+"""A string without spaces that ends in `.j2` names a template (interface page, section 2, "Text")."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldShape:
+    """What a field holds: `model` is that of the value or, where `many`, of its items; `single` items need no list."""
+
+    model: type[Model] | None
+    many: bool
+    single: bool
+
+
+@cache
+def field_shapes(model: type[Model]) -> Mapping[str, FieldShape]:
+    """The keys of a model as a user writes them."""
+    return {
+        info.alias or name: _field_shape(info.annotation, any(isinstance(mark, OneOrMany) for mark in info.metadata))
+        for name, info in model.model_fields.items()
+        if not info.exclude
+    }
+
+
+def _field_shape(annotation: Any, single: bool) -> FieldShape:
+    options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    for option in options:
+        if get_origin(option) is tuple:
+            item = get_args(option)[0]
+            return FieldShape(item if _is_model(item) else None, True, single)
+        if _is_model(option):
+            return FieldShape(option, False, single)
+    return FieldShape(None, False, single)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Model)
+
+
+class Shaper:
+    """Shapes the layers of one job. `problems` collects what is wrong, `excused` the fields whose absence was told already."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.excused: set[tuple[Path, str]] = set()
+
+    def job(self, node: Node) -> MapNode:
+        """One layer: the whole of a job file, or a part of one."""
+        if not isinstance(node, MapNode):
+            where = node.span.location()
+            hint = "a job begins with keys: `model: …`, `prompt: …`, `dataset: …`"
+            self.problems.append(Problem("not-a-job", "a job is a mapping of keys", where, hint))
+            return MapNode({}, node.span)
+        kept = {name: entry for name, entry in node.entries.items() if not name.startswith("x-")}
+        shaped = self._model(MapNode(kept, node.span), JobFile, ())
+        return _prompt_as_messages(shaped) if isinstance(shaped, MapNode) else MapNode({}, node.span)
+
+    def _model(self, node: Node, model: type[Model], path: Path) -> Node:
+        if isinstance(node, ScalarNode) and isinstance(node.value, str) and model.short:
+            node = MapNode({_short_key(node.value, model): Entry(node.span, node)}, node.span)
+        if not isinstance(node, MapNode):
+            return node
+        entries = self._known(node, model, path)
+        self._refuse_rivals(entries, model)
+        shapes = field_shapes(model)
+        return MapNode(
+            {
+                name: Entry(entry.key, self._field(entry.value, shapes[name], (*path, name)))
+                for name, entry in entries.items()
+            },
+            node.span,
+        )
+
+    def _field(self, node: Node, shape: FieldShape, path: Path) -> Node:
+        if isinstance(node, ScalarNode) and node.value is None:
+            return node
+        if not shape.many:
+            return self._model(node, shape.model, path) if shape.model else node
+        if not isinstance(node, ListNode):
+            if not shape.single:
+                return node
+            node = ListNode((node,), node.span)
+        if shape.model is None:
+            return node
+        return ListNode(
+            tuple(self._model(item, shape.model, (*path, number)) for number, item in enumerate(node.items)), node.span
+        )
+
+    def _known(self, node: MapNode, model: type[Model], path: Path) -> dict[str, Entry]:
+        """The entries whose keys the model has; the others are told."""
+        known = field_shapes(model)
+        entries = {}
+        for name, entry in node.entries.items():
+            if name in known:
+                entries[name] = entry
+                continue
+            where = entry.key.location()
+            if name in model.later:
+                hint = "remove it for now: a later version of runner brings it"
+                self.problems.append(Problem("not-supported-yet", f"`{name}` is not supported yet", where, hint))
+                self.excused.update((path, rival) for group in model.one_of if name in group for rival in group)
+                if name in ("url", "cross"):
+                    self.excused.update((path, rival) for group in model.one_of for rival in group)
+            else:
+                hint = choice_hint(name, known, "Keys here")
+                self.problems.append(Problem("unknown-key", f"`{name}` is no key of {_noun(path)}", where, hint))
+                if (meant := guess(name, known)) is not None:
+                    self.excused.add((path, meant))
+                    self.excused.update((path, rival) for group in model.one_of if meant in group for rival in group)
+        return entries
+
+    def _refuse_rivals(self, entries: dict[str, Entry], model: type[Model]) -> None:
+        for group in model.one_of:
+            given = [name for name in entries if name in group and not _is_null(entries[name].value)]
+            for name in given[1:]:
+                found = f"`{name}` and `{given[0]}` exclude one another"
+                where = entries[name].key.location()
+                self.problems.append(Problem("one-of", found, where, "keep one of them"))
+                del entries[name]
+
+
+def missing_choices(node: Node, model: type[Model], path: Path = ()) -> list[tuple[Path, tuple[str, ...]]]:
+    """The mappings of a shaped tree that give none of a group of keys of which one is needed."""
+    missing: list[tuple[Path, tuple[str, ...]]] = []
+    if not isinstance(node, MapNode):
+        return missing
+    keys = field_shapes(model)
+    for group in model.one_of:
+        usable = tuple(name for name in group if name in keys)
+        if len(usable) > 1 and not any(name in node.entries for name in usable):
+            missing.append((path, usable))
+    for name, shape in keys.items():
+        value = node.get(name)
+        if value is None or shape.model is None:
+            continue
+        items = enumerate(value.items) if shape.many and isinstance(value, ListNode) else None
+        if items is None:
+            missing.extend(missing_choices(value, shape.model, (*path, name)))
+        else:
+            for number, item in items:
+                missing.extend(missing_choices(item, shape.model, (*path, name, number)))
+    return missing
+
+
+def drop_nulls(node: MapNode, model: type[Model] = Job) -> MapNode:
+    """Leave out the keys of models that are null, and null parameters. `vars` keeps its nulls: they must be given."""
+    entries = {}
+    shapes = field_shapes(model)
+    for name, entry in node.entries.items():
+        if _is_null(entry.value):
+            continue
+        shape = shapes.get(name)
+        value = entry.value
+        if shape and shape.model and isinstance(value, MapNode):
+            value = drop_nulls(value, shape.model)
+        elif shape and shape.model and isinstance(value, ListNode):
+            items = (drop_nulls(item, shape.model) if isinstance(item, MapNode) else item for item in value.items)
+            value = ListNode(tuple(items), value.span)
+        elif name in ("params", "assets", "columns") and isinstance(value, MapNode):
+            value = value.with_entries({key: item for key, item in value.entries.items() if not _is_null(item.value)})
+        entries[name] = Entry(entry.key, value)
+    return node.with_entries(entries)
+
+
+def _short_key(text: str, model: type[Model]) -> str:
+    if model is TextSource and _TEMPLATE_NAME.fullmatch(text):
+        return "template"
+    return str(model.short)
+
+
+def _prompt_as_messages(node: MapNode) -> MapNode:
+    """`prompt` is short for one user message; the entry keeps its place among the keys."""
+    entries = {}
+    for name, entry in node.entries.items():
+        if name != "prompt" or _is_null(entry.value):
+            entries["messages" if name == "prompt" else name] = entry
+            continue
+        span = entry.value.span
+        message = MapNode({"content": Entry(entry.key, entry.value)}, span)
+        entries["messages"] = Entry(entry.key, ListNode((message,), span))
+    return node.with_entries(entries)
+
+
+def _noun(path: Path) -> str:
+    return f"`{'.'.join(str(part) for part in path)}`" if path else "a job"
+
+
+def _is_null(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and node.value is None

@@ -1,0 +1,147 @@
+"""The texts of a job: where each stands, what it is called as a template, and what it may see.
+
+Owns   the naming of inline texts (`jobs/x.yaml#messages.0.content.0`), and the way back from a template's line to a place that
+       people can open: in the template's own file, or in the job file where the text is written.
+Knows  trees and the TemplateSet's names; nothing of rendering.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any, Literal
+
+from runner.errors import Location
+from runner.settings import shown_path
+from runner.spec.node import ListNode, MapNode, Node, Path, ScalarNode, Source, child, find
+
+SHARED = frozenset({"vars", "assets", "job"})
+"""What text in `system` sees."""
+PER_ROW = SHARED | {"row"}
+"""What text in `messages` sees."""
+WHERE = frozenset({"row", "vars", "assets"})
+DATASET_PATH = frozenset({"vars"})
+SINK_PATH = frozenset({"job", "vars", "run"})
+
+_JINJA = re.compile(r"\{[{%#]")
+
+Kind = Literal["text", "template", "file", "path"]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One text of the job. `path` leads to the scalar; `name` is that of the template, or of the file as written."""
+
+    kind: Kind
+    path: Path
+    node: ScalarNode
+    name: str
+    sees: frozenset[str]
+
+    @property
+    def is_inline(self) -> bool:
+        return self.kind in ("text", "path")
+
+
+def texts_of(tree: MapNode, job_file: str) -> list[Text]:
+    """All texts of a shaped tree that are rendered or sent, in the order of a request."""
+    texts = list(_blocks(tree.get("system"), ("system",), SHARED, job_file))
+    messages = tree.get("messages")
+    if isinstance(messages, ListNode):
+        for number, message in enumerate(messages.items):
+            path = ("messages", number, "content")
+            texts.extend(_blocks(child(message, "content"), path, PER_ROW, job_file))
+    texts.extend(_paths(tree, job_file))
+    return texts
+
+
+def name_texts(values: dict[str, Any], texts: Sequence[Text]) -> None:
+    """Write each text's name into the job's values, beside the text."""
+    for text in texts:
+        holder: Any = values
+        for part in text.path[:-1]:
+            holder = holder[part]
+        holder["name"] = text.name
+
+
+def _blocks(node: Node | None, path: Path, sees: frozenset[str], job_file: str) -> Iterator[Text]:
+    if not isinstance(node, ListNode):
+        return
+    for number, block in enumerate(node.items):
+        here = (*path, number)
+        for kind in ("text", "template", "file"):
+            value = child(block, kind)
+            if isinstance(value, ScalarNode) and isinstance(value.value, str):
+                name = _inline_name(job_file, here) if kind == "text" else value.value
+                yield Text(kind, (*here, kind), value, name, sees)
+
+
+def _paths(tree: MapNode, job_file: str) -> Iterator[Text]:
+    """The paths that are templates."""
+    sinks = tree.get("sinks")
+    places: list[tuple[Path, frozenset[str]]] = [(("dataset", "path"), DATASET_PATH)]
+    if isinstance(sinks, ListNode):
+        places += [(("sinks", number, "path"), SINK_PATH) for number in range(len(sinks.items))]
+    for path, sees in places:
+        value = find(tree, path)
+        if isinstance(value, ScalarNode) and isinstance(value.value, str) and _JINJA.search(value.value):
+            yield Text("path", path, value, _inline_name(job_file, path), sees)
+
+
+def _inline_name(job_file: str, path: Path) -> str:
+    return f"{job_file}#{'.'.join(str(part) for part in path)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The way from a template's name and line to a file, a line and a column.
+
+    `inline` are the scalars that hold a template in the job itself; `files` are the paths of the others; `sources` the texts.
+    """
+
+    inline: Mapping[str, ScalarNode]
+    files: Mapping[str, FilePath]
+    sources: Mapping[str, str]
+
+    def locate(self, template: str, line: int | None, token: str | None = None) -> Location:
+        """Where a line of a template is written; `token` is what the caret looks for in it."""
+        node = self.inline.get(template)
+        if node is not None:
+            return locate_in_scalar(node, line, token)
+        path = self.files.get(template)
+        shown = shown_path(path) if path is not None else template
+        if line is None:
+            return Location(shown)
+        return _in_line(Source.of(shown, self.sources.get(template, "")), line - 1, 0, token)
+
+
+def locate_in_scalar(node: ScalarNode, line: int | None, token: str | None) -> Location:
+    """Where line `line` (1-based) of a scalar's text is written in its file.
+
+    Exact for `|` blocks and for texts of one line. Folded texts have lost their line breaks: there the token is looked for.
+    """
+    span = node.span
+    if line is not None and node.style == "|":
+        # Line 1 of the text is the one below the `|`.
+        return _in_line(span.source, span.line + line, 0, token)
+    if token is not None:
+        for number in range(span.line, span.end_line + 1):
+            match = _word(token).search(span.source.line(number), span.column if number == span.line else 0)
+            if match:
+                return span.source.location(number, match.start(), match.end() - match.start())
+    return span.location()
+
+
+def _in_line(source: Source, line: int, start: int, token: str | None) -> Location:
+    text = source.line(line)
+    match = _word(token).search(text, start) if token else None
+    if match:
+        return source.location(line, match.start(), match.end() - match.start())
+    indent = len(text) - len(text.lstrip())
+    return source.location(line, indent, len(text.strip()))
+
+
+def _word(token: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w.]){re.escape(token)}(?!\w)")

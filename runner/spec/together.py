@@ -1,0 +1,191 @@
+"""What fits only together: parameters and model, breakpoints in their order, paths and what reads or writes them.
+
+Owns   the checks of a job as a whole that need no row and no connection.
+Knows  the tree (for places), the catalog's parameters, and of datasets and sinks their names.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import Any
+
+from runner.catalog.api import MAX_BREAKPOINTS
+from runner.catalog.parameters import check_params
+from runner.errors import Problem, SpecError
+from runner.plugins import Plugin, dataset_for, sink_for
+from runner.spec.inputs import missing_file
+from runner.spec.node import ListNode, MapNode, Node, Path, ScalarNode, child, find, locate, plain
+from runner.spec.texts import Text
+from runner.templating import Expression, TemplateFailure, TemplateSet
+
+_AT_KEY = frozenset({"unknown-param", "not-supported-yet", "wrong-place", "refused-param"})
+"""Codes of parameters that are wrong by their name, not by their value."""
+_REMOTE = "://"
+
+
+def check_together(
+    tree: MapNode,
+    texts: Sequence[Text],
+    templates: TemplateSet | None,
+    schema: Mapping[str, Any] | None,
+    root: FilePath,
+    *,
+    lenient: bool,
+) -> list[Problem]:
+    """All problems and warnings of this kind."""
+    paths = _Paths(tree, texts, templates, root)
+    return [
+        *_mode(tree),
+        *_params(tree),
+        *_variables(tree, lenient=lenient),
+        *_breakpoints(tree),
+        *paths.dataset(),
+        *paths.sinks(),
+        *_output_fields(tree, schema),
+    ]
+
+
+def _mode(tree: MapNode) -> Iterator[Problem]:
+    mode = tree.get("mode")
+    if mode is not None and plain(mode) == "batch":
+        hint = "`parallel` sends the same requests one by one"
+        yield Problem("not-supported-yet", "`mode: batch` is not supported yet", mode.span.location(), hint)
+
+
+def _params(tree: MapNode) -> Iterator[Problem]:
+    params, model = tree.get("params"), tree.get("model")
+    values = plain(params) if isinstance(params, MapNode) else {}
+    if params is not None and not isinstance(params, MapNode):
+        return
+    name = plain(model) if model is not None else ""
+    for found in check_params(name if isinstance(name, str) else "", values):
+        path: Path = ("params", *found.path)
+        where = locate(tree, path, key=found.code in _AT_KEY)
+        yield Problem(found.code, found.message, where, found.hint)
+
+
+def _variables(tree: MapNode, *, lenient: bool) -> Iterator[Problem]:
+    """A null variable must be given."""
+    node = tree.get("vars")
+    for name, entry in node.entries.items() if isinstance(node, MapNode) else ():
+        if isinstance(entry.value, ScalarNode) and entry.value.value is None:
+            severity = "warning" if lenient else "error"
+            where = entry.key.location()
+            yield Problem(
+                "missing-variable", f"the variable `{name}` must be given", where, f"--var {name}=…", severity
+            )
+
+
+def _breakpoints(tree: MapNode) -> Iterator[Problem]:
+    """At most four, and those of an hour before those of five minutes (api-facts, section 5)."""
+    marks = list(_cache_marks(tree))
+    for _, node in marks[MAX_BREAKPOINTS:]:
+        found = f"more than {MAX_BREAKPOINTS} cache breakpoints"
+        yield Problem(
+            "too-many-breakpoints", found, node.span.location(), "mark only the last block of what stays the same"
+        )
+    short_before = False
+    for value, node in marks:
+        if value == "1h" and short_before:
+            found = "a 1h breakpoint stands behind a shorter one"
+            hint = "give the earlier block `cache: 1h` too, or this one `cache: 5m`"
+            yield Problem("breakpoint-order", found, node.span.location(), hint)
+        short_before = short_before or value in (True, "5m")
+
+
+def _cache_marks(tree: MapNode) -> Iterator[tuple[object, Node]]:
+    """The breakpoints in the order of a request: `true` means 5m in parallel mode."""
+    lists = [tree.get("system")]
+    messages = tree.get("messages")
+    lists += [child(message, "content") for message in messages.items] if isinstance(messages, ListNode) else []
+    for blocks in lists:
+        for block in blocks.items if isinstance(blocks, ListNode) else ():
+            mark = child(block, "cache")
+            if isinstance(mark, ScalarNode) and mark.value in (True, "5m", "1h"):
+                yield mark.value, mark
+
+
+def _output_fields(tree: MapNode, schema: Mapping[str, Any] | None) -> Iterator[Problem]:
+    """`output.<field>` in `columns` must be one that the schema has."""
+    return iter(())
+
+
+class _Paths:
+    """Checks the paths of the dataset and the sinks, rendered as far as they can be before there is a run."""
+
+    def __init__(self, tree: MapNode, texts: Sequence[Text], templates: TemplateSet | None, root: FilePath) -> None:
+        self._tree = tree
+        self._templates = templates
+        self._root = root
+        self._named = {text.path: text for text in texts if text.kind == "path"}
+        self.problems: list[Problem] = []
+
+    def dataset(self) -> list[Problem]:
+        node = find(self._tree, ("dataset", "path"))
+        path = self._rendered(("dataset", "path"), node)
+        if path is None or node is None or self._refused(node, path, dataset_for) or path == "-":
+            return self._taken()
+        where = node.span.location()
+        if _REMOTE in path:
+            hint = "download the file, or pipe it: `path: -`"
+            self.problems.append(Problem("not-supported-yet", "datasets at a URL are not supported yet", where, hint))
+        elif glob.has_magic(path):
+            if not (self._root / path).is_file() and not glob.glob(path, root_dir=self._root, recursive=True):
+                found = f"no file matches `{path}`"
+                self.problems.append(Problem("file-not-found", found, where, "paths start at the project's root"))
+        elif not (self._root / path).is_file():
+            self.problems.append(missing_file(path, self._root, where))
+        return self._taken()
+
+    def sinks(self) -> list[Problem]:
+        sinks = self._tree.get("sinks")
+        seen: dict[str, int] = {}
+        for number, sink in enumerate(sinks.items if isinstance(sinks, ListNode) else ()):
+            node = child(sink, "path")
+            path = self._rendered(("sinks", number, "path"), node)
+            if path is None or node is None or self._refused(node, path, sink_for):
+                continue
+            target = "-" if path == "-" else str((self._root / path).resolve())
+            if target in seen:
+                found = f"sink {seen[target] + 1} writes to `{path}` too"
+                self.problems.append(
+                    Problem("duplicate-sink", found, node.span.location(), "give each sink a path of its own")
+                )
+            seen.setdefault(target, number)
+        return self._taken()
+
+    def _rendered(self, place: Path, node: Node | None) -> str | None:
+        value = plain(node) if node is not None else None
+        if not isinstance(value, str) or not value:
+            return None
+        text = self._named.get(place)
+        if text is None:
+            return value
+        if self._templates is None:
+            return None
+        variables = self._tree.get("vars")
+        known = plain(variables) if isinstance(variables, MapNode) else {}
+        if any(item is None for item in known.values()):
+            return None
+        context = {"vars": known, "job": {"name": plain(self._tree.get("name") or text.node)}, "run": {"id": "run"}}
+        try:
+            return self._templates.template(text.name).render({name: context[name] for name in text.sees})
+        except TemplateFailure as failure:
+            self.problems.append(Problem(failure.code, failure.message, text.node.span.location(), failure.hint))
+            return None
+
+    def _refused(self, node: Node, path: str, kind_for: Callable[[str], Plugin]) -> bool:
+        """Whether there is nothing that reads or writes such a path; tells so."""
+        try:
+            kind_for(path)
+        except SpecError as error:
+            where = node.span.location()
+            self.problems += [Problem(found.code, found.message, where, found.hint) for found in error.problems]
+            return True
+        return False
+
+    def _taken(self) -> list[Problem]:
+        problems, self.problems = self.problems, []
+        return problems

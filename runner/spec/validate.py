@@ -1,0 +1,165 @@
+"""A shaped tree to a `Job`, and pydantic's errors to problems at the places that caused them.
+
+Owns   the words for what a value must be. Pydantic's own messages speak of inputs, instances and unions.
+Knows  trees and models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from runner.encoding import encode
+from runner.errors import Location, Problem
+from runner.spec.hints import choice_hint
+from runner.spec.job import Job
+from runner.spec.node import MapNode, Node, Path, ScalarNode, child, find, locate
+from runner.spec.shape import missing_choices
+
+_MAX_SHOWN = 40
+"""Characters of a value that a message shows."""
+
+_EXPECTED: Mapping[str, str] = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "string_too_short": "text that is not empty",
+    "finite_number": "a finite number",
+}
+
+_EXPECTED_WITH: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "greater_than_equal": lambda ctx: f"a number of at least {ctx['ge']}",
+    "less_than_equal": lambda ctx: f"a number of at most {ctx['le']}",
+    "literal_error": lambda ctx: f"one of {ctx['expected']}".replace("'", "`"),
+    "too_short": lambda ctx: f"at least {ctx['min_length']} item{'s' if ctx['min_length'] > 1 else ''}",
+    "string_too_long": lambda ctx: f"at most {ctx['max_length']} characters",
+}
+
+
+def validate(
+    tree: MapNode, values: Mapping[str, Any], excused: set[tuple[Path, str]]
+) -> tuple[Job | None, list[Problem]]:
+    """Check the values of a job.
+
+    Args:
+        tree: where the values stand.
+        values: the tree's plain value; it may hold more than the tree.
+        excused: keys whose absence has been told in another way, by the path of their mapping.
+    """
+    problems = [
+        Problem("missing-key", f"{_among(names)} is missing", locate(tree, path), f"give one of {', '.join(names)}")
+        for path, names in missing_choices(tree, Job)
+        if not any((path, name) in excused for name in names)
+    ]
+    told = {path for path, _ in missing_choices(tree, Job)}
+    try:
+        # Strict JSON mode: no text becomes a number, and lists may fill tuples.
+        return Job.model_validate_json(encode(values)), problems
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+    seen: set[Path] = set()
+    for detail in details:
+        path = _tree_path(tree, detail["loc"])
+        if path in seen:
+            continue
+        problem = _problem(tree, path, detail, excused, told)
+        if problem is not None:
+            seen.add(path)
+            problems.append(problem)
+    return None, problems
+
+
+def _problem(
+    tree: MapNode, path: Path, detail: ErrorDetails, excused: set[tuple[Path, str]], told: set[Path]
+) -> Problem | None:
+    kind = detail["type"]
+    if kind == "missing":
+        name = str(detail["loc"][-1])
+        above = path[:-1]
+        if (above, name) in excused or above in told:
+            return None
+        hint = f"add `{name}: …`"
+        where = _whole_file(tree) if not above else locate(tree, above)
+        return Problem("missing-key", f"`{_dotted(path)}` is missing", where, hint)
+    node = find(tree, path)
+    where = locate(tree, path)
+    found = _shown(node)
+    context = detail.get("ctx", {})
+    name = _dotted(path)
+    if kind == "string_pattern_mismatch":
+        hint = "letters, digits, `_`, `-` and `.`, the first a letter or digit; set `name: …`"
+        return Problem("bad-value", f"`{name}`: {found} cannot be a name of files and folders", where, hint)
+    if kind in _EXPECTED:
+        expected = _EXPECTED[kind]
+    elif kind in _EXPECTED_WITH:
+        expected = _EXPECTED_WITH[kind](context)
+    else:
+        expected = str(context.get("expected", detail["msg"]))
+    return Problem("wrong-value", f"`{name}`: expected {expected}, found {found}", where, _hint(kind, node, context))
+
+
+def _hint(kind: str, node: Node | None, context: Mapping[str, Any]) -> str | None:
+    value = node.value if isinstance(node, ScalarNode) else None
+    if kind == "string_type" and value is not None:
+        return f'to mean the text, put it in quotes: "{_yaml(value)}"'
+    if kind == "bool_type" and isinstance(value, str) and value.lower() in ("yes", "on", "no", "off"):
+        return f"write {'true' if value.lower() in ('yes', 'on') else 'false'}: in YAML 1.2 `{value}` is text"
+    if kind in ("int_type", "float_type") and isinstance(value, str) and value.lstrip("-").isdecimal():
+        return f"write it without quotes: {value}"
+    if kind == "literal_error" and isinstance(value, str):
+        options = [part.strip(" '") for part in str(context["expected"]).replace(" or ", ", ").split(",")]
+        return choice_hint(value, options, "Values")
+    return None
+
+
+def _tree_path(tree: Node, loc: tuple[int | str, ...]) -> Path:
+    """Pydantic's location without the segments that name a member of a union. The last one stays where it is missing."""
+    path: Path = ()
+    node: Node | None = tree
+    for position, part in enumerate(loc):
+        below = child(node, part) if node is not None else None
+        if below is not None:
+            path, node = (*path, part), below
+        elif position == len(loc) - 1 and isinstance(node, MapNode):
+            path = (*path, part)
+    return path
+
+
+def _whole_file(tree: MapNode) -> Location:
+    """What is missing at the top is shown at the first line of the job."""
+    return tree.span.source.location(tree.span.line, tree.span.column)
+
+
+def _shown(node: Node | None) -> str:
+    if isinstance(node, ScalarNode):
+        if isinstance(node.value, str):
+            text = node.value if len(node.value) <= _MAX_SHOWN else node.value[:_MAX_SHOWN] + "…"
+            return f"the text {text!r}"
+        return f"`{_yaml(node.value)}`"
+    return "a mapping" if isinstance(node, MapNode) else "a list"
+
+
+def _yaml(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def _among(names: tuple[str, ...]) -> str:
+    return " or ".join(f"`{name}`" for name in names)
