@@ -4,12 +4,12 @@ Owns   the states of rows, steps, attempts, batches and deliveries, and the mone
 Knows  steps and outcomes. Nothing of jobs, engines, providers or sinks.
 
 A run's folder holds `ledger.db` (the index), `rows/` (the input, as it was when the run began) and `spool/` (the log of
-outcomes). A frame in the spool is durable before the ledger speaks of it; opening the ledger takes up frames that it does
-not know yet and cuts only a torn last one (decision 6).
+outcomes). A frame in the spool is durable before the ledger speaks of it; opening the ledger takes up frames that it
+does not know yet and cuts only a torn last one (decision 6).
 
-Money, in pico-dollars: `spent` is billed for what the ledger knows, `reserved` the upper bounds of what is leased or in an
-open batch, `doubtful` the upper bounds of attempts that may have been billed though their reply never came. Their sum never
-passes the cap that a lease is given.
+Money, in pico-dollars: `spent` is billed for what the ledger knows, `reserved` the upper bounds of what is leased or
+in an open batch, `doubtful` the upper bounds of attempts that may have been billed though their reply never came.
+Their sum never passes the cap that a lease is given.
 """
 
 from __future__ import annotations
@@ -22,10 +22,21 @@ from typing import Any, Literal, Protocol
 from runner.types import Attempt, AttemptEnd, Failure, Mode, Outcome, Row, RowStatus, Step, Usage
 
 StepState = Literal["open", "leased", "answered", "succeeded", "failed", "expired", "canceled"]
-"""`answered`: an outcome is durable and waits to be decided (only between a frame's fsync and its commit, or after a crash)."""
+"""`answered`: an outcome is durable and waits to be decided (only after a crash)."""
 
 BatchState = Literal[
-    "intent", "sending", "rejected", "not_sent", "in_doubt", "in_progress", "canceling", "ended", "closed", "unseen", "stuck", "archived"
+    "intent",
+    "sending",
+    "rejected",
+    "not_sent",
+    "in_doubt",
+    "in_progress",
+    "canceling",
+    "ended",
+    "closed",
+    "unseen",
+    "stuck",
+    "archived",
 ]
 
 
@@ -135,7 +146,8 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch of this run, from its intent on. `steps` is its size; `watermark` the newest listed batch id before the send."""
+    """A batch of this run, from its intent on. `steps` is its size; `watermark` the newest listed batch id before the
+    send."""
 
     number: int
     state: BatchState
@@ -168,8 +180,8 @@ class Ledger(Protocol):
     def enrol(self, rows: Iterable[EnrolledRow]) -> int:
         """Copy all rows into the run, in order, and make each one's first step open; returns how many.
 
-        All or nothing: an interrupted enrolment leaves none. Raises InputError for a key that appears twice, naming both
-        places (at most 20 clashes). Sets meta `rows_sha256`, a digest over keys and values in order.
+        All or nothing: an interrupted enrolment leaves none. Raises InputError for a key that appears twice, naming
+        both places (at most 20 clashes). Sets meta `rows_sha256`, a digest over keys and values in order.
         """
         ...
 
@@ -186,6 +198,10 @@ class Ledger(Protocol):
         """The next open steps in order; leased ones are not among them."""
         ...
 
+    def tries(self, step: Step) -> int:
+        """The attempts at a step that count towards `max_attempts`; inside a rule: those before the outcome."""
+        ...
+
     def lease(self, leases: Sequence[Lease], cap_pico: int | None) -> int:
         """Lease the longest prefix for which spent + reserved + doubtful stays within the cap; FULL durability."""
         ...
@@ -193,7 +209,7 @@ class Ledger(Protocol):
     def release(self, steps: Sequence[Step]) -> None: ...
 
     def record(self, outcomes: Sequence[Outcome], rule: Rule) -> Sequence[Ruling]:
-        """Append the outcomes to the spool (one fsync), then rule on each, then commit attempts, states, counts and money.
+        """Append the outcomes to the spool (one fsync), rule on each, then commit attempts, states, counts and money.
 
         An outcome whose step and attempt are already recorded changes nothing. Outcomes of steps that were never leased
         (reused replies, render errors) are taken as they are: nothing was reserved for them.
@@ -232,20 +248,24 @@ class Ledger(Protocol):
     def intend_batch(
         self, leases: Sequence[Lease], *, body_sha256: bytes, watermark: str | None, cap_pico: int | None, now: datetime
     ) -> Batch | None:
-        """Reserve and lease all steps of a batch in one FULL transaction; None, and nothing, where the cap forbids it."""
+        """Reserve and lease all steps of a batch in one FULL transaction; None, and nothing, if the cap forbids it."""
         ...
 
     def mark_batch(
         self, number: int, state: BatchState, *, batch_id: str | None = None, expires_at: datetime | None = None
     ) -> Batch:
-        """Move a batch along its states (FULL). `rejected` and `not_sent` free its steps and reservation; `closed` needs
-        every one of its steps to have an outcome. Raises LedgerError for a move that is not allowed."""
+        """Move a batch along its states (FULL). `rejected` and `not_sent` free its steps and reservation; `closed`
+        needs every one of its steps to have an outcome. A batch in doubt that is declared not sent may have been
+        accepted all the same: its attempts end `lost` and its bound stays in doubt.
+
+        Raises LedgerError for a move that is not allowed.
+        """
         ...
 
     def batches(self) -> Sequence[Batch]: ...
 
 
 __all__ = [
-    "Attempt", "AttemptEnd", "Batch", "BatchState", "Counts", "Delivery", "EnrolledRow", "Lease", "Ledger", "Mode", "Money",
-    "OpenStep", "RowResult", "Rule", "Ruling", "StepState",
+    "Attempt", "AttemptEnd", "Batch", "BatchState", "Counts", "Delivery", "EnrolledRow", "Lease", "Ledger", "Mode",
+    "Money", "OpenStep", "RowResult", "Rule", "Ruling", "StepState",
 ]  # fmt: skip

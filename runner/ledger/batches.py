@@ -3,21 +3,23 @@
 Owns   the table `batches`.
 Knows  the contract's `Batch`; reliability rules 3.1 (I3, I5) and 3.2. Sends nothing.
 
-A batch is reserved and its steps are leased in the transaction of its intent. It leaves the tables' care in one of these ways:
-`closed` when every step has its outcome, `rejected` or `not_sent` when the API certainly has none of it. A batch *in doubt*
-that is declared not sent may still have been accepted, so then its attempts end `lost` and its bound stays in doubt.
+A batch is reserved and its steps are leased in the transaction of its intent. It leaves the tables' care in one of
+these ways: `closed` when every step has its outcome, `rejected` or `not_sent` when the API certainly has none of it.
+A batch *in doubt* that is declared not sent may still have been accepted, so then its attempts end `lost` and its
+bound stays in doubt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
 from runner.errors import LedgerError
 from runner.ledger import Batch, BatchState, Lease
+from runner.ledger.database import fetch, fetch_one, fetch_value
 from runner.ledger.frames import from_millis, to_millis
 from runner.ledger.steps import free_all, give_up_all, take_leases
 
@@ -35,17 +37,22 @@ MOVES: Final[dict[BatchState, frozenset[BatchState]]] = {
     "not_sent": frozenset(),
     "closed": frozenset(),
 }
-"""A batch that was accepted has an id, so `in_progress` is the only way in from before; `archived` closes once its rows are
-recorded as `results_lost`."""
+"""A batch that was accepted has an id, so `in_progress` is the only way in from before; `archived` closes once its
+rows are recorded as `results_lost`."""
 
-_COLUMNS = "number, state, batch_id, steps, body_sha256, watermark, reserved, created_at, expires_at"
+_READ = "SELECT * FROM batches WHERE number = ?"
+_READ_ALL = "SELECT * FROM batches ORDER BY number"
+_MOVE = """
+    UPDATE batches SET state = ?, batch_id = coalesce(?, batch_id), expires_at = coalesce(?, expires_at) WHERE number
+    = ?
+"""
 
 
 def intend(
     connection: apsw.Connection, leases: Sequence[Lease], *, body_sha256: bytes, watermark: str | None, now: datetime
 ) -> Batch:
     """Note a batch that is about to be sent, reserving and leasing all its steps."""
-    number = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM batches").get
+    number = fetch_value(connection, "SELECT coalesce(max(number), 0) + 1 FROM batches")
     millis = to_millis(now)
     reserved = take_leases(connection, leases, batch=number, now_millis=millis)
     connection.execute(
@@ -58,7 +65,8 @@ def intend(
 def mark(
     connection: apsw.Connection, number: int, state: BatchState, *, batch_id: str | None, expires_at: datetime | None
 ) -> Batch:
-    """Move a batch. Raises LedgerError `batch-move` for a move that is not allowed, `batch-open` where steps lack outcomes."""
+    """Move a batch. Raises LedgerError `batch-move` for a move that is not allowed, `batch-open` where steps lack
+    outcomes."""
     batch = read_batch(connection, number)
     if state != batch.state and state not in MOVES[batch.state]:
         raise LedgerError(f"batch {number} is {batch.state} and cannot become {state}", code="batch-move")
@@ -74,39 +82,30 @@ def mark(
     if state == "closed":
         _check_answered(connection, number)
     connection.execute(
-        "UPDATE batches SET state = ?, batch_id = coalesce(?, batch_id), expires_at = coalesce(?, expires_at) WHERE number = ?",
+        _MOVE,
         (state, batch_id, to_millis(expires_at) if expires_at is not None else None, number),
     )
     return read_batch(connection, number)
 
 
 def _check_answered(connection: apsw.Connection, number: int) -> None:
-    missing = connection.execute("SELECT count(*) FROM leases WHERE batch = ?", (number,)).get
+    missing = fetch_value(connection, "SELECT count(*) FROM leases WHERE batch = ?", (number,))
     if missing:
         raise LedgerError(f"batch {number} cannot be closed: {missing} of its steps have no outcome", code="batch-open")
 
 
 def read_batch(connection: apsw.Connection, number: int) -> Batch:
-    found = connection.execute(f"SELECT {_COLUMNS} FROM batches WHERE number = ?", (number,)).fetchone()
+    found = fetch_one(connection, _READ, (number,))
     if found is None:
         raise LedgerError(f"there is no batch {number}", code="no-batch")
-    return _batch(*found)
+    return _batch(found)
 
 
 def read_batches(connection: apsw.Connection) -> list[Batch]:
-    return [_batch(*found) for found in connection.execute(f"SELECT {_COLUMNS} FROM batches ORDER BY number")]
+    return [_batch(found) for found in fetch(connection, _READ_ALL)]
 
 
-def _batch(
-    number: int,
-    state: BatchState,
-    batch_id: str | None,
-    steps: int,
-    body_sha256: bytes,
-    watermark: str | None,
-    reserved: int,
-    created_at: int,
-    expires_at: int | None,
-) -> Batch:
+def _batch(columns: tuple[Any, ...]) -> Batch:
+    number, state, batch_id, steps, body_sha256, watermark, reserved, created_at, expires_at = columns
     expires = from_millis(expires_at) if expires_at is not None else None
     return Batch(number, state, batch_id, steps, body_sha256, watermark, reserved, from_millis(created_at), expires)

@@ -4,11 +4,13 @@ Owns   creating, opening and migrating the file; transactions and their durabili
 Knows  SQLite and the file's identity. Nothing of what the tables mean.
 
 Durability
-  * `transaction(durable=True)` is synchronous=FULL: on disk when it returns. For promises that the outside world acts on.
-  * `transaction(durable=False)` is synchronous=NORMAL: a crash of the process loses nothing, a power cut may lose the newest,
-    in order. For what can be made again from the spool.
-  * Every durable commit is counted in the database, and the count is then written, unsynced, to a small file beside it. The
-    file can lag but never lead, so a database that is behind it has lost committed transactions (a removed `-wal` file).
+  * `transaction(durable=True)` is synchronous=FULL: on disk when it returns. For promises that the outside world acts
+    on.
+  * `transaction(durable=False)` is synchronous=NORMAL: a crash of the process loses nothing, a power cut may lose the
+    newest, in order. For what can be made again from the spool.
+  * Every durable commit is counted in the database, and the count is then written, unsynced, to a small file beside
+    it. The file can lag but never lead, so a database that is behind it has lost committed transactions (a removed
+    `-wal` file).
   * After an I/O error nothing more is written through this connection: what the kernel did with the data is unknown.
 
 Sources: sqlite.org/wal.html (NORMAL and FULL in WAL mode; the WAL-reset bug, mended in 3.51.3), sqlite.org/pragma.html.
@@ -54,14 +56,32 @@ def translated(path: Path) -> Iterator[None]:
         raise damaged(f"{path} is damaged: {error}") from error
     except (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError) as error:
         raise LedgerError(
-            f"cannot open {path}: {error}", code="cannot-write", hint="the folder and its files must be yours and writable"
+            f"cannot open {path}: {error}",
+            code="cannot-write",
+            hint="the folder and its files must be yours and writable",
         ) from error
     except apsw.IOError as error:
         raise disk_error(path, error) from error
     except (apsw.BusyError, apsw.LockedError) as error:
         raise LedgerError(
-            f"{path} is in use by another program", code="locked", hint="close it (a database browser, a backup) and try again"
+            f"{path} is in use by another program",
+            code="locked",
+            hint="close it (a database browser, a backup) and try again",
         ) from error
+
+
+def fetch(connection: apsw.Connection, sql: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """All rows of a query. STRICT tables keep the columns' types, which SQLite's interface cannot tell."""
+    return connection.execute(sql, bindings).fetchall()
+
+
+def fetch_one(connection: apsw.Connection, sql: str, bindings: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+    return connection.execute(sql, bindings).fetchone()
+
+
+def fetch_value(connection: apsw.Connection, sql: str, bindings: Sequence[Any] = ()) -> Any:
+    """The first column of the first row; None where there is no row."""
+    return connection.execute(sql, bindings).get
 
 
 def create_database(path: Path, statements: Sequence[tuple[str, tuple[Any, ...]]] = ()) -> None:
@@ -104,7 +124,9 @@ class Database:
                 hint="install apsw from its wheel: it brings its own SQLite",
             )
         if not path.exists():
-            raise LedgerError(f"{path.parent} holds no ledger", code="no-ledger", hint="`runner list` shows the runs there are")
+            raise LedgerError(
+                f"{path.parent} holds no ledger", code="no-ledger", hint="`runner list` shows the runs there are"
+            )
         with translated(path):
             self.connection = _connect(path, read_only)
             try:
@@ -128,7 +150,9 @@ class Database:
         if version < len(migrations):
             if read_only:
                 raise LedgerError(
-                    f"{self._path} has an older format ({version})", code="older-version", hint="`runner resume` brings it up to date"
+                    f"{self._path} has an older format ({version})",
+                    code="older-version",
+                    hint="`runner resume` brings it up to date",
                 )
             self._migrate(migrations, version)
 
@@ -148,7 +172,9 @@ class Database:
             found = self.connection.pragma(name)
             if found != value:
                 raise LedgerError(
-                    f"SQLite keeps {name}={found!r} where {value!r} is needed", code="pragma", hint="is the disk a local one?"
+                    f"SQLite keeps {name}={found!r} where {value!r} is needed",
+                    code="pragma",
+                    hint="is the disk a local one?",
                 )
         self._be_synchronous(2)
         verdict = self.connection.pragma("quick_check", 1)
@@ -167,7 +193,7 @@ class Database:
             )
 
     def _commits(self) -> int:
-        return int(self.connection.execute("SELECT number FROM durable_commits").get)
+        return int(fetch_value(self.connection, "SELECT number FROM durable_commits"))
 
     def _be_synchronous(self, level: int) -> None:
         if self._synchronous != level:
@@ -233,8 +259,8 @@ def _connect(path: Path, read_only: bool) -> apsw.Connection:
 
 
 def _connect_to_read(path: Path) -> apsw.Connection:
-    """In a folder that cannot be written SQLite cannot make the files that WAL readers share; where no write-ahead log is
-    left, nobody writes, and the file can be read as it is."""
+    """In a folder that cannot be written SQLite cannot make the files that WAL readers share; where no write-ahead
+    log is left, nobody writes, and the file can be read as it is."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     log = path.with_name(path.name + "-wal")
     try:
@@ -243,5 +269,7 @@ def _connect_to_read(path: Path) -> apsw.Connection:
         connection.close()
         if log.exists() and log.stat().st_size:
             raise
-        return apsw.Connection(f"{path.absolute().as_uri()}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+        return apsw.Connection(
+            f"{path.absolute().as_uri()}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        )
     return connection

@@ -1,8 +1,8 @@
 """Enrolment: every selected row is copied into the run and gets its open first step, all of them or none.
 
 Owns   loading the tables `rows`, `blocks`, `sources` and the first steps, in one transaction.
-Knows  rows and their origins. Keys are compared by a 16-byte hash, by an index made after loading: checking each row as it
-       comes would cost a random access each.
+Knows  rows and their origins. Keys are compared by a 16-byte hash, by an index made after loading: checking each row
+       as it comes would cost a random access each.
 
 An interrupted enrolment leaves files in `rows/` that no table speaks of; the next one removes them.
 """
@@ -21,7 +21,7 @@ from runner.ledger import EnrolledRow
 from runner.ledger.database import Database
 from runner.ledger.refusals import disk_full
 from runner.ledger.rows import RowReader, RowWriter
-from runner.ledger.schema import OPEN, ROW_CODE
+from runner.ledger.schema import OPEN
 from runner.ledger.spool import NO_SPACE
 from runner.ledger.totals import Changes
 
@@ -29,7 +29,7 @@ _SHOWN_CLASHES = 20
 
 
 def key_hash(key: str) -> bytes:
-    """16 bytes: among 10 million keys two clash by chance once in 10**25 runs. Lone surrogates are hashed as they are."""
+    """16 bytes: two of 10 million keys clash by chance once in 10**24 runs. Lone surrogates are hashed as they are."""
     return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
@@ -60,7 +60,9 @@ def _load(connection: apsw.Connection, folder: Path, writer: RowWriter, rows: It
     sources: dict[str, int] = {}
     connection.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, 0, NULL, 0)", _loading(rows, writer, sources))
     writer.finish()
-    connection.executemany("INSERT INTO sources VALUES (?, ?)", [(number, printable(file)) for file, number in sources.items()])
+    connection.executemany(
+        "INSERT INTO sources VALUES (?, ?)", [(number, printable(file)) for file, number in sources.items()]
+    )
     connection.executemany("INSERT INTO blocks VALUES (?, ?, ?, ?)", writer.blocks)
     try:
         connection.execute("CREATE UNIQUE INDEX rows_by_key ON rows (key_hash)")

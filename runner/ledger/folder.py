@@ -5,8 +5,8 @@ Knows  the operating system. Nothing of what is in the files.
 
 Invariants
   * Folders are 0700 and files 0600: replies and rows are nobody else's business.
-  * At most one process writes a run: `flock` on the file `lock`, held as long as the ledger is open. The kernel gives it up
-    when the process ends, however it ends, so there are no stale locks.
+  * At most one process writes a run: `flock` on the file `lock`, held as long as the ledger is open. The kernel gives
+    it up when the process ends, however it ends, so there are no stale locks.
   * `ledger.db` is never opened here: closing any descriptor of it would drop SQLite's own POSIX locks
     (sqlite.org/howtocorrupt.html, section 2.2).
 """
@@ -28,15 +28,17 @@ ROWS = "rows"
 SPOOL = "spool"
 _LOCK = "lock"
 
-_NETWORK_FILE_SYSTEMS = frozenset(
-    ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs", "ncpfs", "coda", "ocfs2")
-    + ("fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone", "fuse.juicefs", "fuse.goofys")
-)
-"""Shared memory and locks between machines do not work there: sqlite.org/wal.html ("does not work over a network filesystem")."""
+_NETWORK_FILE_SYSTEMS = {
+    *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs", "ncpfs", "coda"),
+    *("fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone", "fuse.juicefs"),
+}
+"""Shared memory and locks between machines do not work there: sqlite.org/wal.html ("does not work over a network
+filesystem")."""
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder, and its parents where they lack, that only its owner can enter. Raises LedgerError `cannot-write`."""
+    """Make a folder, and its parents where they lack, that only its owner can enter. Raises LedgerError
+    `cannot-write`."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -67,7 +69,8 @@ def sync_entries(folder: Path) -> None:
 
 
 def refuse_network(folder: Path) -> None:
-    """Raise LedgerError `network-disk` where the folder is on a file system of another machine, as far as the system tells."""
+    """Raise LedgerError `network-disk` where the folder is on a file system of another machine, as far as the system
+    tells."""
     name = file_system_of(folder)
     if name in _NETWORK_FILE_SYSTEMS:
         raise LedgerError(

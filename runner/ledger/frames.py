@@ -3,14 +3,15 @@
 Owns   the frame's layout, times as whole milliseconds, failures as JSON.
 Knows  `types` only; reads and writes no file.
 
-A frame is 32 bytes, a header (JSON: all of the outcome but the body) and the body (the API's message object, zstd where that
-pays). Numbers are little-endian:
+A frame is 32 bytes, a header (JSON: all of the outcome but the body) and the body (the API's message object, zstd
+where that pays). Numbers are little-endian:
 
-    magic 4 | version 1 | flags 1 | 0 2 | header length 4 | body length 4 | synced 8 | payload's crc32 4 | crc32 of these 28 4
+    magic 4 | version 1 | flags 1 | 0 2 | header length 4 | body length 4 | synced 8 | payload's crc32 4 | crc32 of
+    these 28 4
 
-The first 28 bytes have their own checksum, so a damaged length is not taken for a frame that was cut off. `synced` is where
-the segment ended when its group was written: everything before was durable by then, so what is broken there is damage and not
-a torn end. 0xFF never occurs in UTF-8, so no reply can hold something that looks like a frame.
+The first 28 bytes have their own checksum, so a damaged length is not taken for a frame that was cut off. `synced` is
+where the segment ended when its group was written: everything before was durable by then, so what is broken there is
+damage and not a torn end. 0xFF never occurs in UTF-8, so no reply can hold something that looks like a frame.
 """
 
 from __future__ import annotations

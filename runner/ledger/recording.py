@@ -1,10 +1,11 @@
 """Recording: a group of outcomes becomes durable, is ruled on, and is booked, in this order.
 
-Owns   the order: spool and its sync, then the rule, then one transaction of attempts, states, totals and the spool's mark.
+Owns   the order: spool and its sync, then the rule, then one transaction of attempts, states, totals and the spool's
+       mark.
 Knows  the spool's writer and `settlement`.
 
-Once the group is in the spool the tables have to follow. Where they cannot (a full disk, a rule that raises) the ledger refuses
-every further write: opening it again takes the frames up, and nothing that was paid for is lost.
+Once the group is in the spool the tables have to follow. Where they cannot (a full disk, a rule that raises) the
+ledger refuses every further write: opening it again takes the frames up, and nothing that was paid for is lost.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class Recorder:
             return fresh
         by_place = dict(zip(new, fresh, strict=True))
         return [
-            by_place[place] if place in by_place else _standing(connection, outcome) for place, outcome in enumerate(outcomes)
+            by_place[place] if place in by_place else _standing(connection, outcome)
+            for place, outcome in enumerate(outcomes)
         ]
 
     def _book(self, outcomes: Sequence[Outcome], facts: Sequence[StepFacts], rule: Rule) -> list[Ruling]:
@@ -87,5 +89,7 @@ def _standing(connection: apsw.Connection, outcome: Outcome) -> Ruling:
 
 def _out_of_step(error: BaseException) -> LedgerError:
     return LedgerError(
-        f"the ledger is behind its spool after {type(error).__name__}", code="reopen", hint="`runner resume` takes the rest up"
+        f"the ledger is behind its spool after {type(error).__name__}",
+        code="reopen",
+        hint="`runner resume` takes the rest up",
     )

@@ -3,7 +3,8 @@
 Owns   taking up frames that the ledger does not know yet, and giving up leases whose owner is gone.
 Knows  spool and settlement.
 
-Frames come first: a lease whose outcome reached the spool is not lost. Leases of a batch stay: the batch is still at the API.
+Frames come first: a lease whose outcome reached the spool is not lost. Leases of a batch stay: the batch is still at
+the API.
 """
 
 from __future__ import annotations

@@ -9,7 +9,9 @@ from runner.errors import LedgerError
 
 def damaged(message: str) -> LedgerError:
     """Something that was durable is broken or missing."""
-    return LedgerError(message, code="damaged", hint="restore the run's folder from a backup, or start a run with --new")
+    return LedgerError(
+        message, code="damaged", hint="restore the run's folder from a backup, or start a run with --new"
+    )
 
 
 def disk_full(path: Path) -> LedgerError:

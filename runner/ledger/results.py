@@ -3,8 +3,8 @@
 Owns   joining `rows`, `attempts`, the run's rows and the spool. Reads only.
 Knows  the contract's `RowResult` and `Attempt`.
 
-Rows are read in windows, each in a short read transaction: memory does not grow with the run, a writer beside is never held
-up, and what it commits meanwhile is seen from the next window on.
+Rows are read in windows, each in a short read transaction: memory does not grow with the run, a writer beside is
+never held up, and what it commits meanwhile is seen from the next window on.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from runner.ledger import RowResult
+from runner.ledger.database import fetch
 from runner.ledger.frames import failure_from_text, from_millis
 from runner.ledger.rows import RowReader
 from runner.ledger.schema import ATTEMPT_ENDS, MODES, OPEN, ROW_STATUSES
@@ -24,6 +25,13 @@ from runner.ledger.spool import Place, SpoolReader
 from runner.types import Attempt, Failure, Step, Usage
 
 _WINDOW = 500
+
+_ATTEMPTS = "SELECT * FROM attempts WHERE row >= ? AND row < ? ORDER BY row, turn, sample, round, number"
+_UNDER_WAY = """
+    SELECT l.row, l.turn, l.sample, l.round, l.number, l.mode, l.started_at, l.reserved, b.batch_id
+    FROM leases AS l LEFT JOIN batches AS b ON b.number = l.batch
+    WHERE l.row = ? ORDER BY l.turn, l.sample, l.round
+"""
 
 
 class _AttemptColumns(NamedTuple):
@@ -84,21 +92,23 @@ class ResultReader:
     def _window(self, start: int, limit: int) -> list[RowResult]:
         connection = self._connection
         with connection:
-            rows = connection.execute("SELECT idx, status, reused FROM rows WHERE idx >= ? ORDER BY idx LIMIT ?", (start, limit))
-            states = rows.fetchall()
-            attempts = connection.execute(
-                "SELECT * FROM attempts WHERE row >= ? AND row < ? ORDER BY row, turn, sample, round, number",
-                (start, start + limit),
-            ).fetchall()
+            states = fetch(
+                connection, "SELECT idx, status, reused FROM rows WHERE idx >= ? ORDER BY idx LIMIT ?", (start, limit)
+            )
+            attempts = fetch(connection, _ATTEMPTS, (start, start + limit))
         of_row = {row: list(group) for row, group in groupby(attempts, _OF_ROW)}
         return [self._result(index, status, bool(reused), of_row.get(index, [])) for index, status, reused in states]
 
     def _result(self, index: int, status: int, reused: bool, attempts: list[tuple[Any, ...]]) -> RowResult:
         row = self._rows.row(index)
         if not attempts:
-            return RowResult(row, ROW_STATUSES[status], None, b"", None, None, 0, False, Usage(), 0, None, None, None, None)
+            return RowResult(
+                row, ROW_STATUSES[status], None, b"", None, None, 0, False, Usage(), 0, None, None, None, None
+            )
         last = _AttemptColumns(*attempts[-1])
-        first_started = last.started_at if len(attempts) == 1 else min(_AttemptColumns(*each).started_at for each in attempts)
+        first_started = (
+            last.started_at if len(attempts) == 1 else min(_AttemptColumns(*each).started_at for each in attempts)
+        )
         decided = status != OPEN
         return RowResult(
             row=row,
@@ -125,19 +135,11 @@ class ResultReader:
     def attempts(self, row: int) -> list[Attempt]:
         """Those that ended, then those under way."""
         with self._connection as connection:
-            ended = connection.execute(
-                "SELECT * FROM attempts WHERE row = ? ORDER BY turn, sample, round, number", (row,)
-            ).fetchall()
-            under_way = connection.execute(
-                """
-                SELECT l.row, l.turn, l.sample, l.round, l.number, l.mode, l.started_at, l.reserved, b.batch_id
-                FROM leases AS l LEFT JOIN batches AS b ON b.number = l.batch
-                WHERE l.row = ? ORDER BY l.turn, l.sample, l.round
-                """,
-                (row,),
-            ).fetchall()
-        return [_ended_attempt(_AttemptColumns(*columns)) for columns in ended] + [
-            _attempt_under_way(*columns) for columns in under_way
+            ended = fetch(connection, _ATTEMPTS, (row, row + 1))
+            under_way = fetch(connection, _UNDER_WAY, (row,))
+        return [
+            *(_ended_attempt(_AttemptColumns(*columns)) for columns in ended),
+            *(_attempt_under_way(columns) for columns in under_way),
         ]
 
 
@@ -172,15 +174,14 @@ def _ended_attempt(columns: _AttemptColumns) -> Attempt:
     )
 
 
-def _attempt_under_way(
-    row: int, turn: int, sample: int, round_: int, number: int, mode: int, started: int, reserved: int, batch_id: str | None
-) -> Attempt:
+def _attempt_under_way(columns: tuple[Any, ...]) -> Attempt:
+    *step, number, mode, started_at, reserved, batch_id = columns
     return Attempt(
-        step=Step(row, turn, sample, round_),
+        step=Step(*step),
         number=number,
         end=None,
         mode=MODES[mode],
-        started_at=from_millis(started),
+        started_at=from_millis(started_at),
         ended_at=None,
         failure=None,
         usage=Usage(),

@@ -3,8 +3,8 @@
 Owns   the block files: writing them once at enrolment, reading rows one by one or in order.
 Knows  rows and their encoding. Where a block is, the table `blocks` says.
 
-A block is 16 bytes (magic, crc32 of what follows them, sizes) and about 128 KiB of lines, zstd-compressed: a line is the
-canonical JSON array `[key, values]`. Large enough to compress well, small enough that reading one row is quick.
+A block is 16 bytes (magic, crc32 of what follows them, sizes) and about 128 KiB of lines, zstd-compressed: a line is
+the canonical JSON array `[key, values]`. Large enough to compress well, small enough that reading one row is quick.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import apsw
 import zstandard
 
 from runner.encoding import encode
+from runner.ledger.database import fetch_one
 from runner.ledger.folder import open_private, sync_entries
 from runner.ledger.refusals import damaged
 from runner.types import Row
@@ -32,6 +33,11 @@ _HEAD = struct.Struct("<4sIII")
 _BLOCK_BYTES = 128 << 10
 _SEGMENT_BYTES = 256 << 20
 _CACHED_BLOCKS = 8
+
+_BLOCK_WITH = """
+    SELECT first_row, segment, offset, length FROM blocks WHERE first_row <= ? ORDER BY first_row DESC LIMIT 1
+"""
+_BLOCK_AFTER = "SELECT first_row, segment, offset, length FROM blocks WHERE first_row > ? ORDER BY first_row LIMIT 1"
 
 # What is read here was written by `encoding.encode`, which writes no NaN: the plain decoder needs no further checks.
 _decode_json = json.JSONDecoder().decode
@@ -129,9 +135,7 @@ class RowReader:
         return Row(key, index, values)
 
     def _load(self, index: int) -> None:
-        found = self._connection.execute(
-            "SELECT first_row, segment, offset, length FROM blocks WHERE first_row <= ? ORDER BY first_row DESC LIMIT 1", (index,)
-        ).fetchone()
+        found = fetch_one(self._connection, _BLOCK_WITH, (index,))
         if found is None:
             raise IndexError(index)
         block = Block(*found)
@@ -148,22 +152,14 @@ class RowReader:
 
     def rows(self, start: int) -> Iterator[Row]:
         """All rows from `start` on, a block at a time."""
-        first_of_block = self._connection.execute(
-            "SELECT coalesce(max(first_row), 0) FROM blocks WHERE first_row <= ?", (start,)
-        ).get
-        while True:
-            found = self._connection.execute(
-                "SELECT first_row, segment, offset, length FROM blocks WHERE first_row >= ? ORDER BY first_row LIMIT 1",
-                (first_of_block,),
-            ).fetchone()
-            if found is None:
-                return
+        found = fetch_one(self._connection, _BLOCK_WITH, (start,))
+        while found is not None:
             block = Block(*found)
             lines = self._read(block)
             for place in range(max(0, start - block.first_row), len(lines)):
                 key, values = _decode_json(lines[place].decode())
                 yield Row(key, block.first_row + place, values)
-            first_of_block = block.first_row + 1
+            found = fetch_one(self._connection, _BLOCK_AFTER, (block.first_row,))
 
     def _read(self, block: Block) -> list[bytes]:
         path = _segment_path(self._folder, block.segment)

@@ -3,11 +3,11 @@
 Owns   the SQL that makes the tables, version by version, and the codes.
 Knows  the words of the contract. Runs nothing.
 
-Versions only grow: `MIGRATIONS[n]` takes a database from version n to n + 1, and a released entry is never edited. A new
-ledger is made by running all of them. Codes are written into databases: they may be added to, never renumbered.
+Versions only grow: `MIGRATIONS[n]` takes a database from version n to n + 1, and a released entry is never edited. A
+new ledger is made by running all of them. Codes are written into databases: they may be added to, never renumbered.
 
-Sizes, because a run may have 10 million rows: a row costs about 60 bytes here, an attempt about 150. What is in the spool or
-in `rows/` is not repeated, except what sums, answers and the reply index are made of.
+Sizes, because a run may have 10 million rows: a row costs about 60 bytes here, an attempt about 150. What is in the
+spool or in `rows/` is not repeated, except what sums, answers and the reply index are made of.
 """
 
 from __future__ import annotations

@@ -1,32 +1,52 @@
 """Settlement: what a group of durable outcomes does to the tables.
 
-Owns   taking up an outcome (its attempt, its money, the end of its lease) and deciding its step (states of step and row).
+Owns   taking up an outcome (its attempt, its money, the end of its lease) and deciding its step (states of step and
+       row).
 Knows  outcomes and rulings; where the frames are, it is told.
 
-The two halves usually happen together. After a crash they are apart: recovery takes up what the spool holds, which makes the
-step `answered`, and `settle_answered` decides it. A `Settlement` only gathers; `write` makes one statement a table of it.
+The two halves usually happen together. After a crash they are apart: recovery takes up what the spool holds, which
+makes the step `answered`, and `settle_answered` decides it. A `Settlement` only gathers; `write` makes one statement
+a table of it.
 """
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import apsw
 
 from runner.ledger import Rule, Ruling
+from runner.ledger.database import fetch, fetch_value
 from runner.ledger.frames import failure_from_text, failure_to_text, to_millis, usage_counts
-from runner.ledger.schema import ANSWERED, END_CODE, LEASED, MODE_CODE, OPEN, ROW_CODE, STEP_CODE, STEP_STATES
+from runner.ledger.schema import ANSWERED, END_CODE, MODE_CODE, OPEN, ROW_CODE, STEP_CODE, STEP_STATES
 from runner.ledger.spool import Mark, Place, SpoolReader
-from runner.ledger.steps import THE_STEP, StepFacts, step_key
+from runner.ledger.steps import StepFacts, step_key
 from runner.ledger.totals import Changes
 from runner.types import Failure, Outcome, RowStatus, Step
 
-_INSERT_ATTEMPT = f"INSERT INTO attempts VALUES ({', '.join('?' * 24)})"
-_OPEN_NEXT = f"""
-    INSERT INTO steps VALUES (?, ?, ?, ?, {OPEN}, 0, 0, 0)
-    ON CONFLICT DO UPDATE SET state = {OPEN}, tries = 0 WHERE state NOT IN ({OPEN}, {LEASED}, {ANSWERED})
+_END_LEASE = "DELETE FROM leases WHERE row = ? AND turn = ? AND sample = ? AND round = ?"
+_ADD_ATTEMPT = "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SET_STEP = """
+    UPDATE steps SET state = ?, attempts = ?, tries = ?, sent = ? WHERE row = ? AND turn = ? AND sample = ? AND round
+    = ?
 """
-_DECIDED: tuple[RowStatus, ...] = tuple(status for status in get_args(RowStatus) if status != "open")
+_DECIDE_STEP = "UPDATE steps SET state = ? WHERE row = ? AND turn = ? AND sample = ? AND round = ?"
+# A step that is under way or waits already (0 open, 1 leased, 2 answered) is left as it is.
+_OPEN_NEXT = """
+    INSERT INTO steps VALUES (?, ?, ?, ?, 0, 0, 0, 0) ON CONFLICT DO UPDATE SET state = 0, tries = 0 WHERE state > 2
+"""
+_SET_ROW = "UPDATE rows SET status = ?, kind = ?, reused = ? WHERE idx = ?"
+_FAILURE = "SELECT failure FROM attempts WHERE row = ? AND turn = ? AND sample = ? AND round = ? AND number = ?"
+_SET_FAILURE = """
+    UPDATE attempts SET failure = ? WHERE row = ? AND turn = ? AND sample = ? AND round = ? AND number = ?
+"""
+_WAITING = """
+    SELECT a.segment, a.offset, a.length
+    FROM steps AS s INDEXED BY steps_answered
+    JOIN attempts AS a
+        ON a.row = s.row AND a.turn = s.turn AND a.sample = s.sample AND a.round = s.round AND a.number = s.attempts
+    WHERE s.state = 2 ORDER BY s.row, s.turn, s.sample, s.round LIMIT ?
+"""
 
 
 class Settlement:
@@ -74,7 +94,7 @@ class Settlement:
             return STEP_CODE[state]
         if ruling.state == "open":
             return OPEN
-        if ruling.state not in _DECIDED:
+        if ruling.state in {"leased", "answered"}:
             raise ValueError(f"a ruling cannot make a step {ruling.state!r}")
         if step.row >= 0:
             self._end_row(step.row, ruling.state, ruling.failure, reused and ruling.state == "succeeded")
@@ -90,11 +110,11 @@ class Settlement:
             self._changes.kinds[kind] += 1
 
     def write(self, connection: apsw.Connection) -> None:
-        connection.executemany(f"DELETE FROM leases WHERE {THE_STEP}", self._ended)
-        connection.executemany(_INSERT_ATTEMPT, self._attempts)
-        connection.executemany(f"UPDATE steps SET state = ?, attempts = ?, tries = ?, sent = ? WHERE {THE_STEP}", self._steps)
+        connection.executemany(_END_LEASE, self._ended)
+        connection.executemany(_ADD_ATTEMPT, self._attempts)
+        connection.executemany(_SET_STEP, self._steps)
         connection.executemany(_OPEN_NEXT, self._next)
-        connection.executemany("UPDATE rows SET status = ?, kind = ?, reused = ? WHERE idx = ?", self._rows)
+        connection.executemany(_SET_ROW, self._rows)
         self._changes.write(connection)
 
 
@@ -124,7 +144,8 @@ def is_new(outcome: Outcome, facts: StepFacts) -> bool:
 
 
 def check_new(outcome: Outcome, facts: StepFacts | None) -> StepFacts:
-    """Raise ValueError for an outcome that cannot be: of no step, of a decided step, of an attempt that was not begun."""
+    """Raise ValueError for an outcome that cannot be: of no step, of a decided step, of an attempt that was not
+    begun."""
     if facts is None:
         raise ValueError(f"there is no {outcome.step}")
     if is_new(outcome, facts):
@@ -139,33 +160,24 @@ def check_new(outcome: Outcome, facts: StepFacts | None) -> StepFacts:
 
 def ruling_of(connection: apsw.Connection, outcome: Outcome, facts: StepFacts) -> Ruling:
     """The ruling that a recorded attempt's step stands at."""
-    found = connection.execute(
-        f"SELECT failure FROM attempts WHERE {THE_STEP} AND number = ?", (*step_key(outcome.step), outcome.attempt)
-    ).fetchone()
-    return Ruling(STEP_STATES[facts.state], failure_from_text(found[0]) if found is not None else None)
+    failure = fetch_value(connection, _FAILURE, (*step_key(outcome.step), outcome.attempt))
+    return Ruling(STEP_STATES[facts.state], failure_from_text(failure))
 
 
 def settle_answered(connection: apsw.Connection, spool: SpoolReader, rule: Rule, limit: int) -> int:
     """Decide up to `limit` steps that wait for it, in order; returns how many. To be called in a transaction."""
-    waiting = connection.execute(
-        f"""
-        SELECT a.segment, a.offset, a.length
-        FROM steps AS s INDEXED BY steps_answered
-        JOIN attempts AS a ON a.row = s.row AND a.turn = s.turn AND a.sample = s.sample AND a.round = s.round
-            AND a.number = s.attempts
-        WHERE s.state = {ANSWERED} ORDER BY s.row, s.turn, s.sample, s.round LIMIT ?
-        """,
-        (limit,),
-    ).fetchall()
-    settlement, states, failures = Settlement(), [], []
+    waiting = fetch(connection, _WAITING, (limit,))
+    settlement = Settlement()
+    states: list[tuple[int, ...]] = []
+    failures: list[tuple[Any, ...]] = []
     for place in waiting:
         outcome = spool.outcome(Place(*place))
         ruling = rule(outcome)
         states.append((settlement.decide(outcome.step, ruling, outcome.reused), *step_key(outcome.step)))
         if ruling.failure is not None:
             failures.append((failure_to_text(ruling.failure), *step_key(outcome.step), outcome.attempt))
-    connection.executemany(f"UPDATE attempts SET failure = ? WHERE {THE_STEP} AND number = ?", failures)
-    connection.executemany(f"UPDATE steps SET state = ? WHERE {THE_STEP}", states)
+    connection.executemany(_SET_FAILURE, failures)
+    connection.executemany(_DECIDE_STEP, states)
     settlement.write(connection)
     return len(waiting)
 
@@ -175,4 +187,4 @@ def set_mark(connection: apsw.Connection, mark: Mark) -> None:
 
 
 def read_mark(connection: apsw.Connection) -> Mark:
-    return Mark(*connection.execute("SELECT segment, offset FROM spool_mark").fetchall()[0])
+    return Mark(*fetch(connection, "SELECT segment, offset FROM spool_mark")[0])

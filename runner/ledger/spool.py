@@ -5,10 +5,10 @@ Knows  frames. Nothing of the database, except that it keeps a mark: the place u
 
 Invariants
   * A group is durable, by one sync, when `append` returns; nothing looks at an outcome before.
-  * What was durable is never cut. Opening cuts only bytes of the last, unsynced group that are no whole frame, and keeps that
-    group's whole frames; anything broken before it is damage and refuses the run.
-  * After a failed write or sync this writer does nothing more: the kernel may have dropped the pages and would call the next
-    sync a success (PostgreSQL's "fsyncgate", 2018). Opening the run again reads what is really there.
+  * What was durable is never cut. Opening cuts only bytes of the last, unsynced group that are no whole frame, and
+    keeps that group's whole frames; anything broken before it is damage and refuses the run.
+  * After a failed write or sync this writer does nothing more: the kernel may have dropped the pages and would call
+    the next sync a success (PostgreSQL's "fsyncgate", 2018). Opening the run again reads what is really there.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ class SpoolWriter:
         return descriptor
 
     def append(self, outcomes: Sequence[Outcome]) -> list[Place]:
-        """Make a group durable and say where each one is. Raises LedgerError `disk-full` or `disk-error`; then nothing is
-        acknowledged, though whole frames that reached the disk are kept for the next opening."""
+        """Make a group durable and say where each one is. Raises LedgerError `disk-full` or `disk-error`; then
+        nothing is acknowledged, though whole frames that reached the disk are kept for the next opening."""
         if self._failed is not None:
             raise self._failed
         places: list[Place] = []
@@ -179,7 +179,8 @@ class SpoolWriter:
 def mend(folder: Path, known: Mark) -> Mark:
     """Find the spool's end after whatever happened, and cut a torn last group.
 
-    Returns the end of the last whole frame. Raises LedgerError `damaged` where frames that were durable are broken or missing.
+    Returns the end of the last whole frame. Raises LedgerError `damaged` where frames that were durable are broken or
+    missing.
     """
     segments = sorted(int(path.stem) for path in folder.glob("*.seg"))
     expected = list(range(known.segment, max([known.segment - 1, *segments]) + 1))
@@ -225,7 +226,8 @@ def _frames_of(path: Path, segment: int, start: int) -> Iterator[Place]:
 
 
 def _cut_torn_end(path: Path, torn: int) -> int:
-    """Cut the last group where it is torn, keeping its whole frames: a power cut may write a group's pages in any order."""
+    """Cut the last group where it is torn, keeping its whole frames: a power cut may write a group's pages in any
+    order."""
     kept: list[bytes] = []
     with path.open("r+b") as file:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:

@@ -1,10 +1,12 @@
 """`SqliteLedger`: the ledger contract over a run's folder.
 
 Owns   which transaction each method is, and how durable: the parts below write inside it.
-Knows  the parts: `database`, `enrolment`, `steps`, `settlement`, `recovery`, `results`, `batches`, `reopening`, `spool`.
+Knows  the parts: `database`, `enrolment`, `steps`, `settlement`, `recovery`, `results`, `batches`, `reopening`,
+       `spool`.
 
-Durable (FULL) are promises the outside world acts on: leases, batch intents and marks, meta, deliveries, reopening. NORMAL are
-outcomes, since their frames are synced before, and releases, since a lost one only leaves a bound in doubt.
+Durable (FULL) are promises the outside world acts on: leases, batch intents and marks, meta, deliveries, reopening.
+NORMAL are outcomes, since their frames are synced before, and releases, since a lost one only leaves a bound in
+doubt.
 """
 
 from __future__ import annotations
@@ -88,7 +90,9 @@ class SqliteLedger:
         try:
             if (folder / DATABASE).exists():
                 raise LedgerError(f"{folder} holds a ledger already", code="exists")
-            create_database(folder / DATABASE, [(_SET_META, _meta_columns(name, value)) for name, value in meta.items()])
+            create_database(
+                folder / DATABASE, [(_SET_META, _meta_columns(name, value)) for name, value in meta.items()]
+            )
             return cls(folder, lock, clock=clock, segment_bytes=segment_bytes)
         except BaseException:
             lock.close()
@@ -103,14 +107,18 @@ class SqliteLedger:
         clock: Clock | None = None,
         segment_bytes: int = SEGMENT_BYTES,
     ) -> Self:
-        """Open a run's ledger. To write: take up what the spool holds beyond it, and end attempts whose owner is gone as lost.
+        """Open a run's ledger. To write: take up what the spool holds beyond it, and end attempts whose owner is gone
+        as lost.
 
         Read-only it neither locks nor changes anything, and every call sees what was last committed.
 
-        Raises LedgerError: `no-ledger`, `locked`, `damaged`, `newer-version`, `foreign-file`, `network-disk`, `cannot-write`.
+        Raises LedgerError: `no-ledger`, `locked`, `damaged`, `newer-version`, `foreign-file`, `network-disk`,
+        `cannot-write`.
         """
         if not (folder / DATABASE).exists():
-            raise LedgerError(f"{folder} holds no ledger", code="no-ledger", hint="`runner list` shows the runs there are")
+            raise LedgerError(
+                f"{folder} holds no ledger", code="no-ledger", hint="`runner list` shows the runs there are"
+            )
         if read_only:
             return cls(folder, None, clock=clock)
         lock = _own(folder)
@@ -138,7 +146,10 @@ class SqliteLedger:
     # -- the run ---------------------------------------------------------------------------------------------------
     @property
     def meta(self) -> Mapping[str, Any]:
-        return {name: decode(value) for name, value in self._connection.execute("SELECT name, value FROM meta ORDER BY name")}
+        return {
+            name: decode(value)
+            for name, value in self._connection.execute("SELECT name, value FROM meta ORDER BY name")
+        }
 
     def set_meta(self, values: Mapping[str, Any]) -> None:
         with self._database.transaction(durable=True) as connection:
@@ -164,7 +175,8 @@ class SqliteLedger:
         return open_steps(self._connection, after, limit)
 
     def tries(self, step: Step) -> int:
-        """The tries of a step so far that count towards `max_attempts`; of an outcome being recorded: those before it."""
+        """The tries of a step so far that count towards `max_attempts`; of an outcome being recorded: those before
+        it."""
         facts = facts_of(self._connection, step)
         return 0 if facts is None else facts.tries
 

@@ -3,25 +3,67 @@
 Owns   the tables `steps` and `leases`, as far as no outcome is concerned (that is `settlement`).
 Knows  the contract's `OpenStep` and `Lease`.
 
-A lease sets its upper bound aside before anything is sent; its attempt gets its number here. When it ends without an outcome
-it is either *freed* (certainly not sent: the attempt never was) or *given up* (perhaps sent: the attempt ends `lost` and its
-bound stays in doubt). Steps of rows below 0 belong to no row (warm-ups): leasing makes them, and they are never listed as open.
+A lease sets its upper bound aside before anything is sent; its attempt gets its number here. When it ends without an
+outcome it is either *freed* (certainly not sent: the attempt never was) or *given up* (perhaps sent: the attempt ends
+`lost` and its bound stays in doubt). Steps of rows below 0 belong to no row (warm-ups): leasing makes them, and they
+are never listed as open. State 0 is `open`: the index of open steps is a partial one, which SQLite finds by the
+literal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 
 from runner.ledger import Lease, OpenStep
-from runner.ledger.schema import END_CODE, LEASED, MODE_CODE, OPEN
+from runner.ledger.database import fetch, fetch_one, fetch_value
+from runner.ledger.schema import END_CODE, LEASED, MODE_CODE
 from runner.ledger.totals import Changes, read_money
 from runner.types import Step
 
-THE_STEP = "row = ? AND turn = ? AND sample = ? AND round = ?"
-_LEASE_OF_STEP = "l.row = s.row AND l.turn = s.turn AND l.sample = s.sample AND l.round = s.round"
+_FACTS = """
+    SELECT s.state, s.attempts, s.tries, s.sent, l.number, coalesce(l.reserved, 0)
+    FROM steps AS s
+    LEFT JOIN leases AS l ON l.row = s.row AND l.turn = s.turn AND l.sample = s.sample AND l.round = s.round
+    WHERE s.row = ? AND s.turn = ? AND s.sample = ? AND s.round = ?
+"""
+_OPEN_STEPS = """
+    SELECT row, turn, sample, round, attempts, tries FROM steps INDEXED BY steps_open
+    WHERE state = 0 AND row >= 0 AND (row, turn, sample, round) > (?, ?, ?, ?)
+    ORDER BY row, turn, sample, round LIMIT ?
+"""
+_LEASE_STEP = """
+    UPDATE steps SET state = ?, attempts = attempts + 1
+    WHERE row = ? AND turn = ? AND sample = ? AND round = ? AND state = 0 RETURNING attempts
+"""
+_RELEASE_LEASE = """
+    DELETE FROM leases WHERE row = ? AND turn = ? AND sample = ? AND round = ? AND batch IS NULL
+    RETURNING row, turn, sample, round, reserved
+"""
+_RELEASE_STEP = """
+    UPDATE steps SET state = 0, attempts = attempts - 1 WHERE row = ? AND turn = ? AND sample = ? AND round = ?
+"""
+_FREE_STEPS_OF_BATCH = """
+    UPDATE steps AS s SET state = 0, attempts = attempts - 1 FROM leases AS l
+    WHERE l.row = s.row AND l.turn = s.turn AND l.sample = s.sample AND l.round = s.round AND l.batch IS ?
+"""
+_OPEN_STEPS_OF_BATCH = """
+    UPDATE steps AS s SET state = 0, sent = 1 FROM leases AS l
+    WHERE l.row = s.row AND l.turn = s.turn AND l.sample = s.sample AND l.round = s.round AND l.batch IS ?
+"""
+_FIRST_REQUESTS_OF_BATCH = """
+    SELECT count(*) FROM leases AS l
+    JOIN steps AS s ON l.row = s.row AND l.turn = s.turn AND l.sample = s.sample AND l.round = s.round
+    WHERE l.batch IS ? AND s.sent = 0
+"""
+_LOSE_ATTEMPTS_OF_BATCH = """
+    INSERT INTO attempts
+    SELECT row, turn, sample, round, number, ?, mode, reserved, 0, 0, 0, 0, 0, 0, 0, request_hash, NULL,
+        (SELECT batch_id FROM batches WHERE batches.number = leases.batch), NULL, started_at, NULL, NULL, NULL, NULL
+    FROM leases WHERE batch IS ?
+"""
 
 
 def step_key(step: Step) -> tuple[int, int, int, int]:
@@ -39,28 +81,17 @@ class StepFacts(NamedTuple):
     reserved: int
 
 
-_FACTS = f"""
-    SELECT s.state, s.attempts, s.tries, s.sent, l.number, coalesce(l.reserved, 0)
-    FROM steps AS s LEFT JOIN leases AS l ON {_LEASE_OF_STEP}
-    WHERE s.row = ? AND s.turn = ? AND s.sample = ? AND s.round = ?
-"""
-
-
 def facts_of(connection: apsw.Connection, step: Step) -> StepFacts | None:
-    found = connection.execute(_FACTS, step_key(step)).fetchone()
+    found = fetch_one(connection, _FACTS, step_key(step))
     return None if found is None else StepFacts(*found)
 
 
 def open_steps(connection: apsw.Connection, after: Step | None, limit: int) -> list[OpenStep]:
-    found = connection.execute(
-        """
-        SELECT row, turn, sample, round, attempts, tries FROM steps INDEXED BY steps_open
-        WHERE state = 0 AND row >= 0 AND (row, turn, sample, round) > (?, ?, ?, ?)
-        ORDER BY row, turn, sample, round LIMIT ?
-        """,
-        (*(step_key(after) if after is not None else (-1, 0, 0, 0)), limit),
-    )
-    return [OpenStep(Step(row, turn, sample, round_), attempts, tries) for row, turn, sample, round_, attempts, tries in found]
+    start = step_key(after) if after is not None else (-1, 0, 0, 0)
+    return [
+        OpenStep(Step(*key), attempts, tries)
+        for *key, attempts, tries in fetch(connection, _OPEN_STEPS, (*start, limit))
+    ]
 
 
 def affordable(connection: apsw.Connection, leases: Sequence[Lease], cap_pico: int | None) -> Sequence[Lease]:
@@ -80,17 +111,15 @@ def take_leases(connection: apsw.Connection, leases: Sequence[Lease], *, batch: 
     """Lease open steps and reserve their bounds; returns the sum. Raises ValueError where one is not open."""
     of_no_row = [step_key(lease.step) for lease in leases if lease.step.row < 0]
     connection.executemany("INSERT OR IGNORE INTO steps VALUES (?, ?, ?, ?, 0, 0, 0, 0)", of_no_row)
-    numbers = connection.executemany(
-        f"UPDATE steps SET state = {LEASED}, attempts = attempts + 1 WHERE {THE_STEP} AND state = {OPEN} RETURNING attempts",
-        [step_key(lease.step) for lease in leases],
-    ).fetchall()
+    keys = [step_key(lease.step) for lease in leases]
+    numbers = connection.executemany(_LEASE_STEP, [(LEASED, *key) for key in keys]).fetchall()
     if len(numbers) != len(leases):
         raise ValueError(f"of {len(leases)} steps to lease only {len(numbers)} are open")
     connection.executemany(
         "INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (*step_key(lease.step), number, MODE_CODE[lease.mode], lease.bound_pico, lease.request_hash, batch, now_millis)
-            for lease, (number,) in zip(leases, numbers, strict=True)
+            (*key, *number, MODE_CODE[lease.mode], lease.bound_pico, lease.request_hash, batch, now_millis)
+            for lease, key, number in zip(leases, keys, numbers, strict=True)
         ],
     )
     reserved = sum(lease.bound_pico for lease in leases)
@@ -100,46 +129,26 @@ def take_leases(connection: apsw.Connection, leases: Sequence[Lease], *, batch: 
 
 def release(connection: apsw.Connection, steps: Sequence[Step]) -> None:
     """Free the leases of steps that were not sent; steps that hold none are left alone."""
-    freed = connection.executemany(
-        f"DELETE FROM leases WHERE {THE_STEP} AND batch IS NULL RETURNING row, turn, sample, round, reserved",
-        [step_key(step) for step in steps],
-    ).fetchall()
-    connection.executemany(
-        f"UPDATE steps SET state = {OPEN}, attempts = attempts - 1 WHERE {THE_STEP}", [found[:4] for found in freed]
-    )
+    freed: list[Any] = connection.executemany(_RELEASE_LEASE, [step_key(step) for step in steps]).fetchall()
+    connection.executemany(_RELEASE_STEP, [found[:4] for found in freed])
     Changes(reserved=-sum(found[4] for found in freed)).write(connection)
 
 
 def free_all(connection: apsw.Connection, batch: int) -> None:
     """Free every lease of a batch that was certainly not accepted."""
-    connection.execute(
-        f"UPDATE steps AS s SET state = {OPEN}, attempts = attempts - 1 FROM leases AS l WHERE {_LEASE_OF_STEP} AND l.batch IS ?",
-        (batch,),
-    )
+    connection.execute(_FREE_STEPS_OF_BATCH, (batch,))
     reserved, _ = _end_leases(connection, batch)
     Changes(reserved=-reserved).write(connection)
 
 
 def give_up_all(connection: apsw.Connection, batch: int | None) -> int:
-    """End every lease of a batch, or of none, whose fate nobody knows: the attempt is lost, its bound in doubt, the step open.
+    """End every lease of a batch, or of none, whose fate nobody knows; returns how many.
 
-    Returns how many.
+    The attempt is lost, its bound stays in doubt, the step is open.
     """
-    first_requests = connection.execute(
-        f"SELECT count(*) FROM leases AS l JOIN steps AS s ON {_LEASE_OF_STEP} WHERE l.batch IS ? AND s.sent = 0", (batch,)
-    ).get
-    connection.execute(
-        f"""
-        INSERT INTO attempts
-        SELECT row, turn, sample, round, number, {END_CODE["lost"]}, mode, reserved, 0, 0, 0, 0, 0, 0, 0, request_hash, NULL,
-            (SELECT batch_id FROM batches WHERE batches.number = leases.batch), NULL, started_at, NULL, NULL, NULL, NULL
-        FROM leases WHERE batch IS ?
-        """,
-        (batch,),
-    )
-    connection.execute(
-        f"UPDATE steps AS s SET state = {OPEN}, sent = 1 FROM leases AS l WHERE {_LEASE_OF_STEP} AND l.batch IS ?", (batch,)
-    )
+    first_requests = fetch_value(connection, _FIRST_REQUESTS_OF_BATCH, (batch,))
+    connection.execute(_LOSE_ATTEMPTS_OF_BATCH, (END_CODE["lost"], batch))
+    connection.execute(_OPEN_STEPS_OF_BATCH, (batch,))
     reserved, count = _end_leases(connection, batch)
     Changes(reserved=-reserved, doubtful=reserved, attempts=count, requests=first_requests).write(connection)
     return count
@@ -147,8 +156,8 @@ def give_up_all(connection: apsw.Connection, batch: int | None) -> int:
 
 def _end_leases(connection: apsw.Connection, batch: int | None) -> tuple[int, int]:
     """Delete a batch's leases; returns their sum and number."""
-    reserved, count = connection.execute(
-        "SELECT coalesce(sum(reserved), 0), count(*) FROM leases WHERE batch IS ?", (batch,)
-    ).fetchall()[0]
+    reserved, count = fetch(
+        connection, "SELECT coalesce(sum(reserved), 0), count(*) FROM leases WHERE batch IS ?", (batch,)
+    )[0]
     connection.execute("DELETE FROM leases WHERE batch IS ?", (batch,))
-    return int(reserved), int(count)
+    return reserved, count

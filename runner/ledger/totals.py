@@ -1,4 +1,4 @@
-"""The running totals: rows by status, money, tokens. One table row, changed by differences in the transaction that causes them.
+"""The running totals: rows by status, money, tokens. One table row, changed by differences in the causing transaction.
 
 Owns   the tables `totals` and `failure_kinds`.
 Knows  the contract's `Counts`, `Money` and `Usage`.
@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, fields
 import apsw
 
 from runner.ledger import Counts, Money
+from runner.ledger.database import fetch
 from runner.types import RowStatus, Usage
 
 
 @dataclass(slots=True)
 class Changes:
-    """Differences to add to `totals`: the fields bear the columns' names. `kinds` counts failed rows by their failure."""
+    """Differences to add to `totals`: the fields bear the columns' names. `kinds` counts failed rows by failure."""
 
     rows_open: int = 0
     rows_succeeded: int = 0
@@ -52,29 +53,46 @@ class Changes:
 
     def write(self, connection: apsw.Connection) -> None:
         connection.execute(_ADD, [getattr(self, name) for name in _COLUMNS])
-        connection.executemany(
-            "INSERT INTO failure_kinds VALUES (?1, ?2) ON CONFLICT (kind) DO UPDATE SET rows = rows + ?2", list(self.kinds.items())
-        )
+        if self.kinds:
+            connection.executemany(_ADD_KIND, list(self.kinds.items()))
 
 
 _COLUMNS = tuple(column.name for column in fields(Changes) if column.name != "kinds")
-_ADD = f"UPDATE totals SET {', '.join(f'{name} = {name} + ?' for name in _COLUMNS)}"
+_ADD = "UPDATE totals SET " + ", ".join(f"{name} = {name} + ?" for name in _COLUMNS)  # noqa: S608 - our own names
+
+_ADD_KIND = "INSERT INTO failure_kinds VALUES (?1, ?2) ON CONFLICT (kind) DO UPDATE SET rows = rows + ?2"
+
+_COUNTS = """
+    SELECT rows_open, rows_succeeded, rows_failed, rows_expired, rows_canceled, rows_reused, attempts, requests FROM
+    totals
+"""
+_KINDS = "SELECT kind, rows FROM failure_kinds WHERE rows > 0 ORDER BY kind"
+_MONEY = "SELECT spent, reserved, doubtful, overhead, unpriced FROM totals"
+_USAGE = "SELECT input_tokens, output_tokens, cache_read, cache_5m, cache_1h FROM totals"
 
 
 def read_counts(connection: apsw.Connection) -> Counts:
-    found = connection.execute(
-        "SELECT rows_open, rows_succeeded, rows_failed, rows_expired, rows_canceled, rows_reused, attempts, requests FROM totals"
-    ).fetchone()
-    assert found is not None  # the table is made with its one row
-    failures = connection.execute("SELECT kind, rows FROM failure_kinds WHERE rows > 0 ORDER BY kind")
-    return Counts(sum(found[:5]), *found[:6], failures=dict(failures), attempts=found[6], requests=found[7])
+    """Rows by status, in one snapshot."""
+    with connection:
+        by_status, failures = fetch(connection, _COUNTS)[0], dict(fetch(connection, _KINDS))
+    opened, succeeded, failed, expired, canceled, reused, attempts, requests = by_status
+    return Counts(
+        total=opened + succeeded + failed + expired + canceled,
+        open=opened,
+        succeeded=succeeded,
+        failed=failed,
+        expired=expired,
+        canceled=canceled,
+        reused=reused,
+        failures=failures,
+        attempts=attempts,
+        requests=requests,
+    )
 
 
 def read_money(connection: apsw.Connection) -> Money:
-    return Money(*connection.execute("SELECT spent, reserved, doubtful, overhead, unpriced FROM totals").fetchone() or ())
+    return Money(*fetch(connection, _MONEY)[0])
 
 
 def read_usage(connection: apsw.Connection) -> Usage:
-    return Usage(
-        *connection.execute("SELECT input_tokens, output_tokens, cache_read, cache_5m, cache_1h FROM totals").fetchone() or ()
-    )
+    return Usage(*fetch(connection, _USAGE)[0])

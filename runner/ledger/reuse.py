@@ -1,0 +1,250 @@
+"""The reply index: which run holds an answer to a request that was asked before, so that nobody pays for it twice.
+
+Owns   `replies.db`, a map from a request's identity to a frame in some run's spool.
+Knows  run folders and their ledgers, which it only reads.
+
+The index is never truth: it can be deleted at any time and is made again from the runs (decision 11). So a damaged
+one, or one of another format, is thrown away without a word, a run that cannot be read is passed over, and what
+`find` returns has been read from the spool and checked against the identity that was asked for.
+
+Only accepted replies of rows that succeeded are in it: no failures, refusals, truncations or invalid replies. A reply
+belongs to a scope (a digest over API address, workspace and whether it was simulated), which a run states in its meta
+as `scope`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import apsw
+
+from runner.encoding import decode
+from runner.errors import LedgerError
+from runner.ledger.database import Database, fetch, fetch_one, fetch_value, translated
+from runner.ledger.folder import DATABASE, SPOOL, open_private
+from runner.ledger.schema import END_CODE, ROW_CODE
+from runner.ledger.spool import Place, SpoolReader
+from runner.types import Outcome, Reply
+
+_FORMAT = 1
+_BUSY_TIMEOUT_MS = 30_000
+_OPEN_RUNS = 8
+
+_SCHEMA = """
+BEGIN;
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    folder TEXT NOT NULL UNIQUE,
+    scope TEXT NOT NULL,
+    stamp TEXT NOT NULL,  -- of the ledger's files when they were read last
+    segment INTEGER NOT NULL, offset INTEGER NOT NULL  -- frames before it are in the index, or never will be
+) STRICT;
+CREATE TABLE replies (
+    request_hash BLOB NOT NULL,
+    run INTEGER NOT NULL,
+    segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
+    PRIMARY KEY (request_hash, run)
+) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 1;
+COMMIT;
+"""
+
+_ACCEPTED = """
+SELECT a.request_hash, a.segment, a.offset, a.length
+FROM attempts AS a JOIN rows AS r ON r.idx = a.row
+WHERE a.end = ? AND a.failure IS NULL AND r.status = ? AND (a.segment, a.offset) >= (?, ?)
+"""
+
+_HOLDERS = """
+SELECT runs.folder, replies.segment, replies.offset, replies.length
+FROM replies JOIN runs ON runs.id = replies.run
+WHERE replies.request_hash = ? AND runs.scope = ? ORDER BY runs.id DESC
+"""
+_REGISTER = """
+INSERT INTO runs (folder, scope, stamp, segment, offset) VALUES (?, ?, ?, 1, 0)
+ON CONFLICT (folder) DO UPDATE SET stamp = excluded.stamp RETURNING id, segment, offset
+"""
+_END_OF_FINISHED = "SELECT segment, offset FROM spool_mark WHERE (SELECT rows_open FROM totals) = 0"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A reply that another run paid for. `run` is that run's folder name; `body` the message object as JSON bytes."""
+
+    run: str
+    body: bytes
+    reply: Reply
+    request_id: str | None
+    batch_id: str | None
+
+
+class ReplyIndex:
+    """The index in one file. Several processes may use it at once; one thread a `ReplyIndex`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = self._open()
+        self._readers: OrderedDict[str, SpoolReader] = OrderedDict()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        while self._readers:
+            self._readers.popitem()[1].close()
+        self._connection.close()
+
+    # -- opening ---------------------------------------------------------------------------------------------------
+    def _open(self) -> apsw.Connection:
+        with self._alone(), translated(self._path):
+            try:
+                return self._connect()
+            except (apsw.CorruptError, apsw.NotADBError):
+                self._remove()
+                return self._connect()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Only one process at a time makes, checks or removes the file."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = open_private(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _connect(self) -> apsw.Connection:
+        if not self._path.exists():
+            os.close(open_private(self._path, os.O_RDWR | os.O_CREAT))
+        connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+            connection.pragma("journal_mode", "wal")
+            connection.pragma("synchronous", 1)
+            if not fetch(connection, "SELECT 1 FROM sqlite_schema LIMIT 1"):
+                connection.execute(_SCHEMA)
+            if connection.pragma("user_version") != _FORMAT or connection.pragma("quick_check", 1) != "ok":
+                raise apsw.CorruptError("of another format, or damaged")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _remove(self) -> None:
+        # The log first: a new file must never meet the log of an old one.
+        for suffix in ("-wal", "-shm", ""):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+
+    def _start_over(self) -> None:
+        self._connection.close()
+        with self._alone():
+            self._remove()
+        self._connection = self._open()
+
+    # -- taking up -------------------------------------------------------------------------------------------------
+    def catch_up(self, runs_folder: Path) -> None:
+        """Take up the replies that the runs in this folder have got since the last time, and forget runs that are
+        gone."""
+        try:
+            self._catch_up(runs_folder)
+        except (apsw.CorruptError, apsw.NotADBError):
+            self._start_over()
+            with translated(self._path):
+                self._catch_up(runs_folder)
+
+    def _catch_up(self, runs_folder: Path) -> None:
+        for run, folder in fetch(self._connection, "SELECT id, folder FROM runs"):
+            if not (Path(folder) / DATABASE).exists():
+                with self._transaction():
+                    self._connection.execute("DELETE FROM replies WHERE run = ?", (run,))
+                    self._connection.execute("DELETE FROM runs WHERE id = ?", (run,))
+        for path in sorted(runs_folder.absolute().glob(f"*/{DATABASE}")):
+            with contextlib.suppress(
+                LedgerError
+            ):  # of a newer version, damaged, just being made: nothing to reuse there
+                self._take_up(path.parent)
+
+    def _take_up(self, folder: Path) -> None:
+        stamp = _stamp(folder)
+        if stamp == fetch_value(self._connection, "SELECT stamp FROM runs WHERE folder = ?", (str(folder),)):
+            return
+        database = Database(folder / DATABASE, read_only=True)
+        try:
+            with self._transaction():
+                self._copy(database.connection, folder, stamp)
+        finally:
+            database.close()
+
+    def _copy(self, ledger: apsw.Connection, folder: Path, stamp: str) -> None:
+        scope = fetch_value(ledger, "SELECT value FROM meta WHERE name = 'scope'")
+        if scope is None:
+            return
+        run, *known = fetch(self._connection, _REGISTER, (str(folder), decode(scope), stamp))[0]
+        with ledger:  # one snapshot: the mark must not be newer than the replies
+            end = fetch_one(ledger, _END_OF_FINISHED)
+            accepted: Iterable[tuple[Any, ...]] = ledger.execute(
+                _ACCEPTED, (END_CODE["succeeded"], ROW_CODE["succeeded"], *known)
+            )
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)",
+                ((request_hash, run, *place) for request_hash, *place in accepted),
+            )
+        if end is not None:  # while rows are open, a reply that is known may yet become an accepted one
+            self._connection.execute("UPDATE runs SET segment = ?, offset = ? WHERE id = ?", (*end, run))
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    # -- looking up ------------------------------------------------------------------------------------------------
+    def find(self, scope: str, request_hash: bytes) -> Found | None:
+        """The newest run's reply to this request in this scope; None where no run that is still there has one."""
+        try:
+            candidates = fetch(self._connection, _HOLDERS, (request_hash, scope))
+        except (apsw.CorruptError, apsw.NotADBError):
+            self._start_over()
+            return None
+        for folder, *place in candidates:
+            outcome = self._read(folder, Place(*place))
+            if outcome is not None and outcome.reply is not None and outcome.request_hash == request_hash:
+                return Found(Path(folder).name, outcome.body, outcome.reply, outcome.request_id, outcome.batch_id)
+        return None
+
+    def _read(self, folder: str, place: Place) -> Outcome | None:
+        reader = self._readers.get(folder)
+        if reader is None:
+            reader = self._readers[folder] = SpoolReader(Path(folder) / SPOOL)
+            if len(self._readers) > _OPEN_RUNS:
+                self._readers.popitem(last=False)[1].close()
+        try:
+            return reader.outcome(place)
+        except LedgerError:
+            return None  # the run was deleted, or is damaged: this reply has to be asked for again
+
+
+def _stamp(folder: Path) -> str:
+    """Changes whenever a commit changes the ledger."""
+    parts = []
+    for name in (DATABASE, f"{DATABASE}-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            found = (folder / name).stat()
+            parts.append(f"{found.st_size}:{found.st_mtime_ns}")
+    return " ".join(parts)
