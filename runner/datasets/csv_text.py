@@ -26,6 +26,11 @@ closed swallows before it is told."""
 csv.field_size_limit(MAX_FIELD_CHARACTERS)  # of the whole process; the default of 131,072 is shorter than documents are
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
+_OTHER_DELIMITERS = {
+    ";": ("semicolon", "save it with commas, as .csv, or with tabs, as .tsv"),
+    "\t": ("tab", "end its name in .tsv"),
+    ",": ("comma", "end its name in .csv"),
+}
 
 
 class CsvReader:
@@ -62,7 +67,7 @@ class CsvReader:
         if not names:
             hint = "a csv file begins with a line of column names, also where it has no rows"
             raise data_error("no-header", "is empty", self.name, hint=hint)
-        problems: list[Problem] = []
+        problems = self._other_delimiter(names[0], line) if len(names) == 1 else []
         for place, name in enumerate(names):
             if not name.strip():
                 hint = "name every column in the first line"
@@ -75,6 +80,14 @@ class CsvReader:
         if problems:
             raise InputError(problems[:MAX_PROBLEMS])
         return tuple(names)
+
+    def _other_delimiter(self, name: str, line: int) -> list[Problem]:
+        """One column whose name has delimiters in it is a header that was not split."""
+        for delimiter, (word, cure) in _OTHER_DELIMITERS.items():
+            if delimiter in name and delimiter != self._delimiter:
+                message = f"the only column has a {word} in its name: is the file separated by {word}s?"
+                return [data_problem("bad-header", message, self.name, line, hint=cure)]
+        return []
 
     def _ragged(self, line: int, count: int, width: int) -> Problem:
         name = "tab" if self._delimiter == "\t" else "comma"

@@ -22,6 +22,7 @@ from runner.datasets.strict_json import BadJson, parse_at
 from runner.errors import InputError
 
 _SHAPE = 'a json file is one array of objects: [{"text": "…"}, …]'
+_CUT_OFF = "the file is cut off: make or fetch it again"
 _BLANKS = " \t\r\n"
 
 
@@ -30,12 +31,12 @@ def read_json_array(source: Source, found: ProblemList) -> Iterator[SourceRow]:
     walk = _Walk(source)
     walk.enter()
     while walk.next_row():
-        line = walk.line
+        line, column = walk.place()
         value = walk.value()
         if isinstance(value, dict):
             yield SourceRow(value, source.name, line)
         else:
-            found.add(not_an_object(value, source.name, line))
+            found.add(not_an_object(value, source.name, line, column))
     walk.leave()
 
 
@@ -49,15 +50,18 @@ class _Walk:
         self._at = 0
         self._ended = False
         self._rows = 0
-        self._lines = 0  # line ends before `_counted`, which is a place in `_text`
-        self._counted = 0
+        self._counted = 0  # a place in `_text`, up to which lines are counted
+        self._lines = 0  # line ends before it
+        self._line_start = 0  # where its line begins in `_text`; negative where that part is dropped
 
-    @property
-    def line(self) -> int:
-        """The physical line of the position, 1-based."""
-        self._lines += self._text.count("\n", self._counted, self._at)
+    def place(self) -> tuple[int, int]:
+        """The physical line and column of the position, 1-based."""
+        ends = self._text.count("\n", self._counted, self._at)
+        if ends:
+            self._lines += ends
+            self._line_start = self._text.rindex("\n", self._counted, self._at) + 1
         self._counted = self._at
-        return self._lines + 1
+        return self._lines + 1, self._at - self._line_start + 1
 
     def enter(self) -> None:
         """Go past the bracket that opens the array."""
@@ -80,12 +84,13 @@ class _Walk:
             return False
         if self._rows:
             if mark != ",":
-                raise self._error("bad-json", self._found(mark, "a comma or ]"), "is a comma missing between two rows?")
+                cure = "is a comma missing between two rows?" if mark else _CUT_OFF
+                raise self._error("bad-json", self._found(mark, "a comma or ]"), cure)
             self._at += 1
             if self._peek() == "]":
                 raise self._error("bad-json", "a comma stands before the closing ]", "remove it")
         if not self._peek():
-            raise self._error("bad-json", self._found("", "a row or ]"), "the file is cut off: make or fetch it again")
+            raise self._error("bad-json", self._found("", "a row or ]"), _CUT_OFF)
         self._rows += 1
         return True
 
@@ -133,7 +138,8 @@ class _Walk:
 
     def _read(self, wanted: int) -> None:
         """Drop what was used and read on until `wanted` characters are there, or the file ends."""
-        self._lines = self.line - 1  # of what is dropped
+        self.place()  # counts the lines of what is dropped
+        self._line_start -= self._at
         parts = [self._text[self._at :]]
         there = len(parts[0])
         while there < wanted and not self._ended:
@@ -147,16 +153,15 @@ class _Walk:
         self._at = self._counted = 0
 
     def _unsound(self, error: BadJson) -> InputError:
-        cut = self._ended and error.at_end
         if error.position is not None:
             self._at = error.position
-        hint = (
-            "the file is cut off: make or fetch it again" if cut else _SHAPE if error.code == "bad-json" else error.hint
-        )
-        return self._error(error.code, str(error), hint)
+        rest = self._text[self._at :].rstrip()
+        hint = error.hint if error.code != "bad-json" else _SHAPE if rest.endswith("]") else _CUT_OFF
+        return self._error(error.code, f"row {self._rows}: {error}", hint)
 
     def _found(self, mark: str, expected: str) -> str:
         return f"expected {expected}, found {mark!r}" if mark else f"expected {expected}, found the end of the file"
 
     def _error(self, code: str, message: str, hint: str) -> InputError:
-        return data_error(code, message, self._source.name, self.line, hint=hint)
+        line, column = self.place()
+        return data_error(code, message, self._source.name, line, column=column, hint=hint)

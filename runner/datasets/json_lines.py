@@ -33,9 +33,12 @@ def read_json_lines(source: Source, found: ProblemList) -> Iterator[SourceRow]:
             found.add(not_an_object(values, file, number))
 
 
-def not_an_object(value: object, file: str, line: int) -> Problem:
+def not_an_object(value: object, file: str, line: int, column: int | None = None) -> Problem:
+    """The problem of a row that is some other JSON value."""
     message = f"the row is {_JSON_NAMES.get(type(value), 'a number')}, not an object"
-    return data_problem("not-an-object", message, file, line, hint='a row names its columns: {"text": "…"}')
+    return data_problem(
+        "not-an-object", message, file, line, column=column, hint='a row names its columns: {"text": "…"}'
+    )
 
 
 def _unsound(error: BadJson, line: str, file: str, number: int) -> Problem:

@@ -26,22 +26,35 @@ from runner.datasets import Dataset, SourceRow
 from runner.datasets.problems import Enough, ProblemList, data_problem
 from runner.encoding import encode_text
 from runner.errors import InputError, Problem, UsageError
-from runner.templating.failure import TemplateFailure
+from runner.templating import TemplateFailure
 from runner.types import Row
 
 Where = Callable[[Mapping[str, Any]], Any]
 """Given a row's values, true or false; raises TemplateFailure."""
+
+_Placed = tuple[int, SourceRow]
+"""A row and its position in the source."""
+_Keyed = tuple[str, SourceRow]
 
 _MAX_REMEMBERED_KEYS = 10_000
 """Keys kept to suggest a near match for one that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """A random choice of at most `rows` rows, each equally likely."""
+class Selection:
+    """Which rows belong to a run, in the order in which it is applied.
 
-    rows: int
-    seed: int = 0
+    `key` names the columns that make the key; without it, it is the 0-based position in the source, before any
+    selection. `sample` is (rows, seed): at most so many rows, each equally likely. `only_keys`, for trials, picks
+    among the rows that all else has selected, and reads no further than the last of them.
+    """
+
+    key: Sequence[str] | None = None
+    where: Where | None = None
+    sample: tuple[int, int] | None = None
+    offset: int = 0
+    limit: int | None = None
+    only_keys: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +66,8 @@ class SelectedRow:
     line: int | None
 
 
-def select(
-    dataset: Dataset,
-    *,
-    key: Sequence[str] | None = None,
-    where: Where | None = None,
-    sample: Sample | None = None,
-    offset: int = 0,
-    limit: int | None = None,
-    only_keys: Collection[str] = (),
-) -> Iterator[SelectedRow]:
+def select(dataset: Dataset, selection: Selection) -> Iterator[SelectedRow]:
     """The rows of a run, in the dataset's order.
-
-    `key` names the columns that make the key; without it, it is the 0-based position in the source, before any
-    selection. `only_keys`, for trials, picks among the rows that the rest has selected, and reads no further than the
-    last of them.
 
     Raises:
         InputError: problems of the data, up to 20 at once; no row after the first of them is yielded.
@@ -75,16 +75,7 @@ def select(
     """
     found = ProblemList()
     try:
-        placed: Iterator[_Placed] = enumerate(dataset.rows())
-        if where is not None:
-            placed = _kept(placed, where, found)
-        if sample is not None:
-            placed = _sampled(placed, sample)
-        placed = islice(placed, offset, None if limit is None else offset + limit)
-        keyed = _keyed(placed, key, found)
-        if only_keys:
-            keyed = _picked(keyed, only_keys)
-        for index, (row_key, source) in enumerate(keyed):
+        for index, (row_key, source) in enumerate(_selected(dataset, selection, found)):
             if found:
                 found.look_on()
             else:
@@ -96,8 +87,15 @@ def select(
     found.raise_any()
 
 
-_Placed = tuple[int, SourceRow]
-"""A row and its position in the source."""
+def _selected(dataset: Dataset, selection: Selection, found: ProblemList) -> Iterator[_Keyed]:
+    placed: Iterator[_Placed] = enumerate(dataset.rows())
+    if selection.where is not None:
+        placed = _kept(placed, selection.where, found)
+    if selection.sample is not None:
+        placed = _sampled(placed, *selection.sample)
+    stop = None if selection.limit is None else selection.offset + selection.limit
+    keyed = _keyed(islice(placed, selection.offset, stop), selection.key, found)
+    return _picked(keyed, selection.only_keys, found) if selection.only_keys else keyed
 
 
 def _kept(placed: Iterator[_Placed], where: Where, found: ProblemList) -> Iterator[_Placed]:
@@ -114,23 +112,20 @@ def _kept(placed: Iterator[_Placed], where: Where, found: ProblemList) -> Iterat
             found.add(_row_problem(source, "where-not-boolean", message, 'compare: row.x != "" instead of row.x'))
 
 
-def _sampled(placed: Iterator[_Placed], sample: Sample) -> Iterator[_Placed]:
+def _sampled(placed: Iterator[_Placed], rows: int, seed: int) -> Iterator[_Placed]:
     """A reservoir (Vitter 1985, algorithm R), given back in the dataset's order.
 
     Only `random()` of a seeded generator is promised to give the same numbers in every version ("Notes on
     Reproducibility", Python's documentation of `random`), so the place is made from it.
     """
-    generator = random.Random(sample.seed)  # noqa: S311 - a choice that can be repeated, not a secret
-    reservoir = list(islice(placed, sample.rows))
-    for count, candidate in enumerate(placed, sample.rows + 1):
+    generator = random.Random(seed)  # noqa: S311 - a choice that can be repeated, not a secret
+    reservoir = list(islice(placed, rows))
+    for count, candidate in enumerate(placed, rows + 1):
         place = int(generator.random() * count)
-        if place < sample.rows:
+        if place < rows:
             reservoir[place] = candidate
     reservoir.sort(key=lambda each: each[0])
     return iter(reservoir)
-
-
-_Keyed = tuple[str, SourceRow]
 
 
 def _keyed(placed: Iterator[_Placed], columns: Sequence[str] | None, found: ProblemList) -> Iterator[_Keyed]:
@@ -146,7 +141,7 @@ def _keyed(placed: Iterator[_Placed], columns: Sequence[str] | None, found: Prob
         yield row_key, source
 
 
-def _picked(keyed: Iterator[_Keyed], only_keys: Collection[str]) -> Iterator[_Keyed]:
+def _picked(keyed: Iterator[_Keyed], only_keys: Collection[str], found: ProblemList) -> Iterator[_Keyed]:
     missing = dict.fromkeys(only_keys)
     seen: list[str] = []
     for row_key, source in keyed:
@@ -157,7 +152,8 @@ def _picked(keyed: Iterator[_Keyed], only_keys: Collection[str]) -> Iterator[_Ke
             yield row_key, source
             if not missing:
                 return
-    raise _unknown_keys(list(missing), seen)
+    if not found:  # a key of an unsound row may be the one
+        raise _unknown_keys(list(missing), seen)
 
 
 class _NoKey(Exception):

@@ -50,19 +50,21 @@ def parse_at(text: str, start: int) -> tuple[Any, int]:
         raise BadJson("bad-json", "the JSON value is nested too deep", "flatten it") from error
     except BadJson:
         raise
-    except ValueError as error:  # an integer of more than 4,300 digits: Python refuses these since 3.11
-        raise BadJson("bad-json", f"a number cannot be read: {error}", "write it as a string") from error
+    except ValueError as error:  # Python's own limit (sys.int_info.default_max_str_digits)
+        raise BadJson("bad-number", "a whole number has more than 4,300 digits", "write it as a string") from error
 
 
-_HINT = "each line must be one complete JSON object"
+_HINT = "a row is one complete JSON object"
 _OPEN_END = 16
 """A literal or an escape cut by the end of the text is found this many characters before it at most (`-Infinity`,
 `\\ud83d\\ude00`)."""
 
 
 def _syntax(error: json.JSONDecodeError, length: int) -> BadJson:
-    at_end = error.msg.startswith("Unterminated string") or error.pos >= length - _OPEN_END
-    return BadJson("bad-json", f"is not JSON: {error.msg}", _HINT, error.pos, at_end=at_end)
+    is_open = error.msg.startswith("Unterminated string")
+    what = "a string is not closed" if is_open else error.msg[:1].lower() + error.msg[1:].rstrip(": at")
+    at_end = is_open or error.pos >= length - _OPEN_END
+    return BadJson("bad-json", f"is not JSON: {what}", _HINT, error.pos, at_end=at_end)
 
 
 def _blank_end(text: str, start: int) -> int:

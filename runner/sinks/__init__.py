@@ -16,36 +16,35 @@ What goes wrong outside (a full disk, a closed pipe) is raised as `errors.Delive
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from runner.templating import Expression
 from runner.types import Record
 
 
-class Expression(Protocol):
-    """A value computed from a record; raises `templating.TemplateFailure`."""
+class MakeExpression(Protocol):
+    """Makes an expression of a text and a name for messages; `TemplateSet.expression` and `Expression` are two."""
 
-    def evaluate(self, context: Mapping[str, Any]) -> Any: ...
+    def __call__(self, text: str, name: str, /, *, null_safe: bool = False) -> Expression: ...
 
 
 @dataclass(frozen=True, slots=True)
 class SinkContext:
     """What a sink may know of the run it writes for.
 
-    `root` is what relative targets resolve against. `target` is where it writes, rendered; None takes the options' own.
-    `row_columns` are the columns of the dataset in order, for the default columns of a table. `schema` is the output's
-    JSON Schema, where there is one. `expression` makes an expression of a text and a name for messages.
-    `known_sha256` are digests (hex) of what this job delivered, or was about to deliver, before: such a file may be
-    replaced.
+    `root` is what relative targets resolve against. `row_columns` are the columns of the dataset in order, for the
+    default columns of a table. `schema` is the output's JSON Schema, where there is one. `expression` compiles a
+    column. `known_sha256` are digests (hex) of what this job delivered, or was about to deliver, before: a file with
+    one of them may be replaced.
     """
 
     root: Path
-    target: str | None = None
     row_columns: Sequence[str] = ()
     schema: Mapping[str, Any] | None = None
-    expression: Callable[[str, str], Expression] | None = None
+    expression: MakeExpression = Expression
     known_sha256: Collection[str] = frozenset()
 
 

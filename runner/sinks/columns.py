@@ -3,22 +3,23 @@
 Owns   the default columns of a table, their clashes, and columns that are expressions.
 Knows  records and expressions. Nothing of formats: a cell is a JSON value.
 
-In an expression every field of the record is a name, and `content` (the reply's blocks) too. What belongs to a null
-`output` or a null `error` is null: a failed row has no label, a sound one no error. A field of the output's schema that
-a reply left out is null as well. Any other name that is not there is an error, which `runner check` finds before a run
-as far as it can.
+In an expression every field of the record is a name, and `content` (the reply's blocks) too. What belongs to a null is
+null (a failed row has no label, a sound one no error). A field that the output's schema has and the reply left out is
+null as well. Any other name that is not there is an error, which `runner check` finds before a run as far as it can.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from types import NoneType
 from typing import Any, Protocol
 
 from runner.errors import DeliveryError, Problem, SpecError
-from runner.sinks import Expression, SinkContext
+from runner.sinks import SinkContext
 from runner.sinks.options import SinkOptions
-from runner.templating.failure import TemplateFailure
+from runner.templating import Expression, TemplateFailure
 from runner.types import RECORD_FIELDS, Record
 
 
@@ -49,12 +50,12 @@ def clashes(names: Sequence[str]) -> list[str]:
     return [name for name, times in Counter(names).items() if times > 1]
 
 
-def clash_problem(names: Sequence[str], target: str) -> Problem | None:
+def clash_problem(names: Sequence[str]) -> Problem | None:
     """The error of a table whose default columns clash, else None."""
     twice = clashes(names)
     if not twice:
         return None
-    message = f"{target} would have two columns {' and two '.join(map(repr, twice))}: the dataset's and the record's"
+    message = f"the table would have two columns {' and two '.join(map(repr, twice))}: the dataset's and the record's"
     return Problem(
         "column-clash", message, hint="name the columns by `columns:`, or leave the row's out by `include_row:`"
     )
@@ -68,21 +69,19 @@ def kept_columns(row_columns: Iterable[str], include_row: bool | Sequence[str]) 
 
 
 def make_columns(options: SinkOptions, context: SinkContext) -> Columns:
-    """The columns a table sink was told, or the default. Raises SpecError for a clash."""
+    """The columns a table sink was told, or the default. Raises SpecError for a clash, TemplateFailure."""
     if options.columns is not None:
         return expression_columns(options.columns, context)
     columns = DefaultColumns(kept_columns(context.row_columns, options.include_row), context.schema)
-    problem = clash_problem(columns.names, context.target or "the table")
+    problem = clash_problem(columns.names)
     if problem is not None:
         raise SpecError([problem])
     return columns
 
 
 def expression_columns(columns: Mapping[str, str], context: SinkContext) -> ExpressionColumns:
-    """The columns as `columns:` has them: name to expression."""
-    if context.expression is None:
-        raise ValueError("columns need a context that can make expressions")
-    compiled = {name: context.expression(text, f"columns.{name}") for name, text in columns.items()}
+    """The columns as `columns:` has them: name to expression. Raises TemplateFailure."""
+    compiled = {name: context.expression(text, f"columns.{name}", null_safe=True) for name, text in columns.items()}
     return ExpressionColumns(compiled, output_fields(context.schema) or ())
 
 
@@ -128,31 +127,24 @@ class ExpressionColumns:
             try:
                 value = expression.evaluate(context)
             except TemplateFailure as failure:
-                message = f"column {name!r} cannot be computed for the record {record.key!r}: {failure.message}"
-                raise DeliveryError(message, hint=failure.hint, code="column-failed") from failure
-            cells.append(None if value is _NULL else value)
+                raise _column_error(name, record, failure.message, failure.hint) from failure
+            if not isinstance(value, _STORABLE) or (isinstance(value, float) and not math.isfinite(value)):
+                hint = "end the expression in `| list`, `| string` or `| default(none)`"
+                raise _column_error(name, record, f"{type(value).__name__} is no JSON value", hint)
+            cells.append(value)
         return cells
 
     def _context(self, record: Record) -> dict[str, Any]:
         context = {name: getattr(record, name) for name in _NAMES}
-        if context["error"] is None:
-            context["error"] = _NULL
-        output = context["output"]
-        if output is None:
-            context["output"] = _NULL
-        elif self._absent and isinstance(output, Mapping):
-            context["output"] = {**self._absent, **output}
+        if self._absent and isinstance(record.output, Mapping):
+            context["output"] = {**self._absent, **record.output}
         return context
 
 
+def _column_error(name: str, record: Record, why: str, hint: str | None) -> DeliveryError:
+    message = f"column {name!r} cannot be computed for the record {record.key!r}: {why}"
+    return DeliveryError(message, hint=hint, code="column-failed")
+
+
+_STORABLE = (str, int, float, bool, NoneType, list, tuple, dict)
 _NAMES = (*RECORD_FIELDS, "content")
-
-
-class _Null(dict[Any, Any]):
-    """A null of which every item is null, to expressions; empty, so that `output.label or "none"` works."""
-
-    def __missing__(self, key: object) -> _Null:
-        return self
-
-
-_NULL = _Null()

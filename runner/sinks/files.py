@@ -29,9 +29,9 @@ class FileSink:
 
     def __init__(self, options: FileOptions, context: SinkContext) -> None:
         """Raises SpecError for a name that tells no format, or default columns that clash."""
-        self._target = context.target or options.path
-        self._path = context.root / self._target
-        self._format = _format_of(self._target)
+        self._target = options.path
+        self._path = context.root / options.path
+        self._format: FileFormat = options.format or _format_of(options.path)
         self._encoder = make_encoder(self._format, options, context)
         self._overwrite = options.overwrite
         self._known_sha256 = frozenset(context.known_sha256)

@@ -30,6 +30,7 @@ class FileOptions(SinkOptions):
     """A file, replaced as a whole when the run has ended."""
 
     path: str = Field(description="Ends in .jsonl, .csv or .tsv, also with .gz, .bz2, .xz or .zst.")
+    format: FileFormat | None = Field(None, description="How records are written. Default: by the suffix.")
     overwrite: bool = Field(False, description="Replace a file that this job did not write.")
 
 

@@ -83,7 +83,7 @@ def test_several_files_keep_the_contract(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", WRITERS)
 def test_stdin_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     def make(rows: Rows) -> Dataset:
-        buffer = io.BufferedReader(io.BytesIO(WRITERS[kind](rows).encode()))  # type: ignore[arg-type]  # BytesIO is raw enough
+        buffer = io.BufferedReader(io.BytesIO(WRITERS[kind](rows).encode()))
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(buffer))
         dataset: Dataset = dataset_for("-").load()(TextOptions.model_validate({"path": "-", "format": kind}), tmp_path)
         return dataset

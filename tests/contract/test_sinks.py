@@ -51,7 +51,7 @@ def test_a_file_sink_keeps_the_contract(tmp_path: Path, kind: str, compression: 
     def make() -> Sink:
         plugin = sink_for(path)
         options = plugin.options().model_validate({"path": path, "overwrite": True})
-        sink: Sink = plugin.load()(options, SinkContext(tmp_path, path, row_columns=("id", "text")))
+        sink: Sink = plugin.load()(options, SinkContext(tmp_path, row_columns=("id", "text")))
         return sink
 
     def read() -> list[str] | None:
@@ -69,7 +69,7 @@ def test_stdout_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def make() -> Sink:
         nonlocal written
         written = io.BytesIO()
-        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(written)))  # type: ignore[arg-type]
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(written)))
         context = SinkContext(tmp_path, row_columns=("id", "text"))
         sink: Sink = plugin.load()(plugin.options().model_validate({"format": kind}), context)
         return sink
