@@ -1,0 +1,50 @@
+"""Every built-in provider passes the conformance suite, over the stand-in API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from support.api import SimulatedApi, simulated_api
+
+from runner.providers import Provider
+from runner.providers.anthropic import connect
+from runner.testing.providers import Make, Server, check_provider
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
+    with simulated_api(tmp_path_factory.mktemp("api")) as running:
+        yield running
+
+
+class StandIn:
+    """The stand-in as the suite asks for it."""
+
+    def __init__(self, api: SimulatedApi) -> None:
+        self._api = api
+
+    def refuse_next(self, status: int) -> None:
+        self._api.clear_faults()
+        self._api.fault(str(status), times=1)
+
+    def drop_next(self) -> None:
+        self._api.clear_faults()
+        self._api.fault("reply_lost", times=1)
+
+    def received(self) -> int:
+        return int(self._api.traffic()["received"])
+
+
+def test_the_sdks_adapter_keeps_the_contract(api: SimulatedApi) -> None:
+    @asynccontextmanager
+    async def open_server() -> AsyncIterator[tuple[Server, Make]]:
+        api.reset()
+
+        async def make() -> Provider:
+            return connect(api.environ, max_concurrency=4)
+
+        yield StandIn(api), make
+
+    check_provider(open_server)
