@@ -1,1 +1,66 @@
-"""execution."""
+"""Execution: the only place where the parts meet. This module is its front door, and lazy.
+
+Read it as the table of contents of a row's life:
+
+    folders     where runs live, and who may work on a job
+    converge    `runner run`: go on, or make a new run
+    enrolment   the dataset's rows are copied into the run
+    assemble    everything a run needs, put together
+    confirm     the bill before it is run up
+    advance     a run under way
+      feeder      open steps become requests (a thread)
+      earlier     answers that were paid for before
+      writer      leases and outcomes become durable (a thread)
+      judging     what becomes of a step
+    records     from what is durable to what a sink gets
+    delivery    records go to the sinks
+    resuming    resume, retry
+    exporting   sinks written again
+    planned     what a run would do, and cost
+    summary     how a run stands, and the exit status
+
+A name is imported when it is first used, so that `runner --help` and `runner check` load none of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runner.execution.api import reach as reach
+    from runner.execution.checking import check_jobs as check_jobs
+    from runner.execution.converge import RunOptions as RunOptions
+    from runner.execution.converge import run_job as run_job
+    from runner.execution.doctoring import examine as examine
+    from runner.execution.exporting import export_run as export_run
+    from runner.execution.folders import StateFolder as StateFolder
+    from runner.execution.planned import plan_job as plan_job
+    from runner.execution.planned import render_job as render_job
+    from runner.execution.resuming import resume_run as resume_run
+    from runner.execution.resuming import retry_run as retry_run
+    from runner.execution.summary import Summary as Summary
+
+_HOMES = {
+    "RunOptions": "converge",
+    "StateFolder": "folders",
+    "Summary": "summary",
+    "check_jobs": "checking",
+    "examine": "doctoring",
+    "export_run": "exporting",
+    "plan_job": "planned",
+    "reach": "api",
+    "render_job": "planned",
+    "resume_run": "resuming",
+    "retry_run": "resuming",
+    "run_job": "converge",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'runner.execution' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"runner.execution.{home}"), name)

@@ -14,7 +14,7 @@ from runner.execution.judging import is_passing
 from runner.ledger import Ledger, RowResult
 from runner.ledger.reuse import ReplyIndex
 from runner.message import parse_reply
-from runner.types import Outcome, Request, Row, Step
+from runner.types import Outcome, Reply, Request, Row, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class Earlier:
         if result is not None:
             return self._carried(step, result)
         found = self.index.find(self.scope, request.hash) if self.index is not None else None
-        if found is None or found.run_id == self.own_run:
+        if found is None or found.run == self.own_run:
             return None
-        return self._reused(step, request.hash, found.body, found.request_id)
+        return self._reused(step, request.hash, found.body, found.reply, found.request_id)
 
     def previous_result(self, row: Row, request: Request) -> RowResult | None:
         """What the last run knows of the same row with the same request, where that still stands."""
@@ -54,15 +54,15 @@ class Earlier:
     def _carried(self, step: Step, result: RowResult) -> Outcome | None:
         assert result.request_hash is not None
         if result.body:
-            return self._reused(step, result.request_hash, result.body, result.request_id)
+            reply = parse_reply(result.body, result.request_id)
+            return self._reused(step, result.request_hash, result.body, reply, result.request_id)
         now = self.clock.now()
         return Outcome(
             step, 1, "errored", "parallel", result.request_hash, now, now, failure=result.failure, request_id=result.request_id, reused=True
         )  # fmt: skip
 
-    def _reused(self, step: Step, request_hash: bytes, body: bytes, request_id: str | None) -> Outcome:
+    def _reused(self, step: Step, request_hash: bytes, body: bytes, reply: Reply, request_id: str | None) -> Outcome:
         now = self.clock.now()
-        reply = parse_reply(body, request_id)
         return Outcome(
             step, 1, "succeeded", "parallel", request_hash, now, now, body=body, reply=reply, request_id=request_id, reused=True
         )  # fmt: skip

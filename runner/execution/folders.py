@@ -25,6 +25,7 @@ from typing import Any
 from runner.encoding import encode
 from runner.errors import LedgerError, UsageError
 from runner.ledger.sqlite import SqliteLedger
+from runner.spec.load import LoadedJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,12 @@ class Line:
         return hashlib.sha256(encode([self.address, self.simulated])).hexdigest()[:32]
 
 
+def line_of(loaded: LoadedJob, address: str, simulated: bool) -> Line:
+    path, root = loaded.path, loaded.root
+    job_file = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    return Line(job_file, loaded.profile, address, simulated)
+
+
 @dataclass(frozen=True, slots=True)
 class RunInfo:
     """One run's facts, as its ledger's meta has them."""
@@ -64,12 +71,12 @@ class RunInfo:
 
     @property
     def finished(self) -> bool:
-        return self.meta["state"] == "finished"
+        return bool(self.meta["state"] == "finished")
 
     @property
     def unfinished(self) -> bool:
         """It has its rows, and some of them, or its sinks, still wait."""
-        return self.meta["state"] == "open"
+        return bool(self.meta["state"] == "open")
 
 
 class StateFolder:

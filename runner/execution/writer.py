@@ -76,6 +76,7 @@ class Writer:
         self._after_group = after_group
         self._queue: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
         self._room = threading.BoundedSemaphore(BACKLOG)
+        self._gate = threading.Lock()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="runner-writer", daemon=True)
 
@@ -114,9 +115,10 @@ class Writer:
         self._put(_Record(outcome, None))
 
     def _put(self, command: _Command) -> None:
-        if self._error is not None:
-            raise self._error
-        self._queue.put(command)
+        with self._gate:  # so that nothing is put behind the last look of `_fail`
+            if self._error is not None:
+                raise self._error
+            self._queue.put(command)
 
     # -- the thread ------------------------------------------------------------------------------------------------
 
@@ -128,7 +130,8 @@ class Writer:
                 resolutions = self._write(commands)
                 self._after_group()
             except BaseException as error:  # the worker's border: whatever stopped the writing stops the run
-                self._error = error
+                with self._gate:
+                    self._error = error
                 self._fail(commands, error)
                 return
             if resolutions:
@@ -166,12 +169,12 @@ class Writer:
                     resolutions.append((command.future, _decision(ruling)))
             if posted:
                 self._loop.call_soon_threadsafe(self._on_posted, posted)
-        for command in commands:
-            if isinstance(command, _Lease):
-                resolutions.append((command.future, self._ledger.lease(command.leases, self._cap_pico)))
-            elif isinstance(command, _Release):
-                self._ledger.release(command.steps)
-                resolutions.append((command.future, None))
+        for other in commands:
+            if isinstance(other, _Lease):
+                resolutions.append((other.future, self._ledger.lease(other.leases, self._cap_pico)))
+            elif isinstance(other, _Release):
+                self._ledger.release(other.steps)
+                resolutions.append((other.future, None))
         return resolutions
 
     def _fail(self, commands: list[_Command], error: BaseException) -> None:

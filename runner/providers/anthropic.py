@@ -76,6 +76,11 @@ class AnthropicProvider:
         self.address = str(client.base_url).rstrip("/")
         self.workspace = workspace
 
+    @classmethod
+    def connect(cls, environ: Mapping[str, str], *, max_concurrency: int, clock: Clock | None = None) -> AnthropicProvider:
+        """See `connect` below: what a job's `provider` is made by."""
+        return connect(environ, max_concurrency=max_concurrency, clock=clock)
+
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(batches=True, count_tokens=True, models=True)

@@ -104,6 +104,16 @@ def find_credentials(environ: Mapping[str, str], home: Path | None = None) -> Cr
     )
 
 
+def address_of(environ: Mapping[str, str]) -> str:
+    """Which API this environment leads to, as a run remembers it; needs no credential. A profile that brings its own address is
+    named instead of it."""
+    address = _present(environ, "ANTHROPIC_BASE_URL")
+    profile = _present(environ, "ANTHROPIC_PROFILE")
+    if address is None and profile is not None:
+        return f"profile {profile}"
+    return (address or DEFAULT_ADDRESS).rstrip("/")
+
+
 def check_address(address: str) -> None:
     """Raise SetupError unless the address is https, or http to this machine."""
     parts = urlsplit(address)

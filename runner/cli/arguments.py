@@ -1,0 +1,31 @@
+"""Arguments and options that several commands share, each described once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class OutputFormat(StrEnum):
+    text = "text"
+    json = "json"
+
+
+JobPath = Annotated[Path, typer.Argument(metavar="JOB", help="A job file.", show_default=False)]
+JobPaths = Annotated[list[Path], typer.Argument(metavar="JOB...", help="Job files.", show_default=False)]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a prefix of one, a job's name, or `latest`.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Override a value of the job, for example limits.max_cost_usd=1.", show_default=False),
+]
+Variables = Annotated[list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="Give a template variable.", show_default=False)]
+Profile = Annotated[str | None, typer.Option(metavar="NAME", help="Use a profile of runner.toml.", show_default=False)]
+Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="A trial of the first N selected rows.", show_default=False)]
+Keys = Annotated[list[str] | None, typer.Option("--key", metavar="KEY", help="A trial of the row with this key.", show_default=False)]
+Format = Annotated[OutputFormat, typer.Option("--format", help="What stdout has: a summary for people, or JSON.")]
+Simulate = Annotated[bool, typer.Option("--simulate", help="Send to the stand-in API: no key, no cost, made-up answers.")]
+Deliver = Annotated[bool, typer.Option("--deliver", help="Let a trial write to the job's own sinks.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask about the cost.")]

@@ -1,0 +1,178 @@
+"""Commands for writing jobs: check, plan, render, init, schema."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runner import execution
+from runner.cli.arguments import Format, JobPath, Keys, Limit, OutputFormat, Profile, Sets, Simulate, Variables
+from runner.cli.terminal import plain_text, usd
+from runner.clock import SystemClock
+from runner.encoding import encode_text, printable
+from runner.errors import Problem, UsageError, render_problem
+from runner.settings import find_root
+from runner.spec.schema import json_schema
+from runner.types import Failure
+
+SCHEMA_PATH = Path("jobs/job.schema.json")
+
+
+def check(
+    jobs: Annotated[list[Path] | None, typer.Argument(metavar="[JOB]...", help="Job files. Default: all in jobs/.", show_default=False)] = None,
+    data: Annotated[bool, typer.Option("--data", help="Also read and render every row.")] = False,
+    profile: Profile = None,
+    output: Format = OutputFormat.text,
+) -> int:
+    """Say everything that is wrong with jobs, as far as local files show: no key, no connection."""
+    checked = execution.check_jobs(jobs or _all_jobs(), profile=profile, data=data, clock=SystemClock())
+    for found in checked:
+        if output is OutputFormat.json:
+            problems = [problem.to_dict() for problem in found.problems]
+            typer.echo(printable(encode_text({"format": 1, "job_file": str(found.path), "ok": not found.failed, "problems": problems})))
+            continue
+        for problem in found.problems:
+            typer.echo(plain_text(render_problem(problem), lines=True) + "\n", err=True)
+        typer.echo(f"{found.path}: {_verdict(found.problems)}")
+    return 3 if any(found.failed for found in checked) else 0
+
+
+def _verdict(problems: Sequence[Problem]) -> str:
+    errors = sum(problem.severity == "error" for problem in problems)
+    warnings = len(problems) - errors
+    parts = [f"{number} {word}{'s' if number > 1 else ''}" for number, word in ((errors, "error"), (warnings, "warning")) if number]
+    return ", ".join(parts) or "ok"
+
+
+def _all_jobs() -> list[Path]:
+    folder = find_root(Path.cwd()) / "jobs"
+    found = sorted(path for pattern in ("*.yaml", "*.yml") for path in folder.glob(pattern) if not path.name.startswith("_"))
+    if not found:
+        raise UsageError("there are no job files in jobs/", hint="name them, or make a project with `runner init`")
+    return [path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path for path in found]
+
+
+def plan(
+    job: JobPath,
+    sets: Sets = None,
+    variables: Variables = None,
+    profile: Profile = None,
+    limit: Limit = None,
+    keys: Keys = None,
+    no_reuse: Annotated[bool, typer.Option("--no-reuse", help="As if there were no earlier answers.")] = False,
+    simulate: Simulate = False,
+    output: Format = OutputFormat.text,
+) -> int:
+    """Say what a run would send and cost, and send nothing."""
+    options = execution.RunOptions(
+        sets=sets or (), variables=variables or (), profile=profile, limit=limit, keys=tuple(keys or ()), reuse=not no_reuse, simulate=simulate
+    )
+    planned = execution.plan_job(job, options)
+    if output is OutputFormat.json:
+        typer.echo(printable(encode_text(planned.to_dict())))
+        return 0
+    for problem in planned.warnings:
+        typer.echo(plain_text(render_problem(problem), lines=True) + "\n", err=True)
+    typer.echo("\n".join(_plan_lines(planned)))
+    return 0
+
+
+def _plan_lines(planned: execution.Plan) -> list[str]:
+    estimate, unsendable = planned.estimate, sum(planned.unsendable.values())
+    rows = [f"{planned.new:,} new", f"{planned.changed:,} changed", f"{planned.reused:,} reused"]
+    if unsendable:
+        rows.append(f"{unsendable:,} that cannot be sent")
+    upper = "unbounded" if estimate.input_tokens_upper is None else f"at most {estimate.input_tokens_upper:,}"
+    lines = [
+        f"{planned.job}: {planned.model}, {planned.mode} mode, because {planned.why}",
+        f"  rows      {planned.rows:,}: {', '.join(rows)}",
+        f"  requests  {estimate.requests:,}",
+        f"  tokens    about {estimate.input_tokens:,} in ({upper}), about {estimate.output_tokens:,} out (at most {estimate.output_tokens_upper:,})",
+    ]
+    for mode, cost in estimate.cost.items():
+        likely = "unknown" if cost.expected is None else usd(cost.expected)
+        most = "unknown" if cost.upper is None else usd(cost.upper)
+        lines.append(f"  cost      {likely} expected, {most} at most, in {mode} mode")
+    lines.append(f"  cap       {usd(planned.cap_pico) if planned.cap_pico is not None else 'none (limits.max_cost_usd)'}")
+    lines.append(f"  prices    {planned.prices}")
+    lines += [f"  failing   {plain_text(failure.message)}" for failure in planned.first_unsendable]
+    if planned.unfinished:
+        lines.append(f"  note      run {planned.unfinished} of this job is unfinished; `runner run` goes on with it")
+    return lines
+
+
+def render(
+    job: JobPath, sets: Sets = None, variables: Variables = None, profile: Profile = None, limit: Limit = None, keys: Keys = None
+) -> int:
+    """Write the exact request bodies to stdout, one JSON a line."""
+    options = execution.RunOptions(sets=sets or (), variables=variables or (), profile=profile, limit=limit, keys=tuple(keys or ()))
+    failed = False
+    for row, request in execution.render_job(job, options):
+        if isinstance(request, Failure):
+            failed = True
+            typer.echo(f"row {plain_text(row.key)}: {request.kind}: {plain_text(request.message)}", err=True)
+        else:
+            sys.stdout.buffer.write(request.body + b"\n")
+    sys.stdout.buffer.flush()
+    return 3 if failed else 0
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to make the project.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+) -> int:
+    """Make a project to start from: four jobs with their templates and data."""
+    source = importlib.resources.files("runner") / "examples"
+    files = dict(_files(source, Path()))
+    there = [str(folder / path) for path in files if (folder / path).exists()]
+    if there and not force:
+        raise UsageError(f"{', '.join(there[:3])} would be replaced", hint="name another folder, or pass --force", code="exists")
+    for path, content in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with content.open("rb") as read, target.open("wb") as write:
+            shutil.copyfileobj(read, write)
+    _write_schema(folder)
+    typer.echo(f"made {len(files) + 1} files in {folder}")
+    enter = f"  cd {folder}\n" if folder != Path() else ""
+    typer.echo(f"try it without a key:\n{enter}  runner run jobs/sentiment.yaml --simulate")
+    return 0
+
+
+_NOT_COPIED = frozenset({"__pycache__", "__init__.py", ".runner", "out", "job.schema.json"})
+
+
+def _files(folder: Traversable, path: Path) -> list[tuple[Path, Traversable]]:
+    found: list[tuple[Path, Traversable]] = []
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.name in _NOT_COPIED:
+            continue
+        # Dotfiles would be lost in a wheel; they are kept under a name without the dot.
+        below = path / (".gitignore" if entry.name == "gitignore" else entry.name)
+        found += _files(entry, below) if entry.is_dir() else [(below, entry)]
+    return found
+
+
+def schema(write: Annotated[bool, typer.Option("--write", help="Write jobs/job.schema.json of this project.")] = False) -> int:
+    """Show the JSON Schema of job files, for editors."""
+    if write:
+        path = _write_schema(find_root(Path.cwd()))
+        typer.echo(f"wrote {path}")
+    else:
+        typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    return 0
+
+
+def _write_schema(root: Path) -> Path:
+    path = root / SCHEMA_PATH
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path

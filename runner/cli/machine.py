@@ -1,0 +1,74 @@
+"""Commands about this machine: simulate, doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runner import execution
+from runner.cli.arguments import Format, OutputFormat
+from runner.cli.project import Project
+from runner.clock import SystemClock
+from runner.encoding import encode_text
+from runner.errors import UsageError
+from runner.simulator import Latency, Options, Running, parse_fault, serve
+
+_MARKS = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}
+
+
+def simulate(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 lets the system choose.")] = 8787,
+    state: Annotated[
+        Path | None, typer.Option("--state", metavar="DIR", help="Where accounts are kept. Default: the project's state folder.", show_default=False)
+    ] = None,
+    key: Annotated[str, typer.Option(help="The credential it accepts; `*` for any.")] = "*",
+    latency: Annotated[str, typer.Option(metavar="TIME", help="How long a reply takes: 200ms, lognormal:800ms.")] = "0ms",
+    rpm: Annotated[int | None, typer.Option(min=1, help="Requests a minute.", show_default=False)] = None,
+    itpm: Annotated[int | None, typer.Option(min=1, help="Input tokens a minute.", show_default=False)] = None,
+    otpm: Annotated[int | None, typer.Option(min=1, help="Output tokens a minute.", show_default=False)] = None,
+    faults: Annotated[
+        list[str] | None, typer.Option("--fault", metavar="KIND=RATE", help="A share of requests goes wrong: 529=0.05.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of faults and latencies.")] = 0,
+) -> int:
+    """Serve the stand-in API until stopped."""
+    folder = state or Project.here().settings.state_dir / "simulator"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        options = Options(
+            state=folder,
+            port=port,
+            key=key,
+            latency=Latency.parse(latency),
+            rpm=rpm,
+            itpm=itpm,
+            otpm=otpm,
+            faults=tuple(parse_fault(fault) for fault in faults or ()),
+            seed=seed,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return serve(options, _tell)
+
+
+def _tell(running: Running) -> None:
+    typer.echo(f"the stand-in API is at {running.base_url}; stop it with Ctrl-C\n")
+    typer.echo(f"  export ANTHROPIC_BASE_URL={running.base_url}")
+    typer.echo(f"  export ANTHROPIC_API_KEY={running.api_key}")
+
+
+def doctor(
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the API.")] = False, output: Format = OutputFormat.text
+) -> int:
+    """Say whether this machine is ready to run jobs."""
+    findings = execution.examine(Project.here().settings, SystemClock(), offline=offline)
+    for finding in findings:
+        if output is OutputFormat.json:
+            typer.echo(encode_text(finding.to_dict()))
+            continue
+        typer.echo(f"{_MARKS[finding.status]}  {finding.name:<9} {finding.message}")
+        if finding.hint:
+            typer.echo(f"                     {finding.hint}")
+    return 4 if any(finding.status == "error" for finding in findings) else 0

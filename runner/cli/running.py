@@ -1,0 +1,158 @@
+"""Commands that send: run, try, resume, retry."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from runner import execution
+from runner.cli.arguments import Deliver, Format, JobPath, JobPaths, Keys, Limit, OutputFormat, Profile, Sets, Simulate, Variables, Yes
+from runner.cli.display import open_display
+from runner.cli.project import Project
+from runner.cli.report import print_summary, worst
+from runner.cli.terminal import plain_text
+from runner.clock import SystemClock
+from runner.errors import RunnerError, UsageError, render
+from runner.events import Observer
+
+
+Item = TypeVar("Item")
+
+
+def run(
+    jobs: JobPaths,
+    sets: Sets = None,
+    variables: Variables = None,
+    profile: Profile = None,
+    mode: Annotated[str | None, typer.Option(help="auto or parallel.", show_default=False)] = None,
+    limit: Limit = None,
+    keys: Keys = None,
+    new: Annotated[bool, typer.Option("--new", help="Start a new run beside an unfinished one of a job that changed.")] = False,
+    no_reuse: Annotated[bool, typer.Option("--no-reuse", help="Pay again for replies that there are.")] = False,
+    yes: Yes = False,
+    simulate: Simulate = False,
+    deliver: Deliver = False,
+    output: Format = OutputFormat.text,
+    summary_file: Annotated[
+        Path | None, typer.Option("--summary", metavar="FILE", help="Also write the summary there, as JSON.", show_default=False)
+    ] = None,
+) -> int:
+    """Run jobs: go on with an unfinished run, or send what has no answer yet."""
+    options = execution.RunOptions(
+        sets=[*(sets or ()), *([f"mode={mode}"] if mode else ())],
+        variables=variables or (),
+        profile=profile,
+        limit=limit,
+        keys=tuple(keys or ()),
+        new=new,
+        reuse=not no_reuse,
+        yes=yes,
+        simulate=simulate,
+        deliver=deliver,
+        refuse_stdout=output is OutputFormat.json,
+    )
+    return _each(jobs, lambda job, observer: execution.run_job(job, options, observer=observer, confirm=_confirm()), output, summary_file)
+
+
+def try_(
+    job: JobPath,
+    rows: Annotated[int, typer.Option("-n", min=1, help="How many rows.")] = 3,
+    keys: Keys = None,
+    sets: Sets = None,
+    variables: Variables = None,
+    profile: Profile = None,
+    yes: Yes = False,
+    simulate: Simulate = False,
+) -> int:
+    """Send a few rows, and show prompt, reply and cost of each."""
+    options = execution.RunOptions(
+        sets=sets or (),
+        variables=variables or (),
+        profile=profile,
+        limit=None if keys else rows,
+        keys=tuple(keys or ()),
+        yes=yes,
+        simulate=simulate,
+        trial=True,
+    )
+    clock = SystemClock()
+    with open_display(sys.stderr, clock, os.environ) as display:
+        summary = execution.run_job(job, options, observer=display, confirm=_confirm())
+    for shown in execution.conversations(Project.of(job).state, summary.run_id):
+        typer.echo(plain_text(shown, lines=True))
+    print_summary(summary, OutputFormat.text)
+    return summary.exit_status
+
+
+def resume(
+    run_name: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A run's id, a prefix, a job's name or `latest`. Default: all open runs.")
+    ] = None,
+    output: Format = OutputFormat.text,
+) -> int:
+    """Go on with an unfinished run, as the job was when it began."""
+    project = Project.here()
+    runs = [project.state.find(run_name)] if run_name else [info for info in project.state.runs() if info.unfinished and not info.trial]
+    if not runs:
+        typer.echo("no run is open", err=True)
+        return 0
+    return _each(
+        runs,
+        lambda info, observer: execution.resume_run(info, project.state, project.settings, project.settings.environment, observer=observer),
+        output,
+    )
+
+
+def retry(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a prefix, a job's name or `latest`.")],
+    kinds: Annotated[list[str] | None, typer.Option("--kind", metavar="KIND", help="Only rows that failed so.", show_default=False)] = None,
+    keys: Annotated[list[str] | None, typer.Option("--key", metavar="KEY", help="Only this row.", show_default=False)] = None,
+    output: Format = OutputFormat.text,
+) -> int:
+    """Send the failed rows of a run again."""
+    project = Project.here()
+    info = project.state.find(run_name)
+    return _each(
+        [info],
+        lambda found, observer: execution.retry_run(
+            found, project.state, project.settings, project.settings.environment, kinds=kinds or (), keys=keys or (), observer=observer
+        ),
+        output,
+    )
+
+
+def _each(
+    items: Sequence[Item],
+    act: Callable[[Item, Observer], execution.Summary],
+    output: OutputFormat,
+    summary_file: Path | None = None,
+) -> int:
+    """One after another; a job that cannot run is told and does not keep the others from running."""
+    statuses = []
+    for item in items:
+        try:
+            with open_display(sys.stderr, SystemClock(), os.environ) as display:
+                summary = act(item, display)
+        except UsageError:
+            raise
+        except RunnerError as error:
+            print(render(error), file=sys.stderr)
+            statuses.append(error.exit_status)
+            continue
+        print_summary(summary, output, summary_file)
+        statuses.append(summary.exit_status)
+        if summary.status == "interrupted":
+            break
+    return worst(statuses)
+
+
+def _confirm() -> Callable[[str], bool] | None:
+    """Asks on the terminal; None where there is none (no command asks then)."""
+    if not sys.stdin.isatty():
+        return None
+    return lambda question: typer.confirm(question, err=True)

@@ -1,0 +1,48 @@
+"""Which API a command talks to: the user's, or the stand-in that it starts for itself.
+
+Owns   the address and whether answers are simulated; starting and ending the stand-in around a command (decision 13).
+Knows  providers by name. Credentials stay inside the environment mapping and the provider made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.clock import Clock
+from runner.plugins import find_provider
+from runner.providers import Provider
+from runner.providers.credentials import address_of
+from runner.simulator import Options, launch
+
+__all__ = ["SIMULATOR", "Api", "address_of", "reach"]
+
+SIMULATOR = "simulator"
+"""Stands for the address of a stand-in that a command starts for itself: its port changes, its answers do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """Where requests go. `address` names it in a run's line; `environ` is what the provider finds its credential in."""
+
+    address: str
+    simulated: bool
+    environ: Mapping[str, str]
+
+    def connect(self, *, max_concurrency: int, clock: Clock) -> Provider:
+        """Make the provider, on the loop that will use it. Raises SetupError where there is no usable credential."""
+        provider: Provider = find_provider("anthropic").load().connect(self.environ, max_concurrency=max_concurrency, clock=clock)
+        return provider
+
+
+@contextmanager
+def reach(environ: Mapping[str, str], *, simulate: bool, simulator_state: Path) -> Iterator[Api]:
+    """The API for one command. With `simulate` a stand-in runs as long as the command, and never gets a real key."""
+    if not simulate:
+        yield Api(address_of(environ), False, environ)
+        return
+    simulator_state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with launch(Options(state=simulator_state)) as running:
+        yield Api(SIMULATOR, True, running.environ)

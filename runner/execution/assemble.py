@@ -1,0 +1,205 @@
+"""Putting a run together: from stored inputs and a ledger to everything that `advance` needs.
+
+Owns   which part gets what. The same for a new run, one that goes on, and a retry.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from runner.catalog.models import Catalog
+from runner.catalog.price_list import prices_for_models
+from runner.catalog.price_overrides import load_overrides
+from runner.catalog.prices import Prices
+from runner.clock import Clock
+from runner.encoding import encode
+from runner.errors import BudgetError
+from runner.events import Observer
+from runner.execution.advance import Advance
+from runner.execution.api import Api
+from runner.execution.delivery import Target, wants
+from runner.execution.earlier import Earlier
+from runner.execution.folders import Line, RunInfo, StateFolder
+from runner.execution.records import RecordMaker
+from runner.ledger import Delivery
+from runner.ledger.reuse import ReplyIndex
+from runner.ledger.sqlite import SqliteLedger
+from runner.planning.compile import compile_job
+from runner.plugins import find_sink, sink_for
+from runner.replies.schema import Check
+from runner.sinks import Sink, SinkContext
+from runner.sinks.targets import trial_path
+from runner.spec.load import LoadedJob
+from runner.types import Mode
+
+
+def assemble(
+    info: RunInfo,
+    ledger: SqliteLedger,
+    loaded: LoadedJob,
+    state: StateFolder,
+    api: Api,
+    observer: Observer,
+    clock: Clock,
+    *,
+    resumed: bool,
+) -> Advance:
+    """Make a run ready to advance. Raises PlanError, BudgetError (a cap with an unknown price), DeliveryError."""
+    mode: Mode = ledger.meta["mode"]
+    job = loaded.job
+    prices = stored_prices(info.folder)
+    require_price(loaded, prices)
+    compiled = compile_job(loaded, mode=mode)
+    facts = Catalog(state.catalog_path).facts(job.model)
+    return Advance(
+        run_id=info.run_id,
+        folder=info.folder,
+        ledger=ledger,
+        job=job,
+        compiled=compiled,
+        check=Check(loaded.schema) if loaded.schema is not None else None,
+        prices=prices,
+        connect=lambda: api.connect(max_concurrency=job.limits.max_concurrency, clock=clock),
+        open_earlier=_open_earlier(info, state, clock),
+        targets=make_targets(info, loaded, state),
+        records=record_maker(info, loaded),
+        observer=observer,
+        clock=clock,
+        facts=facts,
+        resumed=resumed,
+    )
+
+
+# -- money ---------------------------------------------------------------------------------------------------------
+
+
+def load_run_prices(loaded: LoadedJob, clock: Clock) -> Prices:
+    """Today's prices of the job's model, the user's own first."""
+    overrides = load_overrides(loaded.settings.prices) if loaded.settings.prices is not None else None
+    geo = loaded.job.params.get("inference_geo")
+    return prices_for_models([loaded.job.model], at=clock.now(), overrides=overrides, inference_geo=geo)
+
+
+def store_prices(folder: Path, prices: Prices) -> None:
+    """Keep the prices with the run: a resume never prices anew."""
+    (folder / "inputs" / "prices.json").write_bytes(encode(prices.to_json()))
+
+
+def stored_prices(folder: Path) -> Prices:
+    return Prices.from_json(json.loads((folder / "inputs" / "prices.json").read_bytes()))
+
+
+def require_price(loaded: LoadedJob, prices: Prices) -> None:
+    """A cap on what nobody can price would cap nothing."""
+    job = loaded.job
+    if job.limits.max_cost_usd is not None and not prices.knows(job.model):
+        raise BudgetError(
+            f"limits.max_cost_usd is set, but the price of {job.model} is not known",
+            code="unknown-price",
+            hint="give its price in the file that the setting `prices` names, or take the cap out",
+        )
+
+
+def previous_run(state: StateFolder, line: Line) -> RunInfo | None:
+    """The line's last finished run; a trial is nobody's predecessor."""
+    finished = [info for info in state.of_line(line) if info.finished and not info.trial]
+    return finished[-1] if finished else None
+
+
+# -- earlier answers -----------------------------------------------------------------------------------------------
+
+
+def _open_earlier(info: RunInfo, state: StateFolder, clock: Clock) -> Callable[[], Earlier | None]:
+    """Opened on the feeder's thread, which is the one that reads them."""
+    meta = info.meta
+    if not meta["reuse"]:
+        return lambda: None
+
+    def open_earlier() -> Earlier:
+        index = ReplyIndex(state.replies_path)
+        index.catch_up(state.runs_path)
+        folder = state.runs_path / str(meta["previous"])
+        previous = SqliteLedger.open(folder, read_only=True) if meta["previous"] and folder.exists() else None
+        return Earlier(index, previous, str(meta["scope"]), info.run_id, clock)
+
+    return open_earlier
+
+
+# -- sinks ---------------------------------------------------------------------------------------------------------
+
+EXPORTS = "exports.jsonl"
+"""What was exported while another process owned the ledger: one delivery a line."""
+
+
+def record_maker(info: RunInfo, loaded: LoadedJob) -> RecordMaker:
+    return RecordMaker(info.run_id, loaded.job.name, loaded.job.model, loaded.schema is not None)
+
+
+def make_targets(info: RunInfo, loaded: LoadedJob, state: StateFolder) -> list[Target]:
+    """The sinks of a run, checked: nothing is paid before it is known where the answers may go.
+
+    A trial without `--deliver` writes files beside the job's own. Raises DeliveryError, SpecError.
+    """
+    known = _own_outputs(info, state)
+    targets = []
+    for number, spec in enumerate(loaded.job.sinks):
+        path = _sink_path(info, loaded, number)
+        plugin = sink_for(path)
+        given = {"path": path, "columns": spec.columns, "include_row": spec.include_row, "overwrite": spec.overwrite}
+        wanted = plugin.options().model_fields
+        options = plugin.options()(**{name: value for name, value in given.items() if name in wanted})
+        sink: Sink = plugin.load()(options, _sink_context(info, loaded, known))
+        sink.check()
+        targets.append(Target(number, sink, wants(spec.rows)))
+    return targets
+
+
+def target_at(info: RunInfo, loaded: LoadedJob, path: str, as_: str | None) -> Target:
+    """One file, or stdout, that the user named for an export: all records, the sink's default columns."""
+    plugin = find_sink(as_) if as_ is not None and path != "-" else sink_for(path)
+    given = {"path": path, "overwrite": True, **({"format": as_} if as_ else {})}
+    wanted = plugin.options().model_fields
+    options = plugin.options()(**{name: value for name, value in given.items() if name in wanted})
+    sink: Sink = plugin.load()(options, _sink_context(info, loaded, frozenset(), root=Path.cwd()))
+    sink.check()
+    return Target(0, sink, wants("all"))
+
+
+def _sink_context(info: RunInfo, loaded: LoadedJob, known: Collection[str], *, root: Path | None = None) -> SinkContext:
+    return SinkContext(
+        root=root or loaded.root,
+        row_columns=tuple(info.meta.get("columns", ())),
+        schema=loaded.schema,
+        expression=loaded.templates.expression,
+        known_sha256=known,
+    )
+
+
+def _sink_path(info: RunInfo, loaded: LoadedJob, number: int) -> str:
+    """Where a sink writes: its path with job, vars and run filled in."""
+    context = {"job": {"name": loaded.job.name}, "vars": loaded.job.vars, "run": {"id": info.run_id}}
+    path = loaded.render_path(("sinks", number, "path"), context)
+    return trial_path(path) if info.trial and not info.meta["deliver"] and path != "-" else path
+
+
+def _own_outputs(info: RunInfo, state: StateFolder) -> Collection[str]:
+    """Digests of what this job's runs wrote, or were about to write: those files may be replaced."""
+    digests: set[str] = set()
+    for run in state.runs():
+        if run.meta["job_file"] != info.meta["job_file"]:
+            continue
+        ledger = SqliteLedger.open(run.folder, read_only=True)
+        digests.update(delivery.sha256 for delivery in ledger.deliveries() if delivery.sha256)
+        ledger.close()
+        exports = run.folder / EXPORTS
+        if exports.exists():
+            noted = (json.loads(line) for line in exports.read_bytes().splitlines())
+            digests.update(delivery["sha256"] for delivery in noted if delivery["sha256"])
+    return digests
+
+
+def is_written(delivery: Delivery, root: Path) -> bool:
+    """Whether a delivered file is still there; other kinds of target are believed."""
+    return delivery.sha256 is None or (root / delivery.target).exists()

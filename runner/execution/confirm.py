@@ -1,0 +1,80 @@
+"""The bill, before it is run up: what a run without a cap may cost, and a person's word where that is a lot.
+
+Owns   the estimate that a new run begins with and the question that follows (interface, section 3: `confirm_above_usd`).
+
+The estimate is of rows spread evenly over the run, scaled to all of them: exact up to `SAMPLE_ROWS` rows, and quick for
+millions. `runner plan` renders every row instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runner.errors import BudgetError
+from runner.execution.advance import Advance
+from runner.execution.records import to_usd
+from runner.planning.estimate import Estimator
+from runner.settings import Settings
+from runner.types import PICO_PER_USD, Request, Step
+
+SAMPLE_ROWS = 2_000
+"""Enough that the mean's error is lost beside that of guessing tokens from bytes; renders in under half a second."""
+
+Confirm = Callable[[str], bool]
+"""Asks a person a yes-or-no question; None stands for a command that has nobody to ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the rows that have no answer yet may cost, in pico-dollars; None where a price or a bound is unknown."""
+
+    cost_pico: int | None
+    upper_pico: int | None
+
+
+def confirm_cost(run: Advance, settings: Settings, confirm: Confirm | None, *, assume_yes: bool) -> None:
+    """Note the estimate in the ledger, and ask where no cap is set and the upper estimate is high. Raises BudgetError."""
+    expected = _expected(run)
+    run.ledger.set_meta({"estimated_cost_pico": expected.cost_pico, "upper_cost_pico": expected.upper_pico})
+    if run.job.limits.max_cost_usd is not None or assume_yes:
+        return
+    threshold_pico = int(settings.confirm_above_usd * PICO_PER_USD)
+    if expected.upper_pico is not None and expected.upper_pico <= threshold_pico:
+        return
+    most = "an unknown amount" if expected.upper_pico is None else f"up to ${to_usd(expected.upper_pico):,.2f}"
+    likely = "" if expected.cost_pico is None else f" (likely ${to_usd(expected.cost_pico):,.2f})"
+    if confirm is None:
+        raise BudgetError(
+            f"this run may cost {most}{likely}, and no cap is set",
+            code="needs-confirmation",
+            hint="set limits.max_cost_usd, or pass --yes",
+        )
+    if not confirm(f"This run may cost {most}{likely}, and no cap is set. Go on?"):
+        raise BudgetError("not confirmed; nothing was sent", code="not-confirmed", hint="limits.max_cost_usd sets a cap")
+
+
+def _expected(run: Advance) -> Expected:
+    total = run.ledger.counts().total
+    earlier = run.open_earlier()
+    estimator = Estimator(run.compiled, run.prices, run.facts)
+    sampled = 0
+    for index in _spread(total):
+        sampled += 1
+        row = run.ledger.row(index)
+        request = run.compiled.request(row)
+        if isinstance(request, Request) and (earlier is None or earlier.find(Step(index), row, request) is None):
+            estimator.add(request)
+    cost = estimator.result().cost[run.mode]
+    return Expected(_scaled(cost.expected, total, sampled), _scaled(cost.upper, total, sampled))
+
+
+def _spread(total: int) -> list[int]:
+    """At most SAMPLE_ROWS indexes, evenly over all rows."""
+    if total <= SAMPLE_ROWS:
+        return list(range(total))
+    return [position * total // SAMPLE_ROWS for position in range(SAMPLE_ROWS)]
+
+
+def _scaled(pico: int | None, total: int, sampled: int) -> int | None:
+    return None if pico is None else (pico * total + sampled - 1) // sampled if sampled else 0

@@ -1,0 +1,208 @@
+"""What running a job means: go on with its unfinished run, or make a run of what has no answer yet.
+
+Owns   the choice between the two (interface, section 3), the making of a new run, and the words for a job that changed.
+Knows  the state folder and the parts that a run is made of. Sending and delivering is `advance`.
+
+    unfinished run, same job      ─▶ goes on
+    unfinished run, changed job   ─▶ stops, and names both ways out
+    finished run, nothing new     ─▶ says so, makes no run
+    anything else                 ─▶ a new run; earlier answers cost nothing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from runner.clock import Clock, SystemClock, to_rfc3339
+from runner.errors import LedgerError, UsageError
+from runner.events import Observer
+from runner.execution.advance import Advance, advance
+from runner.execution.api import Api, reach
+from runner.execution.assemble import assemble, is_written, load_run_prices, previous_run, store_prices
+from runner.execution.confirm import Confirm, confirm_cost
+from runner.execution.enrolment import Trial, enrol
+from runner.execution.folders import Line, RunInfo, StateFolder, line_of
+from runner.execution.judging import PASSING
+from runner.execution.summary import Summary, summarise
+from runner.ledger.sqlite import SqliteLedger
+from runner.planning.identity import fingerprint_changes, job_fingerprint
+from runner.planning.mode import choose
+from runner.spec.load import LoadedJob, load
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What `runner run` takes beside the job, by the names of its flags."""
+
+    sets: Sequence[str] = ()
+    variables: Sequence[str] = ()
+    profile: str | None = None
+    limit: int | None = None
+    keys: Sequence[str] = ()
+    new: bool = False
+    reuse: bool = True
+    yes: bool = False
+    simulate: bool = False
+    deliver: bool = False
+    trial: bool = False
+    refuse_stdout: bool = False
+    """stdout is taken by `--format json`: a job with a stdout sink is refused."""
+    environ: Mapping[str, str] | None = field(default=None, repr=False)
+
+    @property
+    def narrowing(self) -> Trial:
+        return Trial(self.limit, tuple(self.keys))
+
+    @property
+    def is_trial(self) -> bool:
+        """Trials never touch production (interface, section 3)."""
+        return self.trial or self.simulate or self.narrowing.narrows
+
+
+def run_job(path: Path, options: RunOptions, *, observer: Observer, confirm: Confirm | None, clock: Clock | None = None) -> Summary:
+    """Converge one job. Raises SpecError, InputError, PlanError, SetupError, LedgerError, BudgetError."""
+    loaded = load(path, sets=options.sets, variables=options.variables, profile=options.profile, environ=options.environ)
+    if options.refuse_stdout and any(sink.path == "-" for sink in loaded.job.sinks):
+        raise UsageError(
+            f"{path} writes its records to stdout, which --format json needs for the summary",
+            hint="take the `-` sink out, or use --summary FILE for the summary",
+        )
+    state = StateFolder(loaded.settings.state_dir)
+    with reach(loaded.environ, simulate=options.simulate, simulator_state=state.simulator_path) as api:
+        line = line_of(loaded, api.address, api.simulated)
+        with state.own(line, trial=options.is_trial):
+            return _Converging(loaded, options, state, api, line, observer, confirm, clock or SystemClock()).summary()
+
+
+@dataclass(frozen=True, slots=True)
+class _Converging:
+    loaded: LoadedJob
+    options: RunOptions
+    state: StateFolder
+    api: Api
+    line: Line
+    observer: Observer
+    confirm: Confirm | None
+    clock: Clock
+
+    def summary(self) -> Summary:
+        unfinished = self._unfinished()
+        if unfinished is not None:
+            if unfinished.meta["fingerprint"] == job_fingerprint(self.loaded) and not self.options.new:
+                return self._go_on(unfinished)
+            self._give_up(unfinished)
+        return self._begin()
+
+    # -- an unfinished run -----------------------------------------------------------------------------------------
+
+    def _unfinished(self) -> RunInfo | None:
+        """The line's unfinished run of the same kind and selection; what an interrupted enrolment left is removed."""
+        found = None
+        for info in self.state.of_line(self.line):
+            if info.meta["state"] == "enrolling":
+                self.state.discard(info.folder)
+            elif info.unfinished and info.trial == self.options.is_trial and info.meta["selection"] == self._selection():
+                found = info
+        return found
+
+    def _selection(self) -> list[object]:
+        return [self.options.limit, list(self.options.keys)]
+
+    def _give_up(self, unfinished: RunInfo) -> None:
+        """Leave an unfinished run for a new one: on the user's word, or because it was only a trial."""
+        if not self.options.new and not self.options.is_trial:
+            changes = fingerprint_changes(unfinished.meta["fingerprint"], job_fingerprint(self.loaded))
+            raise LedgerError(
+                f"{self.line.job} has changed since its unfinished run {unfinished.run_id} began: {', '.join(changes)}",
+                code="job-changed",
+                hint=f"`runner resume {unfinished.run_id}` finishes the job as it was; "
+                f"`runner run {self.line.job} --new` starts over with the job as it is (equal requests keep their answers)",
+            )
+        ledger = SqliteLedger.open(unfinished.folder)
+        ledger.set_meta({"state": "superseded"})
+        ledger.close()
+
+    def _go_on(self, info: RunInfo) -> Summary:
+        ledger = SqliteLedger.open(info.folder)
+        try:
+            return advance(self._assemble(info, ledger, resumed=True))
+        finally:
+            ledger.close()
+
+    # -- a new run -------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> Summary:
+        previous = previous_run(self.state, self.line)
+        run_id, folder = self.state.new_run(self.clock.now())
+        with ExitStack() as undo:  # until its first request may leave, a run that fails leaves nothing
+            undo.callback(self.state.discard, folder)
+            ledger = SqliteLedger.create(folder, self._meta(run_id, previous))
+            undo.callback(ledger.close)
+            self.loaded.store(folder / "inputs")
+            enrol(self.loaded, ledger, self.options.narrowing)
+            if previous is not None and self._nothing_new(ledger, previous):
+                return replace(self._of_previous(previous), nothing_to_do=True)
+            store_prices(folder, load_run_prices(self.loaded, self.clock))
+            run = self._assemble(RunInfo(run_id, folder, ledger.meta), ledger, resumed=False)
+            confirm_cost(run, self.loaded.settings, self.confirm, assume_yes=self.options.yes)
+            ledger.set_meta({"state": "open"})
+            undo.pop_all()
+        try:
+            return advance(run)
+        finally:
+            ledger.close()
+
+    def _meta(self, run_id: str, previous: RunInfo | None) -> dict[str, Any]:
+        choice = choose(self.loaded.job, self.loaded.locate(("mode",)))
+        return {
+            "state": "enrolling",
+            "run_id": run_id,
+            "job": self.loaded.job.name,
+            "job_file": self.line.job,
+            "profile": self.line.profile,
+            "address": self.line.address,
+            "simulated": self.line.simulated,
+            "line": self.line.digest,
+            "scope": self.line.scope,
+            "trial": self.options.is_trial,
+            "selection": self._selection(),
+            "deliver": self.options.deliver,
+            "reuse": self.options.reuse and self.loaded.job.reuse,
+            "fingerprint": job_fingerprint(self.loaded),
+            "mode": choice.mode,
+            "mode_why": choice.why,
+            "model": self.loaded.job.model,
+            "previous": previous.run_id if previous is not None else None,
+            "created_at": to_rfc3339(self.clock.now()),
+        }
+
+    def _nothing_new(self, ledger: SqliteLedger, previous: RunInfo) -> bool:
+        """Whether a new run would send nothing and write what is written already."""
+        if self.options.new or not self.options.reuse or self.options.is_trial:
+            return False
+        if previous.meta["fingerprint"] != job_fingerprint(self.loaded):
+            return False
+        if previous.meta["rows_sha256"] != ledger.meta["rows_sha256"]:
+            return False
+        last = SqliteLedger.open(previous.folder, read_only=True)
+        try:
+            counts, deliveries = last.counts(), last.deliveries()
+        finally:
+            last.close()
+        waits = counts.expired or counts.canceled or PASSING.intersection(counts.failures)
+        written = all(delivery.state == "delivered" and is_written(delivery, self.loaded.root) for delivery in deliveries)
+        return written and not waits
+
+    def _of_previous(self, previous: RunInfo) -> Summary:
+        last = SqliteLedger.open(previous.folder, read_only=True)
+        try:
+            return summarise(last, allow_failures=self.loaded.job.limits.allow_failures)
+        finally:
+            last.close()
+
+    def _assemble(self, info: RunInfo, ledger: SqliteLedger, *, resumed: bool) -> Advance:
+        return assemble(info, ledger, self.loaded, self.state, self.api, self.observer, self.clock, resumed=resumed)

@@ -1,0 +1,135 @@
+"""Delivery: the records of a run are projected to its sinks, each whole or not at all.
+
+Owns   opening the sinks, one pass over the records for all of them, and the ledger's note of each.
+Knows  sinks by their contract and by name. A sink that fails is told and stops no other; the run then ends with status 4 and
+       `runner export` delivers again.
+
+    pending ─▶ staged (sealed: every byte on disk, its digest in the ledger) ─▶ delivered (visible)
+
+A crash at any point is mended by projecting again from the first record: the digest noted at `staged` tells our own output
+from a file that somebody else put there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from runner.errors import RunnerError
+from runner.events import Observer, SinkDelivered, Warned
+from runner.ledger import Delivery
+from runner.sinks import Delivered, Sink
+from runner.types import Record
+
+CHUNK = 1_000
+"""Records handed to the sinks at a time: large enough that a call costs nothing, small enough to hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One sink of a run: `number` is its place in the job, `wants` says which records it gets."""
+
+    number: int
+    sink: Sink
+    wants: Callable[[Record], bool]
+
+
+def wants(rows: str) -> Callable[[Record], bool]:
+    """What `rows: all | succeeded | failed` means: failed are all that did not succeed."""
+    match rows:
+        case "succeeded":
+            return lambda record: record.status == "succeeded"
+        case "failed":
+            return lambda record: record.status != "succeeded"
+        case _:
+            return lambda record: True
+
+
+Note = Callable[[Delivery], None]
+"""Keeps how a delivery stands, durably: `staged` is noted before anything is visible."""
+
+
+def deliver(
+    records: Iterable[Record], targets: Sequence[Target], staging: Path, observer: Observer, *, note: Note
+) -> list[Delivery]:
+    """Write all records to all targets; returns how each ended, in the job's order."""
+    shutil.rmtree(staging, ignore_errors=True)  # what a killed delivery left
+    projections = [_Projection(target, staging, observer, note) for target in targets]
+    for projection in projections:
+        projection.open()
+    iterator = iter(records)
+    while projections and (chunk := list(islice(iterator, CHUNK))):
+        for projection in projections:
+            projection.write(chunk)
+    result = [projection.finish() for projection in projections]
+    shutil.rmtree(staging, ignore_errors=True)
+    return result
+
+
+class _Projection:
+    """One target on its way; after its first failure it only remembers it."""
+
+    def __init__(self, target: Target, staging: Path, observer: Observer, note: Note) -> None:
+        self._keep = note
+        self._target = target
+        self._sink = target.sink
+        self._staging = staging / str(target.number)
+        self._observer = observer
+        self._error: str | None = None
+
+    def open(self) -> None:
+        self._try(lambda: self._sink.open(self._staging))
+
+    def write(self, records: Sequence[Record]) -> None:
+        wanted = [record for record in records if self._target.wants(record)]
+        if wanted:
+            self._try(lambda: self._sink.write(wanted))
+
+    def finish(self) -> Delivery:
+        sealed = self._seal()
+        if sealed is not None:
+            self._note("staged", sealed)
+            self._try(self._sink.commit)
+        if sealed is None or self._error is not None:
+            return self._failed()
+        self._observer.notify(SinkDelivered(sealed.kind, sealed.target, sealed.records))
+        return self._note("delivered", sealed)
+
+    def _seal(self) -> Delivered | None:
+        if self._error is not None:
+            return None
+        try:
+            return self._sink.seal()
+        except (OSError, RunnerError) as error:
+            self._fail(error)
+            return None
+
+    def _try(self, act: Callable[[], None]) -> None:
+        if self._error is not None:
+            return
+        try:
+            act()
+        except (OSError, RunnerError) as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError | RunnerError) -> None:
+        hint = error.hint if isinstance(error, RunnerError) and error.hint else None
+        self._error = f"{error}; {hint}" if hint else str(error)
+        self._sink.abort()
+        self._observer.notify(Warned("sink-failed", f"{self._sink.target} was not delivered: {self._error}"))
+
+    def _note(self, state: str, sealed: Delivered) -> Delivery:
+        delivery = Delivery(
+            self._target.number, sealed.kind, sealed.target, "staged" if state == "staged" else "delivered", sealed.records, sealed.sha256
+        )  # fmt: skip
+        self._keep(delivery)
+        return delivery
+
+    def _failed(self) -> Delivery:
+        delivery = Delivery(self._target.number, self._sink.kind, self._sink.target, "failed", error=self._error)
+        self._keep(delivery)
+        return delivery
+

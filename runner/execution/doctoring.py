@@ -1,0 +1,105 @@
+"""Is this machine ready? What `runner doctor` looks at, each with a cure.
+
+Owns   the list of checks. None of them costs anything: the only request is for the list of models.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Literal
+
+import apsw
+
+from runner.catalog.models import Catalog
+from runner.clock import Clock
+from runner.errors import RunnerError
+from runner.execution.api import Api, address_of
+from runner.execution.folders import StateFolder
+from runner.settings import Settings
+from runner.types import Failure
+
+Status = Literal["ok", "warning", "error"]
+
+LITTLE_SPACE = 2**30
+"""A gibibyte: a hundred thousand rows with their replies, measured generously."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report: what was looked at, how it is, and the cure where it is not well."""
+
+    name: str
+    status: Status
+    message: str
+    hint: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "status": self.status, "message": self.message, "hint": self.hint}
+
+
+def examine(settings: Settings, clock: Clock, *, offline: bool = False) -> list[Finding]:
+    """Look at the machine, the settings, the state folder and, unless offline, the API."""
+    findings = [_python(), *_libraries(), _settings(settings), _state(settings)]
+    if not offline:
+        findings.append(_api(settings, clock))
+    return findings
+
+
+def _python() -> Finding:
+    found = f"Python {platform.python_version()} on {platform.system()}"
+    if sys.platform == "win32":
+        return Finding("python", "warning", found, "runs need Linux or macOS; use WSL on Windows")
+    return Finding("python", "ok", found)
+
+
+def _libraries() -> Iterator[Finding]:
+    yield Finding("sdk", "ok", f"anthropic {version('anthropic')}")
+    yield Finding("sqlite", "ok", f"SQLite {apsw.sqlite_lib_version()} (apsw {version('apsw')})")
+
+
+def _settings(settings: Settings) -> Finding:
+    own = [f"{name} ({origin})" for name, origin in settings.origins.items() if origin != "default"]
+    return Finding("settings", "ok", f"root {settings.root}" + (f"; set: {', '.join(own)}" if own else ""))
+
+
+def _state(settings: Settings) -> Finding:
+    state = StateFolder(settings.state_dir)
+    try:
+        state.create()
+        runs = state.runs()
+    except (OSError, RunnerError) as error:
+        return Finding("state", "error", f"{state.path}: {error}", "make the folder writable, or set `state_dir`")
+    free = shutil.disk_usage(state.path).free
+    message = f"{state.path}: {len(runs)} runs, {free / 2**30:.1f} GiB free"
+    if free < LITTLE_SPACE:
+        return Finding("state", "warning", message, "free some space before a large run, or set `state_dir`")
+    return Finding("state", "ok", message)
+
+
+def _api(settings: Settings, clock: Clock) -> Finding:
+    environ: Mapping[str, str] = settings.environment
+    api = Api(address_of(environ), False, environ)
+    try:
+        models = asyncio.run(_models(api, clock))
+    except RunnerError as error:
+        return Finding("api", "error", error.message, error.hint)
+    if isinstance(models, Failure):
+        if models.http_status == 404:
+            return Finding("api", "warning", f"{api.address} has no Models API", "facts of models come from the snapshot")
+        return Finding("api", "error", f"{api.address}: {models.kind}: {models.message}", "check the credential and the address")
+    Catalog(StateFolder(settings.state_dir).catalog_path).update(models, at=clock.now())
+    return Finding("api", "ok", f"{api.address}: {len(models)} models")
+
+
+async def _models(api: Api, clock: Clock) -> list[Mapping[str, Any]] | Failure:
+    provider = api.connect(max_concurrency=1, clock=clock)
+    try:
+        return await provider.models()
+    finally:
+        await provider.aclose()

@@ -1,0 +1,71 @@
+"""Export: the sinks of a run, written again from its folder; also while it goes on.
+
+Owns   what `runner export` does. It sends nothing and reads nothing of the project but the folder of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from runner.encoding import encode
+from runner.errors import LedgerError
+from runner.events import Observer
+from runner.execution.assemble import EXPORTS, make_targets, record_maker, target_at
+from runner.execution.delivery import Note, deliver
+from runner.execution.folders import RunInfo, StateFolder
+from runner.ledger import Delivery
+from runner.ledger.sqlite import SqliteLedger
+from runner.settings import Settings
+from runner.spec.load import LoadedJob
+
+
+def export_run(
+    info: RunInfo, state: StateFolder, settings: Settings, *, to: str | None = None, as_: str | None = None, observer: Observer
+) -> Sequence[Delivery]:
+    """Write all records of a run to its own sinks, or to one file `to` (in the format `as_`). Rows without an answer are `open`.
+
+    Raises SpecError for an unknown format; a sink that fails is told in what is returned.
+    """
+    loaded = LoadedJob.restore(info.folder / "inputs", settings)
+    targets = [target_at(info, loaded, to, as_)] if to is not None else make_targets(info, loaded, state)
+    maker = record_maker(info, loaded)
+    with _opened(info, read_only=to is not None) as (ledger, note):
+        return deliver(maker.records(ledger), targets, info.folder / "exported", observer, note=note)
+
+
+@contextmanager
+def _opened(info: RunInfo, *, read_only: bool) -> Iterator[tuple[SqliteLedger, Note]]:
+    """The ledger, and where deliveries are noted: beside it, while another process writes it."""
+    ledger = SqliteLedger.open(info.folder, read_only=True) if read_only else _writable(info)
+    try:
+        if ledger is not None:
+            yield ledger, _forget if read_only else ledger.set_delivery
+            return
+        ledger = SqliteLedger.open(info.folder, read_only=True)
+        yield ledger, _beside(info)
+    finally:
+        if ledger is not None:
+            ledger.close()
+
+
+def _writable(info: RunInfo) -> SqliteLedger | None:
+    try:
+        return SqliteLedger.open(info.folder)
+    except LedgerError as error:
+        if error.code != "locked":
+            raise
+        return None
+
+
+def _forget(delivery: Delivery) -> None:
+    """A file that the user named is not one of the job's sinks."""
+
+
+def _beside(info: RunInfo) -> Note:
+    def note(delivery: Delivery) -> None:
+        with (info.folder / EXPORTS).open("ab") as file:
+            file.write(encode(asdict(delivery)) + b"\n")
+
+    return note

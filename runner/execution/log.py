@@ -1,0 +1,76 @@
+"""`log.jsonl` of a run: what happened, by ids and counts, for whoever looks later.
+
+Owns   the log file and its rotation. Holds no prompt, no reply and no credential; a failure's message is the API's own.
+A row that succeeds is not logged (the ledger knows it): the log grows with trouble, not with rows.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import IO
+
+from runner.clock import Clock, to_rfc3339
+from runner.encoding import encode
+from runner.events import CoolingDown, Event, RunEnded, RunStarted, SinkDelivered, StepEnded, StepSent, Stopping, Warned
+
+ROTATE_BYTES = 16 * 2**20
+"""One older file is kept beside it, so a run's log never takes more than twice this."""
+
+
+class RunLog:
+    """An observer that appends one JSON object a line."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._file = self._open()
+        self._size = self._file.tell()
+
+    def notify(self, event: Event) -> None:
+        fields = _fields(event)
+        if fields is None:
+            return
+        line = encode({"at": to_rfc3339(self._clock.now()), **fields}) + b"\n"
+        if self._size + len(line) > ROTATE_BYTES:
+            self._rotate()
+        self._file.write(line)
+        self._file.flush()
+        self._size += len(line)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _open(self) -> IO[bytes]:
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        return os.fdopen(descriptor, "ab")
+
+    def _rotate(self) -> None:
+        self._file.close()
+        self._path.replace(self._path.with_suffix(".jsonl.1"))
+        self._file = self._open()
+        self._size = 0
+
+
+def _fields(event: Event) -> dict[str, object] | None:
+    match event:
+        case StepSent():
+            return None
+        case StepEnded(failure=None):
+            return None
+        case StepEnded(step=step, attempt=attempt, status=status, failure=failure) if failure is not None:
+            return {"event": "failure", "row": step.row, "attempt": attempt, "row_status": status, **failure.to_dict()}
+        case RunStarted(run_id=run_id, job=job, mode=mode, rows=rows, open_rows=open_rows, resumed=resumed):
+            return {"event": "started", "run_id": run_id, "job": job, "mode": mode, "rows": rows, "open": open_rows, "resumed": resumed}
+        case CoolingDown(seconds=seconds, reason=reason):
+            return {"event": "cooling_down", "seconds": round(seconds, 3), "reason": reason}
+        case Warned(code=code, message=message):
+            return {"event": "warning", "code": code, "message": message}
+        case Stopping(reason=reason, message=message):
+            return {"event": "stopping", "reason": reason, "message": message}
+        case SinkDelivered(kind=kind, target=target, records=records):
+            return {"event": "delivered", "kind": kind, "target": target, "records": records}
+        case RunEnded(run_id=run_id, status=status):
+            return {"event": "ended", "run_id": run_id, "status": status}
+        case _:
+            return None

@@ -1,0 +1,201 @@
+"""What a run would do, and cost: every row rendered, none sent.
+
+Owns   `runner plan` and `runner render`. Both read the dataset through a run's own enrolment, in a folder that is thrown
+       away, so that they find what a run would find: repeated keys, rows that cannot be rendered, answers that are there.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.catalog.models import Catalog, ModelFacts
+from runner.clock import Clock, SystemClock
+from runner.errors import Problem
+from runner.execution.api import SIMULATOR, address_of
+from runner.execution.assemble import load_run_prices, previous_run, require_price
+from runner.execution.converge import RunOptions
+from runner.execution.earlier import Earlier
+from runner.execution.enrolment import Trial, enrol
+from runner.execution.folders import Line, StateFolder, line_of
+from runner.execution.records import to_usd
+from runner.ledger.reuse import ReplyIndex
+from runner.ledger.sqlite import SqliteLedger
+from runner.planning.advice import advise
+from runner.planning.compile import compile_job
+from runner.planning.estimate import Estimate, Estimator
+from runner.planning.mode import choose
+from runner.planning.requests import CompiledJob
+from runner.spec.load import LoadedJob, load
+from runner.types import Failure, Mode, Request, Row, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `runner plan` says. Rows are `new`, `changed` (same key, another request) or `reused`; those that cannot be
+    rendered are in `unsendable`, by error kind."""
+
+    job: str
+    job_file: str
+    model: str
+    mode: Mode
+    why: str
+    rows: int
+    new: int
+    changed: int
+    reused: int
+    unsendable: Mapping[str, int]
+    first_unsendable: Sequence[Failure]
+    estimate: Estimate
+    cap_pico: int | None
+    prices: str
+    unfinished: str | None
+    warnings: Sequence[Problem]
+
+    def to_dict(self) -> dict[str, Any]:
+        estimate = self.estimate
+        return {
+            "format": 1,
+            "job": self.job,
+            "job_file": self.job_file,
+            "model": self.model,
+            "mode": self.mode,
+            "why": self.why,
+            "rows": {
+                "total": self.rows,
+                "new": self.new,
+                "changed": self.changed,
+                "reused": self.reused,
+                "unsendable": sum(self.unsendable.values()),
+            },
+            "failures": dict(self.unsendable),
+            "requests": estimate.requests,
+            "input_tokens": estimate.input_tokens,
+            "input_tokens_upper": estimate.input_tokens_upper,
+            "output_tokens": estimate.output_tokens,
+            "output_tokens_upper": estimate.output_tokens_upper,
+            "cost_usd": {
+                mode: {"expected": to_usd(cost.expected), "upper": to_usd(cost.upper)} for mode, cost in estimate.cost.items()
+            },
+            "max_cost_usd": to_usd(self.cap_pico),
+            "prices": self.prices,
+            "unfinished_run": self.unfinished,
+            "warnings": [problem.to_dict() for problem in self.warnings],
+        }
+
+
+def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Plan:
+    """Render every row of a job and say what a run would send. Raises SpecError, InputError, PlanError, BudgetError."""
+    clock = clock or SystemClock()
+    loaded = load(path, sets=options.sets, variables=options.variables, profile=options.profile, environ=options.environ)
+    choice = choose(loaded.job, loaded.locate(("mode",)))
+    compiled = compile_job(loaded, mode=choice.mode)
+    prices = load_run_prices(loaded, clock)
+    require_price(loaded, prices)
+    state = StateFolder(loaded.settings.state_dir)
+    facts = Catalog(state.catalog_path).facts(loaded.job.model)
+    line = line_of(loaded, SIMULATOR if options.simulate else address_of(loaded.environ), options.simulate)
+    with _enrolled(loaded, state, options.narrowing) as ledger, _earlier(state, line, options, clock) as earlier:
+        counted = _count(ledger, compiled, earlier, Estimator(compiled, prices, facts))
+    unfinished = [info for info in state.of_line(line) if info.unfinished and not info.trial]
+    return Plan(
+        job=loaded.job.name,
+        job_file=line.job,
+        model=loaded.job.model,
+        mode=choice.mode,
+        why=choice.why,
+        rows=counted.rows,
+        new=counted.new,
+        changed=counted.changed,
+        reused=counted.reused,
+        unsendable=dict(counted.unsendable),
+        first_unsendable=tuple(counted.first_unsendable),
+        estimate=counted.estimator.result(),
+        cap_pico=loaded.job.limits.max_cost_pico,
+        prices=prices.version,
+        unfinished=unfinished[-1].run_id if unfinished else None,
+        warnings=(*loaded.warnings, *_advice(loaded, compiled, facts, clock)),
+    )
+
+
+def render_job(path: Path, options: RunOptions) -> Iterator[tuple[Row, Request | Failure]]:
+    """Each selected row with its exact request, in order."""
+    loaded = load(path, sets=options.sets, variables=options.variables, profile=options.profile, environ=options.environ)
+    compiled = compile_job(loaded, mode=choose(loaded.job).mode)
+    with _enrolled(loaded, StateFolder(loaded.settings.state_dir), options.narrowing) as ledger:
+        for row in ledger.rows():
+            yield row, compiled.request(row)
+
+
+class _Count:
+    """What the rows of a plan come to."""
+
+    def __init__(self, estimator: Estimator) -> None:
+        self.estimator = estimator
+        self.rows = self.new = self.changed = self.reused = 0
+        self.unsendable: Counter[str] = Counter()
+        self.first_unsendable: list[Failure] = []
+
+
+_SHOWN_FAILURES = 5
+
+
+def _count(ledger: SqliteLedger, compiled: CompiledJob, earlier: Earlier | None, estimator: Estimator) -> _Count:
+    counted = _Count(estimator)
+    for row in ledger.rows():
+        counted.rows += 1
+        request = compiled.request(row)
+        if isinstance(request, Failure):
+            counted.unsendable[request.kind] += 1
+            if len(counted.first_unsendable) < _SHOWN_FAILURES:
+                counted.first_unsendable.append(request)
+        elif earlier is not None and earlier.find(Step(row.index), row, request) is not None:
+            counted.reused += 1
+        else:
+            estimator.add(request)
+            last = earlier.last_of(row.key) if earlier is not None else None
+            if last is not None and last.request_hash != request.hash:
+                counted.changed += 1
+            else:
+                counted.new += 1
+    return counted
+
+
+def _advice(loaded: LoadedJob, compiled: CompiledJob, facts: ModelFacts | None, clock: Clock) -> list[Problem]:
+    return advise(compiled, facts, locate=loaded.locate, today=clock.now().date())
+
+
+@contextmanager
+def _enrolled(loaded: LoadedJob, state: StateFolder, trial: Trial) -> Iterator[SqliteLedger]:
+    """A run's rows in a folder that is thrown away."""
+    state.create()
+    with tempfile.TemporaryDirectory(prefix="plan-", dir=state.path, ignore_cleanup_errors=True) as folder:
+        ledger = SqliteLedger.create(Path(folder), {})
+        try:
+            enrol(loaded, ledger, trial)
+            yield ledger
+        finally:
+            ledger.close()
+
+
+@contextmanager
+def _earlier(state: StateFolder, line: Line, options: RunOptions, clock: Clock) -> Iterator[Earlier | None]:
+    if not options.reuse:
+        yield None
+        return
+    previous = previous_run(state, line)
+    ledger = SqliteLedger.open(previous.folder, read_only=True) if previous is not None else None
+    try:
+        with ReplyIndex(state.replies_path) as index:
+            index.catch_up(state.runs_path)
+            yield Earlier(index, ledger, line.scope, "", clock)
+    finally:
+        if ledger is not None:
+            ledger.close()
+
+

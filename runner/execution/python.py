@@ -1,0 +1,137 @@
+"""runner from Python: the same verbs as the command line, with values instead of text."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.encoding import encode_text
+from runner.events import Event, Observer
+from runner.execution.assemble import record_maker
+from runner.execution.converge import RunOptions, run_job
+from runner.execution.folders import StateFolder
+from runner.execution.planned import Plan, plan_job
+from runner.execution.records import to_usd
+from runner.execution.resuming import resume_run
+from runner.execution.summary import Summary
+from runner.ledger import Counts
+from runner.ledger.sqlite import SqliteLedger
+from runner.settings import Settings, find_root, load_settings
+from runner.spec.load import LoadedJob
+from runner.spec.load import load as load_job
+from runner.types import Record
+
+
+class _Silent:
+    def notify(self, event: Event) -> None:
+        """Nobody looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run stands. `records` reads them from the run's folder, each time anew."""
+
+    summary: Summary
+    settings: Settings
+
+    @property
+    def run_id(self) -> str:
+        return self.summary.run_id
+
+    @property
+    def status(self) -> str:
+        """`finished`, `stopped` or `interrupted`."""
+        return self.summary.status
+
+    @property
+    def rows(self) -> Counts:
+        return self.summary.counts
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What the run has cost; None where a price is not known."""
+        return None if self.summary.money.unpriced else to_usd(self.summary.money.spent)
+
+    def records(self) -> Iterator[Record]:
+        """One record for every selected row, in the dataset's order; bounded memory."""
+        info = StateFolder(self.settings.state_dir).find(self.summary.run_id)
+        loaded = LoadedJob.restore(info.folder / "inputs", self.settings)
+        ledger = SqliteLedger.open(info.folder, read_only=True)
+        try:
+            yield from record_maker(info, loaded).records(ledger)
+        finally:
+            ledger.close()
+
+
+def run(
+    job: str | Path,
+    *,
+    set: Mapping[str, Any] | None = None,
+    vars: Mapping[str, Any] | None = None,
+    profile: str | None = None,
+    limit: int | None = None,
+    keys: Sequence[str] = (),
+    new: bool = False,
+    reuse: bool = True,
+    yes: bool = False,
+    simulate: bool = False,
+    deliver: bool = False,
+    observer: Observer | None = None,
+) -> Result:
+    """Run a job, as `runner run` does: go on with its unfinished run, or send what has no answer yet.
+
+    `set` and `vars` are as `--set` and `--var`, with JSON values. Nobody is asked: above `confirm_above_usd` a run needs a
+    cap or `yes`.
+
+    Raises:
+        RunnerError: what keeps the run from starting or going on, as on the command line. A run that stops part-way is no
+            exception: look at `status`.
+    """
+    path = Path(job)
+    options = RunOptions(
+        sets=_assignments(set),
+        variables=_assignments(vars),
+        profile=profile,
+        limit=limit,
+        keys=tuple(keys),
+        new=new,
+        reuse=reuse,
+        yes=yes,
+        simulate=simulate,
+        deliver=deliver,
+    )
+    summary = run_job(path, options, observer=observer or _Silent(), confirm=None)
+    return Result(summary, load_settings(find_root(path)))
+
+
+async def arun(job: str | Path, **options: Any) -> Result:
+    """The same as `run`, from a running loop: the run has a thread, and a loop, of its own."""
+    return await asyncio.to_thread(run, job, **options)
+
+
+def resume(run: str, *, folder: str | Path = ".", observer: Observer | None = None) -> Result:
+    """Go on with an unfinished run of the project that `folder` belongs to; `run` as on the command line."""
+    settings = load_settings(find_root(Path(folder)))
+    state = StateFolder(settings.state_dir)
+    return Result(resume_run(state.find(run), state, settings, settings.environment, observer=observer or _Silent()), settings)
+
+
+def plan(
+    job: str | Path, *, set: Mapping[str, Any] | None = None, vars: Mapping[str, Any] | None = None, profile: str | None = None
+) -> Plan:
+    """Render every row and say what a run would send and cost; sends nothing."""
+    return plan_job(Path(job), RunOptions(sets=_assignments(set), variables=_assignments(vars), profile=profile))
+
+
+def load(
+    job: str | Path, *, set: Mapping[str, Any] | None = None, vars: Mapping[str, Any] | None = None, profile: str | None = None
+) -> LoadedJob:
+    """Read a job file with everything it names. Raises SpecError with all problems at once."""
+    return load_job(Path(job), sets=_assignments(set), variables=_assignments(vars), profile=profile)
+
+
+def _assignments(values: Mapping[str, Any] | None) -> list[str]:
+    return [f"{name}={encode_text(value)}" for name, value in (values or {}).items()]

@@ -1,0 +1,79 @@
+"""From what is durable to what a sink gets: one record a row.
+
+Owns   the making of `Record`s from the ledger's results. A record is recomputed from the stored reply each time it is needed,
+       so a run's folder holds every reply once and an export always agrees with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from runner.clock import to_rfc3339
+from runner.ledger import Ledger, RowResult
+from runner.message import parse_reply
+from runner.replies.extract import output_of
+from runner.types import PICO_PER_USD, Record, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class RecordMaker:
+    """What every record of a run shares. `structured`: the job has a schema, so `output` is parsed JSON and `text` the raw text."""
+
+    run_id: str
+    job: str
+    model: str
+    structured: bool
+
+    def records(self, ledger: Ledger) -> Iterator[Record]:
+        """Every row's record, in the dataset's order; bounded memory."""
+        return (self.record(result) for result in ledger.results())
+
+    def record(self, result: RowResult) -> Record:
+        reply = parse_reply(result.body) if result.body else None
+        answer = output_of(reply.content, structured=self.structured) if reply is not None else None
+        succeeded = result.status == "succeeded"
+        return Record(
+            key=result.row.key,
+            index=result.row.index,
+            status=result.status,
+            output=answer.output if answer is not None and succeeded else None,
+            text=_text(answer.text if answer is not None else None, self.structured, succeeded),
+            stop_reason=reply.stop_reason if reply is not None else None,
+            error=result.failure.to_dict() if result.failure is not None else None,
+            row=result.row.values,
+            model=reply.model if reply is not None else self.model,
+            mode=result.mode,
+            attempts=result.attempts,
+            reused=result.reused,
+            cost_usd=to_usd(result.cost_pico),
+            usage=_USAGE_NONE if result.usage == _NO_USAGE else result.usage.to_dict(),
+            run_id=self.run_id,
+            job=self.job,
+            request_hash=result.request_hash.hex() if result.request_hash else None,
+            message_id=reply.message_id if reply is not None else None,
+            request_id=result.request_id,
+            batch_id=result.batch_id,
+            started_at=_time(result.started_at),
+            ended_at=_time(result.ended_at),
+            content=reply.content if reply is not None else (),
+        )
+
+
+_NO_USAGE = Usage()
+_USAGE_NONE = _NO_USAGE.to_dict()
+
+
+def _text(text: str | None, structured: bool, succeeded: bool) -> str | None:
+    """The raw text where there is a schema; a cut-off or refused reply keeps its text too, as it has no output."""
+    return text if structured or not succeeded else None
+
+
+def _time(moment: datetime | None) -> str | None:
+    return to_rfc3339(moment) if moment is not None else None
+
+
+def to_usd(pico: int | None) -> float | None:
+    """Pico-dollars as US dollars, for people and records; sums are made before, in integers."""
+    return pico / PICO_PER_USD if pico is not None else None

@@ -1,0 +1,138 @@
+"""Looking at runs: a summary of any of them, one row with all that happened to it, the conversations of a trial.
+
+Owns   reading for people. Ledgers are opened read-only, so a run can be looked at while it goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runner.clock import to_rfc3339
+from runner.errors import UsageError
+from runner.execution.assemble import record_maker
+from runner.execution.folders import RunInfo, StateFolder
+from runner.execution.records import to_usd
+from runner.execution.summary import Summary, summarise
+from runner.ledger.sqlite import SqliteLedger
+from runner.planning.compile import compile_job
+from runner.settings import Settings
+from runner.spec.load import LoadedJob
+from runner.types import Attempt, Failure, Record, Request
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRow:
+    """One row: what was sent, what came back, and each attempt."""
+
+    record: Record
+    request: Request | Failure
+    attempts: Sequence[Attempt]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "record": self.record.to_dict(),
+            "request": None if isinstance(self.request, Failure) else _body(self.request),
+            "attempts": [_attempt(attempt) for attempt in self.attempts],
+        }
+
+    def text(self) -> str:
+        """For people: the request as JSON, the reply's text, then a line for each attempt."""
+        record = self.record
+        parts = [f"== {record.key} · {record.status}{_cost(record)}"]
+        parts.append(self.request.message if isinstance(self.request, Failure) else _prompt(_body(self.request)))
+        reply = record.text if record.text is not None else record.output
+        parts.append(f"-- reply ({record.stop_reason})\n{reply}" if reply is not None else "-- no reply")
+        if record.error is not None:
+            parts.append(f"-- error\n{record.error['kind']}: {record.error['message']}")
+        if len(self.attempts) > 1:
+            parts += ["-- attempts", *(_attempt_line(attempt) for attempt in self.attempts)]
+        return "\n".join(parts) + "\n"
+
+
+def read_summary(info: RunInfo) -> Summary:
+    """How a run stands now."""
+    ledger = SqliteLedger.open(info.folder, read_only=True)
+    try:
+        return summarise(ledger)
+    finally:
+        ledger.close()
+
+
+def read_row(info: RunInfo, settings: Settings, key: str) -> ShownRow:
+    """One row of a run. Raises UsageError where no row has the key."""
+    ledger = SqliteLedger.open(info.folder, read_only=True)
+    try:
+        index = ledger.find(key)
+        if index is None:
+            raise UsageError(f"run {info.run_id} has no row with the key {key!r}", code="unknown-key")
+        return _Shower(info, settings, ledger).row(index)
+    finally:
+        ledger.close()
+
+
+def conversations(state: StateFolder, settings: Settings, run_id: str) -> Iterator[str]:
+    """Prompt, reply and cost of each row of a (small) run."""
+    info = state.find(run_id)
+    ledger = SqliteLedger.open(info.folder, read_only=True)
+    try:
+        shower = _Shower(info, settings, ledger)
+        for index in range(ledger.counts().total):
+            yield shower.row(index).text()
+    finally:
+        ledger.close()
+
+
+class _Shower:
+    def __init__(self, info: RunInfo, settings: Settings, ledger: SqliteLedger) -> None:
+        loaded = LoadedJob.restore(info.folder / "inputs", settings)
+        self._ledger = ledger
+        self._records = record_maker(info, loaded)
+        self._compiled = compile_job(loaded, mode=info.meta["mode"])
+
+    def row(self, index: int) -> ShownRow:
+        result = self._ledger.result(index)
+        return ShownRow(self._records.record(result), self._compiled.request(result.row), self._ledger.attempts(index))
+
+
+def _body(request: Request) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(request.body)
+    return body
+
+
+def _prompt(body: dict[str, Any]) -> str:
+    lines = []
+    for block in body.get("system", ()):
+        lines.append(f"-- system\n{block['text']}")
+    for message in body["messages"]:
+        lines.append(f"-- {message['role']}\n" + "\n".join(block["text"] for block in message["content"]))
+    return "\n".join(lines)
+
+
+def _cost(record: Record) -> str:
+    if record.reused:
+        return " · paid for before"
+    return "" if record.cost_usd is None else f" · ${record.cost_usd:.6f}"
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "end": attempt.end,
+        "mode": attempt.mode,
+        "started_at": to_rfc3339(attempt.started_at),
+        "ended_at": to_rfc3339(attempt.ended_at) if attempt.ended_at else None,
+        "error": attempt.failure.to_dict() if attempt.failure else None,
+        "usage": attempt.usage.to_dict(),
+        "cost_usd": to_usd(attempt.cost_pico),
+        "request_id": attempt.request_id,
+        "batch_id": attempt.batch_id,
+        "reused": attempt.reused,
+    }
+
+
+def _attempt_line(attempt: Attempt) -> str:
+    why = f": {attempt.failure.kind}: {attempt.failure.message}" if attempt.failure else ""
+    return f"{attempt.number}. {to_rfc3339(attempt.started_at)} {attempt.end or 'under way'}{why} {attempt.request_id or ''}".rstrip()

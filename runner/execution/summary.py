@@ -1,0 +1,137 @@
+"""How a run stands: counted from its ledger, never assumed.
+
+Owns   the summary object of `--format json` (interface, section 5) and the exit status that follows from it.
+Knows  the ledger's contract. A summary can be made of any run at any time, also while another process advances it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from runner.engines import StopReason
+from runner.execution.records import to_usd
+from runner.ledger import Counts, Delivery, Ledger, Money
+from runner.spec.values import Share
+from runner.types import Mode, Usage
+
+FORMAT = 1
+RunStatus = Literal["finished", "waiting", "stopped", "canceled", "interrupted"]
+
+FINISHED, CANNOT_GO_ON, TOO_MANY_FAILED, INTERRUPTED, TERMINATED = 0, 4, 5, 130, 143
+"""Exit statuses that come from counting; those of errors stand with their classes in `errors`."""
+NO_FAILURES = Share(rows=0)
+SIGNALLED = frozenset({"interrupted", "terminated"})
+"""Kinds of `StopReason` that a signal gives: SIGINT, SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One run's end, or its state so far. Counts are rows unless they say otherwise; money is in pico-dollars."""
+
+    run_id: str
+    job: str
+    status: RunStatus
+    stopped_by: StopReason | None
+    exit_status: int
+    mode: Mode
+    counts: Counts
+    money: Money
+    usage: Usage
+    estimated_cost_pico: int | None
+    elapsed_s: float
+    sinks: Sequence[Delivery]
+    simulated: bool
+    warnings: Sequence[str] = ()
+    resume: str | None = None
+    nothing_to_do: bool = False
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of `--format json`; its fields are fixed by the interface page."""
+        counts, money = self.counts, self.money
+        return {
+            "format": FORMAT,
+            "run_id": self.run_id,
+            "job": self.job,
+            "status": self.status,
+            "stopped_by": _stopped_by(self.stopped_by),
+            "exit_status": self.exit_status,
+            "mode": self.mode,
+            "rows": {
+                "total": counts.total,
+                "succeeded": counts.succeeded,
+                "failed": counts.failed,
+                "expired": counts.expired,
+                "canceled": counts.canceled,
+                "open": counts.open,
+                "reused": counts.reused,
+            },
+            "failures": dict(counts.failures),
+            "requests": counts.requests,
+            "attempts": counts.attempts,
+            "usage": self.usage.to_dict(),
+            "cost_usd": to_usd(money.spent) if not money.unpriced else None,
+            "overhead_usd": to_usd(money.overhead),
+            "estimated_cost_usd": to_usd(self.estimated_cost_pico),
+            "elapsed_s": round(self.elapsed_s, 3),
+            "batches": [],
+            "sinks": [
+                {"kind": sink.kind, "target": sink.target, "records": sink.records, "status": sink.state, "error": sink.error} for sink in self.sinks
+            ],
+            "warnings": list(self.warnings),
+            "resume": self.resume,
+            "simulated": self.simulated,
+        }
+
+
+def _stopped_by(reason: StopReason | None) -> dict[str, Any] | None:
+    if reason is None:
+        return None
+    return {"kind": reason.kind, "message": reason.message, "hint": reason.hint}
+
+
+def exit_status(counts: Counts, deliveries: Sequence[Delivery], stopped_by: StopReason | None, allow_failures: Share) -> int:
+    """The exit status that the counts give: a row that is still open is never a success."""
+    if stopped_by is not None and stopped_by.kind in SIGNALLED:
+        return TERMINATED if stopped_by.kind == "terminated" else INTERRUPTED
+    if stopped_by is not None or counts.open or any(delivery.state != "delivered" for delivery in deliveries):
+        return CANNOT_GO_ON
+    failed = counts.total - counts.succeeded
+    return TOO_MANY_FAILED if allow_failures.exceeded_by(failed, counts.total) else FINISHED
+
+
+def summarise(
+    ledger: Ledger, *, stopped_by: StopReason | None = None, allow_failures: Share = NO_FAILURES, warnings: Sequence[str] = ()
+) -> Summary:
+    """Read a run's summary from its ledger."""
+    meta, counts, deliveries = ledger.meta, ledger.counts(), ledger.deliveries()
+    status = _status(str(meta["state"]), counts, stopped_by)
+    delivered_needed = deliveries if status == "finished" else [delivery for delivery in deliveries if delivery.state == "failed"]
+    return Summary(
+        run_id=str(meta["run_id"]),
+        job=str(meta["job"]),
+        status=status,
+        stopped_by=stopped_by,
+        exit_status=exit_status(counts, delivered_needed, stopped_by, allow_failures),
+        mode=meta["mode"],
+        counts=counts,
+        money=ledger.money(),
+        usage=ledger.usage(),
+        estimated_cost_pico=meta.get("estimated_cost_pico"),
+        elapsed_s=float(meta.get("elapsed_s", 0.0)),
+        sinks=deliveries,
+        simulated=bool(meta["simulated"]),
+        warnings=warnings,
+        resume=None if status in ("finished", "canceled") else f"runner resume {meta['run_id']}",
+        meta=dict(meta),
+    )
+
+
+def _status(state: str, counts: Counts, stopped_by: StopReason | None) -> RunStatus:
+    if stopped_by is not None:
+        return "interrupted" if stopped_by.kind in SIGNALLED else "stopped"
+    if state == "finished" or (state == "open" and not counts.open):
+        return "finished"
+    return "canceled" if state == "canceled" else "stopped"
