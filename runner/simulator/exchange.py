@@ -59,11 +59,16 @@ class Exchange:
         response.content_length = len(body)
         await response.prepare(self.request)
         await response.write(body[: len(body) // 2])
-        return await self.reset(after_s=0.05)
+        return await self.close()
 
-    async def reset(self, after_s: float = 0.0) -> web.StreamResponse:
-        """Drop the connection with RST. `after_s` lets what was written reach the client first."""
-        await asyncio.sleep(after_s)
+    async def close(self) -> web.StreamResponse:
+        """Close the connection in the middle of a body: what was written arrives, then nothing."""
+        if self.request.transport is not None:
+            self.request.transport.close()
+        return await self.hang()
+
+    async def reset(self) -> web.StreamResponse:
+        """Drop the connection with RST: the client's system discards even what it had received."""
         transport = self.request.transport
         if transport is not None:
             connection = transport.get_extra_info("socket")

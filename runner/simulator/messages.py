@@ -81,8 +81,10 @@ class Messages:
                 return await _fail(exchange, fault)
             body = decode(data)
             card = check_create(body, exchange.version, exchange.betas)
-            taken = self.take(body, card, exchange.workspace, fault)
-            exchange.headers.update(self.limits.headers(card.line))
+            try:
+                taken = self.take(body, card, exchange.workspace, fault)
+            finally:
+                exchange.headers.update(self.limits.headers(card.line))
             number = await self.settle(taken, fault)
             return await self._deliver(exchange, taken, number, fault, stream=bool(body.get("stream")))
         finally:
@@ -206,7 +208,7 @@ async def _spoil(
     pieces = list(envelope.events())
     await response.write(envelope.opening() + b"".join(pieces[: len(pieces) // 2]))
     if fault.act is Act.TRUNCATED:
-        return await exchange.reset(after_s=0.05)
+        return await exchange.close()
     await response.write(event("error", error=Refused("Overloaded", 529).error(), request_id=exchange.request_id))
     await response.write_eof()
     return response

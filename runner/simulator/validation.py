@@ -326,6 +326,10 @@ def _check_breakpoints(body: Mapping[str, Any]) -> None:
     ttls = list(_breakpoints(body))
     if automatic:
         ttls.append(automatic.get("ttl") or "5m")
+        content = body["messages"][-1]["content"]
+        mark = content[-1].get("cache_control") if isinstance(content, list) else None
+        if mark and (mark.get("ttl") or "5m") != ttls[-1]:
+            raise Refused("cache_control: conflicts with the ttl of the cache_control on the last block")
     if len(ttls) > _MAX_BREAKPOINTS:
         raise Refused(f"A maximum of {_MAX_BREAKPOINTS} blocks with cache_control may be provided. Found {len(ttls)}.")
     if "5m" in ttls and "1h" in ttls[ttls.index("5m") :]:

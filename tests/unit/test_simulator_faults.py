@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runner.simulator.faults import BAD_RETRY_AFTER, KINDS, Act, Faults, Rule
+from runner.simulator.refusal import Refused
+
+PATH = "/v1/messages"
+
+
+def kinds(faults: Faults, bodies: list[bytes]) -> list[str | None]:
+    chosen = [faults.choose(PATH, body) for body in bodies]
+    return [None if fault is None else fault.kind for fault in chosen]
+
+
+def with_rules(*rules: dict[str, Any], seed: int = 0) -> Faults:
+    faults = Faults((), seed)
+    for rule in rules:
+        faults.add(Rule.from_json(rule))
+    return faults
+
+
+def test_no_rule_no_fault() -> None:
+    assert kinds(Faults((), 0), [b"{}"] * 3) == [None] * 3
+
+
+def test_the_nth_request_is_hit() -> None:
+    assert kinds(with_rules({"kind": "529", "nth": [2, 3]}), [b"{}"] * 4) == [None, "529", "529", None]
+    assert kinds(with_rules({"kind": "529", "nth": 1}), [b"{}"] * 2) == ["529", None]
+
+
+def test_a_rule_strikes_so_many_times_and_then_the_next_takes_over() -> None:
+    faults = with_rules({"kind": "500", "times": 2}, {"kind": "reset", "times": 1})
+    assert kinds(faults, [b"{}"] * 4) == ["500", "500", "reset", None]
+
+
+def test_text_is_found_as_json_holds_it() -> None:
+    faults = with_rules({"kind": "refusal", "text": 'say "ä"\nnow'})
+    assert kinds(faults, [b"{}", '{"t":"please say \\"ä\\"\\nnow"}'.encode()]) == [None, "refusal"]
+
+
+def test_only_the_named_path_is_hit() -> None:
+    faults = with_rules({"kind": "500", "path": "/v1/models"})
+    assert faults.choose(PATH, b"") is None
+    assert faults.choose("/v1/models", b"") is not None
+
+
+def test_a_rate_does_not_depend_on_the_order_of_arrival() -> None:
+    bodies = [b'{"row":%d}' % row for row in range(2_000)]
+    forwards = dict(zip(bodies, kinds(Faults([("529", 0.1)], 7), bodies), strict=True))
+    backwards = dict(zip(bodies[::-1], kinds(Faults([("529", 0.1)], 7), bodies[::-1]), strict=True))
+    assert forwards == backwards
+    assert 150 < sum(kind is not None for kind in forwards.values()) < 250
+
+
+def test_a_retry_is_a_new_draw_and_a_seed_another_one() -> None:
+    tries = kinds(Faults([("529", 0.5)], 1), [b"{}"] * 50)
+    assert {None, "529"} == set(tries)
+    assert tries != kinds(Faults([("529", 0.5)], 2), [b"{}"] * 50)
+
+
+def test_clearing_leaves_the_rates_it_was_started_with() -> None:
+    faults = Faults([("529", 1.0)], 0)
+    faults.add(Rule.from_json({"kind": "500"}))
+    faults.clear()
+    assert kinds(faults, [b"{}"]) == ["529"]
+
+
+def test_bad_values_of_retry_after_come_in_turn() -> None:
+    faults = with_rules({"kind": "bad_retry_after"})
+    headers = []
+    for _ in BAD_RETRY_AFTER:
+        fault = faults.choose(PATH, b"")
+        assert fault is not None
+        assert fault.error is not None
+        headers.append(fault.error.headers.get("retry-after", ""))
+    assert tuple(headers) == BAD_RETRY_AFTER
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_kind_can_be_scripted(kind: str) -> None:
+    fault = with_rules({"kind": kind}).choose(PATH, b"{}")
+    assert fault is not None
+    assert (fault.error is not None) == (fault.act is Act.REFUSE)
+
+
+def test_an_unknown_kind_or_field_is_refused() -> None:
+    with pytest.raises(Refused, match="is none of"):
+        Rule.from_json({"kind": "earthquake"})
+    with pytest.raises(Refused, match="tiems"):
+        Rule.from_json({"kind": "529", "tiems": 1})
