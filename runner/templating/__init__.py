@@ -1,7 +1,7 @@
 """Templating: text from templates and values, within bounds. The public names of the package.
 
-Two parts use it in two ways: a job's texts are a `TemplateSet`, closed when the job is loaded; `where` and a sink's columns
-are `Expression`s. Everything that goes wrong is a `TemplateFailure` with a place and a cure.
+Two parts use it in two ways: a job's texts are a `TemplateSet`, closed when the job is loaded; `where` and a sink's
+columns are `Expression`s. Everything that goes wrong is a `TemplateFailure` with a place and a cure.
 """
 
 from runner.templating.analysis import ColumnUse, NameUse

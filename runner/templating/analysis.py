@@ -1,25 +1,27 @@
 """What a template will look up, found without rendering it.
 
-Owns   the walk over the trees of a template and of all it includes, imports, extends and calls, that yields every use of a
-       variable that the template does not make itself (`NameUse`) and of an item of such a variable (`FieldUse`).
-Knows  Jinja's nodes and scopes. It follows a variable through `{% set r = row %}`, `{% with %}`, macro arguments and blocks;
-       what it cannot follow (`row[name]`, a row put into a list) it leaves out, so that every use it reports is one.
+Owns   the walk over the trees of a template and of all it includes, imports, extends and calls, that yields every use
+       of a variable that the template does not make itself (`NameUse`) and of an item of such a variable (`ColumnUse`).
+Knows  Jinja's nodes and scopes. It follows a variable through `{% set r = row %}`, `{% with %}`, macro arguments and
+       blocks; what it cannot follow (`row[name]`, a row put into a list) it leaves out, so that every use it reports
+       is one.
 
-A use is `optional` where rendering does not fail without it: under `is defined`, `| default`, or in a branch that is taken
-only when it is there (`{% if row.x is defined %}`, `{% if "x" in row %}`). A name is `hidden` where the caller's variables
-cannot be seen: in a template imported without context.
+A use is `optional` where rendering does not fail without it: under `is defined`, `| default`, or in a branch that is
+taken only when it is there (`{% if row.x is defined %}`, `{% if "x" in row %}`). A name is `hidden` where the caller's
+variables cannot be seen: in a template imported without context.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from jinja2 import nodes
 
 from runner.templating.failure import TemplateFailure, did_you_mean
 from runner.templating.sandbox import GLOBALS
+from runner.templating.scopes import Block, Macro, Module, Scope, Self, Value, Whole, whole_only
 from runner.templating.syntax import Parsed
 
 
@@ -46,7 +48,7 @@ class ColumnUse:
 
 @dataclass(frozen=True, slots=True)
 class Uses:
-    """All uses of one template, each once a line, in the order in which they are met; and what cannot work at any row."""
+    """All uses of one template, each once a line, in the order they are met; and what can work for no row."""
 
     names: tuple[NameUse, ...]
     items: Mapping[str, tuple[ColumnUse, ...]]
@@ -59,7 +61,7 @@ class Uses:
 def uses_of(parsed: Parsed, known: Mapping[str, Parsed]) -> Uses:
     """Walk a template. `known` holds the templates that it may name."""
     walk = _Walk(known)
-    walk.template(parsed, _Scope(None))
+    walk.template(parsed, Scope(None))
     items: dict[str, list[ColumnUse]] = {}
     for (variable, name, template, line), optional in walk.fields.items():
         items.setdefault(variable, []).append(ColumnUse(name, template, line, optional))
@@ -81,78 +83,6 @@ def _hidden_failure(use: NameUse) -> TemplateFailure:
     )
 
 
-# -- What a name can stand for. None stands for a value that is not followed.
-
-
-@dataclass(frozen=True, slots=True)
-class _Whole:
-    """A variable from outside, as a whole."""
-
-    variable: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Macro:
-    template: str
-    node: nodes.Macro
-    scope: _Scope
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Module:
-    template: str
-    exports: dict[str, _Value]
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """The block `name` at a depth of inheritance: 0 is the template that was asked for."""
-
-    name: str
-    depth: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Self:
-    """`self`: its items are the blocks."""
-
-
-_Value = _Whole | _Macro | _Module | _Block | _Self | None
-
-
-@dataclass(slots=True, eq=False)
-class _Scope:
-    """Names bound so far. A scope without parent and `hidden` does not see the caller's variables."""
-
-    parent: _Scope | None
-    hidden: bool = False
-    names: dict[str, _Value] = field(default_factory=dict)
-
-    def find(self, name: str) -> tuple[bool, _Value]:
-        scope: _Scope | None = self
-        while scope is not None:
-            if name in scope.names:
-                return True, scope.names[name]
-            scope = scope.parent
-        return False, None
-
-    def is_hidden(self) -> bool:
-        scope: _Scope = self
-        while scope.parent is not None:
-            scope = scope.parent
-        return scope.hidden
-
-    def bindings(self) -> frozenset[tuple[str, _Value]]:
-        """Everything that is bound, as a key: two walks with equal bindings find the same."""
-        found: dict[str, _Value] = {}
-        scope: _Scope | None = self
-        while scope is not None:
-            for name, value in scope.names.items():
-                found.setdefault(name, value)
-            scope = scope.parent
-        return frozenset(found.items())
-
-
 _Subject = tuple[str, str | None]
 """A variable, or an item of one, that a test can prove to be there."""
 
@@ -166,21 +96,22 @@ class _Walk:
         self.fields: dict[tuple[str, str, str, int], bool] = {}
         self.failures: dict[tuple[str, int, str], TemplateFailure] = {}
         self.here = ""
-        self.root = _Scope(None)
+        self.root = Scope(None)
         self.blocks: dict[str, list[tuple[str, nodes.Block]]] = {}
         self.proven: frozenset[_Subject] = frozenset()
         self.lenient = False
         self.walked: set[object] = set()
+        self.modules: dict[object, Module | None] = {}
 
     # -- Templates
 
-    def template(self, parsed: Parsed, scope: _Scope) -> None:
+    def template(self, parsed: Parsed, scope: Scope) -> None:
         """Walk a template that renders on its own: one that was asked for, or that is included."""
         with self._within(parsed.name, scope):
             self.blocks = {}
             self._body(parsed, scope)
 
-    def _body(self, parsed: Parsed, scope: _Scope) -> None:
+    def _body(self, parsed: Parsed, scope: Scope) -> None:
         for block in parsed.tree.find_all(nodes.Block):
             self.blocks.setdefault(block.name, []).append((parsed.name, block))
         parents = [node for node in parsed.tree.body if isinstance(node, nodes.Extends)]
@@ -191,12 +122,12 @@ class _Walk:
         for extends in parsed.tree.find_all(nodes.Extends):
             for name in _constants(extends.template):
                 parent = self.known.get(name)
-                if parent is not None and self._first(("extends", parsed.name, name, id(scope))):
+                if parent is not None and self._first(("extends", parsed.name, name, scope)):
                     with self._within(name, scope):
                         self._body(parent, scope)
 
     @contextmanager
-    def _within(self, template: str, scope: _Scope) -> Iterator[None]:
+    def _within(self, template: str, scope: Scope) -> Iterator[None]:
         kept = self.here, self.root, self.blocks
         self.here, self.root = template, scope
         try:
@@ -225,52 +156,52 @@ class _Walk:
 
     # -- Nodes
 
-    def visit(self, node: nodes.Node, scope: _Scope) -> _Value:
+    def visit(self, node: nodes.Node, scope: Scope) -> Value:
         """Walk a node; gives what an expression stands for, where that is followed."""
         method = getattr(self, f"_on_{type(node).__name__.lower()}", None)
         if method is not None:
-            value: _Value = method(node, scope)
+            value: Value = method(node, scope)
             return value
         for child in node.iter_child_nodes():
             self.visit(child, scope)
         return None
 
-    def _all(self, children: Iterable[nodes.Node | None], scope: _Scope) -> None:
+    def _all(self, children: Iterable[nodes.Node | None], scope: Scope) -> None:
         for child in children:
             if child is not None:
                 self.visit(child, scope)
 
-    def _on_name(self, node: nodes.Name, scope: _Scope) -> _Value:
+    def _on_name(self, node: nodes.Name, scope: Scope) -> Value:
         bound, value = scope.find(node.name)
         if bound or node.name in GLOBALS:
             return value
         if node.name == "self":
-            return _Self()
+            return Self()
         self._use(node.name, node.lineno, scope.is_hidden())
-        return None if scope.is_hidden() else _Whole(node.name)
+        return None if scope.is_hidden() else Whole(node.name)
 
-    def _on_getattr(self, node: nodes.Getattr, scope: _Scope) -> _Value:
+    def _on_getattr(self, node: nodes.Getattr, scope: Scope) -> Value:
         return self._item(node.node, node.attr, node.lineno, scope)
 
-    def _on_getitem(self, node: nodes.Getitem, scope: _Scope) -> _Value:
+    def _on_getitem(self, node: nodes.Getitem, scope: Scope) -> Value:
         if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
             return self._item(node.node, node.arg.value, node.lineno, scope)
         self._all((node.node, node.arg), scope)
         return None
 
-    def _item(self, holder: nodes.Expr, name: str, line: int, scope: _Scope) -> _Value:
+    def _item(self, holder: nodes.Expr, name: str, line: int, scope: Scope) -> Value:
         value = self._strictly(holder, scope) if not isinstance(holder, nodes.Name) else self.visit(holder, scope)
-        if isinstance(value, _Whole):
+        if isinstance(value, Whole):
             self._use_field(value.variable, name, line)
-        elif isinstance(value, _Module):
+        elif isinstance(value, Module):
             if name not in value.exports:
                 self._not_exported(value, name, line)
             return value.exports.get(name)
-        elif isinstance(value, _Self):
-            return _Block(name, 0)
+        elif isinstance(value, Self):
+            return Block(name, 0)
         return None
 
-    def _strictly(self, node: nodes.Expr, scope: _Scope) -> _Value:
+    def _strictly(self, node: nodes.Expr, scope: Scope) -> Value:
         """`row.a.b is defined` fails without `row.a`."""
         kept, self.lenient = self.lenient, False
         try:
@@ -278,14 +209,14 @@ class _Walk:
         finally:
             self.lenient = kept
 
-    def _leniently(self, node: nodes.Expr, scope: _Scope) -> None:
+    def _leniently(self, node: nodes.Expr, scope: Scope) -> None:
         kept, self.lenient = self.lenient, True
         try:
             self.visit(node, scope)
         finally:
             self.lenient = kept
 
-    def _on_filter(self, node: nodes.Filter, scope: _Scope) -> _Value:
+    def _on_filter(self, node: nodes.Filter, scope: Scope) -> Value:
         if node.node is not None:
             if node.name in ("default", "d"):
                 self._leniently(node.node, scope)
@@ -294,7 +225,7 @@ class _Walk:
         self._all((*node.args, *node.kwargs, node.dyn_args, node.dyn_kwargs), scope)
         return None
 
-    def _on_test(self, node: nodes.Test, scope: _Scope) -> _Value:
+    def _on_test(self, node: nodes.Test, scope: Scope) -> Value:
         if node.name in ("defined", "undefined"):
             self._leniently(node.node, scope)
         else:
@@ -304,19 +235,19 @@ class _Walk:
 
     # -- Branches
 
-    def _on_and(self, node: nodes.And, scope: _Scope) -> _Value:
+    def _on_and(self, node: nodes.And, scope: Scope) -> Value:
         self.visit(node.left, scope)
         with self._proving(node.left, True, scope):
             self.visit(node.right, scope)
         return None
 
-    def _on_or(self, node: nodes.Or, scope: _Scope) -> _Value:
+    def _on_or(self, node: nodes.Or, scope: Scope) -> Value:
         self.visit(node.left, scope)
         with self._proving(node.left, False, scope):
             self.visit(node.right, scope)
         return None
 
-    def _on_condexpr(self, node: nodes.CondExpr, scope: _Scope) -> _Value:
+    def _on_condexpr(self, node: nodes.CondExpr, scope: Scope) -> Value:
         self.visit(node.test, scope)
         with self._proving(node.test, True, scope):
             yes = self.visit(node.expr1, scope)
@@ -326,7 +257,7 @@ class _Walk:
             no = self.visit(node.expr2, scope)
         return yes if yes == no else None
 
-    def _on_if(self, node: nodes.If, scope: _Scope) -> None:
+    def _on_if(self, node: nodes.If, scope: Scope) -> None:
         kept = self.proven
         for branch in (node, *node.elif_):
             self.visit(branch.test, scope)
@@ -337,7 +268,7 @@ class _Walk:
         self.proven = kept
 
     @contextmanager
-    def _proving(self, test: nodes.Expr, outcome: bool, scope: _Scope) -> Iterator[None]:
+    def _proving(self, test: nodes.Node, outcome: bool, scope: Scope) -> Iterator[None]:
         kept = self.proven
         self.proven |= self._proves(test, outcome, scope)
         try:
@@ -345,7 +276,7 @@ class _Walk:
         finally:
             self.proven = kept
 
-    def _proves(self, test: nodes.Expr, outcome: bool, scope: _Scope) -> frozenset[_Subject]:
+    def _proves(self, test: nodes.Node, outcome: bool, scope: Scope) -> frozenset[_Subject]:
         """What must be there if `test` came out as `outcome`."""
         if isinstance(test, nodes.Not):
             return self._proves(test.node, not outcome, scope)
@@ -363,12 +294,12 @@ class _Walk:
                 )
         return frozenset()
 
-    def _subject(self, node: nodes.Expr, scope: _Scope) -> frozenset[_Subject]:
+    def _subject(self, node: nodes.Expr, scope: Scope) -> frozenset[_Subject]:
         if isinstance(node, nodes.Name):
             bound, value = scope.find(node.name)
             if not bound:
                 return frozenset({(node.name, None)})
-            return frozenset({(value.variable, None)}) if isinstance(value, _Whole) else frozenset()
+            return frozenset({(value.variable, None)}) if isinstance(value, Whole) else frozenset()
         item: str | None = None
         if isinstance(node, nodes.Getattr):
             item = node.attr
@@ -380,7 +311,7 @@ class _Walk:
 
     # -- Binding
 
-    def _bind(self, target: nodes.Node, value: _Value, scope: _Scope) -> None:
+    def _bind(self, target: nodes.Node, value: Value, scope: Scope) -> None:
         if isinstance(target, nodes.Name):
             scope.names[target.name] = value
         elif isinstance(target, nodes.Tuple):
@@ -389,64 +320,65 @@ class _Walk:
         elif isinstance(target, nodes.NSRef):
             self._on_name(nodes.Name(target.name, "load", lineno=target.lineno), scope)
 
-    def _on_assign(self, node: nodes.Assign, scope: _Scope) -> None:
+    def _on_assign(self, node: nodes.Assign, scope: Scope) -> None:
         self._bind(node.target, self.visit(node.node, scope), scope)
 
-    def _on_assignblock(self, node: nodes.AssignBlock, scope: _Scope) -> None:
-        inner = _Scope(scope)
+    def _on_assignblock(self, node: nodes.AssignBlock, scope: Scope) -> None:
+        inner = Scope(scope)
         self._all(node.body, inner)
         if node.filter is not None:
             self.visit(node.filter, inner)
         self._bind(node.target, None, scope)
 
-    def _on_with(self, node: nodes.With, scope: _Scope) -> None:
-        inner = _Scope(scope)
+    def _on_with(self, node: nodes.With, scope: Scope) -> None:
+        inner = Scope(scope)
         for target, value in zip(node.targets, node.values, strict=True):
             self._bind(target, self.visit(value, scope), inner)
         self._all(node.body, inner)
 
-    def _on_for(self, node: nodes.For, scope: _Scope) -> None:
+    def _on_for(self, node: nodes.For, scope: Scope) -> None:
         self.visit(node.iter, scope)
-        inner = _Scope(scope, names={"loop": None})
+        inner = Scope(scope, names={"loop": None})
         self._bind(node.target, None, inner)
         self._all((node.test, *node.body), inner)
-        self._all(node.else_, _Scope(scope))
+        self._all(node.else_, Scope(scope))
 
-    def _on_filterblock(self, node: nodes.FilterBlock, scope: _Scope) -> None:
-        inner = _Scope(scope)
+    def _on_filterblock(self, node: nodes.FilterBlock, scope: Scope) -> None:
+        inner = Scope(scope)
         self._all(node.body, inner)
         self.visit(node.filter, inner)
 
-    def _on_scope(self, node: nodes.Scope, scope: _Scope) -> None:
-        self._all(node.body, _Scope(scope))
+    def _on_scope(self, node: nodes.Scope, scope: Scope) -> None:
+        self._all(node.body, Scope(scope))
 
     # -- Macros and blocks
 
-    def _on_macro(self, node: nodes.Macro, scope: _Scope) -> None:
+    def _on_macro(self, node: nodes.Macro, scope: Scope) -> None:
         # Its body counts where it is called, with what it is called with.
-        scope.names[node.name] = _Macro(self.here, node, scope)
+        scope.names[node.name] = Macro(self.here, node, scope)
 
-    def _on_callblock(self, node: nodes.CallBlock, scope: _Scope) -> None:
+    def _on_callblock(self, node: nodes.CallBlock, scope: Scope) -> None:
         self.visit(node.call, scope)
-        inner = _Scope(scope, names={arg.name: None for arg in node.args})
+        inner = Scope(scope, names={arg.name: None for arg in node.args})
         self._all((*node.defaults, *node.body), inner)
 
-    def _on_call(self, node: nodes.Call, scope: _Scope) -> _Value:
+    def _on_call(self, node: nodes.Call, scope: Scope) -> Value:
         callee = self.visit(node.node, scope)
         places = [self.visit(arg, scope) for arg in node.args]
         named = {keyword.key: self.visit(keyword.value, scope) for keyword in node.kwargs}
         self._all((node.dyn_args, node.dyn_kwargs), scope)
-        if isinstance(callee, _Macro):
+        if isinstance(callee, Macro):
             self._call_macro(callee, places, named, spread=node.dyn_args is not None or node.dyn_kwargs is not None)
-        elif isinstance(callee, _Block):
+        elif isinstance(callee, Block):
             self._call_block(callee, self.root)
         return None
 
-    def _call_macro(self, macro: _Macro, places: list[_Value], named: dict[str, _Value], spread: bool) -> None:
-        given: dict[str, _Value] = dict(zip((arg.name for arg in macro.node.args), places, strict=False)) | named
-        if not self._first((macro.template, id(macro.node), id(macro.scope), frozenset(given.items()), self.proven)):
+    def _call_macro(self, macro: Macro, places: list[Value], named: dict[str, Value], spread: bool) -> None:
+        given: dict[str, Value] = dict(zip((arg.name for arg in macro.node.args), places, strict=False)) | named
+        key = frozenset((name, whole_only(value)) for name, value in given.items())
+        if not self._first((macro.node, macro.scope, key, self.proven)):
             return
-        inner = _Scope(macro.scope, names={"varargs": None, "kwargs": None, "caller": None})
+        inner = Scope(macro.scope, names={"varargs": None, "kwargs": None, "caller": None})
         lenient, self.lenient = self.lenient, False
         without_default = len(macro.node.args) - len(macro.node.defaults)
         kept, self.here = self.here, macro.template
@@ -458,36 +390,36 @@ class _Walk:
         self._all(macro.node.body, inner)
         self.here, self.lenient = kept, lenient
 
-    def _on_block(self, node: nodes.Block, scope: _Scope) -> None:
-        self._call_block(_Block(node.name, 0), scope if node.scoped else self.root)
+    def _on_block(self, node: nodes.Block, scope: Scope) -> None:
+        self._call_block(Block(node.name, 0), scope if node.scoped else self.root)
 
-    def _call_block(self, block: _Block, scope: _Scope) -> None:
+    def _call_block(self, block: Block, scope: Scope) -> None:
         chain = self.blocks.get(block.name, [])
-        if block.depth >= len(chain) or not self._first((block, id(chain[block.depth][1]), id(scope), self.proven)):
+        if block.depth >= len(chain) or not self._first((block, chain[block.depth][1], scope, self.proven)):
             return
         template, node = chain[block.depth]
-        inner = _Scope(scope, names={"super": _Block(block.name, block.depth + 1)})
+        inner = Scope(scope, names={"super": Block(block.name, block.depth + 1)})
         kept, self.here = self.here, template
         self._all(node.body, inner)
         self.here = kept
 
     # -- Other templates
 
-    def _on_extends(self, node: nodes.Extends, scope: _Scope) -> None:
+    def _on_extends(self, node: nodes.Extends, scope: Scope) -> None:
         self._all((node.template,) if not isinstance(node.template, nodes.Const) else (), scope)
 
-    def _on_include(self, node: nodes.Include, scope: _Scope) -> None:
+    def _on_include(self, node: nodes.Include, scope: Scope) -> None:
         self.visit(node.template, scope)
-        inner = _Scope(scope) if node.with_context else _Scope(None, hidden=True)
+        inner = Scope(scope) if node.with_context else Scope(None, hidden=True)
         for name in _constants(node.template):
             parsed = self.known.get(name)
             if parsed is not None and self._first(("include", name, inner.bindings(), inner.is_hidden(), self.proven)):
                 self.template(parsed, inner)
 
-    def _on_import(self, node: nodes.Import, scope: _Scope) -> None:
+    def _on_import(self, node: nodes.Import, scope: Scope) -> None:
         scope.names[node.target] = self._module(node, scope)
 
-    def _on_fromimport(self, node: nodes.FromImport, scope: _Scope) -> None:
+    def _on_fromimport(self, node: nodes.FromImport, scope: Scope) -> None:
         module = self._module(node, scope)
         for item in node.names:
             name, alias = item if isinstance(item, tuple) else (item, item)
@@ -495,22 +427,21 @@ class _Walk:
                 self._not_exported(module, name, node.lineno)
             scope.names[alias] = module.exports.get(name) if module is not None else None
 
-    def _module(self, node: nodes.Import | nodes.FromImport, scope: _Scope) -> _Module | None:
+    def _module(self, node: nodes.Import | nodes.FromImport, scope: Scope) -> Module | None:
         self.visit(node.template, scope)
         names = _constants(node.template)
         parsed = self.known.get(names[0]) if len(names) == 1 else None
         if parsed is None:
             return None
-        inner = _Scope(scope) if node.with_context else _Scope(None, hidden=True)
-        key = ("import", self.here, parsed.name)
-        if key in self.walked:
-            return None  # it imports itself
-        self.walked.add(key)
-        self.template(parsed, inner)
-        self.walked.discard(key)
-        return _Module(parsed.name, inner.names)
+        inner = Scope(scope) if node.with_context else Scope(None, hidden=True)
+        key = (parsed.name, inner.bindings(), inner.is_hidden(), self.proven)
+        if key not in self.modules:
+            self.modules[key] = None  # what it stands for to itself, should it import itself
+            self.template(parsed, inner)
+            self.modules[key] = Module(parsed.name, inner.names)
+        return self.modules[key]
 
-    def _not_exported(self, module: _Module, name: str, line: int) -> None:
+    def _not_exported(self, module: Module, name: str, line: int) -> None:
         self.failures[self.here, line, name] = TemplateFailure(
             self.here,
             line,

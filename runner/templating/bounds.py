@@ -3,10 +3,11 @@
 Owns   `Bounds`, the limits with their reasons, and `Meter`, which lives for one render and is found through `active`.
 Why    Jinja's sandbox keeps a template from reaching out but not from filling memory: 12 of 20 payloads got through
        (measured with 3.1.6). Everything that can make text or lists longer than its input asks the meter first.
-Not    bounded: time as such. Steps, text and items bound it loosely; comparisons and `in` over huge nested lists do not count.
+Not    bounded: time as such. Steps, text and items bound it loosely; comparisons and `in` over huge nested lists do
+       not count.
 
-The meter is found through a context variable, because Jinja hands no state of ours to filters and operators. It is absent
-while templates are compiled, so nothing of ours can be folded into a constant at load time.
+The meter is found through a context variable, because Jinja hands no state of ours to filters and operators. It is
+absent while templates are compiled, so nothing of ours can be folded into a constant at load time.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Bounds:
     output_bytes: int = 4 * 2**20
     """UTF-8 bytes of what a template gives, and characters of any one text on the way."""
     made_chars: int = 64 * 2**20
-    """Characters of all texts made on the way, summed: a 4 MiB text may pass sixteen filters. A list item counts as 8."""
+    """Characters of all texts made on the way: a 4 MiB text may pass sixteen filters. A list item counts as 8."""
     steps: int = 1_000_000
     """Loop iterations, items that filters go through, calls and includes, summed."""
     range_items: int = 10_000
@@ -135,7 +136,7 @@ def _stepping(meter: Meter, items: Iterator[Any]) -> Iterator[Any]:
 
 
 def bounded_join(parts: Iterable[str]) -> str:
-    """Join what a macro, block or `{% set %}…{% endset %}` has gathered; refused before it is made if it is too long."""
+    """Join what a macro, block or `{% set %}…{% endset %}` has gathered; too much is refused before it is joined."""
     chunks = list(parts)
     active.get().text(sum(map(len, chunks)))
     return "".join(chunks)

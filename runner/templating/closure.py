@@ -1,7 +1,8 @@
 """From the templates that a job names to all that they need.
 
 Owns   `Closure`: parses templates and follows what they include, import and extend until nothing new is named.
-Knows  the finder while a job is loaded, and no finder when a run's stored templates are read back: then the set must be closed.
+Knows  the finder while a job is loaded, and no finder when a run's stored templates are read back: then the set must
+       be closed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Closure:
         self._absent: dict[str, TemplateFailure] = {}
 
     def follow(self, names: Iterable[str], texts: Mapping[str, str]) -> dict[str, Parsed]:
-        """All templates that are needed, by name. Raises TemplateFailure with everything that is wrong with any of them."""
+        """All templates that are needed, by name. Raises TemplateFailure with all that is wrong with any of them."""
         pending = [self._parse(name, text) for name, text in texts.items()]
         for name in names:
             found = self._obtain(name)
@@ -64,7 +65,7 @@ class Closure:
         return self._parse(name, text)
 
     def _resolve(self, reference: Reference, referrer: str) -> list[Parsed]:
-        """What a tag adds to the set. All of its names that exist belong to it: an `include` takes the first there is."""
+        """What a tag adds to the set: of a list, all that there are, for `include` takes the first it finds."""
         new: list[Parsed] = []
         reasons: list[TemplateFailure] = []
         for name in reference.names:

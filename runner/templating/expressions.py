@@ -1,8 +1,8 @@
 """One Jinja expression over values: `where`, sink columns, values that pass as they are.
 
 Owns   `Expression`: the same sandbox and bounds as templates, but the result is a value and not text.
-Knows  nothing of who asks. With `null_safe`, an item of null is null, and so is an item past a list's end: a sink's column
-       over a record whose `output` is null. A name that is not there is an error all the same.
+Knows  nothing of who asks. With `null_safe`, an item of null is null, and so is an item past a list's end: a sink's
+       column over a record whose `output` is null. A name that is not there is an error all the same.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Expression:
 
 
 def _settled(value: Any) -> Any:
-    """A value that outlives the expression: lazy lists are read, missing names told, also inside new lists and mappings."""
+    """A value that outlives the expression: lazy lists are read, missing names told, also inside lists and mappings."""
     if isinstance(value, Iterator):
         value = list(counted(value))
     if isinstance(value, Undefined):

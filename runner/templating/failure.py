@@ -1,7 +1,7 @@
 """How templating says that something is wrong: place, what was found, what to do.
 
-Owns   `TemplateFailure`, the one exception that leaves this package, `Refusal`, what filters, operators and look-ups raise
-       while a template runs (they do not know where they are), and the turning of the one into the other.
+Owns   `TemplateFailure`, the one exception that leaves this package, `Refusal`, what filters, operators and look-ups
+       raise while a template runs (they do not know where they are), and the turning of the one into the other.
 Knows  Jinja's and Python's exceptions; nothing of jobs or rows.
 
 Source of the line: Jinja compiles a template to Python and keeps a map of line numbers; the innermost frame of the
@@ -25,8 +25,9 @@ MAX_NAMES_SHOWN = 40
 class TemplateFailure(Exception):
     """A template that cannot be used, or that failed while it rendered.
 
-    `template` is the name of the template that failed (None where the job itself named one that is not there), `line` is
-    1-based. `code` is kebab-case and stable. `failures` holds everything that is wrong when a set is loaded, this one first.
+    `template` is the name of the template that failed (None where the job itself named one that is not there), `line`
+    is 1-based. `code` is kebab-case and stable. `failures` holds everything that is wrong when a set is loaded, this
+    one first.
     """
 
     def __init__(
@@ -149,8 +150,18 @@ def explain(error: BaseException) -> Refusal:
     if isinstance(error, jinja2.TemplateError):
         return Refusal(error.message or type(error).__name__)
     message = str(error) or type(error).__name__
-    return Refusal(_in_template_words(message), _cure(message))
+    operands = _OPERANDS.search(message)
+    if operands is not None:
+        sign, left, right = operands.group("compared") or operands.group("sign"), operands["left"], operands["right"]
+        return _mismatch(sign, left, right)
+    return Refusal(message, _NULL_CURE if "'NoneType'" in message else None)
 
+
+_OPERANDS = re.compile(
+    r"(?:operand type\(s\) for (?P<sign>\S+?)(?: or \S+)?: |'(?P<compared>\S+)' not supported between instances of )"
+    r"'(?P<left>\w+)' and '(?P<right>\w+)'"
+)
+"""Python's words for two values that do not go together, in arithmetic and in comparisons."""
 
 _TYPE_WORDS = {
     "str": "text",
@@ -162,33 +173,32 @@ _TYPE_WORDS = {
     "list": "a list",
     "bytes": "bytes",
 }
-_OPERANDS = re.compile(r"'(\w+)' and '(\w+)'")
+
+_NULL_CURE = "a value is null here; test it first: `{% if x is not none %}…{% endif %}`"
 
 
 def word_for(kind: type) -> str:
     """The user's word for a type: `text`, `a number`, `null`, `a list` …"""
-    return _TYPE_WORDS.get(kind.__name__, f"a {kind.__name__}")
+    return _word(kind.__name__)
 
 
-def _in_template_words(message: str) -> str:
-    match = _OPERANDS.search(message)
-    if match is None:
-        return message
-    left, right = (_TYPE_WORDS.get(name, f"a {name}") for name in match.groups())
-    operator = re.search(
-        r"(?:for )?(\S+?)(?:: | not supported)", message[: match.start()].replace("operand type(s) ", "")
-    )
-    sign = operator.group(1).strip("'") if operator else "this operation"
-    sign = {"**": "**", "unsupported": "this operation"}.get(sign, sign)
-    return f"`{sign}` does not work between {left} and {right}"
+def _word(kind: str) -> str:
+    return _TYPE_WORDS.get(kind, f"a {kind}")
 
 
-def _cure(message: str) -> str | None:
-    if "'NoneType'" in message:
-        return "a value is null here: test it first, `{% if x is not none %}…{% endif %}`"
-    if "'str'" in message and ("'int'" in message or "'float'" in message):
-        return "csv columns are text: turn one into a number with `| int` or `| float`; `~` joins texts"
-    return None
+def mismatch(sign: str, left: type, right: type) -> Refusal:
+    """An operator between two values that do not go together."""
+    return _mismatch(sign, left.__name__, right.__name__)
+
+
+def _mismatch(sign: str, left: str, right: str) -> Refusal:
+    kinds = {left, right}
+    cure = None
+    if "NoneType" in kinds:
+        cure = _NULL_CURE
+    elif "str" in kinds and kinds & {"int", "float"}:
+        cure = "csv columns are text: turn one into a number with `| int` or `| float`; `~` joins texts"
+    return Refusal(f"`{sign}` does not work between {_word(left)} and {_word(right)}", cure)
 
 
 def did_you_mean(name: str, known: Iterable[str], *, what: str = "There are") -> str | None:

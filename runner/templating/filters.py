@@ -1,12 +1,12 @@
 """The closed tables of filters and tests that templates have, each behind a guard.
 
-Owns   which filters and tests there are, why some of Jinja's are not, and the guard around each: a missing name given to it is
-       told at once, its text or list is prepared, its result is counted, and an error names the filter.
+Owns   which filters and tests there are, why some of Jinja's are not, and the guard around each: a missing name given
+       to it is told at once, its text or list is prepared, its result is counted, and an error names the filter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -87,8 +87,11 @@ FILTERS: dict[str, Callable[..., Any]] = {
 
 _LENIENT = {"defined", "undefined", "filter", "test"}
 
+_JINJA_TESTS: Mapping[str, Any] = JINJA_TESTS
+_ALL_TESTS: dict[str, Callable[..., Any]] = {**_JINJA_TESTS, "lower": _is_lower, "upper": _is_upper}
+
 TESTS: dict[str, Callable[..., Any]] = {
     name: function if name in _LENIENT else _strict(function)
-    for name, function in {**JINJA_TESTS, "lower": _is_lower, "upper": _is_upper}.items()
+    for name, function in _ALL_TESTS.items()
     if name not in {"callable", "escaped"}
 }

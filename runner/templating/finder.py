@@ -1,7 +1,8 @@
 """Where templates are looked for, and which files can never be one.
 
-Owns   the rule of places: the template folders in order, then the project's root; names are relative, with `/`, and stay inside.
-       Links are resolved first. Dotfiles, anything below a dot-folder and the state folder are never templates.
+Owns   the rule of places: the template folders in order, then the project's root; names are relative, with `/`, and
+       stay inside. Links are resolved first. Dotfiles, anything below a dot-folder and the state folder are never
+       templates.
 Knows  files; nothing of Jinja. Called while a job is loaded, never while it renders.
 """
 
@@ -67,7 +68,7 @@ class TemplateFinder:
             handle = os.open(real, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
         except OSError as error:
             raise TemplateFailure(name, None, f"cannot be read: {error.strerror}", self._shown(path)) from error
-        with open(handle, "rb") as file:
+        with os.fdopen(handle, "rb") as file:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise TemplateFailure(name, None, "is not a regular file", self._shown(path))
             data = file.read(MAX_TEMPLATE_BYTES + 1)

@@ -1,8 +1,8 @@
 """Filters over lists, mappings and numbers.
 
-Owns   Jinja's own, written again where its version is unbounded (`sum` of lists, `sort` that makes a lower-case copy of every
-       text before anything is counted) or too kind (`int` and `float` that turn what is no number into 0); the lazy ones
-       (`map`, `select` …) are Jinja's.
+Owns   Jinja's own, written again where its version is unbounded (`sum` of lists, `sort` that makes a lower-case copy
+       of every text before anything is counted) or too kind (`int` and `float` that turn what is no number into 0);
+       the lazy ones (`map`, `select` …) are Jinja's.
 Knows  the printing rules and the meter. Lists arrive counted (`filters.py` sees to it).
 """
 
@@ -222,7 +222,7 @@ def abs_(value: Any) -> Any:
     return abs(value)
 
 
-def round_(value: Any, precision: int = 0, method: str = "common") -> float:
+def round_(value: Any, precision: Any = 0, method: str = "common") -> float:
     if not isinstance(value, int | float | Decimal):
         raise Refusal(
             f"`round` takes a number, not {word_for(type(value))}", "turn text into a number first: `| float | round`"
@@ -297,6 +297,7 @@ LIST_FILTERS: dict[str, Callable[..., Any]] = {
     "dictsort": dictsort,
     "first": first,
     "groupby": groupby,
+    "items": items,
     "join": join,
     "last": last,
     "list": list_,
@@ -320,7 +321,6 @@ OTHER_FILTERS: dict[str, Callable[..., Any]] = {
     "count": length,
     "float": float_,
     "int": int_,
-    "items": items,
     "length": length,
     "round": round_,
     "tojson": tojson,

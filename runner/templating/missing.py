@@ -1,7 +1,7 @@
 """What stands for a name or item that is not there, and what it says when it is used.
 
-Owns   `Missing`, the strict undefined: testing it with `is defined` and giving it a `default` work, anything else fails with
-       the name, what was looked in and the names there are.
+Owns   `Missing`, the strict undefined: testing it with `is defined` and giving it a `default` work, anything else
+       fails with the name, what was looked in and the names there are.
 Knows  the meter's variables, so that a mapping can be called by the name the author knows it by (`row`, `assets`).
 """
 
@@ -25,12 +25,30 @@ _NOT_HERE = {
 """Globals of Jinja that this sandbox does not have, and what to use."""
 
 _FILTER_FOR_METHOD = {
-    "strip": "trim", "lstrip": "trim", "rstrip": "trim", "upper": "upper", "lower": "lower", "title": "title",
-    "capitalize": "capitalize", "replace": "replace(…)", "split": "split(…)", "splitlines": 'split("\\n")', "join": "join(…)",
-    "format": "format(…)", "center": "center(…)", "ljust": "format(…)", "rjust": "format(…)", "count": "length",
-    "items": "items", "keys": "list", "values": 'map(attribute="…")', "sort": "sort", "reverse": "reverse",
-    "isoformat": "string", "strftime": "string",
-}  # fmt: skip
+    "capitalize": "capitalize",
+    "center": "center(…)",
+    "count": "length",
+    "format": "format(…)",
+    "isoformat": "string",
+    "items": "items",
+    "join": "join(…)",
+    "keys": "list",
+    "ljust": "format(…)",
+    "lower": "lower",
+    "lstrip": "trim",
+    "replace": "replace(…)",
+    "reverse": "reverse",
+    "rjust": "format(…)",
+    "rstrip": "trim",
+    "sort": "sort",
+    "split": "split(…)",
+    "splitlines": 'split("\\n")',
+    "strftime": "string",
+    "strip": "trim",
+    "title": "title",
+    "upper": "upper",
+    "values": "items",
+}
 """Python methods that people reach for, and the filter that does it."""
 
 
@@ -43,10 +61,10 @@ class Missing(StrictUndefined):
         self,
         hint: str | None = None,
         obj: Any = absent,
-        name: str | None = None,
+        name: str | int | None = None,
         exc: type[TemplateRuntimeError] = UndefinedError,
     ) -> None:
-        super().__init__(hint, obj, name, exc)
+        super().__init__(hint, obj, name, exc)  # type: ignore[arg-type]  # a list's place is a name too
         # Jinja raises `self._undefined_exception(message)`; a function in its place lets the hint come along.
         self._undefined_exception = self._refusal  # type: ignore[assignment]
 
@@ -77,7 +95,8 @@ def unknown_item(holder: Any, name: Any) -> Refusal:
         nothing = None if keys else f"{place} is empty"
         cure = did_you_mean(str(name), keys, what=plural) or nothing
         if name in _FILTER_FOR_METHOD:
-            cure = f"a method? `a.b` looks up an item; use the filter `| {_FILTER_FOR_METHOD[name]}`. {cure or ''}".rstrip()
+            method = f"`a.b` looks up an item, never a method; use the filter `| {_FILTER_FOR_METHOD[name]}`"
+            cure = f"{method}. {cure}" if cure else method
         return Refusal(f"{place} has no {what} `{name}`", cure, "unknown-column" if label == "row" else "unknown-item")
     if holder is None:
         return Refusal(

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from runner.templating.bounds import active
-from runner.templating.failure import Refusal
+from runner.templating.failure import Refusal, mismatch
 from runner.templating.missing import Missing
 from runner.templating.printing import text_of
 
@@ -51,13 +51,7 @@ def _check_repetition(thing: Any, times: Any) -> None:
 def power(base: Any, exponent: Any) -> Any:
     if isinstance(base, int) and isinstance(exponent, int) and exponent > 0 and abs(base) > 1:
         _check_bits(base.bit_length() * exponent)
-    if isinstance(base, Decimal) and isinstance(exponent, int | Decimal) and abs(exponent) > _MAX_DECIMAL_EXPONENT:
-        raise Refusal(f"the exponent {exponent} is too large", code="template-bounds")
     return operator.pow(base, exponent)
-
-
-_MAX_DECIMAL_EXPONENT = 1_000
-"""Decimal's own precision bounds its digits, but an exponent can still cost time."""
 
 
 def _check_bits(bits: int) -> None:
@@ -82,22 +76,25 @@ def formatted(pattern: str, values: tuple[Any, ...] | Mapping[str, Any]) -> str:
                 raise Refusal("a width of `*` is not available in `%` formats", "write the width out, as in `%10s`")
             if part is not None:
                 widths += meter.width(int(part[:9]), "format")
-    ready: Any
+    ready: dict[str, Any] | tuple[Any, ...]
     if isinstance(values, Mapping):
-        used = {match["name"] for match in _CONVERSION.finditer(pattern)}
+        used = [match["name"] for match in _CONVERSION.finditer(pattern)]
         ready = {name: _ready(value) for name, value in values.items() if name in used}
-        texts = (value for value in ready.values() if isinstance(value, str))
+        length = sum(_length(ready.get(name)) for name in used)
     else:
         ready = tuple(_ready(value) for value in values)
-        texts = (value for value in ready if isinstance(value, str))
-    # A name may be used many times: at most once for each conversion.
-    uses = pattern.count("%") if isinstance(values, Mapping) else 1
-    meter.text(len(pattern) + widths + uses * sum(map(len, texts)))
+        length = sum(map(_length, ready))
+    meter.text(len(pattern) + widths + length)
     try:
-        return pattern % ready
+        text: str = pattern % ready
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         reason = f"there is no value named {error}" if isinstance(error, KeyError) else str(error)
         raise Refusal(f"the format {pattern[:80]!r} does not fit its values: {reason}") from error
+    return text
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, str) else 0
 
 
 def _ready(value: Any) -> Any:
@@ -130,4 +127,21 @@ def sliced(value: Any, part: slice) -> Any:
     return value[part]
 
 
-BINARY: dict[str, Callable[[Any, Any], Any]] = {"+": add, "*": multiply, "**": power, "%": modulo}
+def _in_words(sign: str, function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The operator, telling in a template's words which values do not go together."""
+
+    def apply(left: Any, right: Any) -> Any:
+        try:
+            return function(left, right)
+        except TypeError as error:
+            raise mismatch(sign, type(left), type(right)) from error
+
+    return apply
+
+
+BINARY: dict[str, Callable[[Any, Any], Any]] = {
+    "+": _in_words("+", add),
+    "*": _in_words("*", multiply),
+    "**": _in_words("**", power),
+    "%": _in_words("%", modulo),
+}

@@ -9,12 +9,13 @@
     bytes                    an error: what is no text has no place in a prompt's text
 
 Owns   `text_of` (printing, `~`, `| string`, `| join` and every filter on text) and `json_text` (`| tojson`).
-Knows  the meter: JSON is measured before it is made, because `[a, a, a]` nested ten deep is short to write and endless to print.
+Knows  the meter: JSON is measured before it is made, because `[a, a, a]` nested ten deep is short to write and endless
+       to print.
 """
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -74,7 +75,7 @@ def _unprintable(value: Any) -> tuple[str, str | None]:
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """Compact JSON of a value, or indented. Dates are ISO texts, a Decimal is the number it is where JSON can hold it."""
+    """Compact JSON of a value, or indented. Dates are ISO texts; a Decimal is a number where JSON can hold it."""
     if isinstance(value, Iterator):
         value = list(counted(value))
     meter = active.get()
@@ -120,7 +121,7 @@ def _refuse_endless(value: Any, meter: Meter, indent: int) -> None:
 
 def _json_value(value: Any) -> Any:
     """What the encoder does not know, one level at a time."""
-    if isinstance(value, datetime.date | datetime.time):
+    if isinstance(value, dt.date | dt.time):
         return value.isoformat()
     if isinstance(value, Decimal):
         return _json_decimal(value)
@@ -156,9 +157,9 @@ _WRITERS: dict[type, Callable[[Any], str]] = {
     dict: json_text,
     list: json_text,
     tuple: json_text,
-    datetime.datetime: datetime.datetime.isoformat,
-    datetime.date: datetime.date.isoformat,
-    datetime.time: datetime.time.isoformat,
+    dt.datetime: dt.datetime.isoformat,
+    dt.date: dt.date.isoformat,
+    dt.time: dt.time.isoformat,
     Decimal: _decimal,
 }
 """By type, in an order that also serves subclasses: `bool` before `int`, `datetime` before `date`."""

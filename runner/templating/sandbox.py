@@ -1,12 +1,12 @@
 """The sandbox: Jinja with item access only, closed tables, and every growth counted.
 
-Owns   `Sandbox`, the Jinja environment of one template set, and the code generator that routes what plain Jinja would run by
-       itself (`for`, `~`, slices, printing) through bounded functions.
+Owns   `Sandbox`, the Jinja environment of one template set, and the code generator that routes what plain Jinja would
+       run by itself (`for`, `~`, slices, printing) through bounded functions.
 Knows  Jinja's internals of the 3.1 series; the tests of the payloads hold what is relied on here.
 
 Invariants
-  * No Python attribute of a value is ever read for a template: on data `a.b` is the item `b`; Jinja's own objects (`loop`,
-    `self`, modules, namespaces) answer to a closed list of names.
+  * No Python attribute of a value is ever read for a template: on data `a.b` is the item `b`; Jinja's own objects
+    (`loop`, `self`, modules, namespaces) answer to a closed list of names.
   * Only macros, blocks, `loop` and three functions can be called.
   * A name is looked up in the closed set of templates; nothing here can open a file.
   * Nothing is evaluated while a template is compiled (`optimized=False`, no constant printing).
@@ -50,11 +50,13 @@ def bounded_range(*bounds: int) -> range:
 
 
 def make_mapping(*pairs: Any, **named: Any) -> dict[Any, Any]:
-    return dict(*pairs, **named)
+    made = dict(*pairs, **named)
+    active.get().step(len(made))
+    return made
 
 
 def make_namespace(*pairs: Any, **named: Any) -> Namespace:
-    return Namespace(*pairs, **named)
+    return Namespace(make_mapping(*pairs, **named))
 
 
 GLOBALS: Mapping[str, Any] = {"range": bounded_range, "dict": make_mapping, "namespace": make_namespace}
@@ -69,17 +71,17 @@ _LOOP_NAMES = frozenset({
 class BoundedCode(CodeGenerator):
     """Jinja's code generator, with calls into the sandbox where plain Jinja has Python do it.
 
-    The names of the methods are Jinja's.
+    The names of the methods, and parameters that are not used, are Jinja's.
     """
 
     def _make_finalize(self) -> CodeGenerator._FinalizeInfo:
         # No function for constants: they are printed when the template runs, by the same rules and the same counter.
         return self._FinalizeInfo(None, "environment.printed(")
 
-    def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> None:
+    def _output_child_pre(self, *_: object) -> None:
         self.write("environment.printed(")
 
-    def _output_child_post(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> None:
+    def _output_child_post(self, *_: object) -> None:
         self.write(")")
 
     def visit_For(self, node: nodes.For, frame: Frame) -> None:  # noqa: N802
@@ -118,10 +120,12 @@ class BoundedCode(CodeGenerator):
 
 
 class CompiledTemplate(jinja2.Template):
-    """A compiled template whose module is made anew for every render: Jinja keeps one for all, and with it what macros of an
-    imported template remembered of the rows before."""
+    """A compiled template whose module is made anew for every render.
 
-    def _get_default_module(self, ctx: Context | None = None) -> Any:
+    Jinja keeps one for all renders, and with it what the macros of an imported template remember of earlier rows.
+    """
+
+    def _get_default_module(self, *_: object) -> Any:
         modules = active.get().modules
         name = self.name or ""
         module = modules.get(name)
@@ -136,7 +140,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(operators.BINARY)
     code_generator_class = BoundedCode
     template_class = CompiledTemplate
-    concat = staticmethod(bounded_join)  # type: ignore[assignment]
+    concat = staticmethod(bounded_join)
     printed = staticmethod(text_of)
     counted = staticmethod(counted)
     joined = staticmethod(operators.joined)
@@ -161,7 +165,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     # -- Names of templates
 
-    def get_template(self, name: Any, parent: str | None = None, globals: Any = None) -> jinja2.Template:
+    def get_template(self, name: Any, *_: object, **__: object) -> jinja2.Template:
         """Find a template of the set; includes, imports and extends of compiled templates come here."""
         active.get().step()
         found = self.closed.get(name) if isinstance(name, str) else None
@@ -169,15 +173,15 @@ class Sandbox(ImmutableSandboxedEnvironment):
             raise jinja2.TemplateNotFound(name if isinstance(name, str) else None)
         return found
 
-    def select_template(self, names: Any, parent: str | None = None, globals: Any = None) -> jinja2.Template:
+    def select_template(self, names: Any, *_: object, **__: object) -> jinja2.Template:
         candidates: Iterable[Any] = names if isinstance(names, list | tuple) else (names,)
         for name in candidates:
             if isinstance(name, str) and name in self.closed:
                 return self.get_template(name)
         raise jinja2.TemplatesNotFound([name for name in candidates if isinstance(name, str)])
 
-    def get_or_select_template(self, names: Any, parent: str | None = None, globals: Any = None) -> jinja2.Template:
-        return self.select_template(names)
+    def get_or_select_template(self, template_name_or_list: Any, *_: object, **__: object) -> jinja2.Template:
+        return self.select_template(template_name_or_list)
 
     # -- Data
 
@@ -188,7 +192,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 return obj[attribute]
             except KeyError:
                 return Missing(obj=obj, name=attribute)
-        if isinstance(obj, Mapping) and not isinstance(obj, Context):
+        if isinstance(obj, Mapping):
             return obj[attribute] if attribute in obj else Missing(obj=obj, name=attribute)
         if obj is None and active.get().null_safe:
             return None
@@ -200,7 +204,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """A name of one of Jinja's own objects; a missing one for anything else."""
         kind = type(obj)
         if kind is Namespace:
-            names: dict[str, Any] = obj._Namespace__attrs
+            names: dict[str, Any] = obj._Namespace__attrs  # noqa: SLF001 - the class offers no other way to read it
             return names[name] if name in names else Missing(f"this namespace has no `{name}`")
         if kind is LoopContext and name in _LOOP_NAMES:
             return getattr(obj, name)
@@ -226,7 +230,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """`a[b]`: the same as `a.b` for a name; an item of a list or a character of a text for a whole number."""
         if isinstance(argument, Undefined):
             _refuse_undefined(argument)
-        if isinstance(obj, Mapping) and not isinstance(obj, Context):
+        if isinstance(obj, Mapping):
             try:
                 return obj[argument]
             except KeyError:
@@ -246,21 +250,21 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     # -- Calls
 
-    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
+    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call one of the few things that can be called."""
-        if __obj is counted:
+        if obj is counted:
             return counted(*args)
         active.get().step()
-        if type(__obj) is LoopContext:
+        if type(obj) is LoopContext:
             args = (counted(args[0]), *args[1:]) if args else args
-        elif not __self.is_safe_callable(__obj):
-            if isinstance(__obj, Undefined):
-                _refuse_undefined(__obj)
+        elif not self.is_safe_callable(obj):
+            if isinstance(obj, Undefined):
+                _refuse_undefined(obj)
             raise Refusal(
-                f"{word_for(type(__obj))} cannot be called",
+                f"{word_for(type(obj))} cannot be called",
                 "columns and values are used without brackets: `{{ row.x }}`",
             )
-        return __context.call(__obj, *args, **kwargs)
+        return context.call(obj, *args, **kwargs)
 
     def is_safe_callable(self, obj: Any) -> bool:
         """Macros, blocks, `loop.cycle`, `loop.changed` and our own functions."""

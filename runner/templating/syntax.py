@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jinja2
 from jinja2 import nodes
@@ -33,7 +34,7 @@ RESULT = "result"
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Templates that a tag names: all of `names` that there are belong to the set, and one has to be there if `required`."""
+    """Templates that a tag names: those of `names` that there are belong to the set; `required`: there must be one."""
 
     names: tuple[str, ...]
     line: int
@@ -82,7 +83,7 @@ def parse_expression(text: str, name: str) -> Parsed:
 
 
 def compile_into(sandbox: Sandbox, parsed: Parsed) -> jinja2.Template:
-    """Compile a parsed template. Raises TemplateFailure for what only shows then: a block twice, loops nested too deeply."""
+    """Compile a parsed template. Raises TemplateFailure for what only shows then: a block twice, too deep nesting."""
     try:
         code = sandbox.compile(parsed.tree, parsed.name)
         return sandbox.template_class.from_code(sandbox, code, sandbox.globals)
@@ -121,8 +122,8 @@ def _hint(message: str) -> str | None:
 
 def _checked(name: str, text: str, tree: nodes.Template) -> Parsed:
     failures = [*_unknown_names(tree, name), *_refused_tags(tree, name)]
-    references = []
-    for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+    references: list[Reference] = []
+    for node in tree.find_all(tuple(_TAGS)):
         tag = _TAGS[type(node)]
         choices = _choices(node.template)
         if choices is None or (tag != "include" and any(len(names) > 1 for names in choices)):
@@ -134,7 +135,7 @@ def _checked(name: str, text: str, tree: nodes.Template) -> Parsed:
     return Parsed(name, text, tree, tuple(references), tuple(failures))
 
 
-_TAGS: dict[type, str] = {
+_TAGS: dict[type[Any], str] = {
     nodes.Include: "include",
     nodes.Import: "import",
     nodes.FromImport: "from",
@@ -169,12 +170,14 @@ def _unknown_choice(name: str, line: int, tag: str) -> TemplateFailure:
 
 
 def _unknown_names(tree: nodes.Template, name: str) -> Iterator[TemplateFailure]:
-    for node in tree.find_all((nodes.Filter, nodes.Test)):
-        kind, known = ("filter", FILTERS) if isinstance(node, nodes.Filter) else ("test", TESTS)
-        if node.name not in known:
-            yield _unknown(kind, node.name, name, node.lineno)
-        elif kind == "filter":
+    for node in tree.find_all(nodes.Filter):
+        if node.name not in FILTERS:
+            yield _unknown("filter", node.name, name, node.lineno)
+        else:
             yield from _unknown_inner(node, name)
+    for test in tree.find_all(nodes.Test):
+        if test.name not in TESTS:
+            yield _unknown("test", test.name, name, test.lineno)
 
 
 _INNER = {

@@ -1,11 +1,11 @@
 """A closed set of templates, read and checked when the job is loaded; rendering touches no file.
 
-Owns   `TemplateSet` (what a job's templates are, with everything they include, import and extend) and `Template` (one of them,
-       rendered with a row's values within bounds).
+Owns   `TemplateSet` (what a job's templates are, with everything they include, import and extend) and `Template` (one
+       of them, rendered with a row's values within bounds).
 Knows  where templates are found only while `load` runs. A set restored from its sources renders the same text.
 
-A template's last newline is kept where it is included, so that `{% include "a.j2" %}` on a line of its own stays a line, and is
-not part of the text where the template itself is rendered.
+A template's last newline is kept where it is included, so that `{% include "a.j2" %}` on a line of its own stays a
+line, and is not part of the text where the template itself is rendered.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Template:
 
     def names(self) -> frozenset[str]:
         """The variables it takes from outside."""
-        return frozenset(use.name for use in self.uses.names)
+        return frozenset(use.name for use in self.uses.names if not use.hidden)
 
     def columns(self, variable: str = "row") -> tuple[ColumnUse, ...]:
         """The items of a variable that it looks up by name, and where."""
@@ -129,8 +129,8 @@ class TemplateSet:
         inline: Mapping[str, str] | None = None,
         bounds: Bounds = DEFAULT_BOUNDS,
     ) -> TemplateSet:
-        """Read the templates that a job names, the texts it holds itself (`inline`, by a name of the caller's choice), and all
-        that these include, import or extend.
+        """Read the templates that a job names, the texts it holds itself (`inline`, by a name of the caller's choice),
+        and all that these include, import or extend.
 
         Raises TemplateFailure; its `failures` are everything that is wrong with any of them.
         """

@@ -1,12 +1,12 @@
 """Filters that take text and give text.
 
-Owns   Jinja's own text filters, written again where its version is unbounded or prints by other rules, and ours: `split`,
-       `csv`, `xml_escape`, `dedent`, `truncate_tokens_approx`.
-Knows  the printing rules and the meter. The first argument arrives as text already (`filters.py` sees to it), so a number,
-       a date or null is treated as it would print.
+Owns   Jinja's own text filters, written again where its version is unbounded or prints by other rules, and ours:
+       `split`, `csv`, `xml_escape`, `dedent`, `truncate_tokens_approx`.
+Knows  the printing rules and the meter. The first argument arrives as text already (`filters.py` sees to it), so a
+       number, a date or null is treated as it would print.
 
-What is not here, of Jinja's: `random` (a prompt must be the same on every run, or nothing could be reused), `attr` (data has
-items only), `urlize`, `xmlattr`, `forceescape` and `pprint` (they make HTML, or Python).
+What is not here, of Jinja's: `random` (a prompt must be the same on every run, or nothing could be reused), `attr`
+(data has items only), `urlize`, `xmlattr`, `forceescape` and `pprint` (they make HTML, or Python).
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ from runner.templating.failure import Refusal
 from runner.templating.printing import text_of
 
 CHARS_OF_A_TOKEN = 3.0
-"""Characters that one token stands for, roughly, in ASCII text: 4 is the usual rule of thumb, and models from 4.7 on count
-about 30 % more tokens for the same text (the API's model page). Other characters count as a token each."""
+"""Characters that one token stands for, roughly, in ASCII text: 4 is the usual rule of thumb, and models from 4.7 on
+count about 30 % more tokens for the same text (the API's model page). Other characters count as a token each."""
 
 _WORD = re.compile(r"\w+")
 _MAX_WRAP_WORK = 2**28
-"""Characters that wrapping may move: `textwrap` copies the rest of a long word once a line, which takes 0.1 s at this many."""
+"""Characters that wrapping may move: `textwrap` copies the rest of a long word once a line, which takes 0.1 s at this
+many.
+"""
 
 
 def capitalize(text: str) -> str:
@@ -158,7 +160,7 @@ def truncate(text: str, length: int = 255, killwords: bool = False, end: str = "
     return (cut if killwords else cut.rsplit(" ", 1)[0]) + end
 
 
-def truncate_tokens_approx(text: str, tokens: int, end: str = "…") -> str:
+def truncate_tokens_approx(text: str, tokens: Any, end: str = "…") -> str:
     """Cut to about `tokens` tokens, at a white space where there is one near.
 
     Tokens are guessed, not counted: three ASCII characters or one other character are one token. A text of a natural
