@@ -26,7 +26,7 @@ from runner.catalog.shapes import (
     Shape,
     Text,
     Whole,
-    unknown_field,
+    unknown_param,
 )
 
 EFFORT_LEVELS = ("low", "medium", "high", "xhigh", "max")
@@ -69,6 +69,7 @@ class Refused:
 _LATER = "not-supported-yet"
 _ELSEWHERE = "wrong-place"
 _NOT_TAKEN = "refused-param"
+_REFUSED_VALUE = "refused-value"
 
 
 def _sampling(name: str) -> Refused:
@@ -129,7 +130,7 @@ def _problems(name: str, value: Any) -> Iterator[ParamProblem]:
         refused = REFUSED[name]
         yield ParamProblem((name,), refused.code, refused.reason, refused.hint)
     else:
-        yield unknown_field((name,), name, "the Messages API", TAKEN)
+        yield unknown_param((name,), name, "the Messages API", TAKEN)
 
 
 def _model_problems(params: Mapping[str, Any], facts: ModelFacts | None) -> Iterator[ParamProblem]:
@@ -156,9 +157,9 @@ def _effort_problems(effort: str | None, facts: ModelFacts) -> Iterator[ParamPro
     path: ParamPath = ("output_config", "effort")
     if levels:
         message = f"{facts.id} has no effort {effort!r}"
-        yield ParamProblem(path, _NOT_TAKEN, message, f"its levels are {', '.join(levels)}")
+        yield ParamProblem(path, _REFUSED_VALUE, message, f"its levels are {', '.join(levels)}")
     else:
-        yield ParamProblem(path, _NOT_TAKEN, f"{facts.id} has no effort levels", "leave `effort` out")
+        yield ParamProblem(path, _REFUSED_VALUE, f"{facts.id} has no effort levels", "leave `effort` out")
 
 
 def _thinking_problems(kind: str | None, effort: str | None, facts: ModelFacts) -> Iterator[ParamProblem]:
@@ -170,8 +171,8 @@ def _thinking_problems(kind: str | None, effort: str | None, facts: ModelFacts) 
         hint = f"it takes {', '.join(taken)}" if taken else "leave `thinking` out"
         if facts.thinks_unasked and kind in ("disabled", "enabled"):
             hint += "; `output_config.effort` says how much it thinks"
-        yield ParamProblem(path, _NOT_TAKEN, f"{facts.id} refuses thinking of type {kind!r}", hint)
+        yield ParamProblem(path, _REFUSED_VALUE, f"{facts.id} refuses thinking of type {kind!r}", hint)
     elif kind in ("disabled", "between_tools") and effort in ("xhigh", "max") and facts.thinks_unasked:
         # Stated for Opus 5 (`disabled`) and Sonnet 5.5 (`between_tools`), reported for Haiku 5.5 (`disabled`).
         message = f"{facts.id} refuses thinking of type {kind!r} at effort {effort!r}"
-        yield ParamProblem(path, _NOT_TAKEN, message, "take effort high or lower, or let it think")
+        yield ParamProblem(path, _REFUSED_VALUE, message, "take effort high or lower, or let it think")

@@ -102,7 +102,7 @@ class Fields:
         for name, item in value.items():
             shape = self.fields.get(name)
             if shape is None:
-                yield unknown_field((*path, name), name, f"`{_name(path)}`", self.fields)
+                yield unknown_param((*path, name), name, f"`{_name(path)}`", self.fields)
             else:
                 yield from shape.problems(item, (*path, name))
 
@@ -133,10 +133,10 @@ def wrong_type(path: ParamPath, expected: str, value: Any) -> ParamProblem:
     return ParamProblem(path, "wrong-type", f"`{_name(path)}` must be {expected}, not {value!r}")
 
 
-def unknown_field(path: ParamPath, name: object, owner: str, known: Mapping[str, Any]) -> ParamProblem:
+def unknown_param(path: ParamPath, name: object, owner: str, known: Mapping[str, Any]) -> ParamProblem:
     close = get_close_matches(str(name), known, n=1)
     meant = f"did you mean `{close[0]}`? " if close else ""
-    return ParamProblem(path, "unknown-field", f"`{name}` is no field of {owner}", f"{meant}there are: {_words(known)}")
+    return ParamProblem(path, "unknown-param", f"`{name}` is no field of {owner}", f"{meant}there are: {_words(known)}")
 
 
 def _words(names: Mapping[str, Any]) -> str:

@@ -13,15 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
-from runner.catalog.api import MAX_BREAKPOINTS
 from runner.catalog.schema_subset import api_subset, outside_subset
-from runner.errors import Location, PlanError, Problem, SpecError
+from runner.errors import PlanError, Problem, SpecError
 from runner.planning.requests import CacheShape, CompiledJob, CompiledMessage, TextBlock, text_block
 from runner.spec.job import Message, TextSource
-from runner.spec.load import LoadedJob
+from runner.spec.loaded import LoadedJob
 from runner.templating import TemplateFailure
 from runner.types import CacheTtl, Mode
 
@@ -40,7 +38,6 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
     system = [_Block(source, ("system", i), texts.shared(source, ("system", i))) for i, source in enumerate(job.system)]
     messages = [_message_blocks(message, ("messages", i), texts) for i, message in enumerate(job.messages)]
     in_order = [*system, *(block for blocks in messages for block in blocks)]
-    _check_breakpoints(loaded, in_order, mode)
 
     shared, betas = _shared_body(loaded, system, mode)
     return CompiledJob(
@@ -93,13 +90,8 @@ class _Texts:
     """Gives the text of blocks: raw files, templates rendered with what all rows share, or the template itself."""
 
     def __init__(self, loaded: LoadedJob) -> None:
-        job = loaded.job
         self._loaded = loaded
-        self.context: Mapping[str, Any] = {
-            "vars": job.vars,
-            "assets": loaded.assets,
-            "job": {"name": job.name, "description": job.description, "model": job.model},
-        }
+        self.context = loaded.context
 
     def shared(self, source: TextSource, path: tuple[str | int, ...]) -> str:
         if source.file is not None:
@@ -108,7 +100,7 @@ class _Texts:
             text = self._loaded.templates.template(source.name).render(self.context)
         except TemplateFailure as failure:
             raise PlanError(
-                failure.message, hint=failure.hint, code=failure.code, where=self._place(failure, path)
+                failure.message, hint=failure.hint, code=failure.code, where=self._loaded.place(failure, path)
             ) from failure
         return self._checked(text, path)
 
@@ -118,12 +110,6 @@ class _Texts:
             if "row" in template.names():
                 return template
         return self.shared(source, path)
-
-    def _place(self, failure: TemplateFailure, path: tuple[str | int, ...]) -> Location:
-        # The name of a text that stands in the job itself is no file: `jobs/x.yaml#messages.0.content.0`.
-        if failure.template is None or "#" in failure.template:
-            return self._loaded.locate(path)
-        return Location(failure.template, failure.line)
 
     def _checked(self, text: str, path: tuple[str | int, ...]) -> str:
         if not text or text.isspace():
@@ -180,26 +166,6 @@ def _sent_schema(loaded: LoadedJob, schema: Mapping[str, Any]) -> dict[str, Any]
 
 def _pointer(path: Sequence[str | int]) -> str:
     return "/" + "/".join(str(part) for part in path)
-
-
-def _check_breakpoints(loaded: LoadedJob, blocks: Iterable[_Block], mode: Mode) -> None:
-    marked = [(block, ttl) for block in blocks if (ttl := block.ttl(mode)) is not None]
-    if len(marked) > MAX_BREAKPOINTS:
-        extra = marked[MAX_BREAKPOINTS][0]
-        raise PlanError(
-            f"{len(marked)} blocks are marked with `cache`; the API takes {MAX_BREAKPOINTS} breakpoints a request",
-            hint="mark only the last block of each part that stays the same",
-            code="too-many-breakpoints",
-            where=loaded.locate((*extra.path, "cache")),
-        )
-    for (_, earlier), (block, ttl) in pairwise(marked):
-        if earlier == "5m" and ttl == "1h":
-            raise PlanError(
-                "a 1h breakpoint stands behind a 5m one; the API wants the longer time-to-live first",
-                hint="give the earlier block `cache: 1h` too, or this one `cache: 5m`",
-                code="breakpoint-order",
-                where=loaded.locate((*block.path, "cache")),
-            )
 
 
 def _cache_shape(blocks: Sequence[_Block]) -> CacheShape:

@@ -26,7 +26,7 @@ from typing import Any
 
 from runner.catalog.api import API_VERSION
 from runner.encoding import encode
-from runner.spec.load import LoadedJob
+from runner.spec.loaded import LoadedJob
 
 IDENTITY_FORMAT = 1
 
@@ -111,47 +111,47 @@ def _entries(digests: Mapping[str, bytes]) -> bytes:
 _CHANGES_NO_ANSWER = frozenset({"description", "limits", "retry"})
 """Top-level keys that an unfinished run may take on: what is asked, and of which rows, stays the same."""
 _ORDER_MATTERS = frozenset({"output", "vars", "sinks"})
-"""Keys under which the order of mappings shows: in the schema that is sent, in a template's loop, in a table's
-columns."""
+"""Keys under which the order of a mapping shows: in the schema that is sent, in a template's loop, in a table."""
 
 
 def job_fingerprint(loaded: LoadedJob) -> str:
-    """SHA-256 (hex) of all that decides a job's requests, rows and records; equal for the same job in another
-    layout."""
-    return hashlib.sha256(encode({"format": FINGERPRINT_FORMAT, **_facets(loaded)})).hexdigest()
+    """SHA-256 (hex) of all that decides a job's requests, rows and records; layout and comments are no part of it."""
+    return hashlib.sha256(encode({"format": FINGERPRINT_FORMAT, "parts": _parts(loaded)})).hexdigest()
 
 
 def fingerprint_changes(old: LoadedJob, new: LoadedJob) -> list[str]:
-    """What differs between two jobs of different fingerprints, in words: dotted keys of the job, names of files."""
-    before, after = _facets(old), _facets(new)
-    changes = _differences(before["job"], after["job"])
-    for part, noun in (("templates", "template"), ("files", "file"), ("assets", "asset")):
-        names = before[part].keys() | after[part].keys()
-        # A text inside the job is told as the job's key already.
-        named = (name for name in sorted(names) if "#" not in name)
-        changes += [f"{noun} {name}" for name in named if before[part].get(name) != after[part].get(name)]
-    if before["schema"] != after["schema"] and not any(change.startswith("output") for change in changes):
-        changes.append("output schema")
-    return changes
+    """Names of what differs between two jobs, sorted: dotted keys of the job, and the files it names."""
+    before, after = _parts(old), _parts(new)
+    names = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    if "output" in names:
+        # The schema follows from it.
+        names.discard("output schema")
+    return sorted(names)
 
 
-def _facets(loaded: LoadedJob) -> dict[str, Any]:
-    job = {
-        key: value if key in _ORDER_MATTERS else _sorted(value)
-        for key, value in sorted(loaded.resolved.items())
-        if key not in _CHANGES_NO_ANSWER and not key.startswith("x-")
-    }
-    return {
-        "job": job,
-        "templates": _digests(loaded.templates.sources),
-        "files": _digests(loaded.files),
-        "assets": _digests(loaded.assets),
-        "schema": hashlib.sha256(encode(loaded.schema)).hexdigest(),
-    }
+def _parts(loaded: LoadedJob) -> dict[str, str]:
+    """Everything that a fingerprint covers, by name, each as a digest of its canonical JSON."""
+    parts: dict[str, Any] = {"output schema": loaded.schema}
+    for key, value in loaded.resolved.items():
+        if key in _ORDER_MATTERS:
+            parts[key] = value
+        elif key not in _CHANGES_NO_ANSWER and not key.startswith("x-"):
+            parts |= _leaves(key, value)
+    # Texts inside the job are among its keys already.
+    parts |= {f"template {name}": text for name, text in loaded.templates.sources.items() if "#" not in name}
+    parts |= {f"file {name}": text for name, text in loaded.files.items()}
+    parts |= {f"asset {name}": value for name, value in loaded.assets.items()}
+    return {name: hashlib.sha256(encode(parts[name])).hexdigest() for name in sorted(parts)}
 
 
-def _digests(contents: Mapping[str, Any]) -> dict[str, str]:
-    return {name: hashlib.sha256(encode(contents[name])).hexdigest() for name in sorted(contents)}
+def _leaves(path: str, value: Any) -> dict[str, Any]:
+    """A mapping's values by dotted key; lists and empty mappings stay whole, mappings in them in one order."""
+    if not (isinstance(value, Mapping) and value):
+        return {path: _sorted(value)}
+    leaves: dict[str, Any] = {}
+    for key, item in value.items():
+        leaves |= _leaves(f"{path}.{key}", item)
+    return leaves
 
 
 def _sorted(value: Any) -> Any:
@@ -160,15 +160,3 @@ def _sorted(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_sorted(item) for item in value]
     return value
-
-
-def _differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Dotted keys whose values differ; the nearest mapping above a list is as deep as it goes."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        changes = []
-        for key in [*old, *(key for key in new if key not in old)]:
-            place = f"{path}.{key}" if path else str(key)
-            changes += _differences(old[key], new[key], place) if key in old and key in new else [place]
-        # Only the order of the keys differs.
-        return changes or ([] if encode(old) == encode(new) else [path])
-    return [] if encode(old) == encode(new) else [path]

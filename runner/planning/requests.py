@@ -103,6 +103,15 @@ class CacheShape:
     row_breakpoint: bool
     ttl: Mapping[Mode, CacheTtl | None]
 
+    def reaches(self, minimum: int | None) -> bool:
+        """Whether anything may be cached at all by a model that caches from `minimum` tokens on (None: not known).
+
+        A token has at least one byte, so fewer bytes than that are surely too short.
+        """
+        if self.row_breakpoint:
+            return True
+        return self.shared_prefix_bytes > 0 and self.shared_prefix_bytes >= (minimum or 0)
+
 
 class CompiledJob:
     """A job that is ready to make requests, in one mode.

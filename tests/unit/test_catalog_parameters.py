@@ -1,0 +1,180 @@
+"""Params: every name of the API is decided on, and what is refused is refused with a reason."""
+
+from __future__ import annotations
+
+from typing import Any, get_args, get_type_hints
+
+import anthropic
+import pytest
+from anthropic import types
+from anthropic.types import message_create_params
+
+from runner.catalog.api import API_VERSION
+from runner.catalog.models import ModelFacts
+from runner.catalog.parameters import EFFORT_LEVELS, REFUSED, TAKEN, check_params
+from runner.catalog.shapes import ByType, Fields
+
+HAIKU = "claude-haiku-5-5"
+
+
+def codes(params: dict[str, Any], model: str = HAIKU) -> list[tuple[str, str]]:
+    return [(".".join(map(str, problem.path)), problem.code) for problem in check_params(model, params)]
+
+
+def hints(annotation: Any) -> dict[str, Any]:
+    return get_type_hints(annotation, include_extras=True)
+
+
+def test_every_parameter_of_the_sdk_is_taken_or_refused_with_a_reason() -> None:
+    of_the_sdk: set[str] = set()
+    for params in (
+        message_create_params.MessageCreateParamsNonStreaming,
+        message_create_params.MessageCreateParamsStreaming,
+    ):
+        of_the_sdk |= hints(params).keys()
+    removed = {"temperature", "top_p", "top_k"}
+    assert TAKEN.keys() | REFUSED.keys() == of_the_sdk | removed | {"betas"}
+    assert not TAKEN.keys() & REFUSED.keys()
+
+
+def test_thinking_and_output_config_have_the_fields_of_the_sdk() -> None:
+    thinking = TAKEN["thinking"]
+    assert isinstance(thinking, ByType)
+    for name, kind in {
+        "enabled": types.ThinkingConfigEnabledParam,
+        "disabled": types.ThinkingConfigDisabledParam,
+        "adaptive": types.ThinkingConfigAdaptiveParam,
+        "between_tools": types.ThinkingConfigBetweenToolsParam,
+    }.items():
+        assert thinking.kinds[name].fields.keys() == hints(kind).keys()
+    assert len(thinking.kinds) == len(get_args(types.ThinkingConfigParam))
+    output_config = TAKEN["output_config"]
+    assert isinstance(output_config, Fields)
+    assert {*output_config.fields, "format"} == hints(types.OutputConfigParam).keys()
+    levels, _none = get_args(hints(types.OutputConfigParam)["effort"])
+    assert set(EFFORT_LEVELS) == set(get_args(levels))
+
+
+def test_the_api_version_is_the_one_that_the_sdk_sends() -> None:
+    client = anthropic.Anthropic(api_key="none")
+    assert client.default_headers["anthropic-version"] == API_VERSION
+    client.close()
+
+
+def test_a_usual_job_has_nothing_wrong() -> None:
+    assert (
+        codes(
+            {
+                "max_tokens": 1024,
+                "output_config": {"effort": "low"},
+                "thinking": {"type": "adaptive", "display": "omitted"},
+                "stop_sequences": ["###"],
+                "metadata": {"user_id": "u-1"},
+                "service_tier": "auto",
+                "inference_geo": "us",
+                "betas": ["some-beta-2026-01-01"],
+            }
+        )
+        == []
+    )
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_a_refused_parameter_says_why_and_what_to_do(name: str) -> None:
+    (problem,) = check_params(HAIKU, {"max_tokens": 1, name: 1})
+    assert problem.path == (name,)
+    assert problem.code in ("refused-param", "wrong-place", "not-supported-yet")
+    assert problem.hint
+
+
+@pytest.mark.parametrize(
+    ("params", "problem"),
+    [
+        ({}, ("max_tokens", "missing-field")),
+        ({"max_tokens": 0}, ("max_tokens", "out-of-range")),
+        ({"max_tokens": "1024"}, ("max_tokens", "wrong-type")),
+        ({"max_tokens": True}, ("max_tokens", "wrong-type")),
+        ({"max_tokens": 10.0}, ("max_tokens", "wrong-type")),
+        ({"max_tokens": None}, ("max_tokens", "wrong-type")),
+        ({"max_tokens": 200_000}, ("max_tokens", "out-of-range")),
+        ({"max_tokens": 1, "max_token": 1}, ("max_token", "unknown-param")),
+        ({"max_tokens": 1, "output_config": {"effort": "lo"}}, ("output_config.effort", "unknown-value")),
+        ({"max_tokens": 1, "output_config": {"efort": "low"}}, ("output_config.efort", "unknown-param")),
+        ({"max_tokens": 1, "output_config": "low"}, ("output_config", "wrong-type")),
+        ({"max_tokens": 1, "output_config": {"format": {}}}, ("output_config.format", "wrong-place")),
+        ({"max_tokens": 1, "thinking": "adaptive"}, ("thinking", "wrong-type")),
+        ({"max_tokens": 1, "thinking": {}}, ("thinking", "missing-field")),
+        ({"max_tokens": 1, "thinking": {"type": "on"}}, ("thinking.type", "unknown-value")),
+        ({"max_tokens": 1, "thinking": {"type": True}}, ("thinking.type", "unknown-value")),
+        (
+            {"max_tokens": 1, "thinking": {"type": "adaptive", "budget_tokens": 1}},
+            ("thinking.budget_tokens", "unknown-param"),
+        ),
+        ({"max_tokens": 1, "stop_sequences": "###"}, ("stop_sequences", "wrong-type")),
+        ({"max_tokens": 1, "stop_sequences": ["a", 1]}, ("stop_sequences.1", "wrong-type")),
+        ({"max_tokens": 1, "stop_sequences": [" "]}, ("stop_sequences.0", "out-of-range")),
+        ({"max_tokens": 1, "betas": "b"}, ("betas", "wrong-type")),
+        ({"max_tokens": 1, "metadata": {"user": "x"}}, ("metadata.user", "unknown-param")),
+        ({"max_tokens": 1, "service_tier": "priority"}, ("service_tier", "unknown-value")),
+    ],
+)
+def test_what_does_not_fit_is_told_at_its_key(params: dict[str, Any], problem: tuple[str, str]) -> None:
+    assert codes(params) == [problem]
+
+
+def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
+    params = {"temperature": 0, "max_tokens": "x", "stream": True}
+    assert [path for path, _ in codes(params)] == ["temperature", "max_tokens", "stream"]
+
+
+def test_a_slip_of_the_pen_gets_a_suggestion() -> None:
+    (problem,) = check_params(HAIKU, {"max_tokens": 1, "stop_sequence": ["x"]})
+    assert problem.hint is not None
+    assert "did you mean `stop_sequences`?" in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("model", "params", "path"),
+    [
+        ("claude-opus-5-5", {"thinking": {"type": "disabled"}}, "thinking.type"),
+        ("claude-opus-5-5", {"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking.type"),
+        ("claude-fable-5-2", {"thinking": {"type": "disabled"}}, "thinking.type"),
+        ("claude-sonnet-5-5", {"thinking": {"type": "disabled"}}, "thinking.type"),
+        (
+            "claude-sonnet-5-5",
+            {"thinking": {"type": "between_tools"}, "output_config": {"effort": "max"}},
+            "thinking.type",
+        ),
+        ("claude-opus-5", {"thinking": {"type": "disabled"}, "output_config": {"effort": "xhigh"}}, "thinking.type"),
+        ("claude-sonnet-5", {"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking.type"),
+        ("claude-opus-4-7", {"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking.type"),
+        ("claude-haiku-4-5", {"thinking": {"type": "adaptive"}}, "thinking.type"),
+        ("claude-haiku-4-5", {"output_config": {"effort": "low"}}, "output_config.effort"),
+        ("claude-opus-4-6", {"output_config": {"effort": "xhigh"}}, "output_config.effort"),
+        ("claude-haiku-4-5", {"max_tokens": 64_001}, "max_tokens"),
+        ("claude-haiku-4-5", {"thinking": {"type": "enabled", "budget_tokens": 2048}}, "thinking.budget_tokens"),
+    ],
+)
+def test_what_a_model_refuses_is_refused_here(model: str, params: dict[str, Any], path: str) -> None:
+    assert [place for place, _ in codes({"max_tokens": 2048, **params}, model)] == [path]
+
+
+@pytest.mark.parametrize(
+    ("model", "params"),
+    [
+        ("claude-haiku-5-5", {"thinking": {"type": "disabled"}}),
+        ("claude-sonnet-5-5", {"thinking": {"type": "between_tools"}}),
+        ("claude-opus-5", {"thinking": {"type": "disabled"}, "output_config": {"effort": "high"}}),
+        ("claude-opus-4-6", {"thinking": {"type": "disabled"}, "output_config": {"effort": "max"}}),
+        ("claude-haiku-4-5", {"thinking": {"type": "enabled", "budget_tokens": 1024}}),
+        ("claude-nobody-knows", {"thinking": {"type": "disabled"}, "max_tokens": 10**6}),
+    ],
+)
+def test_what_a_model_takes_or_nobody_knows_passes(model: str, params: dict[str, Any]) -> None:
+    assert codes({"max_tokens": 2048, **params}, model) == []
+
+
+def test_fresh_facts_stand_above_the_snapshot() -> None:
+    facts = ModelFacts("m", "m", max_tokens=10)
+    (problem,) = check_params("m", {"max_tokens": 11}, facts)
+    assert problem.message == "m writes at most 10 tokens, not 11"

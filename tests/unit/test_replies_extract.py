@@ -1,0 +1,38 @@
+"""The text and the output of a reply, whatever blocks it begins with."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.replies.extract import Answer, output_of, text_of
+
+THINKING = {"type": "thinking", "thinking": "", "signature": "s"}
+
+
+def text(words: str) -> dict[str, str]:
+    return {"type": "text", "text": words}
+
+
+def test_text_is_found_behind_thinking_and_joined() -> None:
+    assert text_of([THINKING, text("a"), {"type": "server_tool_use"}, text("b")]) == "ab"
+
+
+def test_a_reply_without_text_has_empty_text() -> None:
+    assert text_of([]) == text_of([THINKING]) == ""
+
+
+def test_without_a_schema_the_output_is_the_text() -> None:
+    assert output_of([text('{"a": 1}')], structured=False) == Answer('{"a": 1}', '{"a": 1}')
+
+
+def test_with_a_schema_the_output_is_the_json_in_the_text() -> None:
+    assert output_of([text('{"a"'), text(": 1}")], structured=True) == Answer({"a": 1}, '{"a": 1}')
+
+
+@pytest.mark.parametrize("words", ['{"a": ', "", "NaN", "sorry", "[" * 100_000])
+def test_text_that_is_no_json_is_kept_beside_no_output(words: str) -> None:
+    assert output_of([text(words)], structured=True) == Answer(None, words)
+
+
+def test_integers_of_any_size_stay_exact() -> None:
+    assert output_of([text(str(2**70))], structured=True).output == 2**70

@@ -1,0 +1,67 @@
+"""The local check: the whole schema, few and short messages, nothing fetched."""
+
+from __future__ import annotations
+
+import pytest
+from referencing.exceptions import Unresolvable
+
+from runner.replies.schema import MAX_PROBLEMS, Check
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "label": {"enum": ["a", "b"]},
+        "score": {"type": "number", "minimum": 0, "maximum": 1},
+        "a/b": {"type": "string"},
+        "when": {"type": "string", "format": "date"},
+    },
+    "required": ["label"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture(scope="module")
+def check() -> Check:
+    return Check(SCHEMA)
+
+
+def test_a_value_that_fits_has_no_problems(check: Check) -> None:
+    assert check.problems({"label": "a", "score": 0.5, "when": "2026-11-22"}) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ({"label": "A"}, "/label: 'A' is not one of ['a', 'b']"),
+        ({"label": "a", "score": 2}, "/score: 2 is greater than the maximum of 1"),
+        ({"label": "a", "a/b": 1}, "/a~1b: 1 is not of type 'string'"),
+        ({"label": "a", "when": "tomorrow"}, "/when: 'tomorrow' is not a 'date'"),
+        ({}, "/: 'label' is a required property"),
+        ({"label": "a", "x": 1}, "/: Additional properties are not allowed ('x' was unexpected)"),
+        ([], "/: [] is not of type 'object'"),
+    ],
+)
+def test_a_problem_names_its_place(check: Check, value: object, problem: str) -> None:
+    assert check.problems(value) == [problem]
+
+
+def test_a_reply_that_is_quite_wrong_has_five_problems() -> None:
+    problems = Check({"type": "array", "items": {"type": "string"}}).problems(list(range(100)))
+    assert len(problems) == MAX_PROBLEMS
+
+
+def test_a_long_value_is_shown_in_part(check: Check) -> None:
+    (problem,) = check.problems({"label": "x" * 10_000})
+    assert len(problem) < 200
+    assert problem.endswith("is not one of ['a', 'b']")
+
+
+def test_references_inside_the_schema_are_followed() -> None:
+    check = Check({"$ref": "#/$defs/A", "$defs": {"A": {"type": "integer"}}})
+    assert check.problems(1) == []
+    assert check.problems("1") == ["/: '1' is not of type 'integer'"]
+
+
+def test_references_out_of_the_schema_are_never_fetched() -> None:
+    with pytest.raises(Unresolvable):
+        Check({"$ref": "http://127.0.0.1:1/schema.json"}).problems(1)
