@@ -261,7 +261,7 @@ class _Block:
             share(progress.done, progress.total),
             "" if progress.left_s is None else f"{duration(progress.left_s)} left",
         )
-        parts = [f"{progress.in_flight:,} in flight", _rate(progress), duration(progress.elapsed_s)]
+        parts = [f"{progress.in_flight:,} in flight", _rate(progress), f"{duration(progress.elapsed_s)} so far"]
         lines = [_joined(parts), _joined([_cost(progress), *_tokens(progress)])]
         troubles = _joined(_troubles(progress))
         if troubles:

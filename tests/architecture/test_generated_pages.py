@@ -1,0 +1,33 @@
+"""What is made from code and committed is what the code makes now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts.docs import ROOT, pages
+
+
+@pytest.fixture(scope="module")
+def fresh() -> dict[str, str]:
+    return {str(path.relative_to(ROOT)): text for path, text in pages().items()}
+
+
+def test_generated_pages_are_fresh(fresh: dict[str, str]) -> None:
+    stale = [name for name, text in fresh.items() if not _same(ROOT / name, text)]
+    assert not stale, f"run `make docs` and commit {', '.join(stale)}"
+
+
+def _same(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+def test_every_command_and_option_says_what_it_does(fresh: dict[str, str]) -> None:
+    """In rich's help an option without a text has nothing but spaces after its name."""
+    silent = [
+        line
+        for line in fresh["docs/cli.md"].splitlines()
+        if line.startswith("│ -") and len(line.strip("│ ").split("  ")) == 1
+    ]
+    assert silent == []
