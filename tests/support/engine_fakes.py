@@ -73,6 +73,22 @@ class VirtualClock:
         await asyncio.sleep(seconds)
 
 
+class HandClock:
+    """A clock that a test turns by hand; whoever decides by it must not sleep."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def now(self) -> datetime:
+        return EPOCH + timedelta(seconds=self.time)
+
+    def monotonic(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError(f"nothing may sleep here, but something wants {seconds} s")
+
+
 def body_of(text: str = "ok", *, output_tokens: int = 5, input_tokens: int = 10) -> bytes:
     return (
         b'{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"%s"}],'

@@ -24,8 +24,8 @@ def test_rates_are_dollars_per_million_tokens_with_the_usual_cache_and_batch_fac
 
 
 def test_every_rate_and_the_discount_can_be_set(tmp_path: Path) -> None:
-    text = "[m]\ninput = 1\noutput = 5\ncache_read = 0.05\ncache_write_5m = 1.5\ncache_write_1h = 3\n"
-        "batch_discount = 0.25\n"
+    rates = "input = 1\noutput = 5\ncache_read = 0.05\ncache_write_5m = 1.5\ncache_write_1h = 3\n"
+    text = f"[m]\n{rates}batch_discount = 0.25\n"
     price = load_overrides(written(tmp_path, text))["m"]
     assert price.parallel[0].rates == Rates(1_000_000, 5_000_000, 50_000, 1_500_000, 3_000_000)
     assert price.batch[0].rates == Rates(750_000, 3_750_000, 37_500, 1_125_000, 2_250_000)

@@ -84,7 +84,8 @@ def test_a_failed_commit_reaches_everybody_who_waits_for_it(tmp_path: Path) -> N
     accounts._database.execute("DROP TABLE billed")
 
     async def both() -> list[int | BaseException]:
-        return await asyncio.gather(accounts.bill(entry("a")), accounts.bill(entry("b")), return_exceptions=True)
+        calls = [accounts.bill(entry("a")), accounts.bill(entry("b"))]
+        return await asyncio.gather(*calls, return_exceptions=True)
 
     assert [type(result) for result in asyncio.run(both())] == [apsw.SQLError, apsw.SQLError]
     with pytest.raises(apsw.SQLError):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from runner.simulator.answers import Answer, answer, cut_off, refusal
+from runner.simulator.answers import Answer, answer
 from runner.simulator.models import card_of
 from runner.simulator.prompt import echo_of, read_prompt
 
@@ -60,15 +60,3 @@ def test_a_stop_sequence_ends_the_text_before_it() -> None:
 
 def test_warming_the_cache_answers_nothing() -> None:
     assert ask(max_tokens=0) == Answer([], "max_tokens", 0)
-
-
-def test_a_scripted_cut_takes_half_the_text_and_all_the_tokens() -> None:
-    whole = ask()
-    cut = cut_off({"max_tokens": 1_000}, whole)
-    assert text_of(whole).startswith(text_of(cut))
-    assert len(text_of(cut)) < len(text_of(whole))
-    assert (cut.stop_reason, cut.output_tokens) == ("max_tokens", 1_000)
-
-
-def test_a_refusal_can_lack_a_category() -> None:
-    assert refusal(None).stop_details == {"type": "refusal", "category": None, "explanation": None}
