@@ -22,7 +22,7 @@ from runner.ledger.schema import ANSWERED, END_CODE, MODE_CODE, OPEN, ROW_CODE, 
 from runner.ledger.spool import Mark, Place, SpoolReader
 from runner.ledger.steps import StepFacts, step_key
 from runner.ledger.totals import Changes
-from runner.types import Failure, Outcome, RowStatus, Step
+from runner.types import Failure, Outcome, RowStatus
 
 _END_LEASE = "DELETE FROM leases WHERE row = ? AND turn = ? AND sample = ? AND round = ?"
 _ADD_ATTEMPT = "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -80,29 +80,32 @@ class Settlement:
         changes.add_usage(outcome.usage)
         if ruling is not None:
             failure = ruling.failure or failure
-            state = self.decide(step, ruling, outcome.reused)
+            state = self.decide(outcome, ruling)
         else:
             state = ANSWERED
         self._attempts.append(_attempt_columns(outcome, reserved, failure, place))
         self._steps.append((state, outcome.attempt, facts.tries + 1, int(facts.sent or leased), *step_key(step)))
 
-    def decide(self, step: Step, ruling: Ruling, reused: bool) -> int:
+    def decide(self, outcome: Outcome, ruling: Ruling) -> int:
         """Book what becomes of the row and of a next step; returns the code of the step's own new state."""
         if ruling.next_step is not None:
             self._next.append(step_key(ruling.next_step))
             state = ruling.state if ruling.state != "open" else ("succeeded" if ruling.failure is None else "failed")
             return STEP_CODE[state]
-        if ruling.state == "open":
-            return OPEN
-        if ruling.state in {"leased", "answered"}:
-            raise ValueError(f"a ruling cannot make a step {ruling.state!r}")
-        if step.row >= 0:
-            self._end_row(step.row, ruling.state, ruling.failure, reused and ruling.state == "succeeded")
+        match ruling.state:
+            case "open":
+                return OPEN
+            case "leased" | "answered":
+                raise ValueError(f"a ruling cannot make a step {ruling.state!r}")
+            case status:
+                if outcome.step.row >= 0:
+                    self._end_row(outcome, status, ruling.failure or outcome.failure)
         return STEP_CODE[ruling.state]
 
-    def _end_row(self, row: int, status: RowStatus, failure: Failure | None, reused: bool) -> None:
+    def _end_row(self, outcome: Outcome, status: RowStatus, failure: Failure | None) -> None:
         kind = failure.kind if failure is not None else None
-        self._rows.append((ROW_CODE[status], kind, reused, row))
+        reused = outcome.reused and status == "succeeded"
+        self._rows.append((ROW_CODE[status], kind, reused, outcome.step.row))
         self._changes.rows_open -= 1
         self._changes.add_rows(status, 1)
         self._changes.rows_reused += reused
@@ -173,7 +176,7 @@ def settle_answered(connection: apsw.Connection, spool: SpoolReader, rule: Rule,
     for place in waiting:
         outcome = spool.outcome(Place(*place))
         ruling = rule(outcome)
-        states.append((settlement.decide(outcome.step, ruling, outcome.reused), *step_key(outcome.step)))
+        states.append((settlement.decide(outcome, ruling), *step_key(outcome.step)))
         if ruling.failure is not None:
             failures.append((failure_to_text(ruling.failure), *step_key(outcome.step), outcome.attempt))
     connection.executemany(_SET_FAILURE, failures)

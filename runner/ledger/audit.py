@@ -1,0 +1,76 @@
+"""The audit: do the tables of a ledger agree with each other? Every total is counted again.
+
+Owns   the queries that say what must hold (reliability invariants I1, I5, I7), for tests and for `runner doctor`.
+Knows  the tables. Reads only, and takes seconds where a run has millions of rows.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from runner.ledger.database import Database, fetch
+from runner.ledger.folder import DATABASE
+
+_MUST_BE_EMPTY: Final[dict[str, str]] = {
+    "rows without a step, or steps of no row": """
+        SELECT idx FROM rows WHERE NOT EXISTS (SELECT 1 FROM steps WHERE steps.row = rows.idx)
+        UNION ALL SELECT row FROM steps WHERE row >= 0 AND row NOT IN (SELECT idx FROM rows)
+    """,
+    "open rows without a step to do, or ended rows with one": """
+        SELECT idx FROM rows
+        WHERE (status = 0) <> EXISTS (SELECT 1 FROM steps WHERE steps.row = rows.idx AND state IN (0, 1, 2))
+    """,
+    "leased steps without a lease, or leases of steps that are not leased": """
+        SELECT s.row FROM steps AS s LEFT JOIN leases AS l USING (row, turn, sample, round)
+        WHERE (s.state = 1) <> (l.number IS NOT NULL)
+        UNION ALL
+        SELECT l.row FROM leases AS l LEFT JOIN steps AS s USING (row, turn, sample, round) WHERE s.state IS NULL
+    """,
+    "steps whose attempts are not all there": """
+        SELECT s.row FROM steps AS s
+        WHERE s.attempts - (s.state = 1) <>
+            (SELECT count(*) FROM attempts AS a
+             WHERE a.row = s.row AND a.turn = s.turn AND a.sample = s.sample AND a.round = s.round)
+    """,
+    "rows by status that differ from the totals": """
+        SELECT 1 FROM totals WHERE
+            rows_open <> (SELECT count(*) FROM rows WHERE status = 0)
+            OR rows_succeeded <> (SELECT count(*) FROM rows WHERE status = 1)
+            OR rows_failed <> (SELECT count(*) FROM rows WHERE status = 2)
+            OR rows_expired <> (SELECT count(*) FROM rows WHERE status = 3)
+            OR rows_canceled <> (SELECT count(*) FROM rows WHERE status = 4)
+            OR rows_reused <> (SELECT count(*) FROM rows WHERE reused)
+    """,
+    "failures by kind that differ from the rows": """
+        SELECT kind, rows FROM failure_kinds WHERE rows <> 0
+        EXCEPT SELECT kind, count(*) FROM rows WHERE status = 2 GROUP BY kind
+    """,
+    "money or tokens that differ from the attempts and leases": """
+        SELECT 1 FROM totals WHERE
+            attempts <> (SELECT count(*) FROM attempts)
+            OR requests <> (SELECT coalesce(sum(sent), 0) FROM steps)
+            OR spent <> (SELECT coalesce(sum(cost), 0) FROM attempts)
+            OR unpriced <> (SELECT count(*) FROM attempts WHERE cost IS NULL)
+            OR overhead <> (SELECT coalesce(sum(cost), 0) FROM attempts WHERE row < 0)
+            OR reserved <> (SELECT coalesce(sum(reserved), 0) FROM leases)
+            OR input_tokens <> (SELECT coalesce(sum(input_tokens), 0) FROM attempts)
+            OR output_tokens <> (SELECT coalesce(sum(output_tokens), 0) FROM attempts)
+    """,
+    "closed batches with steps under way": """
+        SELECT number FROM batches
+        WHERE state IN ('closed', 'rejected', 'not_sent') AND number IN (SELECT batch FROM leases)
+    """,
+}
+
+
+def audit(folder: Path) -> list[str]:
+    """What does not add up in a run's ledger; empty where all is well. Raises LedgerError where it cannot be opened."""
+    database = Database(folder / DATABASE, read_only=True)
+    connection = database.connection
+    try:
+        with connection:  # one snapshot
+            wrong = [what for what, query in _MUST_BE_EMPTY.items() if fetch(connection, f"{query} LIMIT 1")]
+    finally:
+        database.close()
+    return [f"there are {what}" for what in wrong]

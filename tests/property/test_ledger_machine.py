@@ -1,0 +1,424 @@
+"""The ledger and a dictionary, driven side by side: after every step both must say the same (invariants I1, I5, I7)."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from runner.errors import LedgerError
+from runner.ledger import BatchState, Delivery, EnrolledRow, Lease, OpenStep, Ruling
+from runner.ledger.audit import audit
+from runner.ledger.batches import MOVES
+from runner.ledger.sqlite import SqliteLedger
+from runner.types import Failure, Outcome, Row, Step, Usage
+
+CAP = 4_000
+BOUND = 100
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+USAGE = Usage(10, 5, 3, 2, 1)
+BODY = b'{"id":"msg_1","model":"m","stop_reason":"end_turn","content":[{"type":"text","text":"yes"}]}'
+
+OVERLOADED = Failure("overloaded_error", "busy", retryable=True)
+TIMEOUT = Failure("timeout", "no reply", retryable=True, may_be_billed=True)
+INVALID = Failure("invalid_request_error", "no such thing")
+MISMATCH = Failure("schema_mismatch", "label is missing")
+GONE = Failure("results_lost", "29 days")
+
+# What may happen to an attempt: the failure in the outcome (none: a reply), and what the rule makes of it.
+ENDINGS: dict[str, tuple[Failure | None, Ruling]] = {
+    "answer": (None, Ruling("succeeded")),
+    "unpriced": (None, Ruling("succeeded")),
+    "busy": (OVERLOADED, Ruling("open", OVERLOADED)),
+    "doubt": (TIMEOUT, Ruling("open", TIMEOUT)),
+    "doubtful end": (TIMEOUT, Ruling("failed", TIMEOUT)),
+    "invalid": (INVALID, Ruling("failed", INVALID)),
+    "mismatch": (None, Ruling("failed", MISMATCH)),
+    "expired": (GONE, Ruling("expired", GONE)),
+    "canceled": (GONE, Ruling("canceled")),
+    "ask": (None, Ruling("open", MISMATCH)),  # its next step is the next round
+}
+ended = st.sampled_from(sorted(ENDINGS))
+
+
+def rule_on(outcome: Outcome) -> Ruling:
+    """Pure, as a rule must be: the ending's name travels in the request id."""
+    ending = str(outcome.request_id)
+    ruling = ENDINGS[ending][1]
+    if ending == "ask":
+        return replace(ruling, next_step=replace(outcome.step, round=outcome.step.round + 1))
+    return ruling
+
+
+def outcome_of(step: Step, attempt: int, ending: str, *, reused: bool = False, cost: int = 40) -> Outcome:
+    failure = ENDINGS[ending][0]
+    billed = failure is None and not reused
+    return Outcome(
+        step=step,
+        attempt=attempt,
+        end="succeeded" if failure is None else "errored",
+        mode="parallel",
+        request_hash=bytes(32),
+        started_at=NOON,
+        ended_at=NOON,
+        body=BODY if failure is None else b"",
+        failure=failure,
+        usage=USAGE if billed else Usage(),
+        cost_pico=None if ending == "unpriced" and billed else (cost if billed else 0),
+        request_id=ending,
+        reused=reused,
+    )
+
+
+@dataclass
+class StepModel:
+    state: str = "open"
+    attempts: int = 0
+    tries: int = 0
+    sent: bool = False
+    bound: int = 0
+    batch: int | None = None
+    answered: Outcome | None = None
+
+
+@dataclass
+class Model:
+    status: list[str] = field(default_factory=list)
+    kind: list[str | None] = field(default_factory=list)
+    reused: list[bool] = field(default_factory=list)
+    steps: dict[Step, StepModel] = field(default_factory=dict)
+    spent: int = 0
+    doubtful: int = 0
+    unpriced: int = 0
+    attempts: int = 0
+    usage: Usage = field(default_factory=Usage)
+    meta: dict[str, Any] = field(default_factory=dict)
+    deliveries: dict[int, Delivery] = field(default_factory=dict)
+    batches: dict[int, BatchState] = field(default_factory=dict)
+
+    def in_state(self, *states: str) -> list[Step]:
+        return sorted(step for step, facts in self.steps.items() if facts.state in states)
+
+    def leased(self, batch: int | None) -> list[Step]:
+        return [step for step in self.in_state("leased") if self.steps[step].batch == batch]
+
+    @property
+    def reserved(self) -> int:
+        return sum(facts.bound for facts in self.steps.values())
+
+    def lease(self, step: Step, batch: int | None = None) -> None:
+        facts = self.steps[step]
+        facts.state, facts.bound, facts.batch = "leased", BOUND, batch
+        facts.attempts += 1
+
+    def free(self, step: Step) -> None:
+        facts = self.steps[step]
+        facts.state, facts.bound, facts.batch = "open", 0, None
+        facts.attempts -= 1
+
+    def lose(self, step: Step) -> None:
+        facts = self.steps[step]
+        self.doubtful += facts.bound
+        self.attempts += 1
+        facts.state, facts.bound, facts.batch, facts.sent = "open", 0, None, True
+
+    def take_up(self, outcome: Outcome) -> None:
+        facts = self.steps[outcome.step]
+        leased = facts.state == "leased"
+        if leased and outcome.failure is not None and outcome.failure.may_be_billed:
+            self.doubtful += facts.bound
+        facts.bound, facts.batch = 0, None
+        facts.attempts = outcome.attempt
+        facts.tries += 1
+        facts.sent = facts.sent or leased
+        facts.state, facts.answered = "answered", outcome
+        self.attempts += 1
+        self.spent += outcome.cost_pico or 0
+        self.unpriced += outcome.cost_pico is None
+        self.usage += outcome.usage
+
+    def decide(self, step: Step) -> None:
+        facts = self.steps[step]
+        outcome = facts.answered
+        assert outcome is not None
+        ruling = rule_on(outcome)
+        facts.answered = None
+        if ruling.next_step is not None:
+            facts.state = "failed"
+            following = self.steps.setdefault(ruling.next_step, StepModel())
+            if following.state not in ("open", "leased", "answered"):
+                following.state, following.tries = "open", 0
+            return
+        facts.state = ruling.state
+        if ruling.state != "open":
+            self.status[step.row] = ruling.state
+            failure = ruling.failure or outcome.failure
+            self.kind[step.row] = failure.kind if failure else None
+            self.reused[step.row] = outcome.reused and ruling.state == "succeeded"
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = Path(tempfile.mkdtemp(prefix="ledger-"))
+        self.generation = 0
+        self.folder = self.root / "run-0"
+        self.ledger = SqliteLedger.create(self.folder, {"job": "x"}, segment_bytes=2_000)
+        self.model = Model(meta={"job": "x"})
+
+    def teardown(self) -> None:
+        self.ledger.close()
+        shutil.rmtree(self.root)
+
+    @initialize(count=st.integers(1, 12))
+    def enrol(self, count: int) -> None:
+        rows = [EnrolledRow(Row(f"k{n}", n, {"n": n}), "data.csv", n + 2) for n in range(count)]
+        assert self.ledger.enrol(rows) == count
+        self.model.status, self.model.kind = ["open"] * count, [None] * count
+        self.model.reused = [False] * count
+        self.model.steps = {Step(n): StepModel() for n in range(count)}
+        self.model.meta["rows_sha256"] = self.ledger.meta["rows_sha256"]
+
+    # -- parallel work ---------------------------------------------------------------------------------------------
+    @rule(count=st.integers(1, 5))
+    def lease(self, count: int) -> None:
+        wanted = self.model.in_state("open")[:count]
+        taken = self.ledger.lease([Lease(step, bytes(32), BOUND) for step in wanted], CAP)
+        room = (CAP - self.model.spent - self.model.reserved - self.model.doubtful) // BOUND
+        assert taken == min(len(wanted), max(0, room))
+        for step in wanted[:taken]:
+            self.model.lease(step)
+
+    @rule(endings=st.lists(ended, min_size=1, max_size=4), batch=st.booleans())
+    def record(self, endings: list[str], batch: bool) -> None:
+        steps = [step for step in self.model.in_state("leased") if (self.model.steps[step].batch is not None) == batch]
+        outcomes = [
+            outcome_of(step, self.model.steps[step].attempts, ending)
+            for step, ending in zip(steps, endings, strict=False)
+        ]
+        self._record(outcomes)
+
+    @rule(ending=st.sampled_from(["answer", "invalid"]))
+    def record_without_lease(self, ending: str) -> None:
+        """A reply reused from another run, or a row that could not be rendered."""
+        for step in self.model.in_state("open")[:1]:
+            self._record([outcome_of(step, self.model.steps[step].attempts + 1, ending, reused=ending == "answer")])
+
+    def _record(self, outcomes: list[Outcome]) -> None:
+        rulings = self.ledger.record(outcomes, rule_on)
+        assert rulings == [rule_on(outcome) for outcome in outcomes]
+        before = self.ledger.money()
+        for outcome in outcomes:
+            self.model.take_up(outcome)
+            self.model.decide(outcome.step)
+        again = self.ledger.record(outcomes, _never)
+        assert len(again) == len(outcomes)
+        assert self.ledger.money() == before
+
+    @rule(count=st.integers(1, 3))
+    def release(self, count: int) -> None:
+        steps = self.model.leased(batch=None)[:count]
+        self.ledger.release([*steps, Step(0, turn=9)])
+        for step in steps:
+            self.model.free(step)
+
+    @rule(
+        kinds=st.lists(st.sampled_from(["failed", "timeout", "schema_mismatch", "canceled"]), max_size=2, unique=True)
+    )
+    def reopen(self, kinds: list[str]) -> None:
+        model = self.model
+        chosen = [
+            row
+            for row, status in enumerate(model.status)
+            if status in ("failed", "expired", "canceled")
+            and (not kinds or status in kinds or model.kind[row] in kinds)
+        ]
+        assert self.ledger.reopen(kinds=kinds) == len(chosen)
+        for row in chosen:
+            model.status[row], model.kind[row] = "open", None
+            last = max(step for step in model.steps if step.row == row)
+            model.steps[last].state, model.steps[last].tries = "open", 0
+
+    # -- crashes ---------------------------------------------------------------------------------------------------
+    @rule(clean=st.booleans())
+    def come_back(self, clean: bool) -> None:
+        """Close, or die (the folder as it is now is all that is left), and open again."""
+        self._reopen(clean=clean)
+        self._owner_is_gone()
+
+    @rule(endings=st.lists(ended, min_size=1, max_size=3), torn=st.integers(0, 200))
+    def die_before_the_commit(self, endings: list[str], torn: int) -> None:
+        """Frames are in the spool, the last perhaps in part, and the tables know none of them."""
+        steps = self.model.leased(batch=None)
+        outcomes = [
+            outcome_of(step, self.model.steps[step].attempts, ending)
+            for step, ending in zip(steps, endings, strict=False)
+        ]
+        writer = self.ledger._writer
+        assert writer is not None
+        places = writer.append(outcomes)
+        if places and torn:
+            segment = self.folder / "spool" / f"{places[-1].segment:06d}.seg"
+            with segment.open("r+b") as file:
+                file.truncate(places[-1].end.offset - min(torn, places[-1].length))
+            outcomes.pop()
+        self._reopen(clean=False)
+        for outcome in outcomes:
+            self.model.take_up(outcome)
+        self._owner_is_gone()
+        assert self.ledger.settle_answered(rule_on) == len(outcomes)
+        for outcome in outcomes:
+            self.model.decide(outcome.step)
+
+    @precondition(lambda self: self.model.leased(batch=None))
+    @rule()
+    def a_rule_that_raises(self) -> None:
+        """The outcome is durable, the ledger refuses to go on, and the next opening has it."""
+        step = self.model.leased(batch=None)[0]
+        outcome = outcome_of(step, self.model.steps[step].attempts, "answer")
+        with pytest.raises(ZeroDivisionError):
+            self.ledger.record([outcome], _broken)
+        with pytest.raises(LedgerError):
+            self.ledger.set_meta({"x": 1})
+        self._reopen(clean=True)
+        self.model.take_up(outcome)
+        self._owner_is_gone()
+        assert self.ledger.settle_answered(rule_on) == 1
+        self.model.decide(step)
+
+    def _reopen(self, *, clean: bool) -> None:
+        if clean:
+            self.ledger.close()
+        else:
+            self.generation += 1
+            left = self.root / f"run-{self.generation}"
+            shutil.copytree(self.folder, left)
+            self.ledger.close()
+            shutil.rmtree(self.folder)
+            self.folder = left
+        self.ledger = SqliteLedger.open(self.folder, segment_bytes=2_000)
+
+    def _owner_is_gone(self) -> None:
+        for step in self.model.leased(batch=None):
+            self.model.lose(step)
+
+    # -- batches ---------------------------------------------------------------------------------------------------
+    @rule(count=st.integers(1, 6))
+    def intend_batch(self, count: int) -> None:
+        wanted = self.model.in_state("open")[:count]
+        if not wanted:
+            return
+        leases = [Lease(step, bytes(32), BOUND, "batch") for step in wanted]
+        batch = self.ledger.intend_batch(leases, body_sha256=bytes(32), watermark=None, cap_pico=CAP, now=NOON)
+        money = self.model.spent + self.model.reserved + self.model.doubtful
+        assert (batch is None) == (money + BOUND * len(wanted) > CAP)
+        if batch is not None:
+            assert (batch.state, batch.steps, batch.reserved_pico) == ("intent", len(wanted), BOUND * len(wanted))
+            self.model.batches[batch.number] = "intent"
+            for step in wanted:
+                self.model.lease(step, batch.number)
+
+    @precondition(lambda self: self.model.batches)
+    @rule(data=st.data())
+    def mark_batch(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(self.model.batches)))
+        before = self.model.batches[number]
+        state = data.draw(st.sampled_from(sorted(MOVES)))
+        steps = self.model.leased(number)
+        allowed = (state == before or state in MOVES[before]) and not (state == "closed" and steps)
+        batch_id = f"msgbatch_{number}" if state == "in_progress" else None
+        if not allowed:
+            with pytest.raises(LedgerError):
+                self.ledger.mark_batch(number, state, batch_id=batch_id)
+            return
+        assert self.ledger.mark_batch(number, state, batch_id=batch_id).state == state
+        self.model.batches[number] = state
+        if state in ("rejected", "not_sent") and state != before:
+            for step in steps:
+                self.model.lose(step) if before == "in_doubt" else self.model.free(step)
+
+    # -- small things ----------------------------------------------------------------------------------------------
+    @rule(sink=st.integers(0, 2), records=st.integers(0, 9))
+    def deliver(self, sink: int, records: int) -> None:
+        delivery = Delivery(sink, "file", f"out/{sink}.jsonl", "staged", records, "ab", None)
+        self.ledger.set_delivery(delivery)
+        self.model.deliveries[sink] = delivery
+
+    @rule(value=st.text())
+    def note(self, value: str) -> None:
+        self.ledger.set_meta({"note": value})
+        self.model.meta["note"] = value
+
+    # -- both say the same -----------------------------------------------------------------------------------------
+    @invariant()
+    def counts_agree(self) -> None:
+        counts, model = self.ledger.counts(), self.model
+        by_status = Counter(model.status)
+        assert (counts.total, counts.open) == (len(model.status), by_status["open"])
+        assert (counts.succeeded, counts.failed) == (by_status["succeeded"], by_status["failed"])
+        assert (counts.expired, counts.canceled) == (by_status["expired"], by_status["canceled"])
+        assert counts.reused == sum(model.reused)
+        failed = (kind for kind, status in zip(model.kind, model.status, strict=True) if status == "failed")
+        assert dict(counts.failures) == dict(Counter(failed))
+        assert counts.attempts == model.attempts
+        assert counts.requests == sum(facts.sent for facts in model.steps.values())
+
+    @invariant()
+    def money_agrees_and_stays_under_the_cap(self) -> None:
+        money, model = self.ledger.money(), self.model
+        assert (money.spent, money.reserved, money.doubtful) == (model.spent, model.reserved, model.doubtful)
+        assert (money.overhead, money.unpriced) == (0, model.unpriced)
+        assert money.spent + money.reserved + money.doubtful <= CAP
+        assert self.ledger.usage() == model.usage
+
+    @invariant()
+    def open_steps_agree(self) -> None:
+        expected = [
+            OpenStep(step, self.model.steps[step].attempts, self.model.steps[step].tries)
+            for step in self.model.in_state("open")
+        ]
+        assert list(self.ledger.open_steps(None, 100)) == expected
+        if expected:
+            assert list(self.ledger.open_steps(expected[0].step, 100)) == expected[1:]
+
+    @invariant()
+    def results_agree(self) -> None:
+        results = list(self.ledger.results())
+        assert [result.status for result in results] == self.model.status
+        assert [result.row.index for result in results] == list(range(len(results)))
+        assert sum(result.attempts for result in results) == self.model.attempts
+        for result in results:
+            assert (result.failure.kind if result.failure else None) == self.model.kind[result.row.index]
+
+    @invariant()
+    def batches_deliveries_and_meta_agree(self) -> None:
+        assert {batch.number: batch.state for batch in self.ledger.batches()} == self.model.batches
+        assert {delivery.sink: delivery for delivery in self.ledger.deliveries()} == self.model.deliveries
+        assert dict(self.ledger.meta) == self.model.meta
+
+    @invariant()
+    def the_books_add_up(self) -> None:
+        assert audit(self.folder) == []
+
+
+def _never(outcome: Outcome) -> Ruling:
+    raise AssertionError(f"{outcome.step} was ruled on twice")
+
+
+def _broken(outcome: Outcome) -> Ruling:
+    raise ZeroDivisionError
+
+
+LedgerMachine.TestCase.settings = settings(
+    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
+test_the_ledger_agrees_with_a_dictionary = LedgerMachine.TestCase
