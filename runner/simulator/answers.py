@@ -81,21 +81,6 @@ def answer(body: Mapping[str, Any], prompt: Prompt, card: Card, reply_tokens: in
     return Answer(blocks, stop_reason, thinking + tokens, thinking, stop_sequence)
 
 
-def refusal(category: str | None) -> Answer:
-    """A reply in which the model declines: HTTP 200, little or no text."""
-    explanation = None if category is None else f"The request was declined under the policy on {category}."
-    details = {"type": "refusal", "category": category, "explanation": explanation}
-    return Answer([], "refusal", 1, stop_details=details)
-
-
-def cut_off(body: Mapping[str, Any], whole: Answer) -> Answer:
-    """The answer as it would be had it run into `max_tokens`: half of its text, and all tokens used."""
-    content = [dict(block) for block in whole.content]
-    if content and content[-1]["type"] == "text":
-        content[-1]["text"] = content[-1]["text"][: max(1, len(content[-1]["text"]) // 2)]
-    return Answer(content, "max_tokens", max(whole.output_tokens, body["max_tokens"]), whole.thinking_tokens)
-
-
 def _thinking_tokens(body: Mapping[str, Any], card: Card, draws: Draws) -> int:
     kind = (body.get("thinking") or {}).get("type")
     if kind in ("disabled", "between_tools") or (kind is None and not card.thinks):

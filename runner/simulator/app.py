@@ -27,7 +27,7 @@ from runner.simulator.accounts import Accounts
 from runner.simulator.admin import Admin, Traffic, TurnedClock
 from runner.simulator.control import TOKEN_HEADER
 from runner.simulator.exchange import Exchange
-from runner.simulator.faults import Faults
+from runner.simulator.faults import Act, Fault, Faults
 from runner.simulator.messages import Messages, decode
 from runner.simulator.models import list_models, model_info
 from runner.simulator.options import ANY_KEY, Options
@@ -42,7 +42,10 @@ _ORGANIZATION = "00000000-0000-4000-8000-000000000000"
 _CONTROL = "/_control/"
 _MODELS = "/v1/models"
 
-_Endpoint = Callable[[Exchange, bytes], Awaitable[web.StreamResponse]]
+_LOGIN_PAGE = b"<!doctype html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
+
+_Endpoint = Callable[[Exchange, bytes, Fault | None], Awaitable[web.StreamResponse]]
+"""Gets the body and the fault that shall strike its reply, if any."""
 
 
 class App:
@@ -52,10 +55,10 @@ class App:
         self._options = options
         self._clock = TurnedClock(clock)
         self._accounts = Accounts(options.state)
-        faults = Faults(options.faults, options.seed)
-        self._messages = Messages(options, self._clock, self._accounts, faults)
+        self._faults = Faults(options.faults, options.seed)
+        self._messages = Messages(options, self._clock, self._accounts)
         self._traffic = Traffic()
-        self._admin = Admin(self._clock, self._accounts, faults, self._messages, self._traffic)
+        self._admin = Admin(self._clock, self._accounts, self._faults, self._messages, self._traffic)
         self._mark = secrets.token_hex(6)
         self._numbers = itertools.count(1)
         self._workspaces: dict[str, str] = {}
@@ -88,7 +91,11 @@ class App:
         try:
             self._authenticate(exchange)
             endpoint = self._find(exchange)
-            return await endpoint(exchange, await _read(exchange.request))
+            data = await _read(exchange.request)
+            fault = self._faults.choose(exchange.path, data)
+            if fault is not None and fault.act.before_acceptance:
+                return await _fail(exchange, fault)
+            return await endpoint(exchange, data, fault)
         except Refused as refused:
             return await exchange.refuse(refused)
 
@@ -123,12 +130,12 @@ class App:
             raise Refused("Method Not Allowed", 405)
         return endpoint
 
-    async def _list_models(self, exchange: Exchange, _: bytes) -> web.StreamResponse:
+    async def _list_models(self, exchange: Exchange, _: bytes, __: Fault | None) -> web.StreamResponse:
         query = exchange.request.query
         lifecycles = query.getall("lifecycle[]", []) + query.getall("lifecycle", [])
         return await exchange.reply(orjson.dumps(list_models(query, lifecycles)))
 
-    async def _retrieve_model(self, exchange: Exchange, _: bytes) -> web.StreamResponse:
+    async def _retrieve_model(self, exchange: Exchange, _: bytes, __: Fault | None) -> web.StreamResponse:
         return await exchange.reply(orjson.dumps(model_info(exchange.path.removeprefix(_MODELS + "/"))))
 
     async def _control(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
@@ -142,6 +149,20 @@ class App:
             return await exchange.reply(orjson.dumps(answer))
         except Refused as refused:
             return await exchange.refuse(refused)
+
+
+async def _fail(exchange: Exchange, fault: Fault) -> web.StreamResponse:
+    """Carry out a fault that strikes before a request is accepted."""
+    match fault.act:
+        case Act.RESET:
+            return await exchange.reset()
+        case Act.HANG:
+            return await exchange.hang()
+        case Act.HTML:
+            return await exchange.reply(_LOGIN_PAGE, content_type="text/html")
+        case _:
+            assert fault.error is not None
+            raise fault.error
 
 
 async def _read(request: web.BaseRequest) -> bytes:

@@ -21,20 +21,27 @@ from runner.simulator.refusal import Refused
 
 
 class Act(StrEnum):
-    """What a fault does. The first group happens instead of an answer: nothing is accepted or billed."""
+    """What a fault does: instead of an answer (nothing is accepted or billed), to the answer, or to its delivery."""
 
     REFUSE = "refuse"
     RESET = "reset"
     HANG = "hang"
     HTML = "html"
 
-    SLOW = "slow"
     REFUSAL = "refusal"
     MAX_TOKENS = "max_tokens"
+    PAUSE_TURN = "pause_turn"
+    UNKNOWN_STOP = "unknown_stop"
+    EMPTY = "empty"
+    NOT_JSON = "not_json"
+    OFF_SCHEMA = "off_schema"
+
+    SLOW = "slow"
     REPLY_LOST = "reply_lost"
     REPLY_HANGS = "reply_hangs"
     TRUNCATED = "truncated"
     STREAM_ERROR = "stream_error"
+    STREAM_ENDS = "stream_ends"
     WRONG_TYPE = "wrong_type"
 
     @property

@@ -1,7 +1,7 @@
 """POST /v1/messages and /v1/messages/count_tokens: from a body to a billed reply.
 
-Owns   the order in which a request is taken: faults that strike before acceptance, validation, limits, then cache
-       accounting, answer, entry in the books, and only then a first byte of the reply.
+Owns   the order in which a request is taken: validation, limits, cache accounting, answer, entry in the books, and only
+       then the first byte of a reply. Faults that strike before all this are the business of `app`.
 Knows  its parts by their interfaces; the rules are in them. `take` and `settle` need no HTTP, so that requests that
        arrive in another envelope are answered and billed by the same code.
 
@@ -23,12 +23,13 @@ from aiohttp import web
 
 from runner.clock import Clock, to_rfc3339
 from runner.simulator.accounts import Accounts, Entry
-from runner.simulator.answers import Answer, answer, cut_off, refusal
+from runner.simulator.answers import answer
 from runner.simulator.bill import cost_pico
 from runner.simulator.envelope import Envelope, event
 from runner.simulator.exchange import Exchange, write_spread
-from runner.simulator.faults import Act, Fault, Faults
+from runner.simulator.faults import Act, Fault
 from runner.simulator.limits import Limits
+from runner.simulator.misanswers import misanswer
 from runner.simulator.models import Card
 from runner.simulator.options import Options
 from runner.simulator.prompt import Prompt, read_prompt
@@ -39,8 +40,6 @@ from runner.types import Usage
 
 _BEGIN_SHARE = 0.25
 """The part of a reply's latency that passes before its first byte."""
-
-_LOGIN_PAGE = b"<!doctype html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ class Taken:
 
 
 class Messages:
-    def __init__(self, options: Options, clock: Clock, accounts: Accounts, faults: Faults) -> None:
+    def __init__(self, options: Options, clock: Clock, accounts: Accounts) -> None:
         self.cache = PromptCache(clock)
         self.limits = Limits(
             clock,
@@ -66,19 +65,15 @@ class Messages:
         self._options = options
         self._clock = clock
         self._accounts = accounts
-        self._faults = faults
         self._random = random.Random(options.seed)
         self._mark = secrets.token_hex(6)
         self._numbers = itertools.count(1)
         self._in_flight = 0
 
-    async def create(self, exchange: Exchange, data: bytes) -> web.StreamResponse:
+    async def create(self, exchange: Exchange, data: bytes, fault: Fault | None) -> web.StreamResponse:
         """Answer a Messages request. Raises Refused."""
         self._in_flight += 1
         try:
-            fault = self._faults.choose(exchange.path, data)
-            if fault is not None and fault.act.before_acceptance:
-                return await _fail(exchange, fault)
             body = decode(data)
             card = check_create(body, exchange.version, exchange.betas)
             try:
@@ -90,11 +85,8 @@ class Messages:
         finally:
             self._in_flight -= 1
 
-    async def count(self, exchange: Exchange, data: bytes) -> web.StreamResponse:
+    async def count(self, exchange: Exchange, data: bytes, _: Fault | None) -> web.StreamResponse:
         """Answer a count_tokens request. Nothing is billed, and caching is ignored. Raises Refused."""
-        fault = self._faults.choose(exchange.path, data)
-        if fault is not None and fault.act.before_acceptance:
-            return await _fail(exchange, fault)
         body = decode(data)
         card = check_count(body, exchange.version, exchange.betas)
         return await exchange.reply(orjson.dumps({"input_tokens": read_prompt(body, card).tokens}))
@@ -104,7 +96,7 @@ class Messages:
         way."""
         prompt = read_prompt(body, card)
         check_size(prompt.tokens, card)
-        reply = _misanswer(body, answer(body, prompt, card, self._options.reply_tokens), fault)
+        reply = misanswer(body, answer(body, prompt, card, self._options.reply_tokens), fault)
         use = self.cache.look(prompt, (workspace, card.id), card.cache_minimum)
         self.limits.admit(card.line, use.billed_input, reply.output_tokens, self._in_flight)
         self.cache.refresh(use)
@@ -137,7 +129,7 @@ class Messages:
         await _pause(latency_s * _BEGIN_SHARE)
         self.cache.begin(taken.cache)
         rest_s = latency_s * (1 - _BEGIN_SHARE)
-        if fault is not None and fault.act in _SPOILED:
+        if fault is not None and fault.act in (_SPOILED if stream else _SPOILED - _IN_STREAM):
             return await _spoil(exchange, taken.envelope, fault, rest_s, stream=stream)
         if stream:
             response = await exchange.open_stream()
@@ -165,28 +157,9 @@ async def _pause(seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
-def _misanswer(body: Mapping[str, Any], reply: Answer, fault: Fault | None) -> Answer:
-    if fault is not None and fault.act is Act.REFUSAL:
-        return refusal(fault.rule.category)
-    return cut_off(body, reply) if fault is not None and fault.act is Act.MAX_TOKENS else reply
-
-
-async def _fail(exchange: Exchange, fault: Fault) -> web.StreamResponse:
-    """Carry out a fault that strikes before acceptance."""
-    match fault.act:
-        case Act.RESET:
-            return await exchange.reset()
-        case Act.HANG:
-            return await exchange.hang()
-        case Act.HTML:
-            return await exchange.reply(_LOGIN_PAGE, content_type="text/html")
-        case _:
-            assert fault.error is not None
-            raise fault.error
-
-
-_SPOILED = frozenset({Act.REPLY_LOST, Act.REPLY_HANGS, Act.TRUNCATED, Act.STREAM_ERROR, Act.WRONG_TYPE})
-"""Faults of a reply that was billed and does not arrive as it should."""
+_IN_STREAM = frozenset({Act.STREAM_ERROR, Act.STREAM_ENDS})
+_SPOILED = _IN_STREAM | {Act.REPLY_LOST, Act.REPLY_HANGS, Act.TRUNCATED, Act.WRONG_TYPE}
+"""Faults of a reply that was billed and does not arrive as it should. Those of a stream leave a plain reply whole."""
 
 
 async def _spoil(
@@ -201,14 +174,13 @@ async def _spoil(
     if fault.act is Act.WRONG_TYPE:
         return await exchange.reply(envelope.message(), content_type="text/plain")
     if not stream:
-        if fault.act is Act.STREAM_ERROR:
-            raise Refused("Internal server error", 500)
         return await exchange.cut_short(envelope.message())
     response = await exchange.open_stream()
     pieces = list(envelope.events())
     await response.write(envelope.opening() + b"".join(pieces[: len(pieces) // 2]))
     if fault.act is Act.TRUNCATED:
         return await exchange.close()
-    await response.write(event("error", error=Refused("Overloaded", 529).error(), request_id=exchange.request_id))
+    if fault.act is Act.STREAM_ERROR:
+        await response.write(event("error", error=Refused("Overloaded", 529).error(), request_id=exchange.request_id))
     await response.write_eof()
     return response

@@ -6,6 +6,7 @@ import asyncio
 import json
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -423,6 +424,32 @@ def test_a_stream_that_is_cut_is_a_raw_protocol_error(api: SimulatedApi, client:
     api.fault("truncated")
     with pytest.raises(httpx2.RemoteProtocolError), client.messages.stream(**ASK) as stream:
         stream.get_final_message()
+
+
+def test_a_stream_that_ends_without_its_last_events_looks_complete_to_the_sdk(
+    api: SimulatedApi, client: Anthropic
+) -> None:
+    api.fault("stream_ends")
+    with client.messages.stream(**ASK) as stream:
+        assert stream.get_final_message().stop_reason is None
+
+
+def test_the_models_endpoint_can_be_missing(api: SimulatedApi, client: Anthropic) -> None:
+    api.fault("404", path="/v1/models")
+    with pytest.raises(anthropic.NotFoundError):
+        client.models.list()
+
+
+def test_a_prefix_can_be_read_as_soon_as_the_reply_that_writes_it_has_begun(tmp_path: Path) -> None:
+    ask = ASK | {"system": cached("A rule that everybody has to follow. " * 100)}
+    with (
+        simulated_api(tmp_path, latency="1s") as slow,
+        Anthropic(base_url=slow.base_url, api_key=slow.api_key, max_retries=0) as client,
+        client.messages.create(**ask, stream=True) as events,
+    ):
+        assert next(iter(events)).type == "message_start"
+        usage = client.messages.create(**ask).usage
+    assert usage.cache_read_input_tokens
 
 
 def test_a_login_page_in_place_of_an_answer_comes_out_as_text(api: SimulatedApi, client: Anthropic) -> None:
