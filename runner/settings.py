@@ -1,15 +1,15 @@
 """Settings of the machine and the project, and the environment as runner sees it; each value knows where it came from.
 
-Owns   the root's discovery, `runner.toml` (or `[tool.runner]` in `pyproject.toml`), `.env`, `RUNNER_*`, and their precedence:
-       flag > environment > `.env` > file > default. `[defaults]` and `[profiles.P]` are read here, and applied to jobs by
-       `spec.load`.
+Owns   the root's discovery, `runner.toml` (or `[tool.runner]` in `pyproject.toml`), `.env`, `RUNNER_*`, and their
+       precedence: flag > environment > `.env` > file > default. `[defaults]` and `[profiles.P]` are read here, and
+       applied to jobs by `spec.load`.
 Knows  nothing of jobs. A setting never changes what a request holds: what does is the job's, where it is reviewed.
 
-The root's `.env` never overrides the environment. It never gives an API address to a credential that it did not bring itself:
-a cloned project could otherwise have the user's own key sent to any host.
+The root's `.env` never overrides the environment. It never gives an API address to a credential that it did not
+bring itself: a cloned project could otherwise have the user's own key sent to any host.
 
-Unknown names in the file are errors. In the environment they are not: CI systems set `RUNNER_OS`, `RUNNER_TEMP` and others
-for purposes of their own (GitHub Actions, "Default environment variables").
+Unknown names in the file are errors. In the environment they are not: CI systems set `RUNNER_OS`, `RUNNER_TEMP`
+and others for purposes of their own (GitHub Actions, "Default environment variables").
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _PROFILE_TABLES = ("defaults", "set")
 class Settings:
     """What holds for every job of a project. Paths are absolute.
 
-    `origins` says for each setting where its value came from; `environment` is the process's environment with what `.env`
-    adds to it, for `${NAME}` and the SDK's credentials. It holds secrets: it is neither printed nor stored.
+    `origins` says for each setting where its value came from; `environment` is the process's environment with what
+    `.env` adds to it, for `${NAME}` and the SDK's credentials. It holds secrets: it is neither printed nor stored.
     """
 
     root: Path
@@ -98,11 +98,10 @@ class ProjectFile:
 def find_root(path: Path) -> Path:
     """The root of the project that a job file, or a folder, belongs to; absolute.
 
-    The nearest folder above with a `runner.toml`, or a `pyproject.toml` that has `[tool.runner]`; else the parent of the
-    nearest folder named `jobs`; else the folder itself.
+    The nearest folder above with a `runner.toml`, or a `pyproject.toml` that has `[tool.runner]`; else the parent
+    of the nearest folder named `jobs`; else the folder itself.
     """
-    folder = path if path.is_dir() else path.parent
-    folder = Path(os.path.abspath(folder))
+    folder = absolute(path if path.is_dir() else path.parent)
     above = (folder, *folder.parents)
     for candidate in above:
         if (candidate / "runner.toml").is_file() or _has_tool_table(candidate / "pyproject.toml"):
@@ -115,11 +114,17 @@ def find_root(path: Path) -> Path:
 
 def shown_path(path: Path) -> str:
     """A path as messages show it: from the working directory where it is below it, so that editors can open it."""
-    absolute = Path(os.path.abspath(path))
+    full = absolute(path)
     try:
-        return absolute.relative_to(Path.cwd()).as_posix()
+        return full.relative_to(Path.cwd()).as_posix()
     except ValueError:
-        return absolute.as_posix()
+        return full.as_posix()
+
+
+def absolute(path: Path) -> Path:
+    """The path from `/`, without `..`; links stay, so that a linked project is the folder the user is in."""
+    # `resolve` would follow links, and `absolute` keeps `..`.
+    return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def load_settings(
@@ -133,7 +138,7 @@ def load_settings(
     Raises:
         SpecError: the settings file, `.env` or a `RUNNER_*` variable is wrong.
     """
-    root = Path(os.path.abspath(root))
+    root = absolute(root)
     reader = _Reader(root)
     process = dict(os.environ if environ is None else environ)
     dotenv = reader.dotenv()
@@ -274,7 +279,7 @@ class _Setting:
 def _folder(value: Any, root: Path) -> Path:
     if not isinstance(value, str) or not value.strip():
         raise ValueError(value)
-    return Path(os.path.abspath(root / Path(value).expanduser()))
+    return absolute(root / Path(value).expanduser())
 
 
 def _folders(value: Any, root: Path) -> tuple[Path, ...]:
@@ -285,28 +290,24 @@ def _folders(value: Any, root: Path) -> tuple[Path, ...]:
     return tuple(_folder(part, root) for part in parts)
 
 
-def _dollars(value: Any, root: Path) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(value)
+def _dollars(value: Any, _root: Path) -> Decimal:
     try:
         dollars = Decimal(str(value))
     except InvalidOperation as error:
         raise ValueError(value) from error
-    if not dollars.is_finite() or dollars < 0:
+    if isinstance(value, bool) or not dollars.is_finite() or dollars < 0:
         raise ValueError(value)
     return dollars
 
 
-def _count(value: Any, root: Path) -> int:
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(value)
-    count = int(value)
-    if count < 0:
+def _count(value: Any, _root: Path) -> int:
+    count = int(str(value))
+    if isinstance(value, bool) or count < 0:
         raise ValueError(value)
     return count
 
 
-def _text(value: Any, root: Path) -> str:
+def _text(value: Any, _root: Path) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(value)
     return value

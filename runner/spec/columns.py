@@ -1,7 +1,7 @@
 """Do the columns that a job uses exist? Asked once the dataset is open and its header known.
 
-Owns   `check_columns`: `row.<column>` in templates (followed through includes and macros), in `where` and in `columns`, and the
-       columns named by `key` and `include_row`.
+Owns   `check_columns`: `row.<column>` in templates (followed through includes and macros), in `where` and in
+       `columns`, and the columns named by `key` and `include_row`.
 Knows  a loaded job and a list of names; no dataset.
 """
 

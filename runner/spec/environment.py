@@ -1,8 +1,8 @@
 """`${NAME}`, `${NAME:-default}` and `$$` in a job.
 
 Owns   where they are allowed (`limits`, `url`, `headers`, `bind`), the substitution, and the refusal everywhere else.
-Knows  a tree and a mapping of names. Values are secrets: they are in the substituted tree only, never in a message, and the
-       tree that is stored keeps the names.
+Knows  a tree and a mapping of names. Values are secrets: they are in the substituted tree only, never in a
+       message, and the tree that is stored keeps the names.
 """
 
 from __future__ import annotations
@@ -79,14 +79,14 @@ class Substitution:
             return None
         return ScalarNode(typed, node.span, node.style)
 
-    def _value(self, node: ScalarNode, token: str) -> str | None:
-        if token == "$$":
+    def _value(self, node: ScalarNode, written: str) -> str | None:
+        if written == "$$":
             return "$"
         where = node.span.location()
-        match = _VARIABLE.fullmatch(token)
+        match = _VARIABLE.fullmatch(written)
         if not match:
             hint = "`${NAME}` or `${NAME:-default}`; for a dollar sign write `$$`"
-            self.problems.append(Problem("bad-variable", f"`{token}` names no variable", where, hint))
+            self.problems.append(Problem("bad-variable", f"`{written}` names no variable", where, hint))
             return None
         name, default = match.groups()
         value = self.environment.get(name)
@@ -94,7 +94,7 @@ class Substitution:
             return value or default
         if value is not None:
             return value
-        hint = "set it, add it to .env in the project's root, or give a default: `${%s:-…}`" % name
+        hint = f"set it, add it to .env in the project's root, or give a default: `${{{name}:-…}}`"
         problem = Problem("unset-variable", f"`{name}` is not set", where, hint, "warning" if self.lenient else "error")
         (self.warnings if self.lenient else self.problems).append(problem)
         return None

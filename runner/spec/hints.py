@@ -17,10 +17,10 @@ def guess(name: str, options: Iterable[str]) -> str | None:
     return folded[close[0]] if close else None
 
 
-def choice_hint(name: str, options: Iterable[str], noun: str) -> str:
+def choice_hint(name: str, options: Iterable[str], noun: str, meant: str | None = None) -> str:
     """`did you mean …?` and what there is; `noun` names the options (`Columns`, `Keys here`)."""
     names = list(options)
-    meant = guess(name, names)
+    meant = meant or guess(name, names)
     listed = ", ".join(names[:_MAX_LISTED]) + (", …" if len(names) > _MAX_LISTED else "")
     parts = [f"did you mean `{meant}`?"] if meant else []
     parts.append(f"{noun}: {listed}" if names else f"{noun}: none")

@@ -1,8 +1,8 @@
 """The files that a job names beside its templates: raw texts, assets and the schema, each read once and whole.
 
 Owns   the reading of those files, their formats and their bounds.
-Knows  the tree that names them (for positions) and the root they are resolved against. Paths that the author wrote plainly are
-       trusted; none of them comes from a row.
+Knows  the tree that names them (for positions) and the root they are resolved against. Paths that the author wrote
+       plainly are trusted; none of them comes from a row.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from runner.spec.output import fields_schema, labels_schema
 from runner.spec.source import read_yaml
 
 MAX_FILE_BYTES = 32_000_000
-"""The API takes no request above 32 MB (api-facts), so no text of a request is larger; an asset is meant to be small."""
+"""The API takes no request above 32 MB (api-facts), so no text of a request is larger; an asset is meant to be
+small."""
 
 _TABLES = {".csv": ",", ".tsv": "\t"}
 
@@ -72,7 +73,9 @@ class Inputs:
             self.problems.extend(problems)
             return built
         if labels is not None:
-            return labels_schema(labels)
+            built, problems = labels_schema(labels)
+            self.problems.extend(problems)
+            return built
         if isinstance(schema, MapNode):
             return self._checked_schema(schema)
         if isinstance(schema, ScalarNode) and isinstance(schema.value, str):
@@ -150,7 +153,7 @@ class Inputs:
     def _table(self, text: str, delimiter: str, shown: str) -> list[dict[str, str]]:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         header: Sequence[str] = ()
-        rows = []
+        rows: list[dict[str, str]] = []
         try:
             header = next(reader, [])
             for values in reader:
@@ -195,7 +198,7 @@ def missing_file(name: str, root: Path, where: Location) -> Problem:
     path = root / name
     if path.is_dir():
         return Problem("file-not-found", f"`{name}` is a folder", where, "name a file in it")
-    hint = f"paths start at the project's root: {shown_path(root)}"
+    hint = "paths start at the project's root"
     folder = path.parent
     if folder.is_dir():
         close = guess(path.name, sorted(entry.name for entry in os.scandir(folder) if entry.is_file()))

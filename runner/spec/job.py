@@ -63,8 +63,8 @@ class TextSource(Model):
     )
     cache: CacheMark = Field(
         None,
-        description="Puts a cache breakpoint after this block, so that requests share all that stands before it. `true` "
-        "lets the runner pick how long it is kept (5m in parallel mode, 1h in batch mode).",
+        description="Puts a cache breakpoint after this block, so that requests share all that stands before it. "
+        "`true` lets the runner pick how long it is kept (5m in parallel mode, 1h in batch mode).",
     )
     name: InternalName = ""
     """Set by load: the text's name in the TemplateSet, or its key in `LoadedJob.files`."""
@@ -92,7 +92,8 @@ class Sample(Model):
 
 
 class Dataset(Model):
-    """Where the rows come from. A string is short for `{path: …}`. Rows are selected in the order where, sample, limit."""
+    """Where the rows come from. A string is short for `{path: …}`. Rows are selected in the order where, sample,
+    limit."""
 
     short: ClassVar[str | None] = "path"
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("path", "sql", "files", "query", "hub", "job", "python"),)
@@ -116,8 +117,8 @@ class Dataset(Model):
 
     path: str = Field(
         min_length=1,
-        description="csv, tsv, jsonl or json (an array), also with .gz, .bz2, .xz or .zst. Globs are read in the order of "
-        "their names; `-` is stdin. Rendered by Jinja (sees `vars`).",
+        description="csv, tsv, jsonl or json (an array), also with .gz, .bz2, .xz or .zst. Globs are read in the "
+        "order of their names; `-` is stdin. Rendered by Jinja (sees `vars`).",
         examples=["data/reviews.csv", "data/2026-*.jsonl.gz"],
     )
     key: Annotated[tuple[str, ...] | None, OneOrMany()] = Field(
@@ -129,7 +130,8 @@ class Dataset(Model):
     where: str | None = Field(
         None,
         min_length=1,
-        description="A Jinja expression over `row`; only rows for which it is true are taken. Sees `row`, `vars`, `assets`.",
+        description="A Jinja expression over `row`; only rows for which it is true are taken. "
+        "Sees `row`, `vars`, `assets`.",
         examples=['row.stars != "" and row.stars | int < 3'],
     )
     sample: Sample | None = Field(None, description="Take a random choice of the rows that `where` leaves.")
@@ -149,13 +151,13 @@ class Output(Model):
     fields: dict[str, Any] | None = Field(
         None,
         min_length=1,
-        description="Short for a JSON Schema. Each field is `string`, `number`, `integer` or `boolean`, a list of the values it "
-        "may have, `[string]` for a list of strings, a mapping for an object, or a JSON Schema of its own. "
+        description="Short for a JSON Schema. Each field is `string`, `number`, `integer` or `boolean`, a list of the "
+        "values it may have, `[string]` for a list of strings, a mapping for an object, or a JSON Schema of its own. "
         "`optional string` may be null.",
         examples=[{"label": ["positive", "negative"], "score": "number", "why": "optional string"}],
     )
     labels: tuple[str, ...] | None = Field(
-        None, min_length=2, description="Short for one field, `label`, with these values.", examples=[["spam", "ham"]]
+        None, min_length=1, description="Short for one field, `label`, with these values.", examples=[["spam", "ham"]]
     )
     schema_: str | dict[str, Any] | None = Field(
         None, alias="schema", description="A JSON Schema: the path of a JSON or YAML file, or the schema itself."
@@ -189,7 +191,8 @@ class Limits(Model):
 
 
 class Retry(Model):
-    """How often, and how long after, a request is sent again that failed for a passing reason. Waits have full jitter."""
+    """How often, and how long after, a request is sent again that failed for a passing reason. Waits have full
+    jitter."""
 
     max_attempts: int = Field(5, ge=1, le=100, description="How often a request is sent in all.")
     initial_interval: Duration = Field(0.5, description="The longest wait before the second attempt.")
@@ -259,12 +262,13 @@ class Job(Model):
     )
     vars: dict[str, Any] = Field(
         default_factory=dict,
-        description="Values that templates see as `vars.…`. Null means that it must be given: `--var since=2026-01-01`.",
+        description="Values that templates see as `vars.…`. Null means that it must be given: "
+        "`--var since=2026-01-01`.",
     )
     assets: dict[str, str] = Field(
         default_factory=dict,
-        description="Small files, loaded once, that templates see as `assets.…`: csv, tsv and jsonl as a list of rows, json and "
-        "yaml as what they hold, any other as text.",
+        description="Small files, loaded once, that templates see as `assets.…`: csv, tsv and jsonl as a list of rows, "
+        "json and yaml as what they hold, any other as text.",
     )
     messages: tuple[Message, ...] = Field(description="The conversation, instead of `prompt`.", min_length=1)
     dataset: Dataset = Field(description="Where the rows come from.")

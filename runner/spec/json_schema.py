@@ -1,10 +1,11 @@
 """Is this a JSON Schema? Asked of the schemas that users write, with the place of what is wrong.
 
 Owns   the check of a schema's own form: the keywords' values, local references, patterns.
-Knows  nodes. Whether a reply fits a schema is `replies.schema`'s to say; what the API takes of it is `catalog.schema_subset`'s.
+Knows  nodes. Whether a reply fits a schema is `replies.schema`'s to say; what the API takes of it is
+       `catalog.schema_subset`'s.
 
-Why not the metaschema: the library that checks with it costs 0.1 s of import, names no place in the file, and does not look
-whether a `$ref` leads anywhere.
+Why not the metaschema: the library that checks with it costs 0.1 s of import, names no place in the file, and does
+not look whether a `$ref` leads anywhere.
 Source: JSON Schema 2020-12, core sections 8 and 10, validation sections 6 to 9.
 """
 
@@ -75,7 +76,7 @@ def _named_schemas(name: str, node: Node, root: Node) -> Iterator[Problem]:
         yield from _schema(entry.value, root)
 
 
-def _type(name: str, node: Node) -> Iterator[Problem]:
+def _type(_name: str, node: Node) -> Iterator[Problem]:
     names = node.items if isinstance(node, ListNode) and node.items else (node,)
     for item in names:
         value = item.value if isinstance(item, ScalarNode) else None
@@ -85,12 +86,12 @@ def _type(name: str, node: Node) -> Iterator[Problem]:
             yield _bad(item, f"`{shown}` is no type", hint)
 
 
-def _enum(name: str, node: Node) -> Iterator[Problem]:
+def _enum(_name: str, node: Node) -> Iterator[Problem]:
     if not isinstance(node, ListNode) or not node.items:
         yield _bad(node, "`enum` is a list of values")
 
 
-def _required(name: str, node: Node) -> Iterator[Problem]:
+def _required(_name: str, node: Node) -> Iterator[Problem]:
     values = plain(node)
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         yield _bad(

@@ -2,14 +2,15 @@
 
     [defaults] · [profiles.P.defaults] · extends · the job · [profiles.P.set] · --set and --var
 
-Owns   the reading of every layer, each shaped to long forms first, and the rules of merging: mappings merge, lists replace,
-       keys that exclude one another replace each other, null removes; `name` and `description` are not inherited.
+Owns   the reading of every layer, each shaped to long forms first, and the rules of merging: mappings merge, lists
+       replace, keys that exclude one another replace each other, null removes; `name` and `description` are not
+       inherited.
 Knows  files and settings; not what a key means.
 """
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from runner.spec.shape import Shaper, field_shapes
 from runner.spec.source import read_yaml
 
 _NOT_INHERITED = ("name", "description", "extends")
+_BEGINNING = "a job begins with keys: `model: …`, `prompt: …`, `dataset: …`"
 _FREE = ("vars",)
 """Mappings in which null is a value: a variable that must be given."""
 
@@ -64,8 +66,11 @@ class Layers:
         self.problems.extend(reading.problems)
         if reading.root is None:
             if not reading.problems:
-                hint = "a job begins with keys: `model: …`, `prompt: …`, `dataset: …`"
-                self.problems.append(Problem("empty-file", "the file is empty", Location(shown, 1, 1), hint))
+                self.problems.append(Problem("empty-file", "the file is empty", Location(shown, 1, 1), _BEGINNING))
+            return None
+        if not isinstance(reading.root, MapNode):
+            where = reading.root.span.location()
+            self.problems.append(Problem("not-a-job", "a job is a mapping of keys", where, _BEGINNING))
             return None
         layer = self.shaper.job(reading.root)
         extends = layer.entries.get("extends")
@@ -130,13 +135,14 @@ class Layers:
         keys, key_span, value = parsed
         if _crosses_list(tree, keys):
             return self._replace_item(tree, keys, key_span, value)
-        for key in reversed(keys):
-            value = MapNode({key: Entry(key_span, value)}, value.span)
-        return merge(tree, self.shaper.job(value))
+        layer = MapNode({keys[-1]: Entry(key_span, value)}, value.span)
+        for key in reversed(keys[:-1]):
+            layer = MapNode({key: Entry(key_span, layer)}, value.span)
+        return merge(tree, self.shaper.job(layer))
 
     def _replace_item(self, tree: MapNode, keys: tuple[str, ...], key_span: Span, value: Node) -> MapNode:
         updated = _updated(tree, keys, key_span, value)
-        if updated is None:
+        if not isinstance(updated, MapNode):
             found = f"`{'.'.join(keys)}` is in no list of the job"
             self.problems.append(Problem("bad-set", found, key_span.location(), "positions count from 0"))
             return tree
@@ -263,7 +269,7 @@ def _toml_node(project: ProjectFile, keys: tuple[str, ...], value: Any) -> Node:
         return MapNode(entries, span)
     if isinstance(value, list):
         return ListNode(tuple(_toml_node(project, keys, item) for item in value), span)
-    if isinstance(value, datetime.date | datetime.time):
+    if isinstance(value, dt.date | dt.time):
         return ScalarNode(value.isoformat(), span)
     return ScalarNode(value, span)
 

@@ -2,21 +2,20 @@
 
 Owns   the order in which a job is read and checked, and `load`, the one entry to it.
 
-    settings ─▶ layers merged ─▶ shapes ─▶ ${NAME} ─▶ values ─▶ files, assets, schema ─▶ templates ─▶ what only fits together
+    settings ─▶ layers, shaped and merged ─▶ ${NAME} ─▶ values ─▶ files ─▶ templates ─▶ what only fits together
 
-A step works on what the steps before could read, so that one mistake does not hide the next; it stays silent where another has
-spoken about the same place.
+A step works on what the steps before could read, so that one mistake does not hide the next; it stays silent where
+another has spoken about the same place.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from runner.errors import Location, Problem, SpecError
-from runner.settings import find_root, load_settings, shown_path
+from runner.settings import absolute, find_root, load_settings, shown_path
 from runner.spec.environment import Substitution
 from runner.spec.inputs import Inputs
 from runner.spec.layers import Layers
@@ -51,7 +50,7 @@ def load(
     Raises:
         SpecError: all that is wrong, in file order.
     """
-    path = Path(os.path.abspath(path))
+    path = absolute(Path(path))
     if not path.is_file():
         raise SpecError([_no_job(path)])
     root = find_root(path)
@@ -161,24 +160,25 @@ def _assets(inputs: Inputs, tree: MapNode) -> dict[str, Any]:
     }
 
 
-def _in_order(problems: Iterable[Problem], path: Path) -> list[Problem]:
-    """By file (the job's own first), line and column; a place is told once by each code, and once in all where it is the same
-    value that cannot be read."""
+_UNREADABLE = frozenset(
+    {"doubtful-number", "yaml-tag", "unquoted-template", "template-in-comment", "unset-variable", "bad-variable"}
+)
+"""A value that could not be read: whatever else is said of it would follow from that."""
+
+
+def _in_order(problems: Sequence[Problem], path: Path) -> list[Problem]:
+    """By file (the job's own first), line and column, each once."""
     own = shown_path(path)
-    ordered = sorted(problems, key=lambda problem: _rank(problem.where, own))
-    told: set[tuple[object, ...]] = set()
-    result = []
-    for problem in ordered:
-        place = (problem.where.file, problem.where.line, problem.where.column) if problem.where else (problem.message,)
-        if (problem.code, *place) in told or (problem.code in _FOLLOW_UPS and place in told):
-            continue
-        told.update(((problem.code, *place), place))
-        result.append(problem)
-    return result
+    unreadable = {_place(problem) for problem in problems if problem.code in _UNREADABLE}
+    kept = dict.fromkeys(
+        problem for problem in problems if problem.code in _UNREADABLE or _place(problem) not in unreadable
+    )
+    return sorted(kept, key=lambda problem: _rank(problem.where, own))
 
 
-_FOLLOW_UPS = frozenset({"wrong-value", "missing-key"})
-"""What is not worth telling of a place that something else is wrong with."""
+def _place(problem: Problem) -> tuple[str, int | None, int | None] | None:
+    where = problem.where
+    return (where.file, where.line, where.column) if where else None
 
 
 def _rank(where: Location | None, own: str) -> tuple[int, str, int, int]:

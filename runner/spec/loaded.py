@@ -29,7 +29,8 @@ from runner.spec.environment import Substitution
 from runner.spec.job import Job
 from runner.spec.node import MapNode, Source, Span, from_value, locate, plain
 from runner.spec.node import Path as NodePath
-from runner.spec.texts import Places, name_texts, texts_of
+from runner.spec.shape import Excused
+from runner.spec.texts import Places, inline_name, name_texts, texts_of
 from runner.spec.validate import validate
 from runner.templating import TemplateFailure, TemplateSet
 
@@ -40,9 +41,9 @@ FORMAT = 1
 class LoadedJob:
     """A job, checked, with its templates, files, assets and schema.
 
-    `files` are the texts of `{file: …}` blocks by their path as written. `schema` is the JSON Schema that `output` means, None
-    for free text. `resolved` is the merged job in long forms, as JSON values, with `${NAME}` unreplaced. `warnings` are
-    problems that do not stop anything.
+    `files` are the texts of `{file: …}` blocks by their path as written. `schema` is the JSON Schema that `output`
+    means, None for free text. `resolved` is the merged job in long forms, as JSON values, with `${NAME}`
+    unreplaced. `warnings` are problems that do not stop anything.
     """
 
     job: Job
@@ -85,6 +86,21 @@ class LoadedJob:
         if self.tree is None and "#" in failure.template:
             return Location(shown_path(self.path))
         return self.places.locate(failure.template, failure.line)
+
+    def render_path(self, path: NodePath, context: Mapping[str, Any]) -> str:
+        """The value at `path` (of a dataset or sink), rendered where it is a template. Raises SpecError."""
+        name = inline_name(job_file_name(self.path, self.root), path)
+        if name not in self.templates.sources:
+            value: Any = self.resolved
+            for part in path:
+                value = value[part]
+            return str(value)
+        try:
+            return self.templates.template(name).render(context)
+        except TemplateFailure as failure:
+            raise SpecError(
+                [Problem("template", failure.message, self.place(failure, path), failure.hint)]
+            ) from failure
 
     def store(self, folder: Path) -> None:
         """Write everything that `restore` needs into a run's folder; durable when this returns."""
@@ -151,7 +167,7 @@ def _rebuild(resolved: Mapping[str, Any], path: Path, root: Path, settings: Sett
     substituted = substitution.apply(tree)
     values = plain(substituted)
     name_texts(values, texts_of(substituted, job_file_name(path, root)))
-    job, problems = validate(tree, values, set())
+    job, problems = validate(tree, values, Excused())
     problems = [*substitution.problems, *problems]
     if job is None or problems:
         raise SpecError([Problem(problem.code, problem.message, Location(shown), problem.hint) for problem in problems])
@@ -161,7 +177,7 @@ def _rebuild(resolved: Mapping[str, Any], path: Path, root: Path, settings: Sett
 def _write(path: Path, value: Any) -> None:
     # JSON escapes keep lone surrogates, which data may hold and UTF-8 has no form for.
     data = json.dumps(value, ensure_ascii=True, allow_nan=False, indent=1).encode() + b"\n"
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

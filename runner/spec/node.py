@@ -145,10 +145,7 @@ def locate(root: Node, path: Path, *, key: bool = False) -> Location:
         below = child(node, part)
         if below is None:
             return span.location()
-        if key and isinstance(node, MapNode):
-            span = node.entries[str(part)].key
-        else:
-            span = below.span
+        span = node.entries[str(part)].key if key and isinstance(node, MapNode) else below.span
         node = below
     return span.location()
 

@@ -9,13 +9,14 @@ Owns   the compact grammar of `fields`:
     address: {street: string}          an object with these fields
     when: {type: string, format: date} a mapping with JSON Schema keywords only, `type` among them, is a JSON Schema
 
-Objects made from fields are closed and require every field: an optional one is there, and null. So each record has the same
-shape, and a column of a sink names a field that exists.
+Objects made from fields are closed and require every field: an optional one is there, and null. So each record has
+the same shape, and a column of a sink names a field that exists.
 Knows  nodes; schemas in files are read by `spec.inputs` and checked by `spec.json_schema`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from runner.errors import Problem
@@ -33,9 +34,10 @@ def fields_schema(node: Node) -> tuple[dict[str, Any], list[Problem]]:
     return _object(node, problems), problems
 
 
-def labels_schema(labels: Node) -> dict[str, Any]:
+def labels_schema(node: Node) -> tuple[dict[str, Any], list[Problem]]:
     """The JSON Schema of `output.labels`: an object with the one field `label`."""
-    return _closed({"label": {"type": "string", "enum": plain(labels)}})
+    problems = list(_doubles(node)) if isinstance(node, ListNode) else []
+    return _closed({"label": {"type": "string", "enum": plain(node)}}), problems
 
 
 def _object(node: Node, problems: list[Problem]) -> dict[str, Any]:
@@ -90,14 +92,20 @@ def _list(node: ListNode, problems: list[Problem]) -> dict[str, Any]:
         hint = "[positive, negative]; a list of texts is `[string]`, a list of objects `[{name: string}]`"
         problems.append(Problem("bad-field", found, node.span.location(), hint))
         return {}
-    for number, item in enumerate(node.items):
-        if any(value == values[number] and type(value) is type(values[number]) for value in values[:number]):
-            problems.append(Problem("bad-field", f"`{values[number]}` is listed twice", item.span.location()))
+    problems.extend(_doubles(node))
     types = {_json_type(value) for value in values}
     named = sorted(types - {"null"})
     if len(named) != 1:
         return {"enum": values}
     return {"type": [named[0], "null"] if "null" in types else named[0], "enum": values}
+
+
+def _doubles(node: ListNode) -> Iterator[Problem]:
+    values = plain(node)
+    for number, (value, item) in enumerate(zip(values, node.items, strict=True)):
+        # 1, 1.0 and true are equal to Python.
+        if any(earlier == value and type(earlier) is type(value) for earlier in values[:number]):
+            yield Problem("bad-field", f"`{value}` is listed twice", item.span.location())
 
 
 def _is_type(node: Node) -> bool:

@@ -3,9 +3,9 @@
 Owns   `resolve`, from the text of an unquoted scalar to its value.
 Knows  no files and no positions.
 
-`no`, `on`, `2026-11-22` and `22:22` are text, as YAML 1.2 has it. What one dialect reads as a number and another as text,
-or as another number (`012` is 10 to YAML 1.1 and 12 to YAML 1.2, `1_000` is 1000 or text), is refused with the advice to
-quote it, and so are `.nan` and `.inf`, which JSON cannot hold.
+`no`, `on`, `2026-11-22` and `22:22` are text, as YAML 1.2 has it. What one dialect reads as a number and another
+as text, or as another number (`012` is 10 to YAML 1.1 and 12 to YAML 1.2, `1_000` is 1000 or text), is refused
+with the advice to quote it, and so are `.nan` and `.inf`, which JSON cannot hold.
 
 Source: YAML 1.2.2, section 10.3.2 (core schema); YAML 1.1 type repository (int, float).
 """
@@ -68,9 +68,9 @@ def _number(text: str) -> Value | Doubtful:
             f"for the number write {number}; {_quote(text)}",
         )
     if _OCTAL.fullmatch(text):
-        return int(text[2:], 8)
+        return int(text, 0)
     if _HEXADECIMAL.fullmatch(text):
-        return int(text[2:], 16)
+        return int(text, 0)
     if not _FLOAT.fullmatch(text):
         return text
     if len(text) > _MAX_DIGITS:

@@ -1,29 +1,33 @@
 """Short forms to long ones, and the keys of a job: unknown, given twice over, not supported yet.
 
-Owns   `Shaper.job`, which turns one layer's tree into a tree of the long forms that `spec.job` describes. Nodes keep their
-       positions, so whatever is found wrong later is shown where it was written.
+Owns   `Shaper.job`, which turns one layer's tree into a tree of the long forms that `spec.job` describes. Nodes
+       keep their positions, so whatever is found wrong later is shown where it was written.
 Knows  the models' class variables; the values themselves are checked by pydantic in `spec.validate`.
 
-Keys that are refused are left out of the tree, so that nothing else complains of them. `null` stays: it removes what a weaker
-layer gives, and `drop_nulls` takes it away in the end.
+Keys that are refused are left out of the tree, so that nothing else complains of them. `null` stays: it removes
+what a weaker layer gives, and `drop_nulls` takes it away in the end.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
+from runner.catalog.parameters import REFUSED, TAKEN
 from runner.errors import Problem
 from runner.spec.hints import choice_hint, guess
 from runner.spec.job import Job, JobFile, Model, OneOrMany, TextSource
-from runner.spec.node import Entry, ListNode, MapNode, Node, Path, ScalarNode
+from runner.spec.node import Entry, ListNode, MapNode, Node, Path, ScalarNode, Span
 
 _TEMPLATE_NAME = re.compile(r"\S+\.j2")
 """A string without spaces that ends in `.j2` names a template (interface page, section 2, "Text")."""
+
+
+_PARAMETERS = TAKEN.keys() | REFUSED.keys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +64,34 @@ def _is_model(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, Model)
 
 
+class Excused:
+    """Keys whose absence needs no telling: a typo of them, or a key of a later version in their place, has been told.
+
+    A mapping is known by its place, which stays when short forms move it to another path.
+    """
+
+    def __init__(self) -> None:
+        self._keys: set[tuple[Span, str | None]] = set()
+
+    def key(self, mapping: MapNode, name: str) -> None:
+        self._keys.add((mapping.span, name))
+
+    def all_keys(self, mapping: MapNode) -> None:
+        self._keys.add((mapping.span, None))
+
+    def covers(self, mapping: Node | None, names: Iterable[str]) -> bool:
+        return mapping is not None and any((mapping.span, name) in self._keys for name in (None, *names))
+
+
 class Shaper:
-    """Shapes the layers of one job. `problems` collects what is wrong, `excused` the fields whose absence was told already."""
+    """Shapes the layers of one job. `problems` collects what is wrong with their keys."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
-        self.excused: set[tuple[Path, str]] = set()
+        self.excused = Excused()
 
-    def job(self, node: Node) -> MapNode:
+    def job(self, node: MapNode) -> MapNode:
         """One layer: the whole of a job file, or a part of one."""
-        if not isinstance(node, MapNode):
-            where = node.span.location()
-            hint = "a job begins with keys: `model: …`, `prompt: …`, `dataset: …`"
-            self.problems.append(Problem("not-a-job", "a job is a mapping of keys", where, hint))
-            return MapNode({}, node.span)
         kept = {name: entry for name, entry in node.entries.items() if not name.startswith("x-")}
         shaped = self._model(MapNode(kept, node.span), JobFile, ())
         return _prompt_as_messages(shaped) if isinstance(shaped, MapNode) else MapNode({}, node.span)
@@ -121,15 +139,17 @@ class Shaper:
             if name in model.later:
                 hint = "remove it for now: a later version of runner brings it"
                 self.problems.append(Problem("not-supported-yet", f"`{name}` is not supported yet", where, hint))
-                self.excused.update((path, rival) for group in model.one_of if name in group for rival in group)
-                if name in ("url", "cross"):
-                    self.excused.update((path, rival) for group in model.one_of for rival in group)
+                self.excused.all_keys(node)
             else:
-                hint = choice_hint(name, known, "Keys here")
+                # A key that is needed and not there is the likelier one: `modle` is `model` rather than `mode`.
+                needed = [key for key in _needed(model) if key not in node.entries]
+                meant = guess(name, needed) or guess(name, known)
+                hint = choice_hint(name, known, "Keys here", meant)
+                if not path and name in _PARAMETERS:
+                    hint = "parameters of the API go under `params:`"
                 self.problems.append(Problem("unknown-key", f"`{name}` is no key of {_noun(path)}", where, hint))
-                if (meant := guess(name, known)) is not None:
-                    self.excused.add((path, meant))
-                    self.excused.update((path, rival) for group in model.one_of if meant in group for rival in group)
+                if meant is not None:
+                    self.excused.key(node, "messages" if meant == "prompt" else meant)
         return entries
 
     def _refuse_rivals(self, entries: dict[str, Entry], model: type[Model]) -> None:
@@ -183,6 +203,13 @@ def drop_nulls(node: MapNode, model: type[Model] = Job) -> MapNode:
             value = value.with_entries({key: item for key, item in value.entries.items() if not _is_null(item.value)})
         entries[name] = Entry(entry.key, value)
     return node.with_entries(entries)
+
+
+@cache
+def _needed(model: type[Model]) -> tuple[str, ...]:
+    """Keys without which a mapping is no such model, alone or in a group."""
+    required = (info.alias or name for name, info in model.model_fields.items() if info.is_required())
+    return (*required, *(name for group in model.one_of for name in group if name in field_shapes(model)))
 
 
 def _short_key(text: str, model: type[Model]) -> str:

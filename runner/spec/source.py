@@ -1,16 +1,17 @@
 """YAML to nodes with positions; everything that can be misread is an error.
 
-Owns   the reading of one YAML text: PyYAML's parser delivers events, this module composes them (positions for every key and
-       value, anchors, `<<`), `spec.scalars` gives plain scalars their values and `spec.syntax` words what the parser refuses.
+Owns   the reading of one YAML text: PyYAML's parser delivers events, this module composes them (positions for
+       every key and value, anchors, `<<`), `spec.scalars` gives plain scalars their values and `spec.syntax` words
+       what the parser refuses.
 Knows  nothing of jobs.
 
 Bounds, so that no input can hang or exhaust the process (reliability page, section 4.5)
   * 1 MiB of UTF-8, one document, 50 levels, 10,000 nodes with aliases and merges counted as often as they are used.
   * Tags, duplicate keys, keys that are no plain text, recursive aliases: refused.
 
-Why not `safe_load`: it takes the last of two equal keys in silence, reads `no` as False and `22:22` as 1342, and hangs on a
-merge bomb of 340 bytes (decision 16). libyaml parses where it is there; its wording differs, so a text that it refuses is
-parsed once more in Python, and messages are the same on every machine.
+Why not `safe_load`: it takes the last of two equal keys in silence, reads `no` as False and `22:22` as 1342, and
+hangs on a merge bomb of 340 bytes (decision 16). libyaml parses where it is there; its wording differs, so a text
+that it refuses is parsed once more in Python, and messages are the same on every machine.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from yaml.events import (
 from runner.errors import Location, Problem, SpecError
 from runner.spec.node import Entry, ListNode, MapNode, Node, ScalarNode, Source, Span, size
 from runner.spec.scalars import Doubtful, resolve
-from runner.spec.syntax import eaten_template, syntax_problem, unquoted_template
+from runner.spec.syntax import eaten_template, half_character, syntax_problem, unquoted_template
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 50
@@ -159,11 +160,10 @@ class _Composer:
             node = self._scalar(event, span, key=key)
         elif isinstance(event, SequenceStartEvent):
             node = self._list(span, depth)
-        elif isinstance(event, MappingStartEvent):
-            node = self._mapping(event, span, depth)
-        else:  # pragma: no cover
+        else:
             # The grammar of events (pyyaml.org, "Events") has nothing else where a node stands.
-            raise AssertionError(event)
+            assert isinstance(event, MappingStartEvent)
+            node = self._mapping(event, span, depth)
         if anchor is not None:
             self._anchors[anchor] = node
         return node
@@ -181,17 +181,15 @@ class _Composer:
 
     def _scalar(self, event: ScalarEvent, span: Span, *, key: bool) -> ScalarNode:
         text, style = event.value, event.style or ""
-        surrogate = next((char for char in text if "\ud800" <= char <= "\udfff"), None)
-        if surrogate is not None:
-            found = f"`\\u{ord(surrogate):04x}` is half a character"
-            hint = "write the character itself, or `\\U` with 8 digits"
-            self.problems.append(Problem("yaml-syntax", found, span.location(), hint))
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            self.problems.append(half_character(self._source, span.line))
             return ScalarNode("", span, style)
         if key or not event.implicit[0]:
             return ScalarNode(text, span, style)
         eaten = eaten_template(self._source, span.end_line, span.end_column)
         if eaten is not None:
             self.problems.append(eaten)
+            return ScalarNode((text + self._source.line(span.end_line)[span.end_column :]).strip(), span, '"')
         value = resolve(text)
         if isinstance(value, Doubtful):
             self.problems.append(Problem("doubtful-number", value.message, span.location(), value.hint))
@@ -207,24 +205,23 @@ class _Composer:
     def _mapping(self, event: MappingStartEvent, span: Span, depth: int) -> Node:
         if event.flow_style and (problem := unquoted_template(self._source, span.line, span.column)) is not None:
             self.problems.append(problem)
-            end = self._skip_mapping()
-            return ScalarNode("", self._through(span, end), '"')
+            whole = self._through(span, self._skip_mapping())
+            return ScalarNode(self._source.line(span.line)[span.column : whole.end_column], whole, '"')
         merged: dict[str, Entry] = {}
         own: dict[str, Entry] = {}
-        while not isinstance(event := next(self._events), MappingEndEvent):
-            name = self._key(event, depth)
-            value_event = next(self._events)
-            value = self._node(value_event, depth + 1)
+        while not isinstance(key := next(self._events), MappingEndEvent):
+            name = self._key(key, depth)
+            value = self._node(next(self._events), depth + 1)
             if name is None:
                 continue
-            if name == "<<" and isinstance(event, ScalarEvent) and event.implicit[0]:
+            if name == "<<" and isinstance(key, ScalarEvent) and key.implicit[0]:
                 for inherited, entry in self._merge(value).items():
                     merged.setdefault(inherited, entry)
             elif name in own:
-                self._refuse_duplicate(name, own[name].key, self._span(event))
+                self._refuse_duplicate(name, own[name].key, self._span(key))
             else:
-                own[name] = Entry(self._span(event), value)
-        return MapNode({**merged, **own}, self._through(span, event))
+                own[name] = Entry(self._span(key), value)
+        return MapNode({**merged, **own}, self._through(span, key))
 
     def _key(self, event: Event, depth: int) -> str | None:
         """A key's text as it is written: `1`, `true` and `null` are names too. None where it cannot be a key."""
@@ -277,8 +274,11 @@ class _Composer:
             raise _Refused(Problem("too-many-nodes", found, span.location(), hint))
 
     def _span(self, event: Event) -> Span:
-        start, end = event.start_mark, event.end_mark
+        # The stubs allow None for events that are made by hand; a parser always sets both.
+        start: Any = event.start_mark
+        end: Any = event.end_mark
         return Span(self._source, start.line, start.column, end.line, end.column)
 
     def _through(self, span: Span, event: Event) -> Span:
-        return Span(span.source, span.line, span.column, event.end_mark.line, event.end_mark.column)
+        end = self._span(event)
+        return Span(span.source, span.line, span.column, end.end_line, end.end_column)

@@ -1,7 +1,8 @@
 """What the YAML parser refuses, in words for people, and two ways in which YAML and Jinja collide.
 
-Owns   `syntax_problem` (a parser's error as a located problem with a cure), `eaten_template` (`Ticket #{{ row.id }}`: YAML takes
-       the rest of the line for a comment) and `unquoted_template` (`text: {{ row.id }}`: YAML takes it for a mapping).
+Owns   `syntax_problem` (a parser's error as a located problem with a cure), `eaten_template` (`Ticket #{{ row.id
+       }}`: YAML takes the rest of the line for a comment) and `unquoted_template` (`text: {{ row.id }}`: YAML
+       takes it for a mapping).
 Knows  PyYAML's messages, those of its Python parser. A message that is not known here is shown as it is.
 """
 
@@ -19,6 +20,7 @@ _EATEN = re.compile(r"\s+(#.*\{[{%].*)$")
 _EATEN_ANYWHERE = re.compile(r"(?<=[^\s#])\s+(#.*\{[{%].*)$")
 _TEMPLATE_START = re.compile(r"\{[{%]")
 _UNQUOTED_VALUE = re.compile(r"(?:^\s*(?:- +)*|:\s+|-\s+|[\[{,]\s*)(\{[{%].*)$")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _TAB_INDENT = re.compile(r"^ *\t")
 
 
@@ -78,6 +80,11 @@ _WORDINGS = (
     ),
     _wording(r"found character '([@`%])'", r"a value cannot start with `{0}`", _QUOTE),
     _wording(
+        r"expected '<document start>'",
+        "this line does not belong to what stands above",
+        "a text line that starts with `%` needs quotes; a bracket may be closed twice",
+    ),
+    _wording(
         r"while scanning a directive",
         "a line cannot start with `%`",
         'put the text in quotes: "…", or indent it under `key: |`',
@@ -114,12 +121,14 @@ def syntax_problem(error: yaml.YAMLError, source: Source) -> Problem:
         return Problem("yaml-syntax", str(error), source.location(0, 0))
     problem = error.problem_mark
     context = error.context_mark or problem
-    collision = _collision(source, context.line, problem.line)
+    if "invalid Unicode character escape" in (error.problem or ""):
+        return half_character(source, problem.line)
+    collision = _collision(source, context.line, problem)
     if collision is not None:
         return collision
     if "'\\t'" in (error.problem or "") or _TAB_INDENT.match(source.line(problem.line)):
-        line = source.line(problem.line)
-        column = line.index("\t") if "\t" in line else problem.column
+        text = source.line(problem.line)
+        column = text.index("\t") if "\t" in text else problem.column
         hint = "indent with spaces; most editors can do this by themselves"
         return Problem("tab", "a tab cannot indent YAML", source.location(problem.line, column), hint)
     said = f"{error.context or ''}\n{error.problem or ''}"
@@ -147,15 +156,25 @@ def unquoted_template(source: Source, line: int, column: int) -> Problem | None:
     return _unquoted(source, line, column) if match else None
 
 
-def _collision(source: Source, first: int, last: int) -> Problem | None:
+def half_character(source: Source, line: int) -> Problem:
+    """The problem of an escape that is half of a surrogate pair, as JSON has them. libyaml finds it while parsing."""
+    match = _SURROGATE.search(source.line(line))
+    where = source.location(line, match.start(), match.end() - match.start()) if match else source.location(line, 0)
+    hint = "write the character itself, or `\\U` with its 8 digits"
+    return Problem("yaml-syntax", "an escape that is half a character", where, hint)
+
+
+def _collision(source: Source, first: int, stop: yaml.Mark) -> Problem | None:
     """A template that YAML stumbled over, in the lines between where a construct began and where the parser gave up."""
-    for line in range(max(0, min(first, last)), last + 1):
+    for line in range(max(0, min(first, stop.line)), stop.line + 1):
         text = source.line(line)
         eaten = _EATEN_ANYWHERE.search(text)
         if eaten and _outside_quotes(text[: eaten.start(1)]):
             return _eaten(source, line, eaten.start(1))
         unquoted = _UNQUOTED_VALUE.search(text)
-        if unquoted and _outside_quotes(text[: unquoted.start(1)]):
+        # Behind the place where the parser gave up, a template is not what it stumbled over.
+        reached = unquoted and (line, unquoted.start(1)) <= (stop.line, stop.column)
+        if unquoted and reached and _outside_quotes(text[: unquoted.start(1)]):
             return _unquoted(source, line, unquoted.start(1))
     return None
 

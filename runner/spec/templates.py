@@ -1,7 +1,7 @@
 """What can be said against the templates and expressions of a job before there are rows.
 
-Owns   the loading of the closed TemplateSet, and the check of every name that a text uses: what it may see, declared variables
-       and assets, the fields of a record in a sink's `columns`.
+Owns   the loading of the closed TemplateSet, and the check of every name that a text uses: what it may see,
+       declared variables and assets, the fields of a record in a sink's `columns`.
 Knows  trees and templating. Columns of the dataset are checked by `spec.columns`, once the dataset is open.
 """
 
@@ -116,10 +116,8 @@ class TemplateCheck:
             hint = f"did you mean `vars.{use.name}`?"
         elif use.name in self._declared("assets"):
             hint = f"did you mean `assets.{use.name}`?"
-        elif "row" in text.sees:
-            hint = choice_hint(use.name, sorted(text.sees), "Names here") + f"; a column is `row.{use.name}`"
         else:
-            hint = choice_hint(use.name, sorted(text.sees), "Names here")
+            hint = _names_hint(use.name, text.sees)
         self._add("unknown-name", f"`{use.name}` is not known here", where, hint)
 
     def _declared(self, key: str) -> list[str]:
@@ -142,7 +140,7 @@ class TemplateCheck:
         for use in expression.uses.names:
             if use.name not in known and not use.optional:
                 where = locate_in_scalar(node, use.line, use.name)
-                hint = choice_hint(use.name, sorted(known), "Names here")
+                hint = _names_hint(use.name, known)
                 self._add("unknown-name", f"`{use.name}` is not known here", where, hint)
         for variable in ("vars", "assets"):
             for field in expression.columns(variable):
@@ -154,6 +152,11 @@ class TemplateCheck:
 
     def _add(self, code: str, message: str, where: Location, hint: str | None) -> None:
         self.problems.append(Problem(code, message, where, hint))
+
+
+def _names_hint(name: str, known: frozenset[str]) -> str:
+    hint = choice_hint(name, sorted(known), "Names here")
+    return f"a column is `row.{name}`. {hint}" if "row" in known and "key" not in known else hint
 
 
 def expressions(tree: Node) -> Iterator[tuple[str, ScalarNode]]:

@@ -1,7 +1,7 @@
 """The texts of a job: where each stands, what it is called as a template, and what it may see.
 
-Owns   the naming of inline texts (`jobs/x.yaml#messages.0.content.0`), and the way back from a template's line to a place that
-       people can open: in the template's own file, or in the job file where the text is written.
+Owns   the naming of inline texts (`jobs/x.yaml#messages.0.content.0`), and the way back from a template's line to
+       a place that people can open: in the template's own file, or in the job file where the text is written.
 Knows  trees and the TemplateSet's names; nothing of rendering.
 """
 
@@ -74,7 +74,7 @@ def _blocks(node: Node | None, path: Path, sees: frozenset[str], job_file: str) 
         for kind in ("text", "template", "file"):
             value = child(block, kind)
             if isinstance(value, ScalarNode) and isinstance(value.value, str):
-                name = _inline_name(job_file, here) if kind == "text" else value.value
+                name = inline_name(job_file, here) if kind == "text" else value.value
                 yield Text(kind, (*here, kind), value, name, sees)
 
 
@@ -87,10 +87,11 @@ def _paths(tree: MapNode, job_file: str) -> Iterator[Text]:
     for path, sees in places:
         value = find(tree, path)
         if isinstance(value, ScalarNode) and isinstance(value.value, str) and _JINJA.search(value.value):
-            yield Text("path", path, value, _inline_name(job_file, path), sees)
+            yield Text("path", path, value, inline_name(job_file, path), sees)
 
 
-def _inline_name(job_file: str, path: Path) -> str:
+def inline_name(job_file: str, path: Path) -> str:
+    """What an inline text is called in the TemplateSet."""
     return f"{job_file}#{'.'.join(str(part) for part in path)}"
 
 
@@ -98,7 +99,8 @@ def _inline_name(job_file: str, path: Path) -> str:
 class Places:
     """The way from a template's name and line to a file, a line and a column.
 
-    `inline` are the scalars that hold a template in the job itself; `files` are the paths of the others; `sources` the texts.
+    `inline` are the scalars that hold a template in the job itself; `files` are the paths of the others; `sources`
+    the texts.
     """
 
     inline: Mapping[str, ScalarNode]
@@ -120,7 +122,8 @@ class Places:
 def locate_in_scalar(node: ScalarNode, line: int | None, token: str | None) -> Location:
     """Where line `line` (1-based) of a scalar's text is written in its file.
 
-    Exact for `|` blocks and for texts of one line. Folded texts have lost their line breaks: there the token is looked for.
+    Exact for `|` blocks and for texts of one line. Folded texts have lost their line breaks: there the token is
+    looked for.
     """
     span = node.span
     if line is not None and node.style == "|":

@@ -15,10 +15,12 @@ from runner.catalog.api import MAX_BREAKPOINTS
 from runner.catalog.parameters import check_params
 from runner.errors import Problem, SpecError
 from runner.plugins import Plugin, dataset_for, sink_for
+from runner.spec.hints import choice_hint, guess
 from runner.spec.inputs import missing_file
 from runner.spec.node import ListNode, MapNode, Node, Path, ScalarNode, child, find, locate, plain
-from runner.spec.texts import Text
-from runner.templating import Expression, TemplateFailure, TemplateSet
+from runner.spec.templates import expressions
+from runner.spec.texts import Text, locate_in_scalar
+from runner.templating import ColumnUse, Expression, TemplateFailure, TemplateSet
 
 _AT_KEY = frozenset({"unknown-param", "not-supported-yet", "wrong-place", "refused-param"})
 """Codes of parameters that are wrong by their name, not by their value."""
@@ -60,7 +62,10 @@ def _params(tree: MapNode) -> Iterator[Problem]:
     if params is not None and not isinstance(params, MapNode):
         return
     name = plain(model) if model is not None else ""
+    misspelled = any(guess(key, ["max_tokens"]) for key in values)
     for found in check_params(name if isinstance(name, str) else "", values):
+        if found.path == ("max_tokens",) and "max_tokens" not in values and misspelled:
+            continue
         path: Path = ("params", *found.path)
         where = locate(tree, path, key=found.code in _AT_KEY)
         yield Problem(found.code, found.message, where, found.hint)
@@ -109,7 +114,23 @@ def _cache_marks(tree: MapNode) -> Iterator[tuple[object, Node]]:
 
 def _output_fields(tree: MapNode, schema: Mapping[str, Any] | None) -> Iterator[Problem]:
     """`output.<field>` in `columns` must be one that the schema has."""
-    return iter(())
+    fields = (schema or {}).get("properties")
+    if not isinstance(fields, Mapping):
+        return
+    for name, node in expressions(tree):
+        for use in _uses(name, node, "output"):
+            if use.column not in fields and not use.optional:
+                where = locate_in_scalar(node, use.line, f"output.{use.column}")
+                hint = choice_hint(use.column, fields, "Fields of the output")
+                yield Problem("unknown-field", f"`output` has no field `{use.column}`", where, hint)
+
+
+def _uses(name: str, node: ScalarNode, variable: str) -> tuple[ColumnUse, ...]:
+    """None for an expression that cannot be read: that has been told."""
+    try:
+        return Expression(str(node.value), name).columns(variable)
+    except TemplateFailure:
+        return ()
 
 
 class _Paths:
@@ -132,7 +153,7 @@ class _Paths:
             hint = "download the file, or pipe it: `path: -`"
             self.problems.append(Problem("not-supported-yet", "datasets at a URL are not supported yet", where, hint))
         elif glob.has_magic(path):
-            if not (self._root / path).is_file() and not glob.glob(path, root_dir=self._root, recursive=True):
+            if not (self._root / path).is_file() and not _matches(path, self._root):
                 found = f"no file matches `{path}`"
                 self.problems.append(Problem("file-not-found", found, where, "paths start at the project's root"))
         elif not (self._root / path).is_file():
@@ -163,7 +184,7 @@ class _Paths:
         text = self._named.get(place)
         if text is None:
             return value
-        if self._templates is None:
+        if self._templates is None or not self._templates.template(text.name).names() <= text.sees:
             return None
         variables = self._tree.get("vars")
         known = plain(variables) if isinstance(variables, MapNode) else {}
@@ -189,3 +210,8 @@ class _Paths:
     def _taken(self) -> list[Problem]:
         problems, self.problems = self.problems, []
         return problems
+
+
+def _matches(pattern: str, root: FilePath) -> bool:
+    # `Path.glob` takes no absolute patterns.
+    return next(glob.iglob(pattern, root_dir=root, recursive=True), None) is not None  # noqa: PTH207

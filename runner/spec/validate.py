@@ -6,18 +6,18 @@ Knows  trees and models.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from runner.encoding import encode
-from runner.errors import Location, Problem
+from runner.errors import Problem
 from runner.spec.hints import choice_hint
-from runner.spec.job import Job
+from runner.spec.job import Job, JobFile
 from runner.spec.node import MapNode, Node, Path, ScalarNode, child, find, locate
-from runner.spec.shape import missing_choices
+from runner.spec.shape import Excused, missing_choices
 
 _MAX_SHOWN = 40
 """Characters of a value that a message shows."""
@@ -46,51 +46,55 @@ _EXPECTED_WITH: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
-def validate(
-    tree: MapNode, values: Mapping[str, Any], excused: set[tuple[Path, str]]
-) -> tuple[Job | None, list[Problem]]:
+def validate(tree: MapNode, values: Mapping[str, Any], excused: Excused) -> tuple[Job | None, list[Problem]]:
     """Check the values of a job.
 
     Args:
         tree: where the values stand.
         values: the tree's plain value; it may hold more than the tree.
-        excused: keys whose absence has been told in another way, by the path of their mapping.
+        excused: mappings of which nothing is said to be missing, because what is wrong with them has been told.
     """
+    unchosen = missing_choices(tree, Job)
     problems = [
         Problem("missing-key", f"{_among(names)} is missing", locate(tree, path), f"give one of {', '.join(names)}")
-        for path, names in missing_choices(tree, Job)
-        if not any((path, name) in excused for name in names)
+        for path, names in unchosen
+        if not excused.covers(find(tree, path), names)
     ]
-    told = {path for path, _ in missing_choices(tree, Job)}
     try:
         # Strict JSON mode: no text becomes a number, and lists may fill tuples.
         return Job.model_validate_json(encode(values)), problems
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
+        details = [
+            (_tree_path(tree, detail["loc"]), detail) for detail in error.errors(include_url=False, include_input=False)
+        ]
+    told = {path for path, _ in unchosen}
     seen: set[Path] = set()
-    for detail in details:
-        path = _tree_path(tree, detail["loc"])
-        if path in seen:
+    for path, detail in details:
+        # A list is also called too short where an item of it is wrong.
+        spoiled = detail["type"] == "too_short" and any(other[: len(path)] == path != other for other, _ in details)
+        if path in seen or spoiled:
             continue
-        problem = _problem(tree, path, detail, excused, told)
-        if problem is not None:
-            seen.add(path)
-            problems.append(problem)
+        seen.add(path)
+        if detail["type"] != "missing":
+            problems.append(_wrong_value(tree, path, detail))
+        elif path[:-1] not in told and not excused.covers(find(tree, path[:-1]), (str(path[-1]),)):
+            problems.append(_missing(tree, path))
     return None, problems
 
 
-def _problem(
-    tree: MapNode, path: Path, detail: ErrorDetails, excused: set[tuple[Path, str]], told: set[Path]
-) -> Problem | None:
+def _missing(tree: MapNode, path: Path) -> Problem:
+    name = str(path[-1])
+    # `messages` may be written as `prompt`.
+    names = next((group for group in JobFile.one_of if len(path) == 1 and name in group), (name,))
+    where = locate(tree, path[:-1]) if len(path) > 1 else tree.span.source.location(tree.span.line, tree.span.column)
+    above = "".join(f"{part}." for part in path[:-1])
+    return Problem(
+        "missing-key", f"{_among([above + each for each in names])} is missing", where, f"add `{names[0]}: …`"
+    )
+
+
+def _wrong_value(tree: MapNode, path: Path, detail: ErrorDetails) -> Problem:
     kind = detail["type"]
-    if kind == "missing":
-        name = str(detail["loc"][-1])
-        above = path[:-1]
-        if (above, name) in excused or above in told:
-            return None
-        hint = f"add `{name}: …`"
-        where = _whole_file(tree) if not above else locate(tree, above)
-        return Problem("missing-key", f"`{_dotted(path)}` is missing", where, hint)
     node = find(tree, path)
     where = locate(tree, path)
     found = _shown(node)
@@ -123,7 +127,8 @@ def _hint(kind: str, node: Node | None, context: Mapping[str, Any]) -> str | Non
 
 
 def _tree_path(tree: Node, loc: tuple[int | str, ...]) -> Path:
-    """Pydantic's location without the segments that name a member of a union. The last one stays where it is missing."""
+    """Pydantic's location without the segments that name a member of a union. The last one stays where it is
+    missing."""
     path: Path = ()
     node: Node | None = tree
     for position, part in enumerate(loc):
@@ -133,11 +138,6 @@ def _tree_path(tree: Node, loc: tuple[int | str, ...]) -> Path:
         elif position == len(loc) - 1 and isinstance(node, MapNode):
             path = (*path, part)
     return path
-
-
-def _whole_file(tree: MapNode) -> Location:
-    """What is missing at the top is shown at the first line of the job."""
-    return tree.span.source.location(tree.span.line, tree.span.column)
 
 
 def _shown(node: Node | None) -> str:
@@ -161,5 +161,5 @@ def _dotted(path: Path) -> str:
     return ".".join(str(part) for part in path)
 
 
-def _among(names: tuple[str, ...]) -> str:
+def _among(names: Sequence[str]) -> str:
     return " or ".join(f"`{name}`" for name in names)
