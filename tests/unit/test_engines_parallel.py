@@ -1,0 +1,554 @@
+"""The parallel engine, in virtual time, over a provider that plays a script and a book in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from support.engine_fakes import (
+    Act,
+    ListFeed,
+    Listener,
+    MemoryBook,
+    ScriptedProvider,
+    VirtualClock,
+    output_price,
+    prepared,
+    replied,
+    run_virtual,
+)
+
+from runner.engines import Prepared, StopReason
+from runner.engines.halt import INTERRUPTED, Halt
+from runner.engines.parallel import ParallelEngine
+from runner.engines.retry import RetryPolicy
+from runner.events import CoolingDown, StepEnded, StepSent, Stopping
+from runner.providers import Sent
+from runner.types import Failure, Step
+
+A, B = b"a" * 16, b"b" * 16
+
+
+def failed(kind: str = "api_error", *, retryable: bool = True, **fields: Any) -> Sent:
+    return Sent(None, Failure(kind, f"{kind} happened", retryable=retryable, **fields), request_id="req_f")
+
+
+@dataclass
+class Run:
+    """An engine with all that surrounds it; `drain` runs it to its end."""
+
+    steps: Sequence[Prepared]
+    script: Mapping[int, Sequence[Act]] = field(default_factory=dict)
+    max_concurrency: int = 4
+    cap: int | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    draw: float = 0.5
+    default: Act = field(default_factory=lambda: Act(replied()))
+
+    def __post_init__(self) -> None:
+        self.provider = ScriptedProvider(self.script, self.default)
+        self.book = MemoryBook(self.retry, cap=self.cap)
+        self.feed = ListFeed(self.steps)
+        self.halt = Halt()
+        self.listener = Listener()
+        self.ended_at = 0.0
+
+    def drain(self, *meanwhile: Callable[[Run], Any]) -> StopReason | None:
+        """`meanwhile` are coroutine functions that run beside the engine."""
+
+        async def main() -> StopReason | None:
+            engine = ParallelEngine(
+                self.provider,
+                self.feed,
+                self.book,
+                clock=VirtualClock(),
+                observer=self.listener,
+                halt=self.halt,
+                retry=self.retry,
+                max_concurrency=self.max_concurrency,
+                price=output_price,
+                draw=lambda: self.draw,
+            )
+            others = [asyncio.create_task(act(self)) for act in meanwhile]
+            try:
+                return await engine.drain()
+            finally:
+                self.ended_at = asyncio.get_running_loop().time()
+                for task in others:
+                    task.cancel()
+                left = asyncio.all_tasks() - {asyncio.current_task(), *others}
+                assert not left, f"tasks left behind: {left}"
+
+        return run_virtual(main())
+
+    @property
+    def succeeded(self) -> list[int]:
+        return sorted(step.row for step, status in self.book.status.items() if status == "succeeded")
+
+    @property
+    def times_sent(self) -> Counter[int]:
+        return Counter(row for row, _, _ in self.provider.sent)
+
+    def sent_at(self, row: int) -> list[float]:
+        return [at for sent, at, _ in self.provider.sent if sent == row]
+
+
+def rows(count: int, **fields: Any) -> list[Prepared]:
+    return [prepared(row, **fields) for row in range(count)]
+
+
+# -- the plain path ----------------------------------------------------------------------------------------------------
+
+
+def test_every_step_is_sent_and_recorded_once() -> None:
+    run = Run(rows(50))
+    assert run.drain() is None
+    assert run.succeeded == list(range(50))
+    assert set(run.times_sent.values()) == {1}
+    assert run.book.leased == {}
+
+
+def test_an_empty_feed_is_drained_at_once() -> None:
+    run = Run([])
+    assert run.drain() is None
+    assert run.provider.sent == []
+
+
+@pytest.mark.parametrize("max_concurrency", [1, 2, 3, 7, 64])
+def test_the_slots_are_kept_busy_and_never_overfilled(max_concurrency: int) -> None:
+    run = Run(rows(200), max_concurrency=max_concurrency)
+    run.drain()
+    assert run.provider.most_in_flight == max_concurrency
+    assert run.book.most_leased <= 2 * max_concurrency
+    waves = -(-200 // max_concurrency)
+    assert run.ended_at <= waves * 1.0 + 0.01, "leases and records go on beside the requests"
+
+
+def test_leases_are_taken_in_groups() -> None:
+    run = Run(rows(1_000), max_concurrency=100)
+    run.drain()
+    assert run.book.lease_calls <= 30
+
+
+def test_no_more_is_taken_from_the_feed_than_a_few_windows() -> None:
+    run = Run(rows(10_000), max_concurrency=10, default=Act(replied(), seconds=1_000_000.0))
+
+    async def look(run: Run) -> None:
+        await asyncio.sleep(10)
+        assert run.feed.taken <= 40
+        run.halt.drop()
+
+    run.drain(look)
+
+
+def test_an_outcome_tells_all_that_must_be_durable() -> None:
+    run = Run([prepared(3, attempts=2, tries=1)])
+    run.drain()
+    outcome = run.book.outcomes[0]
+    assert (outcome.step, outcome.attempt, outcome.tries, outcome.end, outcome.mode) == (Step(3), 3, 2, "succeeded", "parallel")
+    assert (outcome.request_hash, outcome.request_id) == ((3).to_bytes(32), "req_1")
+    assert outcome.reply is not None
+    assert (outcome.usage, outcome.cost_pico) == (outcome.reply.usage, 15)
+    assert (outcome.ended_at - outcome.started_at).total_seconds() == 1.0
+    assert outcome.body == replied().body
+
+
+def test_observers_hear_of_each_try_and_its_end() -> None:
+    run = Run(rows(3), script={1: [Act(failed()), Act(replied())]})
+    run.drain()
+    sent, ended = run.listener.of(StepSent), run.listener.of(StepEnded)
+    assert Counter((event.step.row, event.attempt) for event in sent) == Counter([(0, 1), (1, 1), (1, 2), (2, 1)])
+    assert Counter((event.step.row, event.status) for event in ended) == Counter(
+        [(0, "succeeded"), (1, "open"), (1, "succeeded"), (2, "succeeded")]
+    )
+    assert max(event.in_flight for event in sent) == 3
+
+
+# -- retries -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_failed_for_a_passing_reason_is_leased_again_and_sent_after_its_backoff() -> None:
+    run = Run(rows(1), script={0: [Act(failed()), Act(failed()), Act(replied())]}, draw=0.5)
+    assert run.drain() is None
+    first, second, third = run.sent_at(0)
+    assert second - first == pytest.approx(1 + 0.25, abs=0.01)
+    assert third - second == pytest.approx(1 + 0.5, abs=0.01)
+    assert [outcome.attempt for outcome in run.book.outcomes] == [1, 2, 3]
+    assert [outcome.tries for outcome in run.book.outcomes] == [1, 2, 3]
+    assert run.book.lease_calls == 3
+
+
+def test_retry_after_is_waited_for() -> None:
+    run = Run(rows(1), script={0: [Act(failed(retry_after_s=40.0)), Act(replied())]})
+    run.drain()
+    first, second = run.sent_at(0)
+    assert second - first >= 41
+
+
+def test_a_retry_after_of_a_day_is_clamped() -> None:
+    run = Run(rows(1), script={0: [Act(failed(retry_after_s=86_400.0)), Act(replied())]})
+    run.drain()
+    assert run.ended_at < 310
+
+
+def test_a_step_is_given_up_after_max_attempts() -> None:
+    run = Run(rows(2), script={0: [Act(failed())]}, retry=RetryPolicy(max_attempts=3))
+    assert run.drain() is None
+    assert run.times_sent == {0: 3, 1: 1}
+    assert run.book.status[Step(0)] == "failed"
+
+
+def test_what_is_not_retryable_is_sent_once() -> None:
+    run = Run(rows(2), script={0: [Act(failed("invalid_request_error", retryable=False))]})
+    run.drain()
+    assert run.times_sent[0] == 1
+
+
+def test_tries_of_an_earlier_process_count() -> None:
+    run = Run([prepared(0, attempts=6, tries=4)], script={0: [Act(failed())]})
+    run.drain()
+    assert run.times_sent[0] == 1
+    assert run.book.outcomes[0].attempt == 7
+
+
+def test_others_go_on_while_a_retry_waits() -> None:
+    run = Run(rows(10), script={0: [Act(failed(retry_after_s=100.0)), Act(replied())]}, max_concurrency=1)
+    run.drain()
+    assert max(run.sent_at(row)[0] for row in range(1, 10)) < 15
+    assert run.sent_at(0)[1] > 100
+
+
+def test_a_storm_of_failures_holds_only_a_window_of_retries() -> None:
+    run = Run(rows(500), default=Act(failed(retry_after_s=50.0)), max_concurrency=5, retry=RetryPolicy(max_attempts=2))
+
+    async def look(run: Run) -> None:
+        await asyncio.sleep(45)
+        assert run.feed.taken <= 30
+
+    assert run.drain(look) is None
+    assert set(run.book.status.values()) == {"failed"}
+    assert set(run.times_sent.values()) == {2}
+
+
+def test_a_transport_that_is_down_ends_with_every_row_failed_and_no_hang() -> None:
+    down = Act(failed("connection_error"), seconds=0.01)
+    run = Run(rows(20), default=down)
+    assert run.drain() is None
+    assert set(run.times_sent.values()) == {5}
+
+
+# -- pauses ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_429_holds_everybody_for_its_retry_after() -> None:
+    limited = failed("rate_limit_error", retry_after_s=20.0, http_status=429)
+    run = Run(rows(30), script={0: [Act(limited, seconds=0.5), Act(replied())]})
+    assert run.drain() is None
+    pauses = run.listener.of(CoolingDown)
+    assert [(event.seconds, event.reason) for event in pauses] == [(20.0, "rate_limit_error")]
+    assert not [at for _, at, _ in run.provider.sent if 0.52 < at < 20.5]
+
+
+# -- money -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_run_stops_when_the_cap_admits_nothing_and_nothing_is_in_flight() -> None:
+    run = Run(rows(50), cap=500)
+    reason = run.drain()
+    assert reason is not None
+    assert reason.kind == "budget"
+    assert run.book.highest_claim <= 500
+    assert run.book.leased == {}
+    assert len(run.succeeded) == 1 + (500 - 100) // 15
+    assert run.listener.of(Stopping)[0].reason == "budget"
+
+
+def test_a_cap_that_admits_nothing_at_all_sends_nothing() -> None:
+    run = Run(rows(5), cap=99)
+    reason = run.drain()
+    assert reason is not None
+    assert reason.kind == "budget"
+    assert run.provider.sent == []
+
+
+def test_a_tight_cap_is_waited_for_while_something_is_in_flight() -> None:
+    run = Run(rows(5), cap=180, max_concurrency=4)
+    assert run.drain() is None, "each settled request makes room for the next"
+    assert run.succeeded == [0, 1, 2, 3, 4]
+
+
+def test_what_may_have_been_billed_stays_claimed() -> None:
+    lost = Act(failed("connection_error", may_be_billed=True))
+    run = Run(rows(1), script={0: [lost]}, cap=250)
+    reason = run.drain()
+    assert reason is not None
+    assert reason.kind == "budget"
+    assert run.times_sent[0] == 2
+
+
+# -- what concerns every row -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [("authentication_error", "credentials"), ("billing_error", "spend_limit"), ("not_found_error", "not_found")],
+)
+def test_a_failure_of_the_job_stops_admission_and_what_is_in_flight_is_kept(kind: str, reason: str) -> None:
+    refused = failed(kind, retryable=False, scope="job")
+    run = Run(rows(100), script={2: [Act(refused, seconds=0.2)]})
+    stop = run.drain()
+    assert stop is not None
+    assert (stop.kind, stop.message) == (reason, f"{kind} happened")
+    assert stop.hint
+    assert len(run.provider.sent) == 4
+    assert run.succeeded == [0, 1, 3]
+    assert run.book.leased == {}, "what had not left was given back"
+    assert run.times_sent[2] == 1, "the row itself waits for the next run"
+    assert run.book.status[Step(2)] == "open"
+
+
+def test_many_such_failures_at_once_are_one_reason() -> None:
+    run = Run(rows(20), default=Act(failed("authentication_error", retryable=False, scope="job")))
+    assert run.drain() is not None
+    assert len(run.listener.of(Stopping)) == 1
+    assert len(run.book.outcomes) == 4
+
+
+# -- halting -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_stop_drains_and_gives_back() -> None:
+    run = Run(rows(100))
+
+    async def stop(run: Run) -> None:
+        await asyncio.sleep(2.5)
+        run.halt.stop(INTERRUPTED)
+
+    assert run.drain(stop) == INTERRUPTED
+    assert run.ended_at < 3.1
+    assert len(run.succeeded) == 12
+    assert run.book.leased == {}
+    assert run.provider.lost == 0
+
+
+def test_a_drop_abandons_what_is_in_flight_and_keeps_its_leases() -> None:
+    run = Run(rows(100), default=Act(replied(), seconds=500.0))
+
+    async def drop(run: Run) -> None:
+        await asyncio.sleep(2.5)
+        run.halt.stop(INTERRUPTED)
+        await asyncio.sleep(30)
+        assert run.provider.in_flight == 4
+        run.halt.drop()
+
+    assert run.drain(drop) == INTERRUPTED
+    assert run.ended_at == pytest.approx(32.5, abs=0.1)
+    assert run.provider.lost == 4
+    assert set(run.book.leased) == {Step(0), Step(1), Step(2), Step(3)}
+
+
+def test_a_run_that_is_halted_before_it_begins_sends_nothing() -> None:
+    run = Run(rows(10))
+    run.halt.stop(INTERRUPTED)
+    assert run.drain() == INTERRUPTED
+    assert run.provider.sent == []
+    assert run.book.leased == {}
+
+
+def test_a_stop_does_not_wait_for_retries_or_pauses() -> None:
+    limited = failed("rate_limit_error", retry_after_s=200.0)
+    run = Run(rows(10), default=Act(limited))
+
+    async def stop(run: Run) -> None:
+        await asyncio.sleep(5)
+        run.halt.stop(INTERRUPTED)
+
+    assert run.drain(stop) == INTERRUPTED
+    assert run.ended_at < 6
+    assert run.book.leased == {}
+
+
+def test_a_canceled_drain_leaves_nothing_running() -> None:
+    run = Run(rows(10))
+
+    async def main() -> None:
+        engine = ParallelEngine(
+            run.provider, run.feed, run.book, clock=VirtualClock(), observer=run.listener, halt=run.halt, retry=run.retry,
+            max_concurrency=2, price=output_price,
+        )  # fmt: skip
+        task = asyncio.create_task(engine.drain())
+        await asyncio.sleep(0.5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run_virtual(main())
+    assert run.provider.lost == 2
+
+
+# -- bugs --------------------------------------------------------------------------------------------------------------
+
+
+def test_an_exception_of_the_provider_is_raised_after_the_others_were_recorded() -> None:
+    run = Run(rows(50), script={1: [Act(KeyError("a bug"), seconds=0.1)]})
+    with pytest.raises(KeyError, match="a bug"):
+        run.drain()
+    assert run.succeeded == [0, 2, 3]
+    assert Step(1) not in run.book.status, "it is not the row's fault"
+    assert set(run.book.leased) == {Step(1)}
+
+
+def test_a_leader_with_a_bug_leaves_nobody_waiting() -> None:
+    run = Run(rows(10, prefix=A), script={0: [Act(KeyError("a bug"), seconds=0.1)]})
+    with pytest.raises(KeyError):
+        run.drain()
+    assert set(run.book.leased) == {Step(0)}
+
+
+def test_a_book_that_cannot_record_ends_the_run_at_once() -> None:
+    run = Run(rows(50), script={0: [Act(replied(), seconds=0.1)]}, default=Act(replied(), seconds=1_000.0))
+    run.book.breaks_at = 1
+    with pytest.raises(OSError, match="no space"):
+        run.drain()
+    assert run.ended_at < 1
+    assert run.provider.lost >= 3
+
+
+def test_a_book_that_cannot_lease_ends_the_run_at_once() -> None:
+    run = Run(rows(50))
+
+    async def lease(_prepared: Sequence[Prepared]) -> int:
+        raise OSError("no space left")
+
+    run.book.lease = lease  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="no space"):
+        run.drain()
+
+
+def test_a_feed_that_fails_ends_the_run() -> None:
+    run = Run(rows(5))
+
+    async def take(_limit: int) -> Sequence[Prepared]:
+        raise OSError("rows are gone")
+
+    run.feed.take = take  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="rows are gone"):
+        run.drain()
+
+
+# -- warming up --------------------------------------------------------------------------------------------------------
+
+
+def begins(after: float, seconds: float = 2.0) -> Act:
+    return Act(replied(), seconds=seconds, begins=after)
+
+
+def test_one_request_goes_first_and_the_rest_follow_when_its_reply_has_begun() -> None:
+    run = Run(rows(200, prefix=A), default=begins(0.7), max_concurrency=200)
+    assert run.drain() is None
+    first, *others = run.provider.sent
+    assert first[2], "the first is streamed"
+    assert not any(streamed for _, _, streamed in others)
+    assert all(at >= first[1] + 0.7 for _, at, _ in others)
+    assert run.ended_at < 3
+    assert len(run.succeeded) == 200
+
+
+def test_a_leader_that_fails_before_it_begins_is_followed_by_the_next() -> None:
+    run = Run(rows(10, prefix=A), script={0: [Act(failed(), seconds=0.5), begins(0.1)]}, default=begins(0.7))
+    assert run.drain() is None
+    assert [row for row, _, streamed in run.provider.sent if streamed] == [0, 1]
+    assert len(run.succeeded) == 10
+
+
+def test_a_leader_that_fails_after_it_began_has_warmed_the_cache() -> None:
+    run = Run(rows(10, prefix=A), script={0: [Act(failed(), seconds=2.0, begins=0.3), begins(0.1)]})
+    assert run.drain() is None
+    assert sum(streamed for _, _, streamed in run.provider.sent) == 1
+    assert len(run.succeeded) == 10
+
+
+def test_when_every_leader_fails_all_rows_fail_and_nothing_hangs() -> None:
+    run = Run(rows(10, prefix=A), default=Act(failed("invalid_request_error", retryable=False)))
+    assert run.drain() is None
+    assert len(run.book.outcomes) == 10
+    assert all(streamed for _, _, streamed in run.provider.sent)
+
+
+def test_each_prefix_has_its_own_leader_and_rows_without_one_wait_for_none() -> None:
+    steps = [prepared(row, prefix=prefix) for row, prefix in enumerate([A, B, b"", A, B, b"", A])]
+    run = Run(steps, default=begins(0.5), max_concurrency=10)
+    assert run.drain() is None
+    assert [row for row, _, streamed in run.provider.sent if streamed] == [0, 1]
+    assert run.sent_at(2) == run.sent_at(0) == run.sent_at(5)
+
+
+def test_a_provider_that_does_not_say_when_it_began_has_by_its_reply() -> None:
+    run = Run(rows(5, prefix=A))
+    send = run.provider.send
+
+    async def silent(request: Any, *, on_begin: Any = None) -> Sent:
+        return await send(request)
+
+    run.provider.send = silent  # type: ignore[assignment]
+    assert run.drain() is None
+    assert all(run.sent_at(row)[0] >= 1 for row in range(1, 5))
+
+
+def test_those_that_wait_for_a_leader_are_given_back_when_the_run_stops() -> None:
+    run = Run(rows(10, prefix=A), default=begins(5.0, 6.0))
+
+    async def stop(run: Run) -> None:
+        await asyncio.sleep(1)
+        run.halt.stop(INTERRUPTED)
+
+    assert run.drain(stop) == INTERRUPTED
+    assert run.succeeded == [0]
+    assert run.book.leased == {}
+
+
+def test_prefixes_that_are_not_worth_it_wait_for_nobody() -> None:
+    run = Run(rows(4, prefix=A))
+
+    async def main() -> None:
+        await ParallelEngine(
+            run.provider, run.feed, run.book, clock=VirtualClock(), observer=run.listener, halt=run.halt, retry=run.retry,
+            max_concurrency=4, price=output_price, warm_prefixes=lambda request: False,
+        ).drain()  # fmt: skip
+
+    run_virtual(main())
+    assert {at for _, at, _ in run.provider.sent} == {run.provider.sent[0][1]}
+
+
+def test_a_feed_that_gets_more_while_the_last_is_recorded_is_asked_again() -> None:
+    run = Run(rows(2))
+    record = run.book.record
+    more = [prepared(7)]
+
+    async def recording(outcome: Any) -> Any:
+        decision = await record(outcome)
+        if more:
+            run.feed._next = more.pop()  # noqa: SLF001 - a next round appears in the feed
+        return decision
+
+    run.book.record = recording  # type: ignore[method-assign]
+    assert run.drain() is None
+    assert run.succeeded == [0, 1, 7]
+
+
+def test_a_reply_that_leaves_its_row_open_is_not_sent_again() -> None:
+    """The book asks for another step then, which comes through the feed."""
+    run = Run(rows(1))
+    record = run.book.record
+
+    async def recording(outcome: Any) -> Any:
+        return replace(await record(outcome), status="open")
+
+    run.book.record = recording  # type: ignore[method-assign]
+    assert run.drain() is None
+    assert run.times_sent[0] == 1
