@@ -19,6 +19,7 @@ import hashlib
 import lzma
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Protocol, cast
 
@@ -77,7 +78,8 @@ class StagedFile:
 
     def discard(self) -> None:
         """Remove what is left; harmless after `publish`."""
-        self._file.close()
+        with suppress(OSError):  # what is still buffered may not fit on a full disk, and need not
+            self._file.close()
         self._path.unlink(missing_ok=True)
 
     def _copy_beside(self, target: Path) -> None:

@@ -1,0 +1,94 @@
+"""Records as jsonl, csv and tsv, byte for byte."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from runner.sinks import SinkContext
+from runner.sinks.encoders import make_encoder
+from runner.sinks.options import FileFormat, SinkOptions
+from runner.testing.sinks import failed_record, sample_record
+from runner.types import RECORD_FIELDS, Record
+
+
+def encoded(file_format: str, *records: Record, row_columns: tuple[str, ...] = ("id",), **options: Any) -> str:
+    context = SinkContext(Path(), row_columns=row_columns)
+    encoder = make_encoder(cast(FileFormat, file_format), SinkOptions(**options), context)
+    return (encoder.header() + encoder.encode(records)).decode()
+
+
+def test_jsonl_is_exactly_the_record() -> None:
+    record = sample_record(output="日本 é", row={"id": "1", "n": None, "big": 10**30})
+    line = encoded("jsonl", record)
+    assert line.endswith("\n")
+    assert json.loads(line) == record.to_dict()
+    assert tuple(json.loads(line)) == RECORD_FIELDS
+    assert '"output":"日本 é"' in line
+
+
+def test_nothing_in_jsonl_is_a_line_end_but_line_feeds() -> None:
+    assert len(encoded("jsonl", sample_record(output="a\nb\u2028c\r"), sample_record(1)).split("\n")) == 3
+
+
+def test_the_row_can_be_left_out_of_jsonl_or_narrowed() -> None:
+    record = sample_record(row={"id": "1", "text": "t"})
+    assert "row" not in json.loads(encoded("jsonl", record, include_row=False))
+    assert json.loads(encoded("jsonl", record, include_row=("text", "absent")))["row"] == {"text": "t", "absent": None}
+
+
+def test_jsonl_with_columns_has_only_these() -> None:
+    line = encoded("jsonl", sample_record(4), failed_record(5), columns={"id": "key", "first": "output[0]"})
+    assert line == '{"id":"k-4","first":"a"}\n{"id":"k-5","first":null}\n'
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "csv", "tsv"])
+def test_half_a_surrogate_pair_is_written_as_the_replacement_character(file_format: str) -> None:
+    text = encoded(file_format, sample_record(output="a\ud83db 😀"))
+    assert "a\ufffdb 😀" in text
+
+
+def test_csv_without_records_is_its_header() -> None:
+    assert encoded("csv") == "key,id,output,status,error_kind,error_message\n"
+    assert encoded("tsv") == "key\tid\toutput\tstatus\terror_kind\terror_message\n"
+    assert encoded("jsonl") == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        (None, ""),
+        ("", ""),
+        (True, "true"),
+        (False, "false"),
+        (10**20, "100000000000000000000"),
+        (0.1, "0.1"),
+        (1e22, "1e+22"),
+        ("plain é", "plain é"),
+        ("a,b", '"a,b"'),
+        ('say "hi"', '"say ""hi"""'),
+        ("two\nlines", '"two\nlines"'),
+        ("a\rb", '"a\rb"'),
+        (["é", 1, None], '"[""é"",1,null]"'),
+        ({"a": {"b": True}}, '"{""a"":{""b"":true}}"'),
+        ("nul\0byte", "nul\ufffdbyte"),
+        ("=1+1", "=1+1"),
+    ],
+)
+def test_csv_cells(value: Any, cell: str) -> None:
+    assert encoded("csv", sample_record(output=value)) == (
+        f"key,id,output,status,error_kind,error_message\nk-0,k-0,{cell},succeeded,,\n"
+    )
+
+
+def test_a_tsv_quotes_tabs_and_not_commas() -> None:
+    lines = encoded("tsv", sample_record(output="a,b"), sample_record(output="a\tb")).split("\n")
+    assert "\ta,b\t" in lines[1]
+    assert '\t"a\tb"\t' in lines[2]
+
+
+def test_a_single_empty_cell_is_quoted_so_that_its_line_is_not_blank() -> None:
+    assert encoded("csv", sample_record(), columns={"c": "none"}) == 'c\n""\n'
