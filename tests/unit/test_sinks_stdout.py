@@ -41,8 +41,9 @@ def test_a_reader_that_went_away_is_a_failed_delivery(tmp_path: Path, monkeypatc
     reading, writing = os.pipe()
     os.close(reading)
     with pytest.MonkeyPatch.context() as patch, io.FileIO(writing, "w") as raw:
-        patch.setattr(sys, "stdout", io.TextIOWrapper(_Unbuffered(raw)))  # type: ignore[type-var]  # what it lacks is
-        not used sink = opened(tmp_path)
+        stream = _Unbuffered(raw)
+        patch.setattr(sys, "stdout", io.TextIOWrapper(stream))  # type: ignore[type-var]  # has all that is used
+        sink = opened(tmp_path)
         with pytest.raises(DeliveryError, match="standard output cannot be written: Broken pipe"):
             sink.commit()
         sink.abort()
