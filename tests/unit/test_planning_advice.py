@@ -1,0 +1,92 @@
+"""Advice: what every request would be refused for, and what would be dearer or worse than meant."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+from runner.catalog.models import ModelFacts, snapshot_facts
+from runner.errors import Problem
+from runner.planning.advice import advise
+from runner.planning.compile import compile_job
+from support.job_project import JOB, load_job
+
+TODAY = date(2026, 11, 22)
+
+
+def known(model: str) -> ModelFacts:
+    facts = snapshot_facts(model)
+    assert facts is not None
+    return facts
+
+
+def advice(tmp_path: Path, job: str, facts: ModelFacts | None) -> list[Problem]:
+    loaded = load_job(tmp_path, job)
+    return advise(compile_job(loaded, mode="parallel"), facts, locate=loaded.locate, today=TODAY)
+
+
+def codes(problems: list[Problem]) -> list[tuple[str, str]]:
+    return [(problem.code, problem.severity) for problem in problems]
+
+
+def test_a_usual_job_needs_no_advice(tmp_path: Path) -> None:
+    assert advice(tmp_path, JOB, known("claude-haiku-5-5")) == []
+
+
+def test_a_model_that_nobody_knows_is_told_with_its_neighbour(tmp_path: Path) -> None:
+    (problem,) = advice(tmp_path, JOB.replace("claude-haiku-5-5", "claude-haiku-55"), None)
+    assert (problem.code, problem.severity) == ("unknown-model", "warning")
+    assert problem.hint is not None
+    assert "did you mean `claude-haiku-5-5`?" in problem.hint
+    assert problem.where is not None
+    assert problem.where.line == 2
+
+
+def test_a_retired_model_is_an_error(tmp_path: Path) -> None:
+    (problem,) = advice(tmp_path, JOB, known("claude-3-opus-20240229"))
+    assert (problem.code, problem.severity) == ("retired-model", "error")
+    assert problem.message == "claude-3-opus-20240229 is retired since 2026-01-05"
+
+
+def test_a_model_that_is_soon_retired_is_told_from_60_days_before(tmp_path: Path) -> None:
+    facts = known("claude-haiku-5-5")
+    soon, later = replace(facts, retires_at=date(2027, 1, 21)), replace(facts, retires_at=date(2027, 1, 22))
+    assert codes(advice(tmp_path, JOB, soon)) == [("retiring-model", "warning")]
+    assert advice(tmp_path, JOB, later) == []
+
+
+def test_a_cached_block_below_the_minimum_is_told(tmp_path: Path) -> None:
+    job = JOB + "system: [{text: You label reviews., cache: true}]\n"
+    (problem,) = advice(tmp_path, job, known("claude-haiku-5-5"))
+    assert (problem.code, problem.severity) == ("cache-too-short", "warning")
+    assert "caches from 512" in problem.message
+
+
+def test_a_cached_block_above_the_minimum_is_fine(tmp_path: Path) -> None:
+    job = JOB + f"system: [{{text: {'word ' * 1_000}, cache: true}}]\n"
+    assert advice(tmp_path, job, known("claude-haiku-5-5")) == []
+    assert codes(advice(tmp_path, job, known("claude-opus-4-6"))) == [("cache-too-short", "warning")]
+
+
+def test_little_room_for_a_model_that_thinks_is_told(tmp_path: Path) -> None:
+    job = JOB.replace("1024", "200")
+    assert codes(advice(tmp_path, job, known("claude-haiku-5-5"))) == [("little-room-to-think", "warning")]
+    assert advice(tmp_path, job, known("claude-haiku-4-5")) == []
+    off = job.replace("max_tokens: 200", "max_tokens: 200, thinking: {type: disabled}")
+    assert advice(tmp_path, off, known("claude-haiku-5-5")) == []
+
+
+def test_a_prefilled_reply_is_refused_where_the_model_or_the_schema_does_not_take_it(tmp_path: Path) -> None:
+    content = '- {role: user, content: "{{ row.text }}"}\n  - {role: assistant, content: "The label is"}'
+    job = JOB.replace('prompt: "Review: {{ row.text }}"', f"messages:\n  {content}")
+    assert codes(advice(tmp_path, job, known("claude-haiku-5-5"))) == [("no-prefill", "error")]
+    assert advice(tmp_path, job, known("claude-haiku-4-5")) == []
+    structured = job + "output: {labels: [a, b]}\n"
+    assert codes(advice(tmp_path, structured, known("claude-haiku-4-5"))) == [("no-prefill", "error")]
+
+
+def test_a_model_without_structured_outputs_is_told_where_they_are_asked_for(tmp_path: Path) -> None:
+    facts = replace(known("claude-haiku-5-5"), structured_outputs=False)
+    assert codes(advice(tmp_path, JOB + "output: {labels: [a, b]}\n", facts)) == [("no-structured-outputs", "error")]
+    assert advice(tmp_path, JOB, facts) == []

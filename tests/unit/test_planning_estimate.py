@@ -1,0 +1,135 @@
+"""Estimates: the upper figure is the run's own reservation, the expected one counts cache reads."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from runner.catalog.models import ModelFacts, snapshot_facts
+from runner.catalog.price_list import prices_for_models
+from runner.planning.estimate import BATCH_READ_SHARE, Cost, Estimate, Estimator, tokens_in
+from runner.planning.requests import CacheShape, CompiledJob
+from runner.types import Request, Usage
+
+MODEL = "claude-sonnet-5-5"
+PRICES = prices_for_models([MODEL], at=datetime(2026, 11, 22, tzinfo=UTC))
+FACTS = snapshot_facts(MODEL)
+NOT_CACHED = CacheShape(0, False, {"parallel": None, "batch": None})
+PREFIX_BYTES = 27_000
+CACHED = CacheShape(PREFIX_BYTES, False, {"parallel": "5m", "batch": "1h"})
+
+
+def compiled(cache: CacheShape, model: str = MODEL) -> CompiledJob:
+    return CompiledJob(
+        name="job",
+        mode="parallel",
+        shared={"model": model, "max_tokens": 400},
+        messages=(),
+        betas=(),
+        context={},
+        schema=None,
+        cache=cache,
+    )
+
+
+def request(size_bytes: int = 35_000, model: str = MODEL, bound: int | None = 40_000) -> Request:
+    return Request(b"h", b"p", b"x" * size_bytes, model, 400, bound, "5m")
+
+
+def estimate(cache: CacheShape, requests: int, facts: ModelFacts | None = FACTS, **options: Any) -> Estimate:
+    estimator = Estimator(compiled(cache), PRICES, facts, **options)
+    for _ in range(requests):
+        estimator.add(request())
+    return estimator.result()
+
+
+def cost(usage: Usage, mode: Any = "parallel") -> int:
+    pico = PRICES.cost(MODEL, usage, mode)
+    assert pico is not None
+    return pico
+
+
+def test_nothing_costs_nothing() -> None:
+    nothing = estimate(NOT_CACHED, 0)
+    assert (nothing.requests, nothing.input_tokens, nothing.output_tokens) == (0, 0, 0)
+    assert nothing.cost["parallel"] == Cost(0, 0)
+
+
+def test_tokens_are_guessed_from_bytes_by_the_models_tokenizer() -> None:
+    assert tokens_in(3_500, snapshot_facts("claude-haiku-4-5")) == 1_000
+    assert tokens_in(3_500, snapshot_facts("claude-haiku-5-5")) == tokens_in(3_500, None) == 1_300
+
+
+def test_the_upper_figure_is_the_sum_of_the_reservations() -> None:
+    found = estimate(CACHED, 3)
+    for mode, ttl in CACHED.ttl.items():
+        bound = PRICES.bound(MODEL, 40_000, 400, ttl, mode)
+        assert bound is not None
+        assert found.cost[mode].upper == 3 * bound
+    assert (found.input_tokens_upper, found.output_tokens_upper) == (120_000, 1_200)
+
+
+def test_a_quarter_of_max_tokens_is_expected_until_replies_tell_better() -> None:
+    assert estimate(NOT_CACHED, 2).output_tokens == 200
+    assert estimate(NOT_CACHED, 2, output_tokens=12.4).output_tokens == 24
+
+
+def test_without_a_cache_every_request_pays_its_input() -> None:
+    tokens = tokens_in(35_000, FACTS)
+    assert estimate(NOT_CACHED, 2).cost["parallel"].expected == 2 * cost(Usage(tokens, 100))
+
+
+def test_a_cached_prefix_is_written_once_and_then_read() -> None:
+    tokens, prefix = tokens_in(35_000, FACTS), tokens_in(PREFIX_BYTES, FACTS)
+    write = Usage(tokens - prefix, 100, 0, prefix, 0)
+    read = Usage(tokens - prefix, 100, prefix, 0, 0)
+    assert estimate(CACHED, 3).cost["parallel"].expected == cost(write) + 2 * cost(read)
+
+
+def test_in_batch_mode_only_a_share_of_the_prefix_is_read() -> None:
+    tokens, prefix = tokens_in(35_000, FACTS), tokens_in(PREFIX_BYTES, FACTS)
+    read = round(prefix * BATCH_READ_SHARE)
+    first = Usage(tokens - prefix, 100, 0, 0, prefix)
+    later = Usage(tokens - prefix, 100, read, 0, prefix - read)
+    assert estimate(CACHED, 2).cost["batch"].expected == cost(first, "batch") + cost(later, "batch")
+
+
+def test_a_prefix_below_the_models_minimum_is_not_cached() -> None:
+    short = CacheShape(100, False, CACHED.ttl)
+    assert estimate(short, 2).cost["parallel"].expected == estimate(NOT_CACHED, 2).cost["parallel"].expected
+
+
+def test_a_breakpoint_behind_the_rows_text_writes_for_every_row() -> None:
+    shape = CacheShape(0, True, CACHED.ttl)
+    written = Usage(0, 100, 0, tokens_in(35_000, FACTS), 0)
+    assert estimate(shape, 2).cost["parallel"].expected == 2 * cost(written)
+
+
+def test_the_expected_figure_never_passes_the_upper_one() -> None:
+    for shape in (NOT_CACHED, CACHED, CacheShape(0, True, CACHED.ttl)):
+        for price in estimate(shape, 5).cost.values():
+            assert price.expected is not None
+            assert price.upper is not None
+            assert price.expected <= price.upper
+
+
+def test_an_unknown_price_gives_no_cost() -> None:
+    estimator = Estimator(compiled(NOT_CACHED, "claude-none"), PRICES, None)
+    estimator.add(request(model="claude-none"))
+    assert estimator.result().cost["parallel"] == Cost(None, None)
+    assert Cost(None, None).expected_usd is None
+
+
+def test_an_input_that_bytes_do_not_bound_has_no_upper_figure() -> None:
+    estimator = Estimator(compiled(NOT_CACHED), PRICES, FACTS)
+    estimator.add(request(bound=None))
+    estimator.add(request())
+    result = estimator.result()
+    assert result.input_tokens_upper is None
+    assert result.cost["parallel"].upper is None
+    assert result.cost["parallel"].expected is not None
+
+
+def test_costs_are_shown_rounded_up_to_the_cent() -> None:
+    assert (Cost(1, 10**10 + 1).expected_usd, Cost(1, 10**10 + 1).upper_usd) == (Decimal("0.01"), Decimal("0.02"))
