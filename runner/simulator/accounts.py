@@ -86,8 +86,7 @@ class Entry:
 
 
 class Accounts:
-    """The books in `folder`, which is made where it is missing. To be used on one event loop, or on none to read
-    them."""
+    """The books in `folder`, which is made where it is missing. To be used on one event loop, or on none to read."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -51,8 +51,7 @@ class Controls:
         return counts
 
     def traffic(self) -> dict[str, Any]:
-        """What went over the wire since the last reset: `received`, `in_flight`, `max_in_flight`, answers by
-        `status`."""
+        """What went over the wire since the last reset: `received`, `in_flight`, `max_in_flight`, `by_status`."""
         traffic: dict[str, Any] = self._call("GET", "/_control/traffic")
         return traffic
 

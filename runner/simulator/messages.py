@@ -92,8 +92,7 @@ class Messages:
         return await exchange.reply(orjson.dumps({"input_tokens": read_prompt(body, card).tokens}))
 
     def take(self, body: Mapping[str, Any], card: Card, workspace: str, fault: Fault | None) -> Taken:
-        """Accept a valid request: its answer and what it will be billed. Raises Refused where a limit stands in the
-        way."""
+        """Accept a valid request: its answer, and what it will be billed. Raises Refused at a limit."""
         prompt = read_prompt(body, card)
         check_size(prompt.tokens, card)
         reply = misanswer(body, answer(body, prompt, card, self._options.reply_tokens), fault)

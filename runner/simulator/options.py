@@ -61,8 +61,7 @@ def _seconds(text: str) -> float:
 
 
 def parse_fault(text: str) -> tuple[str, float]:
-    """Read `KIND=RATE`, for example `529=0.05` or `reply_lost=1%`. The kind is checked by the server. Raises
-    ValueError."""
+    """Read `KIND=RATE`: `529=0.05`, `reply_lost=1%`. The kind is checked by the server. Raises ValueError."""
     kind, equals, rate = text.partition("=")
     if not equals or not kind:
         raise ValueError(f"{text!r} is no fault; expected KIND=RATE, for example 529=0.05")

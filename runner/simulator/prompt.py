@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,9 @@ _MESSAGE_TOKENS = 4
 _IMAGE_TOKENS = 1_568
 _PAGE_TOKENS = 2_000
 """A full-size image, and a page of a PDF (1,500 to 3,000 by the API's PDF page)."""
+
+_PLAIN, _ENCODED = b"\0", b"\1"
+"""Keep a text apart from a block whose JSON reads the same."""
 
 _UNSEEN = frozenset({"cache_control", "stream", "metadata", "service_tier", "messages", "system", "tools"})
 """Top-level keys that are no setting of the answer: not seen by the model, or digested block by block."""
@@ -66,7 +69,7 @@ def read_prompt(body: Mapping[str, Any], card: Card) -> Prompt:
     blocks: list[Block] = []
     levels = (
         (b"", _tools(body, card)),
-        (_settings(body, "speed"), _system(body, card)),
+        (_dump([body.get("speed"), _any_block(body, _is_cited)]), _system(body, card)),
         (_answer_settings(body), _messages(body, card)),
     )
     for settings, entries in levels:
@@ -79,7 +82,7 @@ def read_prompt(body: Mapping[str, Any], card: Card) -> Prompt:
     tokens += card.tokens(len(_dump(_format(body)))) if _format(body) else 0
     automatic = body.get("cache_control")
     if automatic and blocks and blocks[-1].ttl is None:
-        blocks[-1] = Block(blocks[-1].prefix, blocks[-1].tokens, automatic.get("ttl", "5m"))
+        blocks[-1] = Block(blocks[-1].prefix, blocks[-1].tokens, automatic.get("ttl") or "5m")
     for name in sorted(body.keys() - _UNSEEN):
         hashing.update(_settings(body, name))
     return Prompt(tuple(blocks), hashing.hexdigest()[:32], echo_of(last_user_text(body)), tokens)
@@ -125,10 +128,10 @@ def _messages(body: Mapping[str, Any], card: Card) -> Iterator[_Entry]:
 def _entry(block: Mapping[str, Any], role: bytes, card: Card) -> _Entry:
     if block["type"] == "text" and len(block) == 2:  # by far the most frequent shape
         text = block["text"].encode()
-        return role + b"\0" + text, card.tokens(len(text)), None
+        return role + _PLAIN + text, card.tokens(len(text)), None
     bare = _bare(block)
-    data = bare["text"].encode() if _is_plain_text(bare) else _dump(bare)
-    return role + b"\0" + data, _block_tokens(bare, card), _ttl(block)
+    data = _PLAIN + bare["text"].encode() if _is_plain_text(bare) else _ENCODED + _dump(bare)
+    return role + data, _block_tokens(bare, card), _ttl(block)
 
 
 def _is_plain_text(block: Mapping[str, Any]) -> bool:
@@ -184,12 +187,22 @@ def _settings(body: Mapping[str, Any], name: str) -> bytes:
 
 
 def _answer_settings(body: Mapping[str, Any]) -> bytes:
-    return _dump([body.get("thinking"), body.get("output_config"), body.get("tool_choice"), has_images(body)])
+    return _dump(
+        [body.get("thinking"), body.get("output_config"), body.get("tool_choice"), _any_block(body, _is_image)]
+    )
 
 
-def has_images(body: Mapping[str, Any]) -> bool:
+def _any_block(body: Mapping[str, Any], test: Callable[[Mapping[str, Any]], bool]) -> bool:
     contents = (message["content"] for message in body["messages"])
-    return any(block["type"] == "image" for content in contents if isinstance(content, list) for block in content)
+    return any(test(block) for content in contents if isinstance(content, list) for block in content)
+
+
+def _is_image(block: Mapping[str, Any]) -> bool:
+    return bool(block["type"] == "image")
+
+
+def _is_cited(block: Mapping[str, Any]) -> bool:
+    return block["type"] != "text" and bool((block.get("citations") or {}).get("enabled"))
 
 
 def _format(body: Mapping[str, Any]) -> Any:

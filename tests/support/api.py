@@ -49,16 +49,14 @@ class SimulatedApi:
         return self.running.controls
 
     def fault(self, kind: str, **rule: Any) -> None:
-        """Script a fault; see `runner.simulator.faults.Rule` for what narrows it: nth, text, rate, times, retry_after
-        …"""
+        """Script a fault, narrowed by nth, text, rate, times …: see `runner.simulator.faults.Rule`."""
         self.controls.fault(kind, **rule)
 
     def clear_faults(self) -> None:
         self.controls.clear_faults()
 
     def accounts(self) -> dict[str, Any]:
-        """Totals of everything billed: requests, delivered, tokens, cost_pico, cache_writes, distinct,
-        most_repeated."""
+        """Totals of everything billed: see `runner.simulator.accounts.Accounts.totals`."""
         return self.controls.accounts()
 
     def requests(self) -> list[dict[str, Any]]:

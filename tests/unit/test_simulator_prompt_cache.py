@@ -146,6 +146,14 @@ def test_what_changes_a_level_invalidates_it_and_what_follows(api: Api, change: 
     assert api.ask({**asked, **change}).read == expected[read]
 
 
+def test_switching_citations_on_invalidates_from_the_system_on(api: Api) -> None:
+    pdf = {"type": "document", "source": {"type": "url", "url": "https://example.com/x.pdf"}}
+    asked = body([block(LONG, "5m")])
+    api.ask({**asked, "messages": [{"role": "user", "content": [pdf]}]})
+    cited = {**pdf, "citations": {"enabled": True}}
+    assert api.ask({**asked, "messages": [{"role": "user", "content": [cited]}]}).read == 0
+
+
 def test_the_automatic_mark_caches_up_to_the_last_block(api: Api) -> None:
     asked = body([block(LONG)], cache_control={"type": "ephemeral"})
     first, again = api.ask(asked), api.ask(asked)
