@@ -25,10 +25,6 @@ NAME_PATTERN = r"^\w[\w.-]*$"
 """A job's name is part of file and folder names."""
 
 
-InternalName = Annotated[SkipJsonSchema[str], Field(exclude=True)]
-"""Set by load and no key of a job: the name of a template that was made from a text in the job file, else empty."""
-
-
 @dataclass(frozen=True)
 class OneOrMany:
     """Marks a list field that takes one item without brackets."""
@@ -66,8 +62,8 @@ class TextSource(Model):
         description="Puts a cache breakpoint after this block, so that requests share all that stands before it. "
         "`true` lets the runner pick how long it is kept (5m in parallel mode, 1h in batch mode).",
     )
-    name: InternalName = ""
-    """Set by load: the text's name in the TemplateSet, or its key in `LoadedJob.files`."""
+    name: SkipJsonSchema[str] = Field("", exclude=True)
+    """No key of a job, set by load: the text's name in the TemplateSet, or its key in `LoadedJob.files`."""
 
 
 Texts = Annotated[tuple[TextSource, ...], OneOrMany()]
@@ -136,8 +132,6 @@ class Dataset(Model):
     )
     sample: Sample | None = Field(None, description="Take a random choice of the rows that `where` leaves.")
     limit: int | None = Field(None, ge=1, description="Take no more rows than this.")
-    name: InternalName = ""
-    """Of the template that `path` is; empty where it is a plain path."""
 
 
 class Output(Model):
@@ -238,8 +232,6 @@ class SinkSpec(Model):
         True, description="Write the dataset's row with each record: all of it, none, or these columns."
     )
     overwrite: bool = Field(False, description="Replace a file at `path` that this job did not write.")
-    name: InternalName = ""
-    """Of the template that `path` is; empty where it is a plain path."""
 
 
 class Job(Model):

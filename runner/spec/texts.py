@@ -58,8 +58,10 @@ def texts_of(tree: MapNode, job_file: str) -> list[Text]:
 
 
 def name_texts(values: dict[str, Any], texts: Sequence[Text]) -> None:
-    """Write each text's name into the job's values, beside the text."""
+    """Write each block's name into the job's values, beside its text."""
     for text in texts:
+        if text.kind == "path":
+            continue
         holder: Any = values
         for part in text.path[:-1]:
             holder = holder[part]
