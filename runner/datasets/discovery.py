@@ -4,7 +4,8 @@ Owns   globs and their order, and what is said where there is no such file.
 Knows  the file system; opens nothing.
 
 A path that exists is that file, even where its name has `*`, `?` or `[` in it; else these make it a glob. Matches are
-sorted by their bytes, so that the order of rows depends neither on the file system nor on the locale. Hidden files are
+sorted by their bytes, so that the order of rows depends neither on the file system nor on the locale. A file that is
+reached in several ways, by links, is read once. Hidden files are
 matched only by a pattern that names them.
 """
 
@@ -34,7 +35,10 @@ def find_files(pattern: str, root: Path) -> tuple[Path, ...]:
     files = [root / match for match in sorted(matches, key=os.fsencode) if (root / match).is_file()]
     if not files:
         raise _no_match(path, pattern)
-    return tuple(files)
+    once: dict[Path, Path] = {}
+    for file in files:
+        once.setdefault(file.resolve(), file)
+    return tuple(once.values())
 
 
 def display_name(path: Path, root: Path) -> str:

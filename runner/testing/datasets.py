@@ -56,7 +56,9 @@ def _values(make: Make) -> None:
     dataset = make(rows)
     columns = dataset.columns()
     assert columns is None or columns == ("id", "text"), f"columns() names the columns in order, not {columns}"
-    for got, expected in zip(_values_of(dataset), rows, strict=True):
+    found = _values_of(dataset)
+    assert len(found) == len(rows), f"{len(found)} of {len(rows)} rows were read"
+    for got, expected in zip(found, rows, strict=True):
         assert got == expected, f"a value changed on its way: {expected!r} became {got!r}"
 
 

@@ -10,14 +10,15 @@ import itertools
 import json
 import lzma
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
 
-from runner.datasets import Dataset
+from runner.datasets import Dataset, SourceRow
 from runner.datasets.options import TextOptions
 from runner.plugins import dataset_for
 from runner.testing.datasets import check_dataset
@@ -89,3 +90,39 @@ def test_stdin_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return dataset
 
     check_dataset(make, reopens=False)
+
+
+@dataclass
+class Held:
+    """A dataset of given rows, changed on their way by what a test wants to be noticed."""
+
+    kept: Sequence[SourceRow]
+
+    def columns(self) -> None:
+        return None
+
+    def rows(self) -> Iterator[SourceRow]:
+        return iter(self.kept)
+
+
+BROKEN: dict[str, Callable[[Rows], Iterable[SourceRow]]] = {
+    "drops the last row": lambda rows: [SourceRow(row, "f") for row in rows[: max(1, len(rows) - 1)]],
+    "turns them round": lambda rows: [SourceRow(row, "f") for row in reversed(rows)],
+    "strips values": lambda rows: [SourceRow({k: v.strip() for k, v in row.items()}, "f") for row in rows],
+    "makes numbers": lambda rows: [
+        SourceRow({k: int(v) if v == "1" else v for k, v in row.items()}, "f") for row in rows
+    ],
+    "sorts columns": lambda rows: [SourceRow(dict(sorted(row.items())), "f") for row in rows],
+    "names no file": lambda rows: [SourceRow(row, "") for row in rows],
+    "sees an empty row": lambda rows: [SourceRow(row, "f") for row in rows or [{}]],
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_the_suite_notices_a_dataset_that(broken: str) -> None:
+    with pytest.raises(AssertionError):
+        check_dataset(lambda rows: Held(list(BROKEN[broken](rows))))
+
+
+def test_the_suite_accepts_a_sound_dataset() -> None:
+    check_dataset(lambda rows: Held([SourceRow(row, "f") for row in rows]))

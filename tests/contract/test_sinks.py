@@ -9,15 +9,19 @@ import io
 import json
 import lzma
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import zstandard
 
 from runner.plugins import sink_for
-from runner.sinks import Sink, SinkContext
+from runner.sinks import Delivered, Sink, SinkContext
+from runner.sinks.files import FileSink
+from runner.sinks.options import FileOptions
 from runner.testing.sinks import check_sink
+from runner.types import Record
 
 
 def zstd_decompress(data: bytes) -> bytes:
@@ -79,3 +83,43 @@ def test_stdout_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return keys_of(kind, data) if data or kind == "jsonl" else None
 
     check_sink(make, read)
+
+
+class Broken(FileSink):
+    """A file sink with one fault."""
+
+    def __init__(self, fault: str, options: FileOptions, context: SinkContext) -> None:
+        super().__init__(options, context)
+        self._fault = fault
+        self._file = context.root / options.path
+
+    def write(self, records: Sequence[Record]) -> None:
+        if self._fault == "shows records before commit":
+            self._file.write_text("".join(f'{{"key":"{record.key}"}}\n' for record in records))
+        super().write(records[:-1] if self._fault == "loses a record" and len(records) > 1 else records)
+
+    def seal(self) -> Delivered:
+        sealed = super().seal()
+        return replace(sealed, records=sealed.records + 1) if self._fault == "miscounts" else sealed
+
+    def abort(self) -> None:
+        if self._fault == "leaves what was staged":
+            return
+        if self._fault == "delivers on abort" and self._staged is not None:
+            self.commit()
+        super().abort()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["shows records before commit", "loses a record", "miscounts", "leaves what was staged", "delivers on abort"],
+)
+def test_the_suite_notices_a_sink_that(tmp_path: Path, fault: str) -> None:
+    target = tmp_path / "x.jsonl"
+
+    def read() -> list[str] | None:
+        return keys_of("jsonl", target.read_bytes()) if target.exists() else None
+
+    options = FileOptions(path="x.jsonl", overwrite=True)
+    with pytest.raises(AssertionError):
+        check_sink(lambda: Broken(fault, options, SinkContext(tmp_path)), read)

@@ -38,6 +38,13 @@ def test_two_stars_go_through_folders_and_leave_out_hidden_files(tmp_path: Path)
     assert found("d/**/*.csv", tmp_path) == ["d/a.csv", "d/x/y/b.csv"]
 
 
+def test_a_file_that_links_lead_to_again_is_read_once(tmp_path: Path) -> None:
+    make(tmp_path, "d/a.csv", "d/b.csv")
+    (tmp_path / "d/loop").symlink_to(tmp_path / "d")
+    (tmp_path / "d/c.csv").symlink_to(tmp_path / "d/b.csv")
+    assert found("d/**/*.csv", tmp_path) == ["d/a.csv", "d/b.csv"]
+
+
 def test_a_name_with_magic_characters_that_exists_is_that_file(tmp_path: Path) -> None:
     make(tmp_path, "reviews[1].csv", "reviews1.csv")
     assert found("reviews[1].csv", tmp_path) == ["reviews[1].csv"]
