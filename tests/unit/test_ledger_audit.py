@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+import pytest
+
+from runner.ledger.audit import audit
+from runner.types import Step
+from support.ledgers import accept, answer, failed, lease_all, new_ledger
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("DELETE FROM steps WHERE row = 0", "rows without a step"),
+        ("UPDATE rows SET status = 0 WHERE idx = 0", "open rows without a step to do"),
+        ("DELETE FROM leases", "leased steps without a lease"),
+        ("DELETE FROM attempts WHERE row = 0", "steps whose attempts are not all there"),
+        ("UPDATE totals SET rows_failed = 5", "rows by status"),
+        ("UPDATE failure_kinds SET rows = 2", "failures by kind"),
+        ("UPDATE totals SET spent = spent + 1", "money or tokens"),
+        ("UPDATE leases SET reserved = 0", "money or tokens"),
+    ],
+)
+def test_books_that_do_not_add_up_are_told(tmp_path: Path, change: str, told: str) -> None:
+    with new_ledger(tmp_path / "run", 3) as ledger:
+        lease_all(ledger, [Step(0), Step(1), Step(2)])
+        ledger.record([answer(Step(0)), failed(Step(1))], accept)
+    assert audit(tmp_path / "run") == []
+    connection = apsw.Connection(str(tmp_path / "run/ledger.db"))
+    connection.execute(change)
+    connection.close()
+    assert any(told in problem for problem in audit(tmp_path / "run"))

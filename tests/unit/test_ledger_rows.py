@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.errors import LedgerError
+from runner.ledger import EnrolledRow
+from runner.ledger.sqlite import SqliteLedger
+from runner.types import Row
+from support.ledgers import new_ledger
+
+VALUES: list[dict[str, Any]] = [
+    {"text": "naïve 日本 \U0001f600", "n": 12345678901234567890123, "x": 0.1, "none": None, "yes": True},
+    {"list": [1, [2, {"a": "b"}]], "line": "one\ntwo\r\n\u2028three", "": "empty name"},
+    {"half": "\ud83d", "quote": '"\\'},
+    {},
+]
+
+
+def enrolled(tmp_path: Path, values: list[dict[str, Any]]) -> SqliteLedger:
+    ledger = SqliteLedger.create(tmp_path / "run", {})
+    ledger.enrol(EnrolledRow(Row(f"k{index}", index, value), "d", None) for index, value in enumerate(values))
+    return ledger
+
+
+def test_values_come_back_exactly(tmp_path: Path) -> None:
+    with enrolled(tmp_path, VALUES) as ledger:
+        assert [row.values for row in ledger.rows()] == VALUES
+        assert [ledger.row(index).values for index in range(4)] == VALUES
+        assert list(ledger.row(0).values) == list(VALUES[0])
+
+
+def test_rows_of_many_blocks_are_read_in_any_order(tmp_path: Path) -> None:
+    values: list[dict[str, Any]] = [{"n": n, "text": random.Random(n).randbytes(500).hex()} for n in range(2000)]
+    with enrolled(tmp_path, values) as ledger:
+        order = random.Random(1).sample(range(2000), 300)
+        assert [ledger.row(index).values["n"] for index in order] == order
+        for start in (0, 1, 1000, 1999, 2000):
+            assert [row.index for row in ledger.rows(start)] == list(range(start, 2000))
+
+
+def test_a_row_that_is_not_there_is_an_index_error(tmp_path: Path) -> None:
+    with new_ledger(tmp_path / "run", 3) as ledger:
+        for index in (-1, 3):
+            with pytest.raises(IndexError):
+                ledger.row(index)
+    with new_ledger(tmp_path / "empty", 0) as ledger:
+        assert list(ledger.rows()) == []
+        with pytest.raises(IndexError):
+            ledger.row(0)
+
+
+@pytest.mark.parametrize("change", ["flip", "cut", "remove"])
+def test_damaged_rows_are_refused(tmp_path: Path, change: str) -> None:
+    with new_ledger(tmp_path / "run", 3) as ledger:
+        path = tmp_path / "run/rows/000001.rows"
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data[:-4] if change == "cut" else data)
+        if change == "remove":
+            path.unlink()
+        with pytest.raises(LedgerError) as caught:
+            ledger.row(0)
+        assert caught.value.code == "damaged"
+
+
+def test_the_digest_tells_rows_apart(tmp_path: Path) -> None:
+    digests = set()
+    different: list[list[dict[str, Any]]] = [[{"a": "b"}], [{"a": "c"}], [{"a": "b"}, {}], []]
+    for number, values in enumerate(different):
+        with enrolled(tmp_path / str(number), values) as ledger:
+            digests.add(ledger.meta["rows_sha256"])
+    assert len(digests) == 4

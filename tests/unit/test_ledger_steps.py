@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runner.ledger import Lease, Ruling
+from runner.ledger.audit import audit
+from runner.ledger.sqlite import SqliteLedger
+from runner.types import Outcome, Step
+from support.frozen_clock import FrozenClock
+from support.ledgers import BOUND, accept, answer, failed, lease_all, new_ledger, rows
+
+
+def leases(*rows_: int, bound: int = BOUND) -> list[Lease]:
+    return [Lease(Step(row), bytes(32), bound) for row in rows_]
+
+
+def test_the_longest_prefix_under_the_cap_is_leased(tmp_path: Path) -> None:
+    with new_ledger(tmp_path / "run", 5) as ledger:
+        assert ledger.lease(leases(0, 1, 2), 2 * BOUND) == 2
+        assert ledger.lease(leases(2), 3 * BOUND - 1) == 0
+        assert ledger.lease(leases(2), 3 * BOUND) == 1
+        assert [found.step.row for found in ledger.open_steps(None, 9)] == [3, 4]
+        assert ledger.money().reserved == 3 * BOUND
+
+
+def test_what_is_spent_and_in_doubt_counts_towards_the_cap(tmp_path: Path) -> None:
+    with new_ledger(tmp_path / "run", 5) as ledger:
+        lease_all(ledger, [Step(0), Step(1)])
+        ledger.record([answer(Step(0), cost=600), failed(Step(1), may_be_billed=True)], accept)
+        assert (ledger.money().spent, ledger.money().doubtful, ledger.money().reserved) == (600, BOUND, 0)
+        assert ledger.lease(leases(2), 2 * BOUND + 599) == 0
+        assert ledger.lease(leases(2), 2 * BOUND + 600) == 1
+
+
+def test_a_step_that_is_not_open_cannot_be_leased_and_nothing_is(tmp_path: Path) -> None:
+    with new_ledger(tmp_path / "run", 3) as ledger:
+        lease_all(ledger, [Step(1)])
+        with pytest.raises(ValueError, match="only 1 are open"):
+            ledger.lease(leases(0, 1), None)
+        assert [found.step.row for found in ledger.open_steps(None, 9)] == [0, 2]
+        assert ledger.money().reserved == BOUND
+
+
+def test_a_released_step_is_as_if_it_was_never_leased(tmp_path: Path) -> None:
+    with new_ledger(tmp_path / "run", 2) as ledger:
+        lease_all(ledger, [Step(0), Step(1)])
+        ledger.release([Step(0)])
+        ledger.release([Step(0)])
+        [found] = ledger.open_steps(None, 9)
+        assert (found.step, found.attempts, found.tries) == (Step(0), 0, 0)
+        assert ledger.money().reserved == BOUND
+        assert ledger.counts().attempts == 0
+
+
+def test_a_lease_whose_owner_is_gone_is_lost_and_stays_in_doubt(tmp_path: Path) -> None:
+    clock = FrozenClock()
+    with SqliteLedger.create(tmp_path / "run", {}, clock=clock) as ledger:
+        ledger.enrol(rows(2))
+        lease_all(ledger, [Step(0)])
+        assert [attempt.end for attempt in ledger.attempts(0)] == [None]
+    with SqliteLedger.open(tmp_path / "run") as ledger:
+        [attempt] = ledger.attempts(0)
+        assert (attempt.end, attempt.number, attempt.reserved_pico) == ("lost", 1, BOUND)
+        assert attempt.started_at == clock.now()
+        assert (ledger.money().reserved, ledger.money().doubtful) == (0, BOUND)
+        found = ledger.open_steps(None, 9)[0]
+        assert (found.attempts, found.tries) == (1, 0)
+        assert (ledger.counts().attempts, ledger.counts().requests) == (1, 1)
+        lease_all(ledger, [Step(0)])
+        ledger.record([answer(Step(0), 2)], accept)
+        assert ledger.result(0).attempts == 2
+        assert ledger.money().doubtful == BOUND
+
+
+def test_a_rule_can_ask_how_often_a_step_was_tried(tmp_path: Path) -> None:
+    def at_most_two(outcome: Outcome) -> Ruling:
+        again = ledger.tries(outcome.step) + 1 < 2
+        return Ruling("open" if again else "failed", outcome.failure)
+
+    with new_ledger(tmp_path / "run", 1) as ledger:
+        assert ledger.tries(Step(0)) == 0
+        lease_all(ledger, [Step(0)])
+        assert ledger.record([failed(Step(0), 1)], at_most_two)[0].state == "open"
+        lease_all(ledger, [Step(0)])
+        assert ledger.record([failed(Step(0), 2)], at_most_two)[0].state == "failed"
+
+
+def test_a_warm_up_belongs_to_no_row(tmp_path: Path) -> None:
+    with new_ledger(tmp_path / "run", 1) as ledger:
+        lease_all(ledger, [Step(-1)])
+        ledger.record([answer(Step(-1), cost=9)], accept)
+        lease_all(ledger, [Step(-1, round=1)])
+        ledger.release([Step(-1, round=1)])
+        assert (ledger.money().spent, ledger.money().overhead, ledger.money().reserved) == (9, 9, 0)
+        assert [found.step for found in ledger.open_steps(None, 9)] == [Step(0)]
+        assert (ledger.counts().total, ledger.counts().open) == (1, 1)
+    assert audit(tmp_path / "run") == []
+
+
+def test_open_steps_come_in_order_and_pages(tmp_path: Path) -> None:
+    with new_ledger(tmp_path / "run", 7) as ledger:
+        first = ledger.open_steps(None, 3)
+        second = ledger.open_steps(first[-1].step, 3)
+        assert [found.step.row for found in (*first, *second)] == [0, 1, 2, 3, 4, 5]
