@@ -1,6 +1,7 @@
 """Steps that are not leased: those that came from the feed, and those that wait for their next try.
 
-Owns   their order. Retries whose time has come go before fresh steps, so that rows finish in about the order they began.
+Owns   their order. Retries whose time has come go before fresh steps, so that rows finish in about the order they
+       began.
 Knows  times as numbers; it has no clock and sends nothing.
 
 Memory: the engine takes from the feed only while `is_full` is false, so both parts stay within a few windows.

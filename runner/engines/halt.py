@@ -1,7 +1,7 @@
 """How a run is told to stop, from whichever thread notices that it has to, and the reason a failed request may be.
 
-Owns   the reason and the two degrees: `stop` admits nothing more and awaits what is in flight, `drop` abandons that too;
-       and the table from a failure that concerns every row to the reason for stopping.
+Owns   the reason and the two degrees: `stop` admits nothing more and awaits what is in flight, `drop` abandons that
+       too; and the table from a failure that concerns every row to the reason for stopping.
 Knows  nothing of who stops or what is running. The first reason stays; a drop without a stop is a stop as well.
 """
 
@@ -51,7 +51,8 @@ class Halt:
         return self._dropped
 
     def stop(self, reason: StopReason) -> None:
-        """Admit nothing more; what is in flight is awaited. Callable from any thread and from a loop's signal handler."""
+        """Admit nothing more; what is in flight is awaited. Callable from any thread and from a loop's signal
+        handler."""
         self._change(reason, dropped=False)
 
     def drop(self, reason: StopReason = INTERRUPTED) -> None:

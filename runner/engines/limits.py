@@ -4,10 +4,11 @@ Owns   the count of what is in flight, its width, and the cool-down that all row
 Knows  failures by their kind. Nothing of rows, prefixes or money.
 
 Rules
-  * A 429 pauses everything: for its `retry-after` (clamped), else for a backoff that doubles until a reply succeeds. It also
-    halves the width, once a pause, and every reply that succeeds widens it again (additive increase, multiplicative decrease).
-  * A 529 says that the API is busy, not that we are too fast: the width stays, and without a `retry-after` only the second
-    one in a row pauses the others; a single one is its own row's backoff.
+  * A 429 pauses everything: for its `retry-after` (clamped), else for a backoff that doubles until a reply succeeds.
+    It also halves the width, once a pause, and every reply that succeeds widens it again (additive increase,
+    multiplicative decrease).
+  * A 529 says that the API is busy, not that we are too fast: the width stays, and without a `retry-after` only the
+    second one in a row pauses the others; a single one is its own row's backoff.
   * Requests that left before a pause began say nothing new about it.
 """
 

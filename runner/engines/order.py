@@ -3,10 +3,10 @@
 Owns   which prefixes are being written, which can be read, and who waits for which.
 Knows  steps and their prefixes. It sends nothing and knows no limits.
 
-A cache entry can be read only once the reply that writes it has begun, so N requests sent at once buy N writes (1.25 to 2 times
-the price of the input) where one write and N-1 reads would do. A leader that fails before its reply begins wrote nothing:
-the next of those that wait becomes the leader. An entry lives for its time-to-live from the last request that used it; after
-that the next request leads again. Source: the API's prompt caching page.
+A cache entry can be read only once the reply that writes it has begun, so N requests sent at once buy N writes (1.25
+to 2 times the price of the input) where one write and N-1 reads would do. A leader that fails before its reply begins
+wrote nothing: the next of those that wait becomes the leader. An entry lives for its time-to-live from the last
+request that used it; after that the next request leads again. Source: the API's prompt caching page.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class WarmUp:
         return "follow"
 
     def begun(self, request: Request) -> Sequence[Prepared]:
-        """The leader's reply has begun; returns those that may go now, in their order. Telling it twice changes nothing."""
+        """The leader's reply has begun; returns those that may go now, in their order. Telling it twice changes
+        nothing."""
         if request.prefix not in self._waiting:
             return ()
         self._remember(request, self._clock.monotonic())

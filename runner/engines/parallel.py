@@ -1,19 +1,20 @@
 """Parallel mode: many single requests at once, each leased before it leaves and durable before it counts.
 
-Owns   the life of a step between the feed and the book: taken, leased, sent, recorded, and sent again where the book leaves
-       it open. The parts it is made of decide: `backlog` what is next, `order` who goes first, `limits` how many at once,
-       `retry` when again, `halt` whether at all.
+Owns   the life of a step between the feed and the book: taken, leased, sent, recorded, and sent again where the book
+       leaves it open. The parts it is made of decide: `backlog` what is next, `order` who goes first, `limits` how
+       many at once, `retry` when again, `halt` whether at all.
 Knows  contracts only: a provider, a feed, a book, a clock, an observer.
 
 Invariants
-  * A request leaves only after its lease is durable; leased and unfinished are at most 2 × max_concurrency, and of these at
-    most max_concurrency have left, so that a killed process has at most two paid requests a slot in doubt.
-  * A reply or failure of the provider is recorded exactly once. An exception is a bug, never a row's failure: nothing more is
-    admitted, what is in flight is awaited and recorded, and then the exception is raised.
+  * A request leaves only after its lease is durable; leased and unfinished are at most 2 × max_concurrency, and of
+    these at most max_concurrency have left, so that a killed process has at most two paid requests a slot in doubt.
+  * A reply or failure of the provider is recorded exactly once. An exception is a bug, never a row's failure: nothing
+    more is admitted, what is in flight is awaited and recorded, and then the exception is raised.
   * Leases of steps that did not leave are given back. Those of requests that were dropped in flight stay.
   * Memory does not grow with the rows: what is not leased waits in the feed.
 
-One coroutine admits (`_admit`); each request is one task (`_attempt`). Everything runs on one loop, so nothing is locked.
+One coroutine admits (`_admit`); each request is one task (`_attempt`). Everything runs on one loop, so nothing is
+locked.
 """
 
 from __future__ import annotations
@@ -100,7 +101,8 @@ class ParallelEngine:
         self._book_is_lost = False
 
     async def drain(self) -> StopReason | None:
-        """Send until nothing is left (None) or the run has to stop (the reason). Raises what a bug or the book raised."""
+        """Send until nothing is left (None) or the run has to stop (the reason). Raises what a bug or the book
+        raised."""
         self._halt.listen(self._notice_halt)
         try:
             await self._admit()
@@ -292,7 +294,12 @@ class ParallelEngine:
                 self._limits.in_flight,
             )
         )
-        if status == "open" and failure is not None and failure.scope == "row" and self._retry.allows(failure, outcome.tries):
+        if (
+            status == "open"
+            and failure is not None
+            and failure.scope == "row"
+            and self._retry.allows(failure, outcome.tries)
+        ):
             delay_s = self._retry.delay_s(outcome.tries, failure.retry_after_s, self._draw())
             again = replace(prepared, attempts=outcome.attempt, tries=outcome.tries)
             self._backlog.postpone(again, self._clock.monotonic() + delay_s)

@@ -1,15 +1,17 @@
 """Anthropic's API through its own SDK: one try at a time, bytes in and bytes out.
 
-Owns   the SDK's client (the only import of `anthropic` in the house), the deadline of an attempt, and when a reply is streamed.
-Knows  requests as bytes. Nothing of rows, retries or limits: a call is made once and whatever happens comes back as a value.
+Owns   the SDK's client (the only import of `anthropic` in the house), the deadline of an attempt, and when a reply is
+       streamed.
+Knows  requests as bytes. Nothing of rows, retries or limits: a call is made once and whatever happens comes back as a
+       value.
 
 Invariants
   * The request's bytes leave as they were prepared; a reply's bytes are kept as they came and decoded once.
   * No attempt outlives its deadline, whatever the server does.
   * No credential is in an error, a message or a representation.
 
-Source: SDK 2.12 `_base_client.py` (`post(content=…)` sends bytes, `cast_to=httpx2.Response` builds no models, a status that is
-no success raises `APIStatusError`).
+Source: SDK 2.12 `_base_client.py` (`post(content=…)` sends bytes, `cast_to=httpx2.Response` builds no models, a
+status that is no success raises `APIStatusError`).
 """
 
 from __future__ import annotations
@@ -39,8 +41,9 @@ MAX_UNSTREAMED_TOKENS = 21_333
 (`_calculate_nonstreaming_timeout`: 3,600 s for 128,000 tokens, at most 600 s without a stream)."""
 
 DEADLINE_S = 600.0
-"""How long one attempt may take in all; the SDK's default timeout, which there bounds each read only. Requests that may write
-more than MAX_UNSTREAMED_TOKENS get the SDK's estimate of the longest answer instead: 3,600 s for 128,000 tokens."""
+"""How long one attempt may take in all; the SDK's default timeout, which there bounds each read only. Requests that
+may write more than MAX_UNSTREAMED_TOKENS get the SDK's estimate of the longest answer instead: 3,600 s for 128,000
+tokens."""
 _S_PER_OUTPUT_TOKEN = 3_600 / 128_000
 
 CONNECT_TIMEOUT_S = 5.0
@@ -52,7 +55,8 @@ _SPARE_CONNECTIONS = 8
 _COUNTED = (
     "model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control", "mcp_servers",
 )  # fmt: skip
-"""The keys that count_tokens takes (SDK `types/message_count_tokens_params.py` and its beta form); it refuses the others."""
+"""The keys that count_tokens takes (SDK `types/message_count_tokens_params.py` and its beta form); it refuses the
+others."""
 
 _MODELS_PAGE = 1_000
 _MAX_MODEL_PAGES = 20
@@ -67,7 +71,13 @@ class AnthropicProvider:
     """Sends through one SDK client, on one event loop. `address` and `workspace` say whose answers these are."""
 
     def __init__(
-        self, client: anthropic.AsyncAnthropic, *, secrets: tuple[str, ...], workspace: str | None, clock: Clock, deadline_s: float
+        self,
+        client: anthropic.AsyncAnthropic,
+        *,
+        secrets: tuple[str, ...],
+        workspace: str | None,
+        clock: Clock,
+        deadline_s: float,
     ) -> None:
         self._client = client
         self._secrets = secrets
@@ -77,7 +87,9 @@ class AnthropicProvider:
         self.workspace = workspace
 
     @classmethod
-    def connect(cls, environ: Mapping[str, str], *, max_concurrency: int, clock: Clock | None = None) -> AnthropicProvider:
+    def connect(
+        cls, environ: Mapping[str, str], *, max_concurrency: int, clock: Clock | None = None
+    ) -> AnthropicProvider:
         """See `connect` below: what a job's `provider` is made by."""
         return connect(environ, max_concurrency=max_concurrency, clock=clock)
 
@@ -100,7 +112,9 @@ class AnthropicProvider:
         if isinstance(answer, Failure):
             return answer
         tokens = answer.get("input_tokens")
-        return tokens if isinstance(tokens, int) else failures.bad_reply("a token count without `input_tokens`", 200, None)
+        if not isinstance(tokens, int):
+            return failures.bad_reply("a token count without `input_tokens`", 200, None)
+        return tokens
 
     async def models(self) -> list[Mapping[str, Any]] | Failure:
         """All models that the Models API lists, newest first."""
@@ -183,7 +197,8 @@ class AnthropicProvider:
         options: anthropic.RequestOptions = {"timeout": anthropic.Timeout(deadline_s, connect=CONNECT_TIMEOUT_S)}
         if betas:
             options["headers"] = {"anthropic-beta": ",".join(betas)}
-        # `stream` makes the SDK leave the body unread; with this `cast_to` it hands out the response itself in either case.
+        # `stream` makes the SDK leave the body unread; with this `cast_to` it hands out the response itself in either
+        # case.
         return await self._client.post(path, content=body, cast_to=httpx2.Response, options=options, stream=stream)
 
     async def _ask(self, call: Coroutine[Any, Any, httpx2.Response]) -> dict[str, Any] | Failure:
@@ -201,7 +216,8 @@ class AnthropicProvider:
         return answer
 
     async def _within(self, deadline_s: float, call: Coroutine[Any, Any, T]) -> T | Sent:
-        """Await a call within its deadline; whatever the API, the network or the credential does to it is a failed `Sent`."""
+        """Await a call within its deadline; whatever the API, the network or the credential does to it is a failed
+        `Sent`."""
         try:
             async with asyncio.timeout(deadline_s) as deadline:
                 return await call
@@ -227,14 +243,16 @@ class AnthropicProvider:
 def connect(
     environ: Mapping[str, str], *, max_concurrency: int, clock: Clock | None = None, deadline_s: float = DEADLINE_S
 ) -> AnthropicProvider:
-    """Make a provider from an environment, by the SDK's names and order of precedence; call it on the loop that will send.
+    """Make a provider from an environment, by the SDK's names and order of precedence; call it on the loop that will
+    send.
 
-    Raises SetupError, naming every place that was looked in, where there is no usable credential, and for an address that
-    would carry it in the clear.
+    Raises SetupError, naming every place that was looked in, where there is no usable credential, and for an address
+    that would carry it in the clear.
     """
     credentials = find_credentials(environ)
     limits = httpx2.Limits(
-        max_connections=max_concurrency + _SPARE_CONNECTIONS, max_keepalive_connections=max_concurrency + _SPARE_CONNECTIONS
+        max_connections=max_concurrency + _SPARE_CONNECTIONS,
+        max_keepalive_connections=max_concurrency + _SPARE_CONNECTIONS,
     )
     try:
         client = anthropic.AsyncAnthropic(

@@ -1,6 +1,7 @@
 """Where credentials and the API's address come from: the SDK's own names and order, read from a given environment.
 
-Owns   the search, and the message that lists every place that was looked in. Imports no SDK, so `doctor` can ask as well.
+Owns   the search, and the message that lists every place that was looked in. Imports no SDK, so `doctor` can ask as
+       well.
 Knows  names and shapes of credentials only; using one is `providers.anthropic`.
 
 Invariants
@@ -26,6 +27,10 @@ DEFAULT_ADDRESS = "https://api.anthropic.com"
 
 CredentialKind = Literal["api_key", "auth_token", "profile", "federation", "headers"]
 
+_STATIC: tuple[tuple[CredentialKind, str], ...] = (
+    ("api_key", "ANTHROPIC_API_KEY"),
+    ("auth_token", "ANTHROPIC_AUTH_TOKEN"),
+)
 _CARRIERS = frozenset({"authorization", "x-api-key"})
 """Headers that are a credential by themselves."""
 
@@ -45,8 +50,8 @@ class Federation:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """One credential and what goes with it. `value` is the key, the token or the profile's name; `address` None leaves the
-    choice to the profile, else to the SDK's default."""
+    """One credential and what goes with it. `value` is the key, the token or the profile's name; `address` None
+    leaves the choice to the profile, else to the SDK's default."""
 
     kind: CredentialKind
     value: str = field(repr=False)
@@ -80,11 +85,11 @@ def find_credentials(environ: Mapping[str, str], home: Path | None = None) -> Cr
     if address is not None:
         check_address(address)
     config_dir = _config_dir(environ, home)
-    for kind, name in (("api_key", "ANTHROPIC_API_KEY"), ("auth_token", "ANTHROPIC_AUTH_TOKEN")):
+    for kind, name in _STATIC:
         value = _present(environ, name)
         if value is not None:
             _check_header_value(name, value)
-            return Credentials(kind, value, address or DEFAULT_ADDRESS, headers)  # type: ignore[arg-type]  # one of the two
+            return Credentials(kind, value, address or DEFAULT_ADDRESS, headers)
     profile = _present(environ, "ANTHROPIC_PROFILE")
     if profile is not None:
         return Credentials("profile", profile, address, headers)
@@ -105,8 +110,8 @@ def find_credentials(environ: Mapping[str, str], home: Path | None = None) -> Cr
 
 
 def address_of(environ: Mapping[str, str]) -> str:
-    """Which API this environment leads to, as a run remembers it; needs no credential. A profile that brings its own address is
-    named instead of it."""
+    """Which API this environment leads to, as a run remembers it; needs no credential. A profile that brings its own
+    address is named instead of it."""
     address = _present(environ, "ANTHROPIC_BASE_URL")
     profile = _present(environ, "ANTHROPIC_PROFILE")
     if address is None and profile is not None:
@@ -129,7 +134,8 @@ def check_address(address: str) -> None:
 
 
 def parse_custom_headers(text: str) -> dict[str, str]:
-    """Read `ANTHROPIC_CUSTOM_HEADERS`: a `Name: value` a line; lines without a colon are passed over, as the SDK does."""
+    """Read `ANTHROPIC_CUSTOM_HEADERS`: a `Name: value` a line; lines without a colon are passed over, as the SDK
+    does."""
     pairs = (line.partition(":") for line in text.split("\n"))
     return {name.strip(): value.strip() for name, colon, value in pairs if colon and name.strip()}
 

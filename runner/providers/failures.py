@@ -1,18 +1,19 @@
 """Anything that went wrong with a call, as a `Failure`: by one table, decided nowhere else.
 
-Owns   the reading of error replies, of `retry-after`, and of what the network did; and the scrubbing of every text that leaves
-       the provider, so that no credential is in a failure's message.
+Owns   the reading of error replies, of `retry-after`, and of what the network did; and the scrubbing of every text
+       that leaves the provider, so that no credential is in a failure's message.
 Knows  HTTP and the exceptions of the transport under the SDK. Not the SDK itself, nor what a retry is.
 
 The three questions that each failure answers:
-  * `retryable`: may the same request work later? By the status (408, 409, 429, 5xx), or by the type of an error that arrives
-    inside a stream, where the status was 200.
-  * `scope`: could any other row work? No for a refused key, a missing permission, an unknown model, an exhausted balance.
+  * `retryable`: may the same request work later? By the status (408, 409, 429, 5xx), or by the type of an error that
+    arrives inside a stream, where the status was 200.
+  * `scope`: could any other row work? No for a refused key, a missing permission, an unknown model, an exhausted
+    balance.
   * `may_be_billed`: only a clean error reply, or a connection that never stood, proves that nothing was bought.
 
-Sources: the API's error page and SDK 2.12 `_exceptions.py`, `_error_classes.py`, `types/shared/*_details.py` for types and
-error codes; SDK `_vendor/httpx_aiohttp/transport.py` for how aiohttp's exceptions are wrapped (a dropped keep-alive connection
-is reported there as a connect error, so the cause is read, not the wrapper).
+Sources: the API's error page and SDK 2.12 `_exceptions.py`, `_error_classes.py`, `types/shared/*_details.py` for
+types and error codes; SDK `_vendor/httpx_aiohttp/transport.py` for how aiohttp's exceptions are wrapped (a dropped
+keep-alive connection is reported there as a connect error, so the cause is read, not the wrapper).
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ _SPEND_CODES = frozenset({
 })  # fmt: skip
 _HOLD_CODES = frozenset({"organization_on_hold"})
 _SPEND_MESSAGES = ("you have reached your specified", "your credit balance is too low")
-"""400s without an error code that mean money; matched at the start, since a message may quote what a row says further on."""
+"""400s without an error code that mean money; matched at the start, since a message may quote what a row says further
+on."""
 
 _KIND = re.compile(r"[a-z][a-z_]{0,63}")
 _MAX_MESSAGE = 1_000
@@ -107,7 +109,8 @@ class _ApiError:
 def from_response(
     status: int, headers: Mapping[str, str], body: bytes, *, now: datetime, secrets: Sequence[str] = ()
 ) -> Failure:
-    """Read a reply whose status is no success. `headers` have lower-case names; `now` dates an HTTP-date without `Date`."""
+    """Read a reply whose status is no success. `headers` have lower-case names; `now` dates an HTTP-date without
+    `Date`."""
     error = _api_error(body)
     rule = _rule_of(status, error)
     if error is not None:
@@ -184,8 +187,8 @@ def no_credential(message: str, *, secrets: Sequence[str] = ()) -> Failure:
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     """Seconds to wait as the server says it, unclamped; None where it says nothing usable.
 
-    `retry-after-ms`, then `retry-after` in seconds or as an HTTP-date (measured against the reply's own `date`, so that a
-    wrong clock here does not matter). NaN, infinities and negative values are no answer.
+    `retry-after-ms`, then `retry-after` in seconds or as an HTTP-date (measured against the reply's own `date`, so
+    that a wrong clock here does not matter). NaN, infinities and negative values are no answer.
     """
     for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         seconds = _number(headers.get(name))
@@ -212,7 +215,8 @@ def redacted(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _rule_of(status: int, error: _ApiError | None) -> _Rule:
     if error is None:
-        # A 403 that is not the API's is a filter's verdict on this request's text; stopping for it would stop every resume.
+        # A 403 that is not the API's is a filter's verdict on this request's text; stopping for it would stop every
+        # resume.
         return _Rule("permission_error") if status == 403 else _rule_of_status(status)
     if error.code in _SPEND_CODES or error.message.lower().startswith(_SPEND_MESSAGES):
         return _Rule("billing_error", scope="job")

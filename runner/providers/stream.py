@@ -1,16 +1,17 @@
 """A streamed reply, put together again: server-sent events in, the message object out.
 
 Owns   the splitting of the bytes into events and the assembly of the message. Pure: no network, no clock.
-Knows  the events of the Messages API. What comes out equals the message of a call that was not streamed in content, usage and
-       stop reason, as JSON bytes.
+Knows  the events of the Messages API. What comes out equals the message of a call that was not streamed in content,
+       usage and stop reason, as JSON bytes.
 
 Invariants
   * A message is complete only after `message_stop`; whatever ends before it is no reply.
-  * Events of unknown types are passed over, as the API asks; a *delta* of an unknown type is not, since the message would lack
-    a part of its content and nobody would know.
+  * Events of unknown types are passed over, as the API asks; a *delta* of an unknown type is not, since the message
+    would lack a part of its content and nobody would know.
   * Events are split at `\\n` bytes only: U+2028 and its kin are ordinary characters of a text.
 
-Source: the API's streaming page; SDK 2.12 `lib/streaming/_messages.py` (`accumulate_event`) for what each event changes.
+Source: the API's streaming page; SDK 2.12 `lib/streaming/_messages.py` (`accumulate_event`) for what each event
+changes.
 """
 
 from __future__ import annotations

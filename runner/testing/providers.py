@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from runner.encoding import encode
 from runner.providers import Provider, Sent
-from runner.types import Capabilities, Failure, Request
+from runner.types import Failure, Request
 
 Make = Callable[[], Awaitable[Provider]]
 """Makes a provider of the server, on the running loop."""
@@ -52,7 +52,8 @@ def sample_request(text: str = "Say something.", *, max_tokens: int = 64, model:
 
 def check_provider(open_server: Callable[[], AbstractAsyncContextManager[tuple[Server, Make]]]) -> None:
     """Run the whole suite; each part gets a fresh provider."""
-    for part in (_answers, _streams, _never_retries, _fails_as_values, _closes_twice, _counts, _lists_models):
+    parts = (_answers, _streams, _never_retries, _fails_as_values, _closes_twice, _counts, _lists_models)
+    for part in parts:
         asyncio.run(_run(open_server, part))
 
 
@@ -74,7 +75,7 @@ async def _answers(server: Server, provider: Provider) -> None:
     assert server.received() == 1, "one send is one request"
 
 
-async def _streams(server: Server, provider: Provider) -> None:
+async def _streams(_server: Server, provider: Provider) -> None:
     plain = await provider.send(sample_request())
     begun: list[bool] = []
     streamed = await provider.send(sample_request(), on_begin=lambda: begun.append(True))
@@ -115,13 +116,13 @@ async def _fails_as_values(server: Server, provider: Provider) -> None:
         assert not begun, "a refused request has not begun"
 
 
-async def _closes_twice(server: Server, provider: Provider) -> None:
+async def _closes_twice(_server: Server, provider: Provider) -> None:
     await provider.send(sample_request())
     await provider.aclose()
 
 
-async def _counts(server: Server, provider: Provider) -> None:
-    if not _capabilities(provider).count_tokens:
+async def _counts(_server: Server, provider: Provider) -> None:
+    if not provider.capabilities.count_tokens:
         return
     short = await provider.count_tokens(sample_request("one"))
     long = await provider.count_tokens(sample_request("one " * 200))
@@ -129,8 +130,8 @@ async def _counts(server: Server, provider: Provider) -> None:
     assert 0 < short < long
 
 
-async def _lists_models(server: Server, provider: Provider) -> None:
-    if not _capabilities(provider).models:
+async def _lists_models(_server: Server, provider: Provider) -> None:
+    if not provider.capabilities.models:
         return
     listed = await provider.models()
     assert not isinstance(listed, Failure), "the list, where the server has it"
@@ -155,7 +156,3 @@ def _failure(sent: Sent) -> Failure:
     assert sent.failure is not None, "exactly one of reply and failure is set"
     assert sent.body == b"", "a failed request has no body"
     return sent.failure
-
-
-def _capabilities(provider: Provider) -> Capabilities:
-    return provider.capabilities

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
-from support.api import SimulatedApi, simulated_api
 
 from runner.providers import Provider
 from runner.providers.anthropic import connect
 from runner.testing.providers import Make, Server, check_provider
+from support.api import SimulatedApi, simulated_api
 
 
 @pytest.fixture(scope="module")

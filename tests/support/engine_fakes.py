@@ -1,7 +1,7 @@
 """Stand-ins that keep the engines' contracts: a loop in virtual time, a scripted provider, a book in memory.
 
-`run_virtual` runs a coroutine on an event loop whose clock jumps to the next timer whenever nothing else can happen, so waits
-of minutes take no time and a test that would hang fails at once instead.
+`run_virtual` runs a coroutine on an event loop whose clock jumps to the next timer whenever nothing else can happen,
+so waits of minutes take no time and a test that would hang fails at once instead.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ def prepared(row: int, *, prefix: bytes = b"", bound: int | None = 100, attempts
 
 @dataclass
 class Act:
-    """What the provider does with one try: takes `seconds`, begins its reply after `begins`, ends as `sent` (or raises)."""
+    """What the provider does with one try: takes `seconds`, begins its reply after `begins`, ends as `sent` (or
+    raises)."""
 
     sent: Sent | BaseException
     seconds: float = 1.0
@@ -146,7 +147,9 @@ class ScriptedProvider:
         try:
             begins = act.begins if act.begins is not None else act.seconds / 2
             await asyncio.sleep(begins)
-            if on_begin is not None and (isinstance(act.sent, Sent) and act.sent.reply is not None or act.begins is not None):
+            if on_begin is not None and (
+                (isinstance(act.sent, Sent) and act.sent.reply is not None) or act.begins is not None
+            ):
                 on_begin()
             await asyncio.sleep(max(0.0, act.seconds - begins))
         except asyncio.CancelledError:

@@ -76,7 +76,12 @@ async def serve(answer: Answer) -> AsyncIterator[RawServer]:
 
 
 def reply(
-    body: bytes, *, status: str = "200 OK", content_type: str | None = "application/json", length: int | None = -1, **headers: str
+    body: bytes,
+    *,
+    status: str = "200 OK",
+    content_type: str | None = "application/json",
+    length: int | None = -1,
+    **headers: str,
 ) -> Answer:
     """A whole answer. `length` -1 tells the true length, None tells none; header names are written with underscores."""
 

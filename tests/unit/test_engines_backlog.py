@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from support.engine_fakes import prepared
-
 from runner.engines.backlog import Backlog
+from support.engine_fakes import prepared
 
 
 def rows(backlog: Backlog, limit: int = 100) -> list[int]:

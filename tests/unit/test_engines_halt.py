@@ -6,11 +6,11 @@ import asyncio
 import threading
 
 import pytest
-from support.engine_fakes import run_virtual
 
 from runner.engines import StopReason
 from runner.engines.halt import INTERRUPTED, Halt, stop_reason
 from runner.types import Failure
+from support.engine_fakes import run_virtual
 
 DISK = StopReason("disk", "full")
 

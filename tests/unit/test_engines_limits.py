@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.engine_fakes import HandClock
 
 from runner.engines.limits import Limits
 from runner.types import Failure
+from support.engine_fakes import HandClock
 
 RATE_LIMITED = Failure("rate_limit_error", "slow down", retryable=True, http_status=429)
 OVERLOADED = Failure("overloaded_error", "busy", retryable=True, http_status=529)

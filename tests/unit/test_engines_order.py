@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.engine_fakes import HandClock, prepared
 
 from runner.engines import Prepared
 from runner.engines.order import WarmUp
 from runner.types import CacheTtl
-
+from support.engine_fakes import HandClock, prepared
 
 A, B = b"a" * 16, b"b" * 16
 
@@ -22,7 +21,7 @@ def clock() -> HandClock:
 
 @pytest.fixture
 def order(clock: HandClock) -> WarmUp:
-    return WarmUp(clock, lambda request: True)
+    return WarmUp(clock, lambda _: True)
 
 
 def step(row: int, prefix: bytes = A, ttl: CacheTtl | None = "5m") -> Prepared:
@@ -44,7 +43,7 @@ def test_prefixes_do_not_wait_for_one_another(order: WarmUp) -> None:
 
 
 def test_a_prefix_that_is_too_short_to_be_cached_makes_nobody_wait(clock: HandClock) -> None:
-    order = WarmUp(clock, lambda request: False)
+    order = WarmUp(clock, lambda _: False)
     assert [order.place(step(row)) for row in (1, 2)] == ["follow", "follow"]
 
 
@@ -64,7 +63,9 @@ def test_to_begin_twice_changes_nothing(order: WarmUp) -> None:
 
 
 @pytest.mark.parametrize(("ttl", "seconds"), [("5m", 300.0), (None, 300.0), ("1h", 3_600.0)])
-def test_an_entry_lives_from_its_last_use(order: WarmUp, clock: HandClock, ttl: CacheTtl | None, seconds: float) -> None:
+def test_an_entry_lives_from_its_last_use(
+    order: WarmUp, clock: HandClock, ttl: CacheTtl | None, seconds: float
+) -> None:
     first = step(1, ttl=ttl)
     order.place(first)
     order.begun(first.request)
@@ -88,4 +89,4 @@ def test_memory_does_not_grow_with_the_prefixes(order: WarmUp) -> None:
         item = step(row, row.to_bytes(16))
         assert order.place(item) == "lead"
         order.begun(item.request)
-    assert len(order._readable_until) <= 4_096  # noqa: SLF001 - what is bounded is inside
+    assert len(order._readable_until) <= 4_096  # what is bounded is inside

@@ -9,18 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from support.engine_fakes import (
-    Act,
-    ListFeed,
-    Listener,
-    MemoryBook,
-    ScriptedProvider,
-    VirtualClock,
-    output_price,
-    prepared,
-    replied,
-    run_virtual,
-)
 
 from runner.engines import Prepared, StopReason
 from runner.engines.halt import INTERRUPTED, Halt
@@ -29,6 +17,18 @@ from runner.engines.retry import RetryPolicy
 from runner.events import CoolingDown, StepEnded, StepSent, Stopping
 from runner.providers import Sent
 from runner.types import Failure, Step
+from support.engine_fakes import (
+    Act,
+    Listener,
+    ListFeed,
+    MemoryBook,
+    ScriptedProvider,
+    VirtualClock,
+    output_price,
+    prepared,
+    replied,
+    run_virtual,
+)
 
 A, B = b"a" * 16, b"b" * 16
 
@@ -57,22 +57,26 @@ class Run:
         self.listener = Listener()
         self.ended_at = 0.0
 
+    def engine(self, **changes: Any) -> ParallelEngine:
+        return ParallelEngine(
+            self.provider,
+            self.feed,
+            self.book,
+            clock=VirtualClock(),
+            observer=self.listener,
+            halt=self.halt,
+            retry=self.retry,
+            max_concurrency=self.max_concurrency,
+            price=output_price,
+            draw=lambda: self.draw,
+            **changes,
+        )
+
     def drain(self, *meanwhile: Callable[[Run], Any]) -> StopReason | None:
         """`meanwhile` are coroutine functions that run beside the engine."""
 
         async def main() -> StopReason | None:
-            engine = ParallelEngine(
-                self.provider,
-                self.feed,
-                self.book,
-                clock=VirtualClock(),
-                observer=self.listener,
-                halt=self.halt,
-                retry=self.retry,
-                max_concurrency=self.max_concurrency,
-                price=output_price,
-                draw=lambda: self.draw,
-            )
+            engine = self.engine()
             others = [asyncio.create_task(act(self)) for act in meanwhile]
             try:
                 return await engine.drain()
@@ -149,7 +153,13 @@ def test_an_outcome_tells_all_that_must_be_durable() -> None:
     run = Run([prepared(3, attempts=2, tries=1)])
     run.drain()
     outcome = run.book.outcomes[0]
-    assert (outcome.step, outcome.attempt, outcome.tries, outcome.end, outcome.mode) == (Step(3), 3, 2, "succeeded", "parallel")
+    assert (outcome.step, outcome.attempt, outcome.tries, outcome.end, outcome.mode) == (
+        Step(3),
+        3,
+        2,
+        "succeeded",
+        "parallel",
+    )
     assert (outcome.request_hash, outcome.request_id) == ((3).to_bytes(32), "req_1")
     assert outcome.reply is not None
     assert (outcome.usage, outcome.cost_pico) == (outcome.reply.usage, 15)
@@ -373,14 +383,10 @@ def test_a_stop_does_not_wait_for_retries_or_pauses() -> None:
 
 
 def test_a_canceled_drain_leaves_nothing_running() -> None:
-    run = Run(rows(10))
+    run = Run(rows(10), max_concurrency=2)
 
     async def main() -> None:
-        engine = ParallelEngine(
-            run.provider, run.feed, run.book, clock=VirtualClock(), observer=run.listener, halt=run.halt, retry=run.retry,
-            max_concurrency=2, price=output_price,
-        )  # fmt: skip
-        task = asyncio.create_task(engine.drain())
+        task = asyncio.create_task(run.engine().drain())
         await asyncio.sleep(0.5)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -516,10 +522,7 @@ def test_prefixes_that_are_not_worth_it_wait_for_nobody() -> None:
     run = Run(rows(4, prefix=A))
 
     async def main() -> None:
-        await ParallelEngine(
-            run.provider, run.feed, run.book, clock=VirtualClock(), observer=run.listener, halt=run.halt, retry=run.retry,
-            max_concurrency=4, price=output_price, warm_prefixes=lambda request: False,
-        ).drain()  # fmt: skip
+        await run.engine(warm_prefixes=lambda _: False).drain()
 
     run_virtual(main())
     assert {at for _, at, _ in run.provider.sent} == {run.provider.sent[0][1]}
@@ -533,7 +536,7 @@ def test_a_feed_that_gets_more_while_the_last_is_recorded_is_asked_again() -> No
     async def recording(outcome: Any) -> Any:
         decision = await record(outcome)
         if more:
-            run.feed._next = more.pop()  # noqa: SLF001 - a next round appears in the feed
+            run.feed._next = more.pop()  # a next round appears in the feed
         return decision
 
     run.book.record = recording  # type: ignore[method-assign]

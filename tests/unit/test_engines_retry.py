@@ -49,7 +49,9 @@ def test_jitter_is_full() -> None:
     assert policy.delay_s(1, 10.0, 0.5) == 11
 
 
-@pytest.mark.parametrize(("wish", "believed"), [(None, 0), (0.0, 0), (7.5, 7.5), (86_400.0, 300), (-3.0, 0), (math.inf, 300)])
+@pytest.mark.parametrize(
+    ("wish", "believed"), [(None, 0), (0.0, 0), (7.5, 7.5), (86_400.0, 300), (-3.0, 0), (math.inf, 300)]
+)
 def test_a_servers_wish_is_clamped(wish: float | None, believed: float) -> None:
     assert clamp_retry_after(wish) == believed
 

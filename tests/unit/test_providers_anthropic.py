@@ -12,25 +12,27 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from support.engine_fakes import body_of
-from support.raw_server import Answer, Exchange, RawServer, reply, serve
 
 from runner.errors import SetupError
 from runner.providers import Sent
 from runner.providers.anthropic import MAX_UNSTREAMED_TOKENS, AnthropicProvider, connect
 from runner.testing.providers import sample_request
 from runner.types import Failure, Request
+from support.engine_fakes import body_of
+from support.raw_server import Answer, Exchange, RawServer, reply, serve
 
 KEY = "sk-ant-api03-canary-canary"
 MESSAGE = body_of("hello")
-STREAM = (
-    b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant",'
-    b'"model":"m","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":10,"output_tokens":1}}}\n\n'
-    b'data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}\n\n'
-    b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hello"}}\n\n'
-    b'data: {"type":"content_block_stop","index":0}\n\n'
-    b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":5}}\n\n'
-    b'data: {"type":"message_stop"}\n\n'
+STREAM = b"".join(
+    b"data: %s\n\n" % json.dumps(event).encode()
+    for event in (
+        {"type": "message_start", "message": json.loads(body_of()) | {"content": [], "stop_reason": None}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hello"}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 5}},
+        {"type": "message_stop"},
+    )
 )
 
 
@@ -44,7 +46,9 @@ async def provider_of(server: RawServer, **changes: Any) -> AsyncIterator[Anthro
         await provider.aclose()
 
 
-def try_once(answer: Answer, request: Request | None = None, *, streamed: bool = False, **changes: Any) -> tuple[Sent, list[Exchange], int]:
+def try_once(
+    answer: Answer, request: Request | None = None, *, streamed: bool = False, **changes: Any
+) -> tuple[Sent, list[Exchange], int]:
     """One send against one answer: what came back, what the server got, how often the reply was said to have begun."""
 
     async def main() -> tuple[Sent, list[Exchange], int]:
@@ -137,7 +141,12 @@ HTML = b"<html><title>Sign in</title></html>"
 def test_a_200_that_is_no_message_is_a_failure_that_may_be_billed(answer: Answer, streamed: bool) -> None:
     sent, _, _ = try_once(answer, streamed=streamed)
     failure = failure_of(sent)
-    assert (failure.kind, failure.retryable, failure.may_be_billed, failure.scope) == ("connection_error", True, True, "row")
+    assert (failure.kind, failure.retryable, failure.may_be_billed, failure.scope) == (
+        "connection_error",
+        True,
+        True,
+        "row",
+    )
 
 
 def test_a_reply_cut_inside_an_emoji_is_read() -> None:
@@ -215,6 +224,7 @@ def test_no_attempt_outlives_its_deadline(answer: Answer, streamed: bool) -> Non
     sent, _, _ = try_once(answer, sample_request(max_tokens=1), streamed=streamed, deadline_s=0.3)
     failure = failure_of(sent)
     assert (failure.kind, failure.retryable, failure.may_be_billed) == ("timeout", True, True)
+    assert failure.message == "no complete reply within 0.3 s"
 
 
 def _unused_address() -> str:
@@ -264,10 +274,17 @@ def test_an_error_reply_is_read_with_its_headers_and_not_tried_again() -> None:
 
 
 def test_an_error_inside_a_stream_is_mapped_by_its_type() -> None:
-    data = STREAM[:420].rpartition(b"\n\n")[0] + b"\n\nevent: error\ndata: " + _error("overloaded_error", "busy") + b"\n\n"
+    data = (
+        STREAM[:420].rpartition(b"\n\n")[0] + b"\n\nevent: error\ndata: " + _error("overloaded_error", "busy") + b"\n\n"
+    )
     sent, _, begun = try_once(reply(data, content_type="text/event-stream"), streamed=True)
     failure = failure_of(sent)
-    assert (failure.kind, failure.retryable, failure.may_be_billed, failure.message) == ("overloaded_error", True, True, "busy")
+    assert (failure.kind, failure.retryable, failure.may_be_billed, failure.message) == (
+        "overloaded_error",
+        True,
+        True,
+        "busy",
+    )
     assert begun == 1
 
 
@@ -291,10 +308,15 @@ def test_what_a_caller_does_wrong_is_a_bug_and_raises() -> None:
 
 def test_a_send_that_is_canceled_is_canceled() -> None:
     async def main() -> None:
-        async with serve(_silence) as server, provider_of(server) as provider:
+        arrived = asyncio.Event()
+
+        async def answer(exchange: Exchange) -> None:
+            arrived.set()
+            await _silence(exchange)
+
+        async with serve(answer) as server, provider_of(server) as provider:
             task = asyncio.create_task(provider.send(sample_request()))
-            while not server.requests:
-                await asyncio.sleep(0.01)
+            await arrived.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -302,7 +324,9 @@ def test_a_send_that_is_canceled_is_canceled() -> None:
     asyncio.run(main())
 
 
-def ask(answer: Answer, call: Callable[[AnthropicProvider], Awaitable[Any]], **changes: Any) -> tuple[Any, list[Exchange]]:
+def ask(
+    answer: Answer, call: Callable[[AnthropicProvider], Awaitable[Any]], **changes: Any
+) -> tuple[Any, list[Exchange]]:
     async def main() -> tuple[Any, list[Exchange]]:
         async with serve(answer) as server, provider_of(server, **changes) as provider:
             return await call(provider), server.requests
@@ -341,7 +365,11 @@ def test_questions_beside_the_messages_fail_as_values(answer: Answer) -> None:
 def test_models_are_read_page_by_page() -> None:
     async def answer(exchange: Exchange) -> None:
         second = "after_id=m-1" in exchange.line
-        page = {"data": [{"id": "m-2" if second else "m-1"}], "has_more": not second, "last_id": "m-2" if second else "m-1"}
+        page = {
+            "data": [{"id": "m-2" if second else "m-1"}],
+            "has_more": not second,
+            "last_id": "m-2" if second else "m-1",
+        }
         await reply(json.dumps(page).encode())(exchange)
 
     listed, requests = ask(answer, lambda provider: provider.models())
@@ -365,7 +393,11 @@ def test_the_address_and_workspace_are_known(monkeypatch: pytest.MonkeyPatch) ->
             await provider.aclose()
 
     headers = "anthropic-workspace-id: wrkspc_1"
-    environ = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": "https://gw.example/base/", "ANTHROPIC_CUSTOM_HEADERS": headers}
+    environ = {
+        "ANTHROPIC_API_KEY": KEY,
+        "ANTHROPIC_BASE_URL": "https://gw.example/base/",
+        "ANTHROPIC_CUSTOM_HEADERS": headers,
+    }
     address, workspace, shown = asyncio.run(main(environ))
     assert (address, workspace) == ("https://gw.example/base", "wrkspc_1")
     assert "canary" not in shown

@@ -110,7 +110,14 @@ def test_no_representation_shows_a_secret(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["https://api.anthropic.com", "https://gw.example/base", "http://127.0.0.1:80", "http://[::1]:1", "http://localhost:8"]
+    "address",
+    [
+        "https://api.anthropic.com",
+        "https://gw.example/base",
+        "http://127.0.0.1:80",
+        "http://[::1]:1",
+        "http://localhost:8",
+    ],
 )
 def test_https_and_this_machine_are_safe_addresses(tmp_path: Path, address: str) -> None:
     assert find(tmp_path, ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=address).address == address
@@ -118,7 +125,15 @@ def test_https_and_this_machine_are_safe_addresses(tmp_path: Path, address: str)
 
 @pytest.mark.parametrize(
     "address",
-    ["http://api.anthropic.com", "http://127.0.0.1.example", "http://localhost.example", "ftp://x", "api.anthropic.com", "https://", "http://10.0.0.1"],
+    [
+        "http://api.anthropic.com",
+        "http://127.0.0.1.example",
+        "http://localhost.example",
+        "ftp://x",
+        "api.anthropic.com",
+        "https://",
+        "http://10.0.0.1",
+    ],
 )
 def test_other_addresses_are_refused(address: str) -> None:
     with pytest.raises(SetupError) as caught:

@@ -25,7 +25,11 @@ NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 def read(status: int, body: bytes | Mapping[str, object], **headers: str) -> Failure:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     return failures.from_response(
-        status, {name.replace("_", "-"): value for name, value in headers.items()}, data, now=NOW, secrets=("s3cr3t-key",)
+        status,
+        {name.replace("_", "-"): value for name, value in headers.items()},
+        data,
+        now=NOW,
+        secrets=("s3cr3t-key",),
     )
 
 
@@ -105,7 +109,9 @@ def test_exhausted_money_stops_the_job_whatever_its_status(status: int, body: di
 
 
 def test_a_message_that_quotes_a_row_about_money_is_the_rows_own_fault() -> None:
-    failure = read(400, api_error("invalid_request_error", "messages.0: 'your credit balance is too low' is not allowed"))
+    failure = read(
+        400, api_error("invalid_request_error", "messages.0: 'your credit balance is too low' is not allowed")
+    )
     assert (failure.kind, failure.scope) == ("invalid_request_error", "row")
 
 
@@ -129,7 +135,9 @@ def test_every_error_class_of_the_sdk_has_a_status_that_the_table_reads() -> Non
     statuses = {
         value.status_code
         for value in vars(anthropic).values()
-        if isinstance(value, type) and issubclass(value, anthropic.APIStatusError) and isinstance(vars(value).get("status_code"), int)
+        if isinstance(value, type)
+        and issubclass(value, anthropic.APIStatusError)
+        and isinstance(vars(value).get("status_code"), int)
     }
     assert {400, 401, 403, 404, 409, 422, 429} <= statuses
     for status in statuses:
@@ -198,7 +206,11 @@ def raised_from(outer: BaseException, inner: BaseException) -> BaseException:
         (aiohttp.ClientConnectorError(KEY, OSError(111, "Connection refused")), "connection_error", False),
         (aiohttp.ClientConnectorDNSError(KEY, OSError(-2, "Name not known")), "connection_error", False),
         (aiohttp.ClientConnectorSSLError(KEY, ssl.SSLError("handshake")), "connection_error", False),
-        (aiohttp.ClientConnectorCertificateError(KEY, ssl.SSLCertVerificationError("expired")), "connection_error", False),
+        (
+            aiohttp.ClientConnectorCertificateError(KEY, ssl.SSLCertVerificationError("expired")),
+            "connection_error",
+            False,
+        ),
         (aiohttp.ConnectionTimeoutError("connect"), "connection_error", False),
         (aiohttp.ServerDisconnectedError(), "connection_error", True),
         (aiohttp.ClientOSError(104, "Connection reset by peer"), "connection_error", True),
@@ -246,7 +258,8 @@ def test_headers_lose_their_credentials() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"null", b"[]", b"{}", b'{"error":"no"}', b'{"error":{"type":7}}', b'{"error":{"type":"A b"}}', b"\xff\xfe"]
+    "body",
+    [b"", b"null", b"[]", b"{}", b'{"error":"no"}', b'{"error":{"type":7}}', b'{"error":{"type":"A b"}}', b"\xff\xfe"],
 )
 def test_a_body_of_another_shape_falls_back_to_the_status(body: bytes) -> None:
     assert read(429, body).kind == "rate_limit_error"

@@ -69,7 +69,10 @@ def test_text_and_usage_come_out_as_one_message() -> None:
 
 
 def test_a_count_that_is_null_at_the_end_keeps_what_the_start_said() -> None:
-    assert message_of([start(), *text(0, "x"), *end(cache_read_input_tokens=None)])["usage"]["cache_read_input_tokens"] == 3
+    assert (
+        message_of([start(), *text(0, "x"), *end(cache_read_input_tokens=None)])["usage"]["cache_read_input_tokens"]
+        == 3
+    )
 
 
 def test_thinking_its_signature_and_citations_are_kept() -> None:
@@ -94,7 +97,9 @@ def test_thinking_its_signature_and_citations_are_kept() -> None:
 
 
 def test_a_tools_input_is_put_together_from_its_pieces() -> None:
-    pieces = [{"type": "input_json_delta", "partial_json": part} for part in ("", '{"a": 1', "23456789012345678901", "}")]
+    pieces = [
+        {"type": "input_json_delta", "partial_json": part} for part in ("", '{"a": 1', "23456789012345678901", "}")
+    ]
     tool = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
     assert message_of([start(), *block(0, tool, *pieces), *end("tool_use")])["content"][0]["input"] == {
         "a": 123456789012345678901
@@ -105,7 +110,11 @@ def test_a_tools_input_is_put_together_from_its_pieces() -> None:
 
 def test_a_refusal_keeps_its_details() -> None:
     delta = {"stop_reason": "refusal", "stop_sequence": None, "stop_details": {"type": "refusal", "category": "cyber"}}
-    events = [start(), {"type": "message_delta", "delta": delta, "usage": {"output_tokens": 1}}, {"type": "message_stop"}]
+    events = [
+        start(),
+        {"type": "message_delta", "delta": delta, "usage": {"output_tokens": 1}},
+        {"type": "message_stop"},
+    ]
     assert message_of(events)["stop_details"] == {"type": "refusal", "category": "cyber"}
 
 
@@ -169,7 +178,16 @@ def test_events_out_of_order_are_no_message(events: list[dict[str, Any]]) -> Non
         assemble(data).body()
 
 
-@pytest.mark.parametrize("data", [b"data: not json\n\n", b"data: [1]\n\n", b"data: NaN\n\n", b"data: \xff\n\n", b"data: " + b"[" * 100_000 + b"\n\n"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"data: not json\n\n",
+        b"data: [1]\n\n",
+        b"data: NaN\n\n",
+        b"data: \xff\n\n",
+        b"data: " + b"[" * 100_000 + b"\n\n",
+    ],
+)
 def test_data_that_is_no_event_is_refused(data: bytes) -> None:
     with pytest.raises(StreamBroken):
         assemble(data)

@@ -1,4 +1,5 @@
-"""Whatever the provider does, the engine keeps its promises: scripts of outcomes, caps, halts and prefixes, at random."""
+"""Whatever the provider does, the engine keeps its promises: scripts of outcomes, caps, halts and prefixes, at
+random."""
 
 from __future__ import annotations
 
@@ -8,18 +9,6 @@ from dataclasses import dataclass
 
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from support.engine_fakes import (
-    Act,
-    ListFeed,
-    Listener,
-    MemoryBook,
-    ScriptedProvider,
-    VirtualClock,
-    output_price,
-    prepared,
-    replied,
-    run_virtual,
-)
 
 from runner.engines import StopReason
 from runner.engines.halt import INTERRUPTED, Halt
@@ -28,6 +17,18 @@ from runner.engines.retry import RetryPolicy
 from runner.events import StepEnded, StepSent
 from runner.providers import Sent
 from runner.types import Failure
+from support.engine_fakes import (
+    Act,
+    Listener,
+    ListFeed,
+    MemoryBook,
+    ScriptedProvider,
+    VirtualClock,
+    output_price,
+    prepared,
+    replied,
+    run_virtual,
+)
 
 SECONDS = st.sampled_from([0.0, 0.01, 0.5, 1.0, 3.0])
 RETRYABLE = st.builds(
