@@ -34,9 +34,8 @@ token of our own text covers at least one byte of the body; what the API adds is
 guess."""
 
 SCHEMA_TOKENS = 2048
-"""Added where structured output is asked for: the API adds hidden system tokens that explain the schema (structured
-outputs guide; no figure is given). Together with the schema's own bytes a second time it is far above the 350 to 800
-tokens that the same guide's sister page states for tool definitions."""
+"""Added where structured output is asked for, beside the schema's own bytes a second time: the API explains the schema
+in hidden system tokens (structured outputs guide), for which no figure is given. A generous guess too."""
 
 
 class Rendered(Protocol):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import pytest
 from referencing.exceptions import Unresolvable
 
@@ -63,5 +66,21 @@ def test_references_inside_the_schema_are_followed() -> None:
 
 
 def test_references_out_of_the_schema_are_never_fetched() -> None:
-    with pytest.raises(Unresolvable):
-        Check({"$ref": "http://127.0.0.1:1/schema.json"}).problems(1)
+    asked: list[str] = []
+
+    class Schemas(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+    server = HTTPServer(("127.0.0.1", 0), Schemas)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        with pytest.raises(Unresolvable):
+            Check({"$ref": f"http://127.0.0.1:{server.server_port}/schema.json"}).problems(1)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert asked == []
