@@ -176,7 +176,7 @@ class ListFeed:
 
     def __init__(self, steps: Iterable[Prepared], *, seconds: float = 0.0) -> None:
         self._steps = iter(steps)
-        self._next: Prepared | None = next(self._steps, None)
+        self._next = next(self._steps, None)
         self._seconds = seconds
         self.taken = 0
 
@@ -188,6 +188,12 @@ class ListFeed:
             self._next = next(self._steps, None)
         self.taken += len(taken)
         return taken
+
+    def add(self, step: Prepared) -> None:
+        """One more step, at the end."""
+        self._steps = iter((*self._steps, step))
+        if self._next is None:
+            self._next = next(self._steps)
 
     async def peek_is_empty(self) -> bool:
         return self._next is None

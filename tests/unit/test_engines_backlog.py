@@ -36,14 +36,16 @@ def test_retries_that_are_due_go_first_in_the_order_of_their_times() -> None:
 
 def test_it_is_full_by_its_retries_and_empty_without_anything() -> None:
     backlog = Backlog(window=2)
-    assert backlog.is_empty
+
+    def state() -> tuple[bool, bool, float | None]:
+        return backlog.is_empty, backlog.is_full, backlog.next_due
+
+    assert state() == (True, False, None)
     backlog.postpone(prepared(1), 1.0)
-    assert not backlog.is_empty
-    assert not backlog.is_full
+    assert state() == (False, False, 1.0)
     backlog.postpone(prepared(2), 1.0)
-    assert backlog.is_full
+    assert state() == (False, True, 1.0)
     backlog.promote(1.0)
-    assert not backlog.is_full
+    assert state() == (False, False, None)
     backlog.remove_first(2)
-    assert backlog.is_empty
-    assert backlog.next_due is None
+    assert state() == (True, False, None)

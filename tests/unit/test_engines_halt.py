@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -17,13 +19,12 @@ DISK = StopReason("disk", "full")
 
 def test_the_first_reason_stays() -> None:
     halt = Halt()
-    assert halt.reason is None
-    halt.stop(DISK)
-    halt.stop(INTERRUPTED)
-    assert halt.reason == DISK
-    assert not halt.dropped
-    halt.drop()
-    assert (halt.reason, halt.dropped) == (DISK, True)
+    seen = [(halt.reason, halt.dropped)]
+    acts: list[Callable[[], None]] = [partial(halt.stop, DISK), partial(halt.stop, INTERRUPTED), halt.drop]
+    for act in acts:
+        act()
+        seen.append((halt.reason, halt.dropped))
+    assert seen == [(None, False), (DISK, False), (DISK, False), (DISK, True)]
 
 
 def test_a_drop_alone_is_a_stop_as_well() -> None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from runner.engines import Prepared, StopReason
+from runner.engines import Decision, Prepared, StopReason
 from runner.engines.halt import INTERRUPTED, Halt
 from runner.engines.parallel import ParallelEngine
 from runner.engines.retry import RetryPolicy
 from runner.events import CoolingDown, StepEnded, StepSent, Stopping
 from runner.providers import Sent
-from runner.types import Failure, Step
+from runner.types import Failure, Outcome, Request, Step
 from support.engine_fakes import (
     Act,
     Listener,
@@ -426,23 +426,23 @@ def test_a_book_that_cannot_record_ends_the_run_at_once() -> None:
 
 
 def test_a_book_that_cannot_lease_ends_the_run_at_once() -> None:
+    class FullBook(MemoryBook):
+        async def lease(self, prepared: Sequence[Prepared]) -> int:
+            raise OSError(f"no space left for {len(prepared)} leases")
+
     run = Run(rows(50))
-
-    async def lease(_prepared: Sequence[Prepared]) -> int:
-        raise OSError("no space left")
-
-    run.book.lease = lease  # type: ignore[method-assign]
+    run.book = FullBook(run.retry)
     with pytest.raises(OSError, match="no space"):
         run.drain()
 
 
 def test_a_feed_that_fails_ends_the_run() -> None:
-    run = Run(rows(5))
+    class LostFeed(ListFeed):
+        async def take(self, limit: int) -> Sequence[Prepared]:
+            raise OSError(f"{limit} rows are gone")
 
-    async def take(_limit: int) -> Sequence[Prepared]:
-        raise OSError("rows are gone")
-
-    run.feed.take = take  # type: ignore[method-assign]
+    run = Run([])
+    run.feed = LostFeed(rows(5))
     with pytest.raises(OSError, match="rows are gone"):
         run.drain()
 
@@ -495,13 +495,12 @@ def test_each_prefix_has_its_own_leader_and_rows_without_one_wait_for_none() -> 
 
 
 def test_a_provider_that_does_not_say_when_it_began_has_by_its_reply() -> None:
+    class SilentProvider(ScriptedProvider):
+        async def send(self, request: Request, *, on_begin: Callable[[], None] | None = None) -> Sent:
+            return await super().send(request)
+
     run = Run(rows(5, prefix=A))
-    send = run.provider.send
-
-    async def silent(request: Any, *, on_begin: Any = None) -> Sent:
-        return await send(request)
-
-    run.provider.send = silent  # type: ignore[assignment]
+    run.provider = SilentProvider()
     assert run.drain() is None
     assert all(run.sent_at(row)[0] >= 1 for row in range(1, 5))
 
@@ -529,29 +528,27 @@ def test_prefixes_that_are_not_worth_it_wait_for_nobody() -> None:
 
 
 def test_a_feed_that_gets_more_while_the_last_is_recorded_is_asked_again() -> None:
+    class AskingBook(MemoryBook):
+        async def record(self, outcome: Outcome) -> Decision:
+            if outcome.step == Step(0):
+                run.feed.add(prepared(7))
+            return await super().record(outcome)
+
     run = Run(rows(2))
-    record = run.book.record
-    more = [prepared(7)]
-
-    async def recording(outcome: Any) -> Any:
-        decision = await record(outcome)
-        if more:
-            run.feed._next = more.pop()  # a next round appears in the feed
-        return decision
-
-    run.book.record = recording  # type: ignore[method-assign]
+    run.book = AskingBook(run.retry)
     assert run.drain() is None
     assert run.succeeded == [0, 1, 7]
 
 
 def test_a_reply_that_leaves_its_row_open_is_not_sent_again() -> None:
     """The book asks for another step then, which comes through the feed."""
+
+    class AskingBook(MemoryBook):
+        async def record(self, outcome: Outcome) -> Decision:
+            await super().record(outcome)
+            return Decision("open")
+
     run = Run(rows(1))
-    record = run.book.record
-
-    async def recording(outcome: Any) -> Any:
-        return replace(await record(outcome), status="open")
-
-    run.book.record = recording  # type: ignore[method-assign]
+    run.book = AskingBook(run.retry)
     assert run.drain() is None
     assert run.times_sent[0] == 1

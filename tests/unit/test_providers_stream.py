@@ -20,7 +20,7 @@ def sse(*events: dict[str, Any], newline: str = "\n") -> bytes:
 
 
 def start(**usage: Any) -> dict[str, Any]:
-    message = {
+    message: dict[str, Any] = {
         "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None,
         "stop_sequence": None, "usage": {"input_tokens": 7, "output_tokens": 1, "cache_read_input_tokens": 3, **usage},
     }  # fmt: skip
@@ -131,17 +131,14 @@ def test_a_lone_surrogate_survives() -> None:
 
 def test_it_has_begun_with_the_first_event_and_is_complete_with_the_last() -> None:
     message = StreamedMessage()
-    assert not message.begun
-    message.feed(sse({"type": "ping"}))
-    assert not message.begun
-    message.feed(sse(start()))
-    assert message.begun
-    message.feed(sse(*text(0, "x"), *end()[:1]))
-    assert not message.complete
-    with pytest.raises(StreamBroken):
-        message.body()
-    message.feed(sse({"type": "message_stop"}))
-    assert message.complete
+    seen = []
+    for events in ([], [{"type": "ping"}], [start()], [*text(0, "x"), *end()[:1]], [{"type": "message_stop"}]):
+        message.feed(sse(*events))
+        seen.append((message.begun, message.complete))
+        if not message.complete:
+            with pytest.raises(StreamBroken):
+                message.body()
+    assert seen == [(False, False), (False, False), (True, False), (True, False), (True, True)]
 
 
 def test_an_error_event_ends_it() -> None:
