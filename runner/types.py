@@ -128,7 +128,8 @@ class Failure:
     """Why a request did not work out.
 
     `kind` is one of the API's error types, or `refusal`, `truncated`, `schema_mismatch`, `render_error`, `input_error`,
-    `too_large`, `connection_error`, `timeout`, `results_lost`.
+    `too_large`, `connection_error`, `timeout`, `results_lost`; or `unexpected_reply`: a stop reason that is no answer
+    (`tool_use`, `pause_turn`, one that is not known), or a reply without text.
     `retryable`: the same request may work later. `scope` is `job` where no other row could work either (bad key, spend limit).
     `may_be_billed`: the API may have accepted and billed the request although no reply reached us; its reservation is then kept.
     `category` is the API's refusal category.

@@ -24,7 +24,8 @@ from runner.engines import StopReason
 from runner.engines.halt import INTERRUPTED, Halt
 from runner.engines.parallel import ParallelEngine
 from runner.engines.retry import RetryPolicy
-from runner.events import Observer, RunEnded, RunStarted, StepEnded
+from runner.errors import Problem
+from runner.events import Observer, RunEnded, RunStarted, StepEnded, Warned
 from runner.execution.delivery import Target, deliver
 from runner.execution.earlier import Earlier
 from runner.execution.feeder import Feeder
@@ -32,7 +33,7 @@ from runner.execution.judging import make_judge, make_rule
 from runner.execution.records import RecordMaker
 from runner.execution.summary import Summary, summarise
 from runner.execution.writer import Writer
-from runner.ledger import Ledger, Rule, Ruling
+from runner.ledger import Counts, Ledger, Rule, Ruling
 from runner.planning.estimate import tokens_in
 from runner.planning.requests import CompiledJob
 from runner.providers import Provider
@@ -72,6 +73,8 @@ class Advance:
     observer: Observer
     clock: Clock
     facts: ModelFacts | None
+    warnings: Sequence[Problem]
+    """What is worth saying about the job before anything is sent."""
     resumed: bool
 
     @property
@@ -94,18 +97,33 @@ def advance(run: Advance) -> Summary:
     started = run.clock.monotonic()
     run.ledger.settle_answered(run.rule)
     counts = run.ledger.counts()
+    cap_pico = run.job.limits.max_cost_pico
+    spent_pico = run.ledger.money().spent
     run.observer.notify(
-        RunStarted(run.run_id, run.job.name, run.mode, counts.total, counts.open, run.job.limits.max_cost_pico, run.resumed)
+        RunStarted(run.run_id, run.job.name, run.mode, counts.total, counts.open, cap_pico, run.resumed, spent_pico)
     )
+    warnings = [_told(problem, run.observer) for problem in (*run.warnings, *_no_rows(counts))]
     stopped_by = _send_all(run) if counts.open else None
     if stopped_by is None:
         records = run.records.records(run.ledger)
         deliver(records, run.targets, run.folder / "staged", run.observer, note=run.ledger.set_delivery)
     elapsed_s = float(run.ledger.meta.get("elapsed_s", 0.0)) + run.clock.monotonic() - started
     run.ledger.set_meta({"elapsed_s": elapsed_s, "state": "open" if stopped_by else "finished"})
-    summary = summarise(run.ledger, stopped_by=stopped_by, allow_failures=run.job.limits.allow_failures)
+    summary = summarise(run.ledger, stopped_by=stopped_by, allow_failures=run.job.limits.allow_failures, warnings=warnings)
     run.observer.notify(RunEnded(run.run_id, summary.status))
     return summary
+
+
+def _no_rows(counts: Counts) -> Iterator[Problem]:
+    if not counts.total:
+        yield Problem("no-rows", "the dataset has no rows, or `where` selects none of them", severity="warning")
+
+
+def _told(problem: Problem, observer: Observer) -> str:
+    place = f"{problem.where}: " if problem.where is not None else ""
+    text = f"{place}{problem.message}" + (f"; {problem.hint}" if problem.hint else "")
+    observer.notify(Warned(problem.code, text))
+    return text
 
 
 def _send_all(run: Advance) -> StopReason | None:

@@ -9,13 +9,13 @@ import json
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from runner.catalog.models import Catalog
+from runner.catalog.models import Catalog, ModelFacts
 from runner.catalog.price_list import prices_for_models
 from runner.catalog.price_overrides import load_overrides
 from runner.catalog.prices import Prices
 from runner.clock import Clock
 from runner.encoding import encode
-from runner.errors import BudgetError
+from runner.errors import BudgetError, Problem, SpecError
 from runner.events import Observer
 from runner.execution.advance import Advance
 from runner.execution.api import Api
@@ -26,7 +26,9 @@ from runner.execution.records import RecordMaker
 from runner.ledger import Delivery
 from runner.ledger.reuse import ReplyIndex
 from runner.ledger.sqlite import SqliteLedger
+from runner.planning.advice import advise
 from runner.planning.compile import compile_job
+from runner.planning.requests import CompiledJob
 from runner.plugins import find_sink, sink_for
 from runner.replies.schema import Check
 from runner.sinks import Sink, SinkContext
@@ -68,8 +70,18 @@ def assemble(
         observer=observer,
         clock=clock,
         facts=facts,
+        warnings=_warnings(loaded, compiled, facts, clock),
         resumed=resumed,
     )
+
+
+def _warnings(loaded: LoadedJob, compiled: CompiledJob, facts: ModelFacts | None, clock: Clock) -> list[Problem]:
+    """Warnings to be told. Raises SpecError for what the API would refuse for every row."""
+    advice = advise(compiled, facts, locate=loaded.locate, today=clock.now().date())
+    errors = [problem for problem in advice if problem.severity == "error"]
+    if errors:
+        raise SpecError(errors)
+    return [*loaded.warnings, *advice]
 
 
 # -- money ---------------------------------------------------------------------------------------------------------

@@ -115,7 +115,8 @@ class _Converging:
     def _give_up(self, unfinished: RunInfo) -> None:
         """Leave an unfinished run for a new one: on the user's word, or because it was only a trial."""
         if not self.options.new and not self.options.is_trial:
-            changes = fingerprint_changes(unfinished.meta["fingerprint"], job_fingerprint(self.loaded))
+            began_as = LoadedJob.restore(unfinished.folder / "inputs", self.loaded.settings)
+            changes = fingerprint_changes(began_as, self.loaded)
             raise LedgerError(
                 f"{self.line.job} has changed since its unfinished run {unfinished.run_id} began: {', '.join(changes)}",
                 code="job-changed",
