@@ -47,10 +47,12 @@ DISTRIBUTION = "rowrunner"
 """The name on the package index (`runner` is taken there); every install hint is made from it."""
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return importlib.import_module("importlib.metadata").version(DISTRIBUTION)
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'runner' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"runner.{home}"), name)
+if not TYPE_CHECKING:  # a type checker would take every name for granted
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            return importlib.import_module("importlib.metadata").version(DISTRIBUTION)
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'runner' has no attribute {name!r}")
+        return getattr(importlib.import_module(f"runner.{home}"), name)

@@ -49,12 +49,13 @@ def show(
     output: Format = OutputFormat.text,
 ) -> int:
     """Show one run, or one row of it with prompt, reply and attempts."""
-    info = Project.here().state.find(run_name)
+    project = Project.here()
+    info = project.state.find(run_name)
     if key is None:
         summary = execution.read_summary(info)
         typer.echo(printable(encode_text(summary.to_dict())) if output is OutputFormat.json else "\n".join(lines(summary)))
         return 0
-    shown = execution.read_row(info, key)
+    shown = execution.read_row(info, project.settings, key)
     typer.echo(printable(encode_text(shown.to_dict())) if output is OutputFormat.json else plain_text(shown.text(), lines=True))
     return 0
 

@@ -80,10 +80,10 @@ def try_(
         simulate=simulate,
         trial=True,
     )
-    clock = SystemClock()
-    with open_display(sys.stderr, clock, os.environ) as display:
+    project = Project.of(job)
+    with open_display(sys.stderr, SystemClock(), os.environ) as display:
         summary = execution.run_job(job, options, observer=display, confirm=_confirm())
-    for shown in execution.conversations(Project.of(job).state, summary.run_id):
+    for shown in execution.conversations(project.state, project.settings, summary.run_id):
         typer.echo(plain_text(shown, lines=True))
     print_summary(summary, OutputFormat.text)
     return summary.exit_status

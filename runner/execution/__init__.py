@@ -16,7 +16,11 @@ Read it as the table of contents of a row's life:
     delivery    records go to the sinks
     resuming    resume, retry
     exporting   sinks written again
+    showing     one row, one run, for people
     planned     what a run would do, and cost
+    checking    what is wrong with jobs, from local files alone
+    doctoring   whether this machine is ready
+    python      the same verbs, from Python
     summary     how a run stands, and the exit status
 
 A name is imported when it is first used, so that `runner --help` and `runner check` load none of it.
@@ -35,21 +39,29 @@ if TYPE_CHECKING:
     from runner.execution.doctoring import examine as examine
     from runner.execution.exporting import export_run as export_run
     from runner.execution.folders import StateFolder as StateFolder
+    from runner.execution.planned import Plan as Plan
     from runner.execution.planned import plan_job as plan_job
     from runner.execution.planned import render_job as render_job
     from runner.execution.resuming import resume_run as resume_run
     from runner.execution.resuming import retry_run as retry_run
+    from runner.execution.showing import conversations as conversations
+    from runner.execution.showing import read_row as read_row
+    from runner.execution.showing import read_summary as read_summary
     from runner.execution.summary import Summary as Summary
 
 _HOMES = {
+    "Plan": "planned",
     "RunOptions": "converge",
     "StateFolder": "folders",
     "Summary": "summary",
     "check_jobs": "checking",
+    "conversations": "showing",
     "examine": "doctoring",
     "export_run": "exporting",
     "plan_job": "planned",
     "reach": "api",
+    "read_row": "showing",
+    "read_summary": "showing",
     "render_job": "planned",
     "resume_run": "resuming",
     "retry_run": "resuming",
@@ -59,8 +71,10 @@ _HOMES = {
 __all__ = list(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'runner.execution' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"runner.execution.{home}"), name)
+if not TYPE_CHECKING:  # a type checker would take every name for granted
+
+    def __getattr__(name: str) -> Any:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'runner.execution' has no attribute {name!r}")
+        return getattr(importlib.import_module(f"runner.execution.{home}"), name)
