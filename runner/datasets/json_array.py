@@ -101,8 +101,8 @@ class _Walk:
         while True:
             try:
                 value, end = parse_at(self._text, self._at)
-                # 12 may be the beginning of 123: only brackets and quotes say where a value ends
-                if is_object or end < len(self._text) or self._ended:
+                # 12 may be the beginning of 123, or with an `e-` behind it of 12e-3: only a bracket says where it ends
+                if is_object or end + len("e-") < len(self._text) or self._ended:
                     self._at = end
                     return value
             except BadJson as error:

@@ -36,9 +36,9 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 """Twice the API's limit of 32 MB a request (api-facts): no longer row could be sent."""
 
 _CHUNK_BYTES = 256 * 1024
-_ZSTD_CHUNK_BYTES = 2 * 1024
+_ZSTD_CHUNK_BYTES = 512
 """Compressed bytes handed to zstd at a time. A block of 128 KiB can be 4 bytes long (RFC 8878, 3.1.1.2), so that this
-bounds what one step can blow up to at 64 MiB."""
+bounds what one step can blow up to at 16 MiB."""
 
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),

@@ -70,6 +70,15 @@ def test_all_values_that_are_no_objects_are_told(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5])
+def test_a_number_cut_between_two_chunks_is_one_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(streams, "_CHUNK_BYTES", chunk)
+    error = failure(tmp_path, "[1234567, -1.5e10]")
+    assert [str(problem.where) for problem in error.problems] == ["a.json:1:2", "a.json:1:11"]
+
+
 def test_a_cut_off_file_is_told_as_such(tmp_path: Path) -> None:
     whole = json.dumps([{"a": "x" * 10, "b": [1, 2.5]}] * 3)
     for length in range(1, len(whole)):

@@ -212,3 +212,8 @@ def test_a_key_far_from_all_shows_what_keys_look_like() -> None:
     with pytest.raises(UsageError) as caught:
         list(select(numbers(5), Selection(only_keys=["zzz"])))
     assert caught.value.hint == "keys there are: '0', '1', '2', …"
+
+
+def test_an_unsound_row_is_told_rather_than_a_key_it_may_have() -> None:
+    found = problems(Rows([{"id": "a"}, {"id": None}]), Selection(key=["id"], only_keys=["b"]))
+    assert [problem.code for problem in found] == ["null-key"]

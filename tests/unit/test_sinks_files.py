@@ -92,8 +92,9 @@ def test_a_full_disk_names_the_target(tmp_path: Path) -> None:
     staging.mkdir()
     (staging / "part").symlink_to("/dev/full")
     chosen.open(staging)
+    chosen.write([sample_record()])
     with pytest.raises(DeliveryError, match=r"out/x\.jsonl cannot be written: No space left on device"):
-        chosen.write([sample_record(index) for index in range(1_000)])
+        chosen.seal()
     chosen.abort()
     assert list(staging.iterdir()) == []
 

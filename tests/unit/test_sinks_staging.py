@@ -37,6 +37,12 @@ def test_the_digest_is_of_the_bytes_on_disk(tmp_path: Path) -> None:
         assert file.seal() == hashlib.sha256((tmp_path / "staging/0/part").read_bytes()).hexdigest()
 
 
+def test_a_gzip_bears_no_time_and_no_name(tmp_path: Path) -> None:
+    """Equal records make equal bytes, whenever they are written (RFC 1952: flags at 3, time at 4 to 7)."""
+    staged(tmp_path, b"data", ".gz").seal()
+    assert (tmp_path / "staging/0/part").read_bytes()[3:8] == bytes(5)
+
+
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_publishing_replaces_the_target_and_leaves_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
