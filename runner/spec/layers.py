@@ -172,7 +172,7 @@ class Layers:
         keys = tuple(name.split("."))
         if not equals or not all(keys):
             hint = f"--{flag} {example}"
-            self.problems.append(Problem(f"bad-{flag}", "expected `name=value`", key_span.location(), hint))
+            self.problems.append(Problem("bad-assignment", "expected `name=value`", key_span.location(), hint))
             return None
         value = self._argument_value(argument, len(name) + 1, source)
         return None if value is None else (keys, key_span, value)

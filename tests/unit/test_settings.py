@@ -154,7 +154,9 @@ def test_dotenv_is_taken_literally(tmp_path: Path) -> None:
     assert environment == {"A": "x y", "B": "$A-${A}", "D": "", "E": ""}
 
 
-def test_a_line_of_dotenv_that_is_none_is_told_without_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_of_dotenv_that_is_none_is_told_without_its_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     problem = problems_of(tmp_path, "", "A=1\nB='secret\n")[0]
     assert (problem.code, str(problem.where)) == ("bad-dotenv", ".env:2:1")

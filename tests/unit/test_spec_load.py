@@ -6,11 +6,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from support.projects import JOB, make_project
 
 from runner.errors import Problem, SpecError
 from runner.spec.job import TextSource
 from runner.spec.load import LoadedJob, duplicate_names, load
+from support.projects import JOB, make_project
 
 
 def loaded(root: Path, job: str = JOB, *, files: dict[str, str] | None = None, **options: object) -> LoadedJob:
@@ -51,7 +51,9 @@ sinks: [{path: out/sentiment.jsonl}]
     ("written", "kind"),
     [("a.md.j2", "template"), ("Read a.md.j2", "text"), ("a.md.j2 ", "text"), ("hello", "text"), ("a.md", "text")],
 )
-def test_a_string_names_a_template_only_without_spaces_and_with_its_ending(tmp_path: Path, written: str, kind: str) -> None:
+def test_a_string_names_a_template_only_without_spaces_and_with_its_ending(
+    tmp_path: Path, written: str, kind: str
+) -> None:
     job = loaded(tmp_path, JOB + f'system: "{written}"\n', files={"templates/a.md.j2": "x"}).job
     assert getattr(job.system[0], kind) == written
 
@@ -117,7 +119,9 @@ def test_set_reaches_into_short_forms_and_makes_what_is_not_there(tmp_path: Path
 
 
 def test_set_replaces_what_a_key_excludes(tmp_path: Path) -> None:
-    job = loaded(tmp_path, JOB.replace("prompt: review.md.j2", "messages: [{content: a}]"), sets=["prompt=Hello: you # x"])
+    job = loaded(
+        tmp_path, JOB.replace("prompt: review.md.j2", "messages: [{content: a}]"), sets=["prompt=Hello: you # x"]
+    )
     assert job.job.messages[0].content[0].text == "Hello: you # x"
 
 
@@ -135,7 +139,7 @@ def test_set_takes_yaml_lists_null_and_positions_in_lists(tmp_path: Path) -> Non
         ("limits.max_cost_usd=-1", "<--set>:1:21", "wrong-value"),
         ("limit.max=1", "<--set>:1:1", "unknown-key"),
         ("dataset.limit=012", "<--set>:1:15", "doubtful-number"),
-        ("dataset", "<--set>:1:1", "bad-set"),
+        ("dataset", "<--set>:1:1", "bad-assignment"),
         ("system.5=x", "<--set>:1:1", "bad-set"),
         ("sinks=[a.csv", "<--set>:1:7", "yaml-syntax"),
         ("mode=batch", "<--set>:1:6", "not-supported-yet"),
@@ -180,14 +184,15 @@ limits.max_concurrency = 3
 
 def test_layers_have_their_order(tmp_path: Path) -> None:
     base = "description: base\nparams: {max_tokens: 5, output_config: {effort: low}}\nlimits: {max_failures: 1}\n"
-    job = "extends: _base.yaml\nparams: {max_tokens: 7}\nprompt: review.md.j2\ndataset: {path: data/reviews.csv, limit: 9}\n"
+    job = "extends: _base.yaml\nparams: {max_tokens: 7}\nprompt: review.md.j2\n"
+    job += "dataset: {path: data/reviews.csv, limit: 9}\n"
     files = {"runner.toml": TOML, "jobs/_base.yaml": base}
     plain = loaded(tmp_path, job, files=files).job
     assert (plain.name, plain.description, plain.model) == ("sentiment", None, "claude-sonnet-5-5")
     assert plain.params == {"max_tokens": 7, "output_config": {"effort": "low"}}
-    assert (plain.limits.max_cost_usd, plain.dataset.limit, plain.reuse) == (1, 9, True)
+    assert (str(plain.limits.max_cost_usd), plain.dataset.limit, plain.reuse) == ("1", 9, True)
     dev = loaded(tmp_path, job, files=files, profile="dev", sets=["limits.max_concurrency=4"]).job
-    assert (dev.limits.max_cost_usd, dev.dataset.limit, dev.reuse) == (2, 1, False)
+    assert (str(dev.limits.max_cost_usd), dev.dataset.limit, dev.reuse) == ("2", 1, False)
     assert dev.limits.max_concurrency == 4
 
 
@@ -237,7 +242,9 @@ def test_a_profile_may_be_a_setting(tmp_path: Path) -> None:
 
 
 def test_variables_of_the_environment_are_typed_and_never_stored(tmp_path: Path) -> None:
-    job = loaded(tmp_path, JOB + "limits: {max_cost_usd: '${CAP}', max_concurrency: '${N:-7}'}\n", environ={"CAP": "2.5"})
+    job = loaded(
+        tmp_path, JOB + "limits: {max_cost_usd: '${CAP}', max_concurrency: '${N:-7}'}\n", environ={"CAP": "2.5"}
+    )
     assert job.job.limits.max_cost_usd == Decimal("2.5")
     assert job.job.limits.max_concurrency == 7
     assert job.resolved["limits"] == {"max_cost_usd": "${CAP}", "max_concurrency": "${N:-7}"}

@@ -54,7 +54,15 @@ def test_a_field_called_type_is_a_field() -> None:
 
 @pytest.mark.parametrize(
     ("text", "place"),
-    [("strnig", "1:4"), ("5", "1:4"), ("", "1:3"), ("[]", "1:4"), ("[[a], b]", "1:4"), ("{}", "1:4"), ("[a, b, a]", "1:11")],
+    [
+        ("strnig", "1:4"),
+        ("5", "1:4"),
+        ("", "1:3"),
+        ("[]", "1:4"),
+        ("[[a], b]", "1:4"),
+        ("{}", "1:4"),
+        ("[a, b, a]", "1:11"),
+    ],
 )
 def test_what_is_no_field_is_told_at_its_place(text: str, place: str) -> None:
     _, problems = fields_schema(parse_yaml(f"x: {text}", "j"))

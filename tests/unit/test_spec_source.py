@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -76,7 +75,12 @@ def test_a_text_of_more_than_a_mebibyte_is_refused_unread() -> None:
 
 def test_anchors_and_merges_are_followed() -> None:
     text = "x: &x {a: 1, b: 2}\ny: {<<: *x, b: 3}\nz: {<<: [*x, {c: 4, a: 9}]}\nw: *x\n"
-    assert value_of(text) == {"x": {"a": 1, "b": 2}, "y": {"a": 1, "b": 3}, "z": {"a": 1, "b": 2, "c": 4}, "w": {"a": 1, "b": 2}}
+    assert value_of(text) == {
+        "x": {"a": 1, "b": 2},
+        "y": {"a": 1, "b": 3},
+        "z": {"a": 1, "b": 2, "c": 4},
+        "w": {"a": 1, "b": 2},
+    }
 
 
 def test_what_is_merged_stands_where_its_anchor_is() -> None:
@@ -88,17 +92,16 @@ def test_a_quoted_merge_key_is_a_key() -> None:
     assert value_of("a: {'<<': 1}") == {"a": {"<<": 1}}
 
 
-def test_bombs_are_read_or_refused_at_once() -> None:
+def test_bombs_are_defused() -> None:
     laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)
     )
     merges = "a0: &a0 {k: 1}\n" + "".join(
         f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 10)
     )
-    started = time.process_time()
     assert codes(laughs) == ["too-many-nodes"]
-    read_yaml(merges, "j.yaml")
-    assert time.process_time() - started < 5  # the loaders of others need hours
+    # Other loaders copy 9**9 keys here; this one merges each mapping once.
+    assert value_of(merges)["a9"] == {"k": 1}
 
 
 def test_aliases_count_as_often_as_they_are_used() -> None:
