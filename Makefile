@@ -58,7 +58,7 @@ test-campaign: setup  ## The long campaign: minutes to hours
 	$(BIN)/python -m pytest -m campaign --timeout=3600 $(PYTEST_ARGS)
 
 docs: setup  ## Write the generated pages, schema and help texts again
-	$(BIN)/python scripts/docs.py
+	$(BIN)/python -m scripts.docs
 
 bench: setup  ## Measure; adds to benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks

@@ -19,7 +19,8 @@ import typer
 from typer.testing import CliRunner
 
 from runner.cli.app import app
-from runner.spec.schema import json_schema
+from runner.spec.schema import job_reference, json_schema
+from scripts.error_codes import errors_page
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKED = "<!-- generated: {name} -->\n{text}<!-- /generated: {name} -->"
@@ -36,6 +37,8 @@ def pages() -> Mapping[Path, str]:
     """Every generated file and the text it should have."""
     return {
         ROOT / "docs" / "cli.md": cli_page(),
+        ROOT / "docs" / "errors.md": errors_page(),
+        ROOT / "docs" / "job.md": job_reference(),
         ROOT / "runner" / "examples" / "jobs" / "job.schema.json": schema_text(),
         ROOT / "README.md": readme(),
     }

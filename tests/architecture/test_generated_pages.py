@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
+from jsonschema import Draft7Validator
 
 from scripts.docs import ROOT, pages
 
@@ -31,3 +34,15 @@ def test_every_command_and_option_says_what_it_does(fresh: dict[str, str]) -> No
         if line.startswith("│ -") and len(line.strip("│ ").split("  ")) == 1
     ]
     assert silent == []
+
+
+def test_every_error_code_says_what_it_means(fresh: dict[str, str]) -> None:
+    """A message that the source does not spell out is described in `scripts/error_codes.py`."""
+    assert [line for line in fresh["docs/errors.md"].splitlines() if line.endswith("|  |")] == []
+
+
+def test_the_schema_for_editors_takes_every_example(fresh: dict[str, str]) -> None:
+    validator = Draft7Validator(json.loads(fresh["runner/examples/jobs/job.schema.json"]))
+    for path in (ROOT / "runner" / "examples" / "jobs").glob("*.yaml"):
+        job = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert [error.message for error in validator.iter_errors(job)] == []
