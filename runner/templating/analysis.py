@@ -186,11 +186,12 @@ class _Walk:
     def _on_getitem(self, node: nodes.Getitem, scope: Scope) -> Value:
         if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
             return self._item(node.node, node.arg.value, node.lineno, scope)
-        self._all((node.node, node.arg), scope)
+        self._strictly(node.node, scope)
+        self._strictly(node.arg, scope)
         return None
 
     def _item(self, holder: nodes.Expr, name: str, line: int, scope: Scope) -> Value:
-        value = self._strictly(holder, scope) if not isinstance(holder, nodes.Name) else self.visit(holder, scope)
+        value = self._strictly(holder, scope)
         if isinstance(value, Whole):
             self._use_field(value.variable, name, line)
         elif isinstance(value, Module):
@@ -210,7 +211,8 @@ class _Walk:
             self.lenient = kept
 
     def _leniently(self, node: nodes.Expr, scope: Scope) -> None:
-        kept, self.lenient = self.lenient, True
+        # `row.a | upper | default("")` fails in `upper`: only what is looked up right here may be missing.
+        kept, self.lenient = self.lenient, isinstance(node, nodes.Name | nodes.Getattr | nodes.Getitem | nodes.CondExpr)
         try:
             self.visit(node, scope)
         finally:
@@ -248,7 +250,7 @@ class _Walk:
         return None
 
     def _on_condexpr(self, node: nodes.CondExpr, scope: Scope) -> Value:
-        self.visit(node.test, scope)
+        self._strictly(node.test, scope)
         with self._proving(node.test, True, scope):
             yes = self.visit(node.expr1, scope)
         if node.expr2 is None:

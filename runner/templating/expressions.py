@@ -17,7 +17,7 @@ from jinja2.runtime import Context
 
 from runner.templating.analysis import ColumnUse, Uses, uses_of
 from runner.templating.bounds import DEFAULT_BOUNDS, Bounds, Meter, active, counted
-from runner.templating.failure import RENDER_ERRORS, Refusal, all_at_once, explain, failure_of
+from runner.templating.failure import RENDER_ERRORS, Refusal, all_at_once, failure_of
 from runner.templating.sandbox import GLOBALS, Sandbox
 from runner.templating.syntax import RESULT, compile_into, lex, parse_expression
 
@@ -61,7 +61,7 @@ class Expression:
                 pass
             return _settled(state.vars[RESULT])
         except RENDER_ERRORS as error:
-            raise failure_of(error, self.name, explain) from error
+            raise failure_of(error, self.name, self._parsed.tree.lineno) from error
         finally:
             active.reset(token)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -117,16 +117,19 @@ RENDER_ERRORS = (
 """What an expression over data can raise; anything else is a bug of ours and passes through."""
 
 
-def failure_of(error: BaseException, name: str, explain: Callable[[BaseException], Refusal]) -> TemplateFailure:
-    """Place an error that came out of a running template. `name` is the template that was asked to render."""
+def failure_of(error: BaseException, name: str, line: int | None = None) -> TemplateFailure:
+    """Place an error that came out of a running template.
+
+    `name` and `line` are said where no template is to be seen in its traceback.
+    """
     refusal = error if isinstance(error, Refusal) else explain(error)
-    template, line = place_of(error.__traceback__, name)
+    template, line = _place_of(error.__traceback__, name, line)
     return TemplateFailure(template, line, refusal.text, refusal.hint, code=refusal.code)
 
 
-def place_of(traceback: TracebackType | None, name: str) -> tuple[str, int | None]:
+def _place_of(traceback: TracebackType | None, name: str, line: int | None) -> tuple[str, int | None]:
     """The innermost template frame of a traceback as (template, line)."""
-    place: tuple[str, int | None] = (name, None)
+    place = (name, line)
     while traceback is not None:
         compiled = traceback.tb_frame.f_globals.get("__jinja_template__")
         if compiled is not None:

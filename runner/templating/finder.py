@@ -38,7 +38,7 @@ class TemplateFinder:
         self._check_name(name)
         for place in self.places:
             path = place / name
-            if os.path.lexists(path):
+            if os.path.lexists(path) and not path.is_dir():
                 return path, self._read(name, path)
         looked = "\n".join(f"looked for {self._shown(place / name)}" for place in self.places)
         near = did_you_mean(name, self._names(), what="Templates")

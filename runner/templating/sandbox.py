@@ -26,7 +26,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from runner.templating import operators
-from runner.templating.bounds import active, bounded_join, counted
+from runner.templating.bounds import CALL_STEPS, active, bounded_join, counted
 from runner.templating.failure import Refusal, word_for
 from runner.templating.filters import FILTERS, TESTS
 from runner.templating.list_filters import Group
@@ -167,7 +167,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def get_template(self, name: Any, *_: object, **__: object) -> jinja2.Template:
         """Find a template of the set; includes, imports and extends of compiled templates come here."""
-        active.get().step()
+        active.get().step(CALL_STEPS)
         found = self.closed.get(name) if isinstance(name, str) else None
         if found is None:
             raise jinja2.TemplateNotFound(name if isinstance(name, str) else None)
@@ -254,7 +254,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """Call one of the few things that can be called."""
         if obj is counted:
             return counted(*args)
-        active.get().step()
+        active.get().step(CALL_STEPS)
         if type(obj) is LoopContext:
             args = (counted(args[0]), *args[1:]) if args else args
         elif not self.is_safe_callable(obj):

@@ -56,10 +56,9 @@ class Parsed:
 def parse(text: str, name: str) -> Parsed:
     """Parse and check one template. What is wrong is in `failures`; nothing is raised."""
     try:
-        tree = _PARSER.parse(text, name)
+        return _checked(name, text, _PARSER.parse(text, name))
     except _SYNTAX_ERRORS as error:
         return Parsed(name, text, nodes.Template([], lineno=1), (), (syntax_failure(error, name),))
-    return _checked(name, text, tree)
 
 
 def lex(text: str) -> list[tuple[int, str, str]]:
@@ -76,10 +75,11 @@ def parse_expression(text: str, name: str) -> Parsed:
             raise jinja2.TemplateSyntaxError(
                 "there is more text after the end of the expression", parser.stream.current.lineno
             )
+        line = min([expression.lineno, *(node.lineno for node in expression.find_all(nodes.Expr))])
+        assign = nodes.Assign(nodes.Name(RESULT, "store", lineno=line), expression, lineno=line)
+        return _checked(name, text, nodes.Template([assign], lineno=line))
     except _SYNTAX_ERRORS as error:
         return Parsed(name, text, nodes.Template([], lineno=1), (), (syntax_failure(error, name),))
-    assign = nodes.Assign(nodes.Name(RESULT, "store", lineno=1), expression, lineno=1)
-    return _checked(name, text, nodes.Template([assign], lineno=1))
 
 
 def compile_into(sandbox: Sandbox, parsed: Parsed) -> jinja2.Template:

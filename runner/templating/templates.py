@@ -11,18 +11,18 @@ line, and is not part of the text where the template itself is rendered.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 from jinja2 import nodes
 from jinja2.runtime import Context
 
 from runner.templating.analysis import ColumnUse, Uses, uses_of
-from runner.templating.bounds import DEFAULT_BOUNDS, Bounds, Meter, Printed, active
+from runner.templating.bounds import DEFAULT_BOUNDS, Bounds, Meter, Printed, active, too_much_text
 from runner.templating.closure import Closure
 from runner.templating.expressions import Expression
 from runner.templating.failure import (
@@ -31,7 +31,6 @@ from runner.templating.failure import (
     TemplateNotFound,
     all_at_once,
     did_you_mean,
-    explain,
     failure_of,
 )
 from runner.templating.finder import TemplateFinder
@@ -65,18 +64,21 @@ class Template:
             chunks = []
             size = 0
             limit = bounds.output_bytes
-            for chunk in self._root(Context(self._environment, {**GLOBALS, **context}, self.name, self._blocks)):
+            state = Context(self._environment, {**GLOBALS, **context}, self.name, self._blocks)
+            events = cast("Generator[str]", self._root(state))
+            for chunk in events:
                 size += len(chunk)
                 if size > limit:
-                    meter.text(size)
+                    # Raised where the template stands, so that the failure has its line.
+                    events.throw(too_much_text(size, limit))
                 chunks.append(chunk)
             text = "".join(chunks)
             if self._drops_newline and text.endswith("\n"):
                 text = text[:-1]
-            if size * 4 > limit:
-                meter.text(len(text.encode("utf-8", "surrogatepass")))
+            if size * 4 > limit and (written := len(text.encode("utf-8", "surrogatepass"))) > limit:
+                raise too_much_text(written, limit)
         except RENDER_ERRORS as error:
-            raise failure_of(error, self.name, explain) from error
+            raise failure_of(error, self.name) from error
         finally:
             active.reset(token)
         if printed is not None:

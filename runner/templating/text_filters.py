@@ -30,6 +30,9 @@ CHARS_OF_A_TOKEN = 3.0
 count about 30 % more tokens for the same text (the API's model page). Other characters count as a token each."""
 
 _WORD = re.compile(r"\w+")
+_RUN = re.compile(r"\s+|\S+")
+_LONG_WORD = 20
+"""Letters of a long English word: text without white space in its last so many characters is cut anywhere."""
 _MAX_WRAP_WORK = 2**28
 """Characters that wrapping may move: `textwrap` copies the rest of a long word once a line, which takes 0.1 s at this
 many.
@@ -182,8 +185,8 @@ def truncate_tokens_approx(text: str, tokens: Any, end: str = "…") -> str:
 
 
 def _last_space(text: str) -> int:
-    """Where to cut: after the last white space in the last eighth, else at the end."""
-    for place in range(len(text) - 1, len(text) - 1 - len(text) // 8, -1):
+    """Where to cut: at the last white space if it is as near the end as a word is long, else at the end."""
+    for place in range(len(text) - 1, max(0, len(text) - _LONG_WORD) - 1, -1):
         if text[place].isspace():
             return place
     return len(text)
@@ -217,10 +220,10 @@ def wordwrap(
     """Break lines at white space so that none is longer than `width`; newlines that are there stay."""
     meter = active.get()
     meter.width(width, "wordwrap", least=1)
-    work = sum(len(word) ** 2 for word in text.split()) // width
-    if work > _MAX_WRAP_WORK:
+    runs = [len(run[0]) for run in _RUN.finditer(text)]
+    if sum(run**2 for run in runs) // width > _MAX_WRAP_WORK:
         raise Refusal(
-            f"a word of {max(map(len, text.split())):,} characters is too long to be wrapped at {width}",
+            f"a word or gap of {max(runs):,} characters is too long to be wrapped at {width}",
             "leave long words whole: `| wordwrap(80, break_long_words=false)`, or cut the text first",
             "template-bounds",
         )
