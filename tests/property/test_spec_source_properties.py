@@ -37,7 +37,9 @@ def _quoted(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 
 
 def _float(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:float", repr(value))
+    text = repr(value)
+    # YAML 1.1, which the dumper follows, wants a dot before an exponent.
+    return dumper.represent_scalar("tag:yaml.org,2002:float", text if "." in text else text.replace("e", ".0e"))
 
 
 CoreDumper.add_representer(str, _quoted)

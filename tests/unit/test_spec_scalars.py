@@ -33,10 +33,10 @@ def test_core_schema_scalars_have_their_values(text: str, value: object) -> None
 
 @pytest.mark.parametrize(
     "text",
-    (
+    [
         *("no", "yes", "on", "off", "y", "NO", "2026-11-22", "22:22", "2026-11-22T10:00:00Z", "1.2.3", "5%", "500ms"),
         *("+", "-", ".", "0b101", "1e", "e5", "nan", "inf", "tRue", "nil", "127.0.0.1", "0x", "=", "1,000"),
-    ),
+    ],
 )
 def test_other_dialects_words_are_text(text: str) -> None:
     assert resolve(text) == text
