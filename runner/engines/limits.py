@@ -7,8 +7,8 @@ Rules
   * A 429 pauses everything: for its `retry-after` (clamped), else for a backoff that doubles until a reply succeeds.
     It also halves the width, once a pause, and every reply that succeeds widens it again (additive increase,
     multiplicative decrease).
-  * A 529 says that the API is busy, not that we are too fast: the width stays, and without a `retry-after` only the
-    second one in a row pauses the others; a single one is its own row's backoff.
+  * A 529 says that the API is busy, not that we are too fast: the width stays, and without a `retry-after`
+    it is its own row's backoff, until half of the width has got one with no reply between them.
   * Requests that left before a pause began say nothing new about it.
 """
 
@@ -21,6 +21,10 @@ from runner.types import Failure
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 """The pause without a `retry-after` runs from the SDK's initial delay to half the window of a per-minute limit."""
+
+_FEWEST_OVERLOADS = 5
+"""A refusal comes at once and a reply takes seconds, so 529s bunch up: against the stand-in with one request in ten
+refused, pausing at the second in a row cost most of the throughput."""
 
 _RATE_LIMITED = "rate_limit_error"
 _OVERLOADED = "overloaded_error"
@@ -37,6 +41,7 @@ class Limits:
         self._paused_at = float("-inf")
         self._pauses = 0
         self._overloads = 0
+        self._overloads_to_pause = max(_FEWEST_OVERLOADS, max_concurrency // 2)
         self.in_flight = 0
 
     @property
@@ -84,6 +89,6 @@ class Limits:
     def _pause_s(self, failure: Failure, fresh: bool) -> float:
         if failure.retry_after_s is not None:
             return clamp_retry_after(failure.retry_after_s)
-        if not fresh or (failure.kind == _OVERLOADED and self._overloads < 2):
+        if not fresh or (failure.kind == _OVERLOADED and self._overloads < self._overloads_to_pause):
             return 0.0
         return float(min(_FIRST_PAUSE_S * 2.0 ** min(self._pauses, 16), _LONGEST_PAUSE_S))
