@@ -1,0 +1,1 @@
+"""Measurements: numbers to look at, with the command that gave them. Nothing here passes or fails."""
