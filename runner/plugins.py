@@ -26,11 +26,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from runner.errors import Problem, SpecError
 
 Group = Literal["dataset", "sink", "provider"]
+
+
+class NoOptions(BaseModel):
+    """The options of a plugin that a job can set nothing of: Anthropic's provider takes all from the environment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,7 @@ SINKS: Mapping[str, tuple[str, str]] = {
     "stdout": ("runner.sinks.options:StdoutOptions", "runner.sinks.stdout:StdoutSink"),
 }
 PROVIDERS: Mapping[str, tuple[str, str]] = {
-    "anthropic": ("runner.providers.options:AnthropicOptions", "runner.providers.anthropic:AnthropicProvider"),
+    "anthropic": ("runner.plugins:NoOptions", "runner.providers.anthropic:AnthropicProvider"),
 }
 
 _BUILT_IN: Mapping[Group, Mapping[str, tuple[str, str]]] = {"dataset": DATASETS, "sink": SINKS, "provider": PROVIDERS}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,18 @@ class Moon:
     class Options(BaseModel):
         phase: str
 """
+
+
+@pytest.mark.parametrize(
+    ("group", "table"), [("dataset", plugins.DATASETS), ("sink", plugins.SINKS), ("provider", plugins.PROVIDERS)]
+)
+def test_every_built_in_loads_and_has_frozen_options(group: plugins.Group, table: Mapping[str, object]) -> None:
+    for kind in table:
+        plugin = plugins.find(group, kind)
+        assert plugin.distribution is None
+        assert isinstance(plugin.load(), type)
+        assert plugin.options().model_config["frozen"]
+        assert plugin.options().model_config["extra"] == "forbid"
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json", "stdin"])
