@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 from jinja2 import Undefined
 from jinja2.runtime import Context
+from jinja2.utils import Namespace
 
 from runner.templating.analysis import ColumnUse, Uses, uses_of
 from runner.templating.bounds import DEFAULT_BOUNDS, Bounds, Meter, active, counted
@@ -86,8 +87,8 @@ def _settled(value: Any) -> Any:
     if isinstance(value, Undefined):
         str(value)  # raises for a missing name; an inline `if` without `else` is null
         return None
-    if callable(value):
-        raise Refusal("the value is a function or macro", "call it: `name()`")
+    if callable(value) or isinstance(value, Namespace):
+        raise Refusal("the value is a function, macro or namespace", "call it, `name()`, or take one of its items")
     pending = [value]
     while pending:
         item = pending.pop()
