@@ -4,7 +4,7 @@ Two parts use it in two ways: a job's texts are a `TemplateSet`, closed when the
 columns are `Expression`s. Everything that goes wrong is a `TemplateFailure` with a place and a cure.
 """
 
-from runner.templating.analysis import ColumnUse, NameUse
+from runner.templating.analysis import ColumnUse, NameUse, Uses
 from runner.templating.bounds import Bounds, Printed
 from runner.templating.expressions import Expression
 from runner.templating.failure import TemplateFailure, TemplateNotFound
@@ -22,4 +22,5 @@ __all__ = [
     "TemplateFinder",
     "TemplateNotFound",
     "TemplateSet",
+    "Uses",
 ]

@@ -83,6 +83,12 @@ def test_a_name_that_leaves_the_folders_or_is_hidden_is_no_template(root: Path, 
         finder(root).find(name)
 
 
+@pytest.mark.parametrize("name", [".env", ".hidden.j2", ".nowhere.j2", "parts/.git/x.j2"])
+def test_a_hidden_name_is_refused_before_it_is_looked_for(root: Path, name: str) -> None:
+    with pytest.raises(TemplateNotFound, match="dotfiles are never templates"):
+        finder(root).find(name)
+
+
 def test_a_missing_template_names_every_place_and_a_near_name(root: Path) -> None:
     with pytest.raises(TemplateNotFound) as caught:
         finder(root).find("reveiw.md.j2")
