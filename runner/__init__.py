@@ -41,7 +41,8 @@ _HOMES = {
     "run": "execution.python",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__"]
+__all__ += list(_HOMES)
 
 DISTRIBUTION = "rowrunner"
 """The name on the package index (`runner` is taken there); every install hint is made from it."""

@@ -13,7 +13,8 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """`now` is wall time (aware, UTC); `monotonic` only measures differences, in seconds; `sleep` waits without blocking."""
+    """`now` is wall time (aware, UTC); `monotonic` only measures differences, in seconds; `sleep` waits without
+    blocking."""
 
     def now(self) -> datetime: ...
 

@@ -1,7 +1,7 @@
 """What stops a command: the exception tree, where a problem is, and how it is shown.
 
-Owns   `RunnerError` and its children, `Location`, `Problem`, the exit status of each, and `render`, the one function that
-       turns an error into text. A row that did not work out is not an exception but a `types.Failure`.
+Owns   `RunnerError` and its children, `Location`, `Problem`, the exit status of each, and `render`, the one function
+       that turns an error into text. A row that did not work out is not an exception but a `types.Failure`.
 Knows  nothing of the rest of the project.
 
     RunnerError                  what, hint, code                                       (exit status)
@@ -26,7 +26,8 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A place in a file. `line` and `column` are 1-based, columns count characters; `length` is what the caret underlines.
+    """A place in a file. `line` and `column` are 1-based, columns count characters; `length` is what the caret
+    underlines.
 
     `source` is the text of that line, so that an error can be shown after the file has changed.
     """

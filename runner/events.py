@@ -1,7 +1,7 @@
 """What happens during a run, told to whoever looks: the display, the log, a test.
 
-Owns   the event values and `Observer`. Engines and execution tell; an observer never answers back and must return at once
-       (it is called on the loop's thread). Events carry ids and counts, never prompts, replies or credentials.
+Owns   the event values and `Observer`. Engines and execution tell; an observer never answers back and must return at
+       once (it is called on the loop's thread). Events carry ids and counts, never prompts, replies or credentials.
 """
 
 from __future__ import annotations

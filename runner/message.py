@@ -1,8 +1,8 @@
 """The API's message object: from JSON bytes to a `Reply`.
 
 Owns   the one reading of a Messages reply, whether it has just arrived or comes back out of a spool.
-Facts  field names and nullability: SDK 2.12 `types/message.py`, `types/usage.py`. Unknown fields and blocks pass through;
-       branches elsewhere go by the `type` strings.
+Facts  field names and nullability: SDK 2.12 `types/message.py`, `types/usage.py`. Unknown fields and blocks pass
+       through; branches elsewhere go by the `type` strings.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def parse_reply(body: bytes, request_id: str | None = None) -> Reply:
 def parse_usage(usage: Mapping[str, Any]) -> Usage:
     """Read the API's `usage` object into disjoint counts.
 
-    Raises ValueError for a count that is no count. Cache writes without a split by time-to-live (an older gateway) count as
-    5-minute writes, the API's default.
+    Raises ValueError for a count that is no count. Cache writes without a split by time-to-live (an older gateway)
+    count as 5-minute writes, the API's default.
     """
     written = _count(usage, "cache_creation_input_tokens")
     split = usage.get("cache_creation") or {}

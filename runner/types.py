@@ -6,7 +6,8 @@ Knows  the standard library only; nothing here does anything.
 Invariants
   * `Usage` counts are disjoint: no token is counted in two fields, so usages add like numbers.
   * A `Failure` is a value, not an exception: it says why one row, or the whole job, did not work out.
-  * Money is an `int` of pico-dollars (1 USD = 10**12): USD 0.01 per million tokens is 10,000 a token, so no price rounds.
+  * Money is an `int` of pico-dollars (1 USD = 10**12): USD 0.01 per million tokens is 10,000 a token, so no price
+    rounds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-JsonValue: TypeAlias = "None | bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
 Mode = Literal["batch", "parallel"]
 RowStatus = Literal["open", "succeeded", "failed", "expired", "canceled"]
@@ -51,11 +52,11 @@ class Step:
 class Request:
     """One rendered call of the Messages API.
 
-    `body` is the JSON object to POST, as UTF-8 bytes, without `stream`; bytes from here on.
-    `hash` is the identity (32 bytes, SHA-256): what the model sees and the betas.
-    `prefix` is a 16-byte digest of the cached prefix that this request shares with others, `b""` where nothing is cached.
-    `input_bound` is an upper bound of its input tokens, None where bytes do not bound it.
-    `cache_ttl` is the longest time-to-live marked in it (decides the dearest cache write), None where nothing is marked.
+    `body` is the JSON object to POST, as UTF-8 bytes, without `stream`; bytes from here on. `hash` is the identity
+    (32 bytes, SHA-256): what the model sees and the betas. `prefix` is a 16-byte digest of the cached prefix that
+    this request shares with others, `b""` where nothing is cached. `input_bound` is an upper bound of its input
+    tokens, None where bytes do not bound it. `cache_ttl` is the longest time-to-live marked in it (decides the
+    dearest cache write), None where nothing is marked.
     """
 
     hash: bytes
@@ -127,12 +128,12 @@ class Reply:
 class Failure:
     """Why a request did not work out.
 
-    `kind` is one of the API's error types, or `refusal`, `truncated`, `schema_mismatch`, `render_error`, `input_error`,
-    `too_large`, `connection_error`, `timeout`, `results_lost`; or `unexpected_reply`: a stop reason that is no answer
-    (`tool_use`, `pause_turn`, one that is not known), or a reply without text.
-    `retryable`: the same request may work later. `scope` is `job` where no other row could work either (bad key, spend limit).
-    `may_be_billed`: the API may have accepted and billed the request although no reply reached us; its reservation is then kept.
-    `category` is the API's refusal category.
+    `kind` is one of the API's error types, or `refusal`, `truncated`, `schema_mismatch`, `render_error`,
+    `input_error`, `too_large`, `connection_error`, `timeout`, `results_lost`; or `unexpected_reply`: a stop reason
+    that is no answer (`tool_use`, `pause_turn`, one that is not known), or a reply without text. `retryable`: the
+    same request may work later. `scope` is `job` where no other row could work either (bad key, spend limit).
+    `may_be_billed`: the API may have accepted and billed the request although no reply reached us; its reservation is
+    then kept. `category` is the API's refusal category.
     """
 
     kind: str
@@ -160,8 +161,8 @@ class Failure:
 class Outcome:
     """How one attempt at a step ended, with all that must be durable of it.
 
-    `body` is the reply's message object as the API sent it (JSON bytes), `b""` where there was none; `reply` is its parsed form.
-    Exactly one of `reply` and `failure` is set. `cost_pico` is None where the model's price is unknown.
+    `body` is the reply's message object as the API sent it (JSON bytes), `b""` where there was none; `reply` is its
+    parsed form. Exactly one of `reply` and `failure` is set. `cost_pico` is None where the model's price is unknown.
     `reused`: the reply was paid for by another run; usage and cost of this attempt are zero.
     """
 
@@ -181,12 +182,14 @@ class Outcome:
     batch_id: str | None = None
     reused: bool = False
     tries: int = 1
-    """This attempt's place among those that count towards `max_attempts`, from 1: lost ones and those before a `retry` do not."""
+    """This attempt's place among those that count towards `max_attempts`, from 1: lost ones and those before a
+    `retry` do not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at a step as the ledger remembers it; `number` counts from 1 and `reserved_pico` is what was set aside for it."""
+    """One try at a step as the ledger remembers it; `number` counts from 1 and `reserved_pico` is what was set aside
+    for it."""
 
     step: Step
     number: int

@@ -27,8 +27,11 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         status = 0
-    except Exception:  # the last border: what comes here is a bug, and says so
+    except Exception:  # noqa: BLE001 - the last border: what comes here is a bug, and says so
         traceback.print_exc()
-        print("\nThis is a bug in runner. Please report it with the lines above; your run's folder is intact.", file=sys.stderr)
+        print(
+            "\nThis is a bug in runner. Please report it with the lines above; your run's folder is intact.",
+            file=sys.stderr,
+        )
         status = BUG
     sys.exit(status if isinstance(status, int) else 0)

@@ -19,13 +19,26 @@ JobPaths = Annotated[list[Path], typer.Argument(metavar="JOB...", help="Job file
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a prefix of one, a job's name, or `latest`.")]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="A.B=C", help="Override a value of the job, for example limits.max_cost_usd=1.", show_default=False),
+    typer.Option(
+        "--set",
+        metavar="A.B=C",
+        help="Override a value of the job, for example limits.max_cost_usd=1.",
+        show_default=False,
+    ),
 ]
-Variables = Annotated[list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="Give a template variable.", show_default=False)]
+Variables = Annotated[
+    list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="Give a template variable.", show_default=False)
+]
 Profile = Annotated[str | None, typer.Option(metavar="NAME", help="Use a profile of runner.toml.", show_default=False)]
-Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="A trial of the first N selected rows.", show_default=False)]
-Keys = Annotated[list[str] | None, typer.Option("--key", metavar="KEY", help="A trial of the row with this key.", show_default=False)]
+Limit = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="A trial of the first N selected rows.", show_default=False)
+]
+Keys = Annotated[
+    list[str] | None, typer.Option("--key", metavar="KEY", help="A trial of the row with this key.", show_default=False)
+]
 Format = Annotated[OutputFormat, typer.Option("--format", help="What stdout has: a summary for people, or JSON.")]
-Simulate = Annotated[bool, typer.Option("--simulate", help="Send to the stand-in API: no key, no cost, made-up answers.")]
+Simulate = Annotated[
+    bool, typer.Option("--simulate", help="Send to the stand-in API: no key, no cost, made-up answers.")
+]
 Deliver = Annotated[bool, typer.Option("--deliver", help="Let a trial write to the job's own sinks.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask about the cost.")]

@@ -27,7 +27,10 @@ SCHEMA_PATH = Path("jobs/job.schema.json")
 
 
 def check(
-    jobs: Annotated[list[Path] | None, typer.Argument(metavar="[JOB]...", help="Job files. Default: all in jobs/.", show_default=False)] = None,
+    jobs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[JOB]...", help="Job files. Default: all in jobs/.", show_default=False),
+    ] = None,
     data: Annotated[bool, typer.Option("--data", help="Also read and render every row.")] = False,
     profile: Profile = None,
     output: Format = OutputFormat.text,
@@ -37,7 +40,13 @@ def check(
     for found in checked:
         if output is OutputFormat.json:
             problems = [problem.to_dict() for problem in found.problems]
-            typer.echo(printable(encode_text({"format": 1, "job_file": str(found.path), "ok": not found.failed, "problems": problems})))
+            typer.echo(
+                printable(
+                    encode_text(
+                        {"format": 1, "job_file": str(found.path), "ok": not found.failed, "problems": problems}
+                    )
+                )
+            )
             continue
         for problem in found.problems:
             typer.echo(plain_text(render_problem(problem), lines=True) + "\n", err=True)
@@ -48,13 +57,19 @@ def check(
 def _verdict(problems: Sequence[Problem]) -> str:
     errors = sum(problem.severity == "error" for problem in problems)
     warnings = len(problems) - errors
-    parts = [f"{number} {word}{'s' if number > 1 else ''}" for number, word in ((errors, "error"), (warnings, "warning")) if number]
+    parts = [
+        f"{number} {word}{'s' if number > 1 else ''}"
+        for number, word in ((errors, "error"), (warnings, "warning"))
+        if number
+    ]
     return ", ".join(parts) or "ok"
 
 
 def _all_jobs() -> list[Path]:
     folder = find_root(Path.cwd()) / "jobs"
-    found = sorted(path for pattern in ("*.yaml", "*.yml") for path in folder.glob(pattern) if not path.name.startswith("_"))
+    found = sorted(
+        path for pattern in ("*.yaml", "*.yml") for path in folder.glob(pattern) if not path.name.startswith("_")
+    )
     if not found:
         raise UsageError("there are no job files in jobs/", hint="name them, or make a project with `runner init`")
     return [path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path for path in found]
@@ -73,7 +88,13 @@ def plan(
 ) -> int:
     """Say what a run would send and cost, and send nothing."""
     options = execution.RunOptions(
-        sets=sets or (), variables=variables or (), profile=profile, limit=limit, keys=tuple(keys or ()), reuse=not no_reuse, simulate=simulate
+        sets=sets or (),
+        variables=variables or (),
+        profile=profile,
+        limit=limit,
+        keys=tuple(keys or ()),
+        reuse=not no_reuse,
+        simulate=simulate,
     )
     planned = execution.plan_job(job, options)
     if output is OutputFormat.json:
@@ -91,17 +112,20 @@ def _plan_lines(planned: execution.Plan) -> list[str]:
     if unsendable:
         rows.append(f"{unsendable:,} that cannot be sent")
     upper = "unbounded" if estimate.input_tokens_upper is None else f"at most {estimate.input_tokens_upper:,}"
+    output = f"about {estimate.output_tokens:,} out (at most {estimate.output_tokens_upper:,})"
     lines = [
         f"{planned.job}: {planned.model}, {planned.mode} mode, because {planned.why}",
         f"  rows      {planned.rows:,}: {', '.join(rows)}",
         f"  requests  {estimate.requests:,}",
-        f"  tokens    about {estimate.input_tokens:,} in ({upper}), about {estimate.output_tokens:,} out (at most {estimate.output_tokens_upper:,})",
+        f"  tokens    about {estimate.input_tokens:,} in ({upper}), {output}",
     ]
     for mode, cost in estimate.cost.items():
         likely = "unknown" if cost.expected is None else usd(cost.expected)
         most = "unknown" if cost.upper is None else usd(cost.upper)
         lines.append(f"  cost      {likely} expected, {most} at most, in {mode} mode")
-    lines.append(f"  cap       {usd(planned.cap_pico) if planned.cap_pico is not None else 'none (limits.max_cost_usd)'}")
+    lines.append(
+        f"  cap       {usd(planned.cap_pico) if planned.cap_pico is not None else 'none (limits.max_cost_usd)'}"
+    )
     lines.append(f"  prices    {planned.prices}")
     lines += [f"  failing   {plain_text(failure.message)}" for failure in planned.first_unsendable]
     if planned.unfinished:
@@ -110,10 +134,17 @@ def _plan_lines(planned: execution.Plan) -> list[str]:
 
 
 def render(
-    job: JobPath, sets: Sets = None, variables: Variables = None, profile: Profile = None, limit: Limit = None, keys: Keys = None
+    job: JobPath,
+    sets: Sets = None,
+    variables: Variables = None,
+    profile: Profile = None,
+    limit: Limit = None,
+    keys: Keys = None,
 ) -> int:
     """Write the exact request bodies to stdout, one JSON a line."""
-    options = execution.RunOptions(sets=sets or (), variables=variables or (), profile=profile, limit=limit, keys=tuple(keys or ()))
+    options = execution.RunOptions(
+        sets=sets or (), variables=variables or (), profile=profile, limit=limit, keys=tuple(keys or ())
+    )
     failed = False
     for row, request in execution.render_job(job, options):
         if isinstance(request, Failure):
@@ -134,7 +165,9 @@ def init(
     files = dict(_files(source, Path()))
     there = [str(folder / path) for path in files if (folder / path).exists()]
     if there and not force:
-        raise UsageError(f"{', '.join(there[:3])} would be replaced", hint="name another folder, or pass --force", code="exists")
+        raise UsageError(
+            f"{', '.join(there[:3])} would be replaced", hint="name another folder, or pass --force", code="exists"
+        )
     for path, content in files.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +194,9 @@ def _files(folder: Traversable, path: Path) -> list[tuple[Path, Traversable]]:
     return found
 
 
-def schema(write: Annotated[bool, typer.Option("--write", help="Write jobs/job.schema.json of this project.")] = False) -> int:
+def schema(
+    write: Annotated[bool, typer.Option("--write", help="Write jobs/job.schema.json of this project.")] = False,
+) -> int:
     """Show the JSON Schema of job files, for editors."""
     if write:
         path = _write_schema(find_root(Path.cwd()))

@@ -37,7 +37,13 @@ def list_(output: Format = OutputFormat.text) -> int:
         counts = summary.counts
         status = summary.status + (" (simulated)" if summary.simulated else " (trial)" if summary.meta["trial"] else "")
         table.add_row(
-            summary.run_id, summary.job, status, f"{counts.total:,}", f"{counts.failed:,}", f"{counts.open:,}", usd(summary.money.spent)
+            summary.run_id,
+            summary.job,
+            status,
+            f"{counts.total:,}",
+            f"{counts.failed:,}",
+            f"{counts.open:,}",
+            usd(summary.money.spent),
         )
     Console().print(table)
     return 0
@@ -45,7 +51,9 @@ def list_(output: Format = OutputFormat.text) -> int:
 
 def show(
     run_name: RunName = "latest",
-    key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="One row, with its attempts.", show_default=False)] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="KEY", help="One row, with its attempts.", show_default=False)
+    ] = None,
     output: Format = OutputFormat.text,
 ) -> int:
     """Show one run, or one row of it with prompt, reply and attempts."""
@@ -53,17 +61,25 @@ def show(
     info = project.state.find(run_name)
     if key is None:
         summary = execution.read_summary(info)
-        typer.echo(printable(encode_text(summary.to_dict())) if output is OutputFormat.json else "\n".join(lines(summary)))
+        typer.echo(
+            printable(encode_text(summary.to_dict())) if output is OutputFormat.json else "\n".join(lines(summary))
+        )
         return 0
     shown = execution.read_row(info, project.settings, key)
-    typer.echo(printable(encode_text(shown.to_dict())) if output is OutputFormat.json else plain_text(shown.text(), lines=True))
+    typer.echo(
+        printable(encode_text(shown.to_dict())) if output is OutputFormat.json else plain_text(shown.text(), lines=True)
+    )
     return 0
 
 
 def export(
     run_name: RunName = "latest",
-    to: Annotated[str | None, typer.Option("--to", metavar="PATH", help="Write there instead; `-` is stdout.", show_default=False)] = None,
-    as_: Annotated[str | None, typer.Option("--as", metavar="FORMAT", help="jsonl, csv or tsv.", show_default=False)] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="PATH", help="Write there instead; `-` is stdout.", show_default=False)
+    ] = None,
+    as_: Annotated[
+        str | None, typer.Option("--as", metavar="FORMAT", help="jsonl, csv or tsv.", show_default=False)
+    ] = None,
 ) -> int:
     """Write the sinks of a run again, also while it goes on."""
     project = Project.here()

@@ -21,15 +21,26 @@ _MARKS = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}
 def simulate(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 lets the system choose.")] = 8787,
     state: Annotated[
-        Path | None, typer.Option("--state", metavar="DIR", help="Where accounts are kept. Default: the project's state folder.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--state",
+            metavar="DIR",
+            help="Where accounts are kept. Default: the project's state folder.",
+            show_default=False,
+        ),
     ] = None,
     key: Annotated[str, typer.Option(help="The credential it accepts; `*` for any.")] = "*",
-    latency: Annotated[str, typer.Option(metavar="TIME", help="How long a reply takes: 200ms, lognormal:800ms.")] = "0ms",
+    latency: Annotated[
+        str, typer.Option(metavar="TIME", help="How long a reply takes: 200ms, lognormal:800ms.")
+    ] = "0ms",
     rpm: Annotated[int | None, typer.Option(min=1, help="Requests a minute.", show_default=False)] = None,
     itpm: Annotated[int | None, typer.Option(min=1, help="Input tokens a minute.", show_default=False)] = None,
     otpm: Annotated[int | None, typer.Option(min=1, help="Output tokens a minute.", show_default=False)] = None,
     faults: Annotated[
-        list[str] | None, typer.Option("--fault", metavar="KIND=RATE", help="A share of requests goes wrong: 529=0.05.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            "--fault", metavar="KIND=RATE", help="A share of requests goes wrong: 529=0.05.", show_default=False
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of faults and latencies.")] = 0,
 ) -> int:
@@ -60,7 +71,8 @@ def _tell(running: Running) -> None:
 
 
 def doctor(
-    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the API.")] = False, output: Format = OutputFormat.text
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the API.")] = False,
+    output: Format = OutputFormat.text,
 ) -> int:
     """Say whether this machine is ready to run jobs."""
     findings = execution.examine(Project.here().settings, SystemClock(), offline=offline)

@@ -13,6 +13,7 @@ from runner.settings import Settings, find_root, load_settings
 class Project:
     root: Path
     settings: Settings
+
     @classmethod
     def here(cls) -> Project:
         """The project of the current folder."""

@@ -58,15 +58,24 @@ def _headline(summary: execution.Summary) -> str:
 
 def _facts(summary: execution.Summary) -> list[tuple[str, str]]:
     counts, money, usage = summary.counts, summary.money, summary.usage
-    failed = ", ".join(f"{number:,} {kind}" for kind, number in sorted(counts.failures.items(), key=lambda item: -item[1]))
+    failed = ", ".join(
+        f"{number:,} {kind}" for kind, number in sorted(counts.failures.items(), key=lambda item: -item[1])
+    )
     others = ", ".join(
-        f"{number:,} {word}" for number, word in ((counts.expired, "expired"), (counts.canceled, "canceled"), (counts.open, "open")) if number
+        f"{number:,} {word}"
+        for number, word in ((counts.expired, "expired"), (counts.canceled, "canceled"), (counts.open, "open"))
+        if number
     )
     return [
         ("failed", f"{counts.failed:,} ({failed})" if counts.failed else ""),
         ("others", others),
         ("reused", f"{counts.reused:,} answers that were paid for before" if counts.reused else ""),
-        ("requests", f"{counts.requests:,} in {counts.attempts:,} attempts" if counts.attempts > counts.requests else f"{counts.requests:,}"),
+        (
+            "requests",
+            f"{counts.requests:,} in {counts.attempts:,} attempts"
+            if counts.attempts > counts.requests
+            else f"{counts.requests:,}",
+        ),
         ("tokens", _tokens(usage.prompt_tokens, usage.cache_read_input_tokens, usage.output_tokens)),
         ("cost", _cost(money.spent, money.unpriced, summary.estimated_cost_pico)),
         ("in doubt", f"up to {usd(money.doubtful)} for requests whose reply never came" if money.doubtful else ""),

@@ -11,7 +11,20 @@ from typing import Annotated, TypeVar
 import typer
 
 from runner import execution
-from runner.cli.arguments import Deliver, Format, JobPath, JobPaths, Keys, Limit, OutputFormat, Profile, Sets, Simulate, Variables, Yes
+from runner.cli.arguments import (
+    Deliver,
+    Format,
+    JobPath,
+    JobPaths,
+    Keys,
+    Limit,
+    OutputFormat,
+    Profile,
+    Sets,
+    Simulate,
+    Variables,
+    Yes,
+)
 from runner.cli.display import open_display
 from runner.cli.project import Project
 from runner.cli.report import print_summary, worst
@@ -19,7 +32,6 @@ from runner.cli.terminal import plain_text
 from runner.clock import SystemClock
 from runner.errors import RunnerError, UsageError, render
 from runner.events import Observer
-
 
 Item = TypeVar("Item")
 
@@ -32,14 +44,17 @@ def run(
     mode: Annotated[str | None, typer.Option(help="auto or parallel.", show_default=False)] = None,
     limit: Limit = None,
     keys: Keys = None,
-    new: Annotated[bool, typer.Option("--new", help="Start a new run beside an unfinished one of a job that changed.")] = False,
+    new: Annotated[
+        bool, typer.Option("--new", help="Start a new run beside an unfinished one of a job that changed.")
+    ] = False,
     no_reuse: Annotated[bool, typer.Option("--no-reuse", help="Pay again for replies that there are.")] = False,
     yes: Yes = False,
     simulate: Simulate = False,
     deliver: Deliver = False,
     output: Format = OutputFormat.text,
     summary_file: Annotated[
-        Path | None, typer.Option("--summary", metavar="FILE", help="Also write the summary there, as JSON.", show_default=False)
+        Path | None,
+        typer.Option("--summary", metavar="FILE", help="Also write the summary there, as JSON.", show_default=False),
     ] = None,
 ) -> int:
     """Run jobs: go on with an unfinished run, or send what has no answer yet."""
@@ -56,7 +71,12 @@ def run(
         deliver=deliver,
         refuse_stdout=output is OutputFormat.json,
     )
-    return _each(jobs, lambda job, observer: execution.run_job(job, options, observer=observer, confirm=_confirm()), output, summary_file)
+    return _each(
+        jobs,
+        lambda job, observer: execution.run_job(job, options, observer=observer, confirm=_confirm()),
+        output,
+        summary_file,
+    )
 
 
 def try_(
@@ -91,27 +111,38 @@ def try_(
 
 def resume(
     run_name: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A run's id, a prefix, a job's name or `latest`. Default: all open runs.")
+        str | None,
+        typer.Argument(metavar="[RUN]", help="A run's id, a prefix, a job's name or `latest`. Default: all open runs."),
     ] = None,
     output: Format = OutputFormat.text,
 ) -> int:
     """Go on with an unfinished run, as the job was when it began."""
     project = Project.here()
-    runs = [project.state.find(run_name)] if run_name else [info for info in project.state.runs() if info.unfinished and not info.trial]
+    runs = (
+        [project.state.find(run_name)]
+        if run_name
+        else [info for info in project.state.runs() if info.unfinished and not info.trial]
+    )
     if not runs:
         typer.echo("no run is open", err=True)
         return 0
     return _each(
         runs,
-        lambda info, observer: execution.resume_run(info, project.state, project.settings, project.settings.environment, observer=observer),
+        lambda info, observer: execution.resume_run(
+            info, project.state, project.settings, project.settings.environment, observer=observer
+        ),
         output,
     )
 
 
 def retry(
     run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a prefix, a job's name or `latest`.")],
-    kinds: Annotated[list[str] | None, typer.Option("--kind", metavar="KIND", help="Only rows that failed so.", show_default=False)] = None,
-    keys: Annotated[list[str] | None, typer.Option("--key", metavar="KEY", help="Only this row.", show_default=False)] = None,
+    kinds: Annotated[
+        list[str] | None, typer.Option("--kind", metavar="KIND", help="Only rows that failed so.", show_default=False)
+    ] = None,
+    keys: Annotated[
+        list[str] | None, typer.Option("--key", metavar="KEY", help="Only this row.", show_default=False)
+    ] = None,
     output: Format = OutputFormat.text,
 ) -> int:
     """Send the failed rows of a run again."""
@@ -120,7 +151,13 @@ def retry(
     return _each(
         [info],
         lambda found, observer: execution.retry_run(
-            found, project.state, project.settings, project.settings.environment, kinds=kinds or (), keys=keys or (), observer=observer
+            found,
+            project.state,
+            project.settings,
+            project.settings.environment,
+            kinds=kinds or (),
+            keys=keys or (),
+            observer=observer,
         ),
         output,
     )

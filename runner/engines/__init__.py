@@ -1,8 +1,8 @@
 """Engines: when a request is sent. This module is the contract of the plugin folder.
 
-An engine drains open steps: it takes prepared steps from the feed, reserves and leases them in the book before it sends,
-and hands every outcome to the book, which makes it durable and decides. It does not know why a step is open, what a reply is
-worth, or where records go.
+An engine drains open steps: it takes prepared steps from the feed, reserves and leases them in the book before it
+sends, and hands every outcome to the book, which makes it durable and decides. It does not know why a step is open,
+what a reply is worth, or where records go.
 
     feed  ──Prepared──▶  engine  ──lease──▶  book  (reserve, durable, before the send)
                            │ ▲
@@ -45,14 +45,14 @@ Verdict = Accept | Ask | Fail
 class Judge(Protocol):
     """Pure: what a reply is worth for a step."""
 
-    def __call__(self, step: Step, reply: Reply) -> Verdict: ...
+    def __call__(self, step: Step, reply: Reply, /) -> Verdict: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A step ready to be sent. `attempts` counts those made so far, `tries` those among them that count towards
-    `max_attempts`; `bound_pico` is the upper bound of what one attempt costs (None where the price is unknown, which a cap
-    refuses)."""
+    `max_attempts`; `bound_pico` is the upper bound of what one attempt costs (None where the price is unknown, which
+    a cap refuses)."""
 
     step: Step
     request: Request
@@ -99,7 +99,8 @@ class Book(Protocol):
     """The ledger as an engine sees it: awaitable, grouped and written by the writer's thread."""
 
     async def lease(self, prepared: Sequence[Prepared]) -> int:
-        """Reserve and lease the longest prefix of `prepared` that the cap allows; durable when it returns its length."""
+        """Reserve and lease the longest prefix of `prepared` that the cap allows; durable when it returns its
+        length."""
         ...
 
     async def record(self, outcome: Outcome) -> Decision:
@@ -113,7 +114,8 @@ class Book(Protocol):
 
 class Engine(Protocol):
     async def drain(self) -> StopReason | None:
-        """Send until the feed is exhausted and nothing is in flight (None), or until the run has to stop (the reason)."""
+        """Send until the feed is exhausted and nothing is in flight (None), or until the run has to stop (the
+        reason)."""
         ...
 
 

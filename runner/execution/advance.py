@@ -1,7 +1,9 @@
 """Advancing one run: from open steps to delivered records.
 
-Owns   the order of things while a run is under way: threads and engine started and ended, signals, what stops it, delivery.
-Knows  the parts by their contracts. Everything here may be cut off at any line; the ledger is what the next attempt reads.
+Owns   the order of things while a run is under way: threads and engine started and ended, signals, what stops it,
+       delivery.
+Knows  the parts by their contracts. Everything here may be cut off at any line; the ledger is what the next attempt
+       reads.
 
     open ─▶ rendered (feeder) ─▶ leased and sent (engine) ─▶ durable and ruled on (writer) ─▶ records (delivery)
 """
@@ -13,8 +15,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runner.catalog.models import ModelFacts
@@ -24,12 +26,13 @@ from runner.engines import StopReason
 from runner.engines.halt import INTERRUPTED, Halt
 from runner.engines.parallel import ParallelEngine
 from runner.engines.retry import RetryPolicy
-from runner.errors import Problem
-from runner.events import Observer, RunEnded, RunStarted, StepEnded, Warned
+from runner.errors import LedgerError, Problem
+from runner.events import Observer, Observers, RunEnded, RunStarted, StepEnded, Warned
 from runner.execution.delivery import Target, deliver
 from runner.execution.earlier import Earlier
 from runner.execution.feeder import Feeder
 from runner.execution.judging import make_judge, make_rule
+from runner.execution.log import RunLog
 from runner.execution.records import RecordMaker
 from runner.execution.summary import Summary, summarise
 from runner.execution.writer import Writer
@@ -57,7 +60,8 @@ _TERMINATED = StopReason("terminated", "terminated by SIGTERM", INTERRUPTED.hint
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """All that one run needs to go on. The ledger is open for writing; `connect` makes the provider on the loop that uses it."""
+    """All that one run needs to go on. The ledger is open for writing; `connect` makes the provider on the loop that
+    uses it."""
 
     run_id: str
     folder: Path
@@ -85,7 +89,9 @@ class Advance:
     @property
     def retry(self) -> RetryPolicy:
         retry = self.job.retry
-        return RetryPolicy(retry.max_attempts, retry.initial_interval, retry.backoff_coefficient, retry.maximum_interval)
+        return RetryPolicy(
+            retry.max_attempts, retry.initial_interval, retry.backoff_coefficient, retry.maximum_interval
+        )
 
     @property
     def rule(self) -> Rule:
@@ -94,6 +100,11 @@ class Advance:
 
 def advance(run: Advance) -> Summary:
     """Send what is open, deliver when nothing is, and say how the run stands. Raises LedgerError and SetupError."""
+    with closing(RunLog(run.folder / "log.jsonl", run.clock)) as log:
+        return _advance(replace(run, observer=Observers(run.observer, log)))
+
+
+def _advance(run: Advance) -> Summary:
     started = run.clock.monotonic()
     run.ledger.settle_answered(run.rule)
     counts = run.ledger.counts()
@@ -109,7 +120,9 @@ def advance(run: Advance) -> Summary:
         deliver(records, run.targets, run.folder / "staged", run.observer, note=run.ledger.set_delivery)
     elapsed_s = float(run.ledger.meta.get("elapsed_s", 0.0)) + run.clock.monotonic() - started
     run.ledger.set_meta({"elapsed_s": elapsed_s, "state": "open" if stopped_by else "finished"})
-    summary = summarise(run.ledger, stopped_by=stopped_by, allow_failures=run.job.limits.allow_failures, warnings=warnings)
+    summary = summarise(
+        run.ledger, stopped_by=stopped_by, allow_failures=run.job.limits.allow_failures, warnings=warnings
+    )
     run.observer.notify(RunEnded(run.run_id, summary.status))
     return summary
 
@@ -137,10 +150,14 @@ async def _drain(run: Advance) -> StopReason | None:
     provider = run.connect()
     try:
         with _signals(halt, run.clock):
-            while run.ledger.counts().open:
+            while (waiting := run.ledger.counts().open) > 0:
                 stopped_by = await _pass(run, provider, halt)
                 if stopped_by is not None:
                     return stopped_by
+                if run.ledger.counts().open == waiting:
+                    raise LedgerError(
+                        f"{waiting} rows of run {run.run_id} stay open though nothing waits", code="stuck"
+                    )
         return None
     finally:
         await provider.aclose()
@@ -190,13 +207,14 @@ def _bound(run: Advance) -> Callable[[Request], int | None]:
 def _may_be_cached(run: Advance) -> Callable[[Request], bool]:
     """Whether a request waits for the first one of its prefix: only where the prefix can be long enough to be cached.
 
-    A guess of tokens from bytes may be off; it errs towards waiting, which costs one reply's time, not a write a request.
+    A guess of tokens from bytes may be off; it errs towards waiting, which costs one reply's time, not a write a
+    request.
     """
     minimum = run.facts.cache_minimum if run.facts is not None else None
     shape = run.compiled.cache
     tokens = 2 * tokens_in(shape.shared_prefix_bytes, run.facts)
     worthwhile = shape.row_breakpoint or minimum is None or tokens >= minimum
-    return lambda request: worthwhile
+    return lambda _: worthwhile
 
 
 def _price(prices: Prices) -> Callable[[str, Usage, Mode], int | None]:
@@ -210,7 +228,16 @@ def _tell(observer: Observer) -> Callable[[Sequence[tuple[Outcome, Ruling]]], No
         for outcome, ruling in posted:
             status = ruling.state if ruling.state in ("succeeded", "failed", "expired", "canceled") else "open"
             observer.notify(
-                StepEnded(outcome.step, outcome.attempt, status, ruling.failure, outcome.usage, outcome.cost_pico, outcome.reused, None)
+                StepEnded(
+                    outcome.step,
+                    outcome.attempt,
+                    status,
+                    ruling.failure,
+                    outcome.usage,
+                    outcome.cost_pico,
+                    outcome.reused,
+                    None,
+                )
             )
 
     return tell
@@ -227,11 +254,14 @@ def _failure_limit(ledger: Ledger, max_failures: Share | None, halt: Halt) -> Ca
         if max_failures.fraction is not None and finished < TOLERATED_FROM_ROWS:
             return
         if max_failures.exceeded_by(counts.failed, finished):
-            kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.failures.items(), key=lambda item: -item[1]))
+            kinds = ", ".join(
+                f"{number} {kind}" for kind, number in sorted(counts.failures.items(), key=lambda item: -item[1])
+            )
             halt.stop(
                 StopReason(
                     "max_failures",
-                    f"{counts.failed} of {finished} finished rows failed ({kinds}); limits.max_failures is {max_failures}",
+                    f"{counts.failed} of {finished} finished rows failed ({kinds}); "
+                    f"limits.max_failures is {max_failures}",
                     "look at them with `runner show latest`; raise limits.max_failures to go on",
                 )
             )

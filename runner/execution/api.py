@@ -14,7 +14,7 @@ from pathlib import Path
 from runner.clock import Clock
 from runner.plugins import find_provider
 from runner.providers import Provider
-from runner.providers.credentials import address_of
+from runner.providers.credentials import address_of, find_credentials
 from runner.simulator import Options, launch
 
 __all__ = ["SIMULATOR", "Api", "address_of", "reach"]
@@ -31,9 +31,15 @@ class Api:
     simulated: bool
     environ: Mapping[str, str]
 
+    def require_credential(self) -> None:
+        """Raise SetupError where there is no usable credential: before a run is made that could not send."""
+        find_credentials(self.environ)
+
     def connect(self, *, max_concurrency: int, clock: Clock) -> Provider:
         """Make the provider, on the loop that will use it. Raises SetupError where there is no usable credential."""
-        provider: Provider = find_provider("anthropic").load().connect(self.environ, max_concurrency=max_concurrency, clock=clock)
+        provider: Provider = (
+            find_provider("anthropic").load().connect(self.environ, max_concurrency=max_concurrency, clock=clock)
+        )
         return provider
 
 

@@ -6,10 +6,12 @@ Owns   which part gets what. The same for a new run, one that goes on, and a ret
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from runner.catalog.models import Catalog, ModelFacts
+from runner.catalog.models import ModelFacts
 from runner.catalog.price_list import prices_for_models
 from runner.catalog.price_overrides import load_overrides
 from runner.catalog.prices import Prices
@@ -21,6 +23,7 @@ from runner.execution.advance import Advance
 from runner.execution.api import Api
 from runner.execution.delivery import Target, wants
 from runner.execution.earlier import Earlier
+from runner.execution.facts import refreshed
 from runner.execution.folders import Line, RunInfo, StateFolder
 from runner.execution.records import RecordMaker
 from runner.ledger import Delivery
@@ -29,10 +32,11 @@ from runner.ledger.sqlite import SqliteLedger
 from runner.planning.advice import advise
 from runner.planning.compile import compile_job
 from runner.planning.requests import CompiledJob
-from runner.plugins import find_sink, sink_for
+from runner.plugins import Plugin, find_sink, sink_for
 from runner.replies.schema import Check
 from runner.sinks import Sink, SinkContext
 from runner.sinks.targets import trial_path
+from runner.spec.job import SinkSpec
 from runner.spec.load import LoadedJob
 from runner.types import Mode
 
@@ -54,7 +58,8 @@ def assemble(
     prices = stored_prices(info.folder)
     require_price(loaded, prices)
     compiled = compile_job(loaded, mode=mode)
-    facts = Catalog(state.catalog_path).facts(job.model)
+    catalog, told = refreshed(state, api, clock)
+    facts = catalog.facts(job.model)
     return Advance(
         run_id=info.run_id,
         folder=info.folder,
@@ -70,7 +75,7 @@ def assemble(
         observer=observer,
         clock=clock,
         facts=facts,
-        warnings=_warnings(loaded, compiled, facts, clock),
+        warnings=[*told, *_warnings(loaded, compiled, facts, clock)],
         resumed=resumed,
     )
 
@@ -157,32 +162,44 @@ def make_targets(info: RunInfo, loaded: LoadedJob, state: StateFolder) -> list[T
     known = _own_outputs(info, state)
     targets = []
     for number, spec in enumerate(loaded.job.sinks):
-        path = _sink_path(info, loaded, number)
-        plugin = sink_for(path)
-        given = {"path": path, "columns": spec.columns, "include_row": spec.include_row, "overwrite": spec.overwrite}
-        wanted = plugin.options().model_fields
-        options = plugin.options()(**{name: value for name, value in given.items() if name in wanted})
-        sink: Sink = plugin.load()(options, _sink_context(info, loaded, known))
+        columns = tuple(info.meta.get("columns", ()))
+        sink = make_sink(spec, _sink_path(info, loaded, number), sink_context(loaded, columns, known))
         sink.check()
         targets.append(Target(number, sink, wants(spec.rows)))
     return targets
+
+
+def make_sink(spec: SinkSpec, path: str, context: SinkContext) -> Sink:
+    """The sink that a job names, touching nothing. Raises SpecError for columns that clash or a format there is not."""
+    plugin = sink_for(path)
+    given = {"path": path, "columns": spec.columns, "include_row": spec.include_row, "overwrite": spec.overwrite}
+    return _made(plugin, given, context)
+
+
+def _made(plugin: Plugin, given: Mapping[str, Any], context: SinkContext) -> Sink:
+    """A plugin's own options, of what the job gives: stdout has no `overwrite`."""
+    options = plugin.options()
+    sink: Sink = plugin.load()(
+        options(**{name: given[name] for name in options.model_fields if name in given}), context
+    )
+    return sink
 
 
 def target_at(info: RunInfo, loaded: LoadedJob, path: str, as_: str | None) -> Target:
     """One file, or stdout, that the user named for an export: all records, the sink's default columns."""
     plugin = find_sink(as_) if as_ is not None and path != "-" else sink_for(path)
     given = {"path": path, "overwrite": True, **({"format": as_} if as_ else {})}
-    wanted = plugin.options().model_fields
-    options = plugin.options()(**{name: value for name, value in given.items() if name in wanted})
-    sink: Sink = plugin.load()(options, _sink_context(info, loaded, frozenset(), root=Path.cwd()))
+    context = replace(sink_context(loaded, tuple(info.meta.get("columns", ()))), root=Path.cwd())
+    sink = _made(plugin, given, context)
     sink.check()
     return Target(0, sink, wants("all"))
 
 
-def _sink_context(info: RunInfo, loaded: LoadedJob, known: Collection[str], *, root: Path | None = None) -> SinkContext:
+def sink_context(loaded: LoadedJob, columns: Sequence[str], known: Collection[str] = frozenset()) -> SinkContext:
+    """What sinks may know: the dataset's columns, the output's schema, and the digests of our own earlier outputs."""
     return SinkContext(
-        root=root or loaded.root,
-        row_columns=tuple(info.meta.get("columns", ())),
+        root=loaded.root,
+        row_columns=columns,
         schema=loaded.schema,
         expression=loaded.templates.expression,
         known_sha256=known,

@@ -5,20 +5,24 @@ Owns   `runner check`: loading each job, its dataset's header, its sinks, and wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runner.catalog.models import Catalog
 from runner.clock import Clock
 from runner.errors import InputError, Problem, RunnerError, SpecError
-from runner.execution.enrolment import open_dataset
+from runner.execution.api import address_of
+from runner.execution.assemble import make_sink, sink_context
+from runner.execution.enrolment import Trial, enrolled_aside, open_dataset
 from runner.execution.folders import StateFolder
 from runner.planning.advice import advise
 from runner.planning.compile import compile_job
 from runner.planning.mode import choose
+from runner.planning.requests import CompiledJob
 from runner.spec.columns import check_columns
 from runner.spec.load import LoadedJob, duplicate_names, load
+from runner.types import Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +39,36 @@ class Checked:
 
 def check_jobs(paths: Sequence[Path], *, profile: str | None, data: bool, clock: Clock) -> list[Checked]:
     """Check each job file, and that no two of them have one name; with `data`, every row of their datasets too."""
-    return [Checked(path, _problems(path, profile, data, clock)) for path in paths]
+    loaded: dict[Path, LoadedJob] = {}
+    problems: dict[Path, list[Problem]] = {path: [] for path in paths}
+    for path in problems:
+        try:
+            loaded[path] = load(path, profile=profile, lenient=True)
+        except RunnerError as error:
+            problems[path] += error.problems
+    for path, job in loaded.items():
+        problems[path] += _problems(job, data, clock)
+        problems[path] += duplicate_names([*_before(job, loaded), job])
+    return [Checked(path, found) for path, found in problems.items()]
 
 
-def _problems(path: Path, profile: str | None, data: bool, clock: Clock) -> list[Problem]:
-    try:
-        loaded = load(path, profile=profile, lenient=True)
-    except RunnerError as error:
-        return list(error.problems)
+def _before(job: LoadedJob, loaded: Mapping[Path, LoadedJob]) -> list[LoadedJob]:
+    """The jobs of the same project that were named before this one."""
+    others = list(loaded.values())
+    return [other for other in others[: others.index(job)] if other.root == job.root]
+
+
+def _problems(loaded: LoadedJob, data: bool, clock: Clock) -> list[Problem]:
     problems = list(loaded.warnings)
     try:
         problems += _dataset_problems(loaded)
+        problems += _sink_problems(loaded)
         compiled = compile_job(loaded, mode=choose(loaded.job, loaded.locate(("mode",))).mode)
-        facts = Catalog(StateFolder(loaded.settings.state_dir).catalog_path).facts(loaded.job.model)
+        state = StateFolder(loaded.settings.state_dir)
+        facts = Catalog(state.catalog_path(address_of(loaded.environ))).facts(loaded.job.model)
         problems += advise(compiled, facts, locate=loaded.locate, today=clock.now().date())
+        if data and loaded.job.dataset.path != "-":
+            problems += _row_problems(loaded, compiled, state)
     except RunnerError as error:
         problems += error.problems
     return problems
@@ -62,3 +82,39 @@ def _dataset_problems(loaded: LoadedJob) -> list[Problem]:
         return list(check_columns(loaded, open_dataset(loaded).columns()))
     except (InputError, SpecError) as error:
         return list(error.problems)
+
+
+MAX_ROW_PROBLEMS = 20
+"""Rows that cannot be sent and are named one by one; the others are counted."""
+
+
+def _row_problems(loaded: LoadedJob, compiled: CompiledJob, state: StateFolder) -> list[Problem]:
+    """Every row read and rendered: those that could not be sent."""
+    problems: list[Problem] = []
+    more = 0
+    with enrolled_aside(loaded, state, Trial()) as ledger:
+        for row in ledger.rows():
+            request = compiled.request(row)
+            if not isinstance(request, Failure):
+                continue
+            if len(problems) < MAX_ROW_PROBLEMS:
+                problems.append(Problem(request.kind.replace("_", "-"), request.message, loaded.locate(("dataset",))))
+            else:
+                more += 1
+    if more:
+        problems.append(Problem("more-rows", f"{more} more rows cannot be sent", loaded.locate(("dataset",))))
+    return problems
+
+
+def _sink_problems(loaded: LoadedJob) -> list[Problem]:
+    """What a sink's own making shows, where the dataset's header is known: columns of a table that would clash."""
+    columns = None if loaded.job.dataset.path == "-" else open_dataset(loaded).columns()
+    if columns is None:
+        return []
+    problems: list[Problem] = []
+    for number, spec in enumerate(loaded.job.sinks):
+        try:
+            make_sink(spec, spec.path, sink_context(loaded, columns))
+        except SpecError as error:
+            problems += [replace(problem, where=loaded.locate(("sinks", number))) for problem in error.problems]
+    return problems

@@ -1,6 +1,7 @@
 """The bill, before it is run up: what a run without a cap may cost, and a person's word where that is a lot.
 
-Owns   the estimate that a new run begins with and the question that follows (interface, section 3: `confirm_above_usd`).
+Owns   the estimate that a new run begins with and the question that follows (interface, section 3:
+       `confirm_above_usd`).
 
 The estimate is of rows spread evenly over the run, scaled to all of them: exact up to `SAMPLE_ROWS` rows, and quick for
 millions. `runner plan` renders every row instead.
@@ -34,7 +35,8 @@ class Expected:
 
 
 def confirm_cost(run: Advance, settings: Settings, confirm: Confirm | None, *, assume_yes: bool) -> None:
-    """Note the estimate in the ledger, and ask where no cap is set and the upper estimate is high. Raises BudgetError."""
+    """Note the estimate in the ledger, and ask where no cap is set and the upper estimate is high. Raises
+    BudgetError."""
     expected = _expected(run)
     run.ledger.set_meta({"estimated_cost_pico": expected.cost_pico, "upper_cost_pico": expected.upper_pico})
     if run.job.limits.max_cost_usd is not None or assume_yes:
@@ -51,7 +53,9 @@ def confirm_cost(run: Advance, settings: Settings, confirm: Confirm | None, *, a
             hint="set limits.max_cost_usd, or pass --yes",
         )
     if not confirm(f"This run may cost {most}{likely}, and no cap is set. Go on?"):
-        raise BudgetError("not confirmed; nothing was sent", code="not-confirmed", hint="limits.max_cost_usd sets a cap")
+        raise BudgetError(
+            "not confirmed; nothing was sent", code="not-confirmed", hint="limits.max_cost_usd sets a cap"
+        )
 
 
 def _expected(run: Advance) -> Expected:

@@ -63,9 +63,13 @@ class RunOptions:
         return self.trial or self.simulate or self.narrowing.narrows
 
 
-def run_job(path: Path, options: RunOptions, *, observer: Observer, confirm: Confirm | None, clock: Clock | None = None) -> Summary:
+def run_job(
+    path: Path, options: RunOptions, *, observer: Observer, confirm: Confirm | None, clock: Clock | None = None
+) -> Summary:
     """Converge one job. Raises SpecError, InputError, PlanError, SetupError, LedgerError, BudgetError."""
-    loaded = load(path, sets=options.sets, variables=options.variables, profile=options.profile, environ=options.environ)
+    loaded = load(
+        path, sets=options.sets, variables=options.variables, profile=options.profile, environ=options.environ
+    )
     if options.refuse_stdout and any(sink.path == "-" for sink in loaded.job.sinks):
         raise UsageError(
             f"{path} writes its records to stdout, which --format json needs for the summary",
@@ -74,6 +78,7 @@ def run_job(path: Path, options: RunOptions, *, observer: Observer, confirm: Con
     state = StateFolder(loaded.settings.state_dir)
     with reach(loaded.environ, simulate=options.simulate, simulator_state=state.simulator_path) as api:
         line = line_of(loaded, api.address, api.simulated)
+        api.require_credential()
         with state.own(line, trial=options.is_trial):
             return _Converging(loaded, options, state, api, line, observer, confirm, clock or SystemClock()).summary()
 
@@ -105,7 +110,9 @@ class _Converging:
         for info in self.state.of_line(self.line):
             if info.meta["state"] == "enrolling":
                 self.state.discard(info.folder)
-            elif info.unfinished and info.trial == self.options.is_trial and info.meta["selection"] == self._selection():
+            elif (
+                info.unfinished and info.trial == self.options.is_trial and info.meta["selection"] == self._selection()
+            ):
                 found = info
         return found
 
@@ -121,13 +128,15 @@ class _Converging:
                 f"{self.line.job} has changed since its unfinished run {unfinished.run_id} began: {', '.join(changes)}",
                 code="job-changed",
                 hint=f"`runner resume {unfinished.run_id}` finishes the job as it was; "
-                f"`runner run {self.line.job} --new` starts over with the job as it is (equal requests keep their answers)",
+                f"`runner run {self.line.job} --new` starts over with the job as it is "
+                "(equal requests keep their answers)",
             )
         ledger = SqliteLedger.open(unfinished.folder)
         ledger.set_meta({"state": "superseded"})
         ledger.close()
 
     def _go_on(self, info: RunInfo) -> Summary:
+        self.loaded.store(info.folder / "inputs")  # what may change without changing an answer: limits, retry
         ledger = SqliteLedger.open(info.folder)
         try:
             return advance(self._assemble(info, ledger, resumed=True))
@@ -195,7 +204,9 @@ class _Converging:
         finally:
             last.close()
         waits = counts.expired or counts.canceled or PASSING.intersection(counts.failures)
-        written = all(delivery.state == "delivered" and is_written(delivery, self.loaded.root) for delivery in deliveries)
+        written = all(
+            delivery.state == "delivered" and is_written(delivery, self.loaded.root) for delivery in deliveries
+        )
         return written and not waits
 
     def _of_previous(self, previous: RunInfo) -> Summary:

@@ -1,13 +1,13 @@
 """Delivery: the records of a run are projected to its sinks, each whole or not at all.
 
 Owns   opening the sinks, one pass over the records for all of them, and the ledger's note of each.
-Knows  sinks by their contract and by name. A sink that fails is told and stops no other; the run then ends with status 4 and
-       `runner export` delivers again.
+Knows  sinks by their contract and by name. A sink that fails is told and stops no other; the run then ends with
+       status 4 and `runner export` delivers again.
 
     pending ─▶ staged (sealed: every byte on disk, its digest in the ledger) ─▶ delivered (visible)
 
-A crash at any point is mended by projecting again from the first record: the digest noted at `staged` tells our own output
-from a file that somebody else put there.
+A crash at any point is mended by projecting again from the first record: the digest noted at `staged` tells our own
+output from a file that somebody else put there.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def wants(rows: str) -> Callable[[Record], bool]:
         case "failed":
             return lambda record: record.status != "succeeded"
         case _:
-            return lambda record: True
+            return lambda _: True
 
 
 Note = Callable[[Delivery], None]
@@ -123,7 +123,8 @@ class _Projection:
 
     def _note(self, state: str, sealed: Delivered) -> Delivery:
         delivery = Delivery(
-            self._target.number, sealed.kind, sealed.target, "staged" if state == "staged" else "delivered", sealed.records, sealed.sha256
+            self._target.number, sealed.kind, sealed.target, "staged" if state == "staged" else "delivered",
+            sealed.records, sealed.sha256
         )  # fmt: skip
         self._keep(delivery)
         return delivery
@@ -132,4 +133,3 @@ class _Projection:
         delivery = Delivery(self._target.number, self._sink.kind, self._sink.target, "failed", error=self._error)
         self._keep(delivery)
         return delivery
-

@@ -20,6 +20,7 @@ from runner.catalog.models import Catalog
 from runner.clock import Clock
 from runner.errors import RunnerError
 from runner.execution.api import Api, address_of
+from runner.execution.facts import ask_models
 from runner.execution.folders import StateFolder
 from runner.settings import Settings
 from runner.types import Failure
@@ -86,20 +87,16 @@ def _api(settings: Settings, clock: Clock) -> Finding:
     environ: Mapping[str, str] = settings.environment
     api = Api(address_of(environ), False, environ)
     try:
-        models = asyncio.run(_models(api, clock))
+        models = asyncio.run(ask_models(api, clock))
     except RunnerError as error:
         return Finding("api", "error", error.message, error.hint)
     if isinstance(models, Failure):
         if models.http_status == 404:
-            return Finding("api", "warning", f"{api.address} has no Models API", "facts of models come from the snapshot")
-        return Finding("api", "error", f"{api.address}: {models.kind}: {models.message}", "check the credential and the address")
-    Catalog(StateFolder(settings.state_dir).catalog_path).update(models, at=clock.now())
+            return Finding(
+                "api", "warning", f"{api.address} has no Models API", "facts of models come from the snapshot"
+            )
+        return Finding(
+            "api", "error", f"{api.address}: {models.kind}: {models.message}", "check the credential and the address"
+        )
+    Catalog(StateFolder(settings.state_dir).catalog_path(api.address)).update(models, at=clock.now())
     return Finding("api", "ok", f"{api.address}: {len(models)} models")
-
-
-async def _models(api: Api, clock: Clock) -> list[Mapping[str, Any]] | Failure:
-    provider = api.connect(max_concurrency=1, clock=clock)
-    try:
-        return await provider.models()
-    finally:
-        await provider.aclose()

@@ -1,8 +1,9 @@
 """Answers that were paid for before: what of them fits a request of this run.
 
-Owns   the order of looking: the line's last finished run by key first (the same row keeps its own answer, and a failure that
-       will not pass stays as it is), then the reply index (any run of the same API).
-Knows  ledgers and the reply index, read-only. Copies nothing: the outcome it gives is recorded like any other, at no cost.
+Owns   the order of looking: the line's last finished run by key first (the same row keeps its own answer, and a
+       failure that will not pass stays as it is), then the reply index (any run of the same API).
+Knows  ledgers and the reply index, read-only. Copies nothing: the outcome it gives is recorded like any other, at no
+       cost.
 """
 
 from __future__ import annotations
@@ -58,11 +59,13 @@ class Earlier:
             return self._reused(step, result.request_hash, result.body, reply, result.request_id)
         now = self.clock.now()
         return Outcome(
-            step, 1, "errored", "parallel", result.request_hash, now, now, failure=result.failure, request_id=result.request_id, reused=True
+            step, 1, "errored", "parallel", result.request_hash, now, now, failure=result.failure,
+            request_id=result.request_id, reused=True
         )  # fmt: skip
 
     def _reused(self, step: Step, request_hash: bytes, body: bytes, reply: Reply, request_id: str | None) -> Outcome:
         now = self.clock.now()
         return Outcome(
-            step, 1, "succeeded", "parallel", request_hash, now, now, body=body, reply=reply, request_id=request_id, reused=True
+            step, 1, "succeeded", "parallel", request_hash, now, now, body=body, reply=reply, request_id=request_id,
+            reused=True
         )  # fmt: skip

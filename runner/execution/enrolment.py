@@ -6,21 +6,26 @@ Knows  datasets by their contract and name. From here on nothing reads the sourc
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from runner.datasets import Dataset
 from runner.datasets.selection import Selection, select
 from runner.errors import SpecError
+from runner.execution.folders import StateFolder
 from runner.ledger import EnrolledRow, Ledger
+from runner.ledger.sqlite import SqliteLedger
 from runner.plugins import dataset_for
 from runner.spec.columns import check_columns
 from runner.spec.load import LoadedJob
 
-
 MAX_COLUMNS = 10_000
-"""Column names that are remembered of rows that differ (json objects used as mappings): a bound on memory, not on data."""
+"""Column names that are remembered of rows that differ (json objects used as mappings): a bound on memory, not on
+data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +43,26 @@ class Trial:
 def enrol(loaded: LoadedJob, ledger: Ledger, trial: Trial) -> int:
     """Copy the selected rows into the run; returns how many. Raises SpecError and InputError.
 
-    Notes the columns there are in the ledger's meta, in the order in which they first appear: a table's default columns.
+    Notes the columns there are in the ledger's meta, in the order in which they first appear: a table's default
+    columns.
     """
     columns: dict[str, None] = {}
     count = ledger.enrol(_noting(enrolled_rows(loaded, trial), columns))
     ledger.set_meta({"columns": list(columns)})
     return count
+
+
+@contextmanager
+def enrolled_aside(loaded: LoadedJob, state: StateFolder, trial: Trial) -> Iterator[Ledger]:
+    """The rows as a run would have them, in a folder that is thrown away. Raises what `enrol` raises."""
+    state.create()
+    with tempfile.TemporaryDirectory(prefix="aside-", dir=state.path, ignore_cleanup_errors=True) as folder:
+        ledger = SqliteLedger.create(Path(folder), {})
+        try:
+            enrol(loaded, ledger, trial)
+            yield ledger
+        finally:
+            ledger.close()
 
 
 def _noting(rows: Iterable[EnrolledRow], columns: dict[str, None]) -> Iterator[EnrolledRow]:

@@ -22,9 +22,16 @@ from runner.spec.load import LoadedJob
 
 
 def export_run(
-    info: RunInfo, state: StateFolder, settings: Settings, *, to: str | None = None, as_: str | None = None, observer: Observer
+    info: RunInfo,
+    state: StateFolder,
+    settings: Settings,
+    *,
+    to: str | None = None,
+    as_: str | None = None,
+    observer: Observer,
 ) -> Sequence[Delivery]:
-    """Write all records of a run to its own sinks, or to one file `to` (in the format `as_`). Rows without an answer are `open`.
+    """Write all records of a run to its own sinks, or to one file `to` (in the format `as_`). Rows without an answer
+    are `open`.
 
     Raises SpecError for an unknown format; a sink that fails is told in what is returned.
     """

@@ -1,8 +1,8 @@
 """The feeder's thread: open steps become prepared steps, a bounded window ahead of the engine.
 
 Owns   reading rows, rendering, and looking for earlier answers; all the CPU work between the ledger and the wire.
-Knows  the run's folder through a read-only ledger of its own. It never writes: a row that cannot be rendered, or that has an
-       earlier answer, is posted to the writer as an outcome like any other.
+Knows  the run's folder through a read-only ledger of its own. It never writes: a row that cannot be rendered, or that
+       has an earlier answer, is posted to the writer as an outcome like any other.
 
 Memory is bounded by `WINDOW_STEPS` and `WINDOW_BYTES` of request bodies, however many rows there are.
 """
@@ -104,7 +104,7 @@ class Feeder:
                         break
             finally:
                 ledger.close()
-        except BaseException as error:  # the worker's border: the engine raises it from `take`
+        except BaseException as error:  # noqa: BLE001 - the worker's border: the engine raises it from `take`
             self._error = error
         with self._changed:
             self._exhausted = True
@@ -126,7 +126,11 @@ class Feeder:
     def _push(self, prepared: Prepared) -> bool:
         size = len(prepared.request.body)
         with self._changed:
-            while not self._closed and self._window and (len(self._window) >= WINDOW_STEPS or self._bytes + size > WINDOW_BYTES):
+            while (
+                not self._closed
+                and self._window
+                and (len(self._window) >= WINDOW_STEPS or self._bytes + size > WINDOW_BYTES)
+            ):
                 self._changed.wait()
             if self._closed:
                 return False
@@ -140,12 +144,14 @@ class Feeder:
     def _unsendable(self, open_step: OpenStep, failure: Failure) -> Outcome:
         now = self._clock.now()
         return Outcome(
-            open_step.step, open_step.attempts + 1, "errored", "parallel", b"", now, now, failure=failure, tries=open_step.tries + 1
+            open_step.step, open_step.attempts + 1, "errored", "parallel", b"", now, now, failure=failure,
+            tries=open_step.tries + 1
         )  # fmt: skip
 
 
 def _open_rows(ledger: Ledger) -> Iterator[tuple[OpenStep, Row]]:
-    """Open steps with their rows, in order. The ledger is asked for a page at a time, so steps opened behind are not seen."""
+    """Open steps with their rows, in order. The ledger is asked for a page at a time, so steps opened behind are not
+    seen."""
     after: Step | None = None
     while True:
         page = ledger.open_steps(after, READ_AHEAD)

@@ -1,11 +1,11 @@
 """The state folder: where runs live, which one a name means, and who may work on a job.
 
-Owns   `.runner/`: `runs/<run id>/` (one folder a run), `locks/` (one lock a job), `replies.db`, the catalog's cache and the
-       stand-in's own state. Reads runs' facts from their ledgers; keeps nothing in memory between calls.
+Owns   `.runner/`: `runs/<run id>/` (one folder a run), `locks/` (one lock a job), `replies.db`, the catalog's cache
+       and the stand-in's own state. Reads runs' facts from their ledgers; keeps nothing in memory between calls.
 Knows  ledgers by their contract. Nothing of jobs' contents, engines or sinks.
 
-A run belongs to (job file, profile, API address, simulated): its *line*. Runs of one line follow one another; a trial belongs
-to the line but is never its last run.
+A run belongs to (job file, profile, API address, simulated): its *line*. Runs of one line follow one another; a trial
+belongs to the line but is never its last run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from runner.spec.load import LoadedJob
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What a run belongs to. `job` is the job file's path from the root, `address` the API's base URL or `simulator`."""
+    """What a run belongs to. `job` is the job file's path from the root, `address` the API's base URL or
+    `simulator`."""
 
     job: str
     profile: str | None
@@ -86,8 +87,11 @@ class StateFolder:
         self.path = path
         self.runs_path = path / "runs"
         self.replies_path = path / "replies.db"
-        self.catalog_path = path / "models.json"
         self.simulator_path = path / "simulator"
+
+    def catalog_path(self, address: str) -> Path:
+        """Where the facts of an API's models are kept."""
+        return self.path / f"models-{hashlib.sha256(address.encode()).hexdigest()[:8]}.json"
 
     def create(self) -> None:
         for folder in (self.path, self.runs_path, self.path / "locks"):

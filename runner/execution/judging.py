@@ -1,8 +1,9 @@
 """What becomes of a step once its outcome is durable: the judge, and the retry policy, as one pure rule.
 
-Owns   the composition of `replies` (what a reply is worth), `planning` (the job's schema) and `engines.retry` (how often).
-Knows  nothing of files, threads or the network; the same outcome gives the same ruling on every machine, which is what lets
-       an outcome found in the spool after a crash be ruled on later.
+Owns   the composition of `replies` (what a reply is worth), `planning` (the job's schema) and `engines.retry` (how
+       often).
+Knows  nothing of files, threads or the network; the same outcome gives the same ruling on every machine, which is
+       what lets an outcome found in the spool after a crash be ruled on later.
 """
 
 from __future__ import annotations
@@ -14,14 +15,24 @@ from runner.replies.judge import judge_reply
 from runner.replies.schema import Check
 from runner.types import Failure, Outcome, Reply, Step
 
-PASSING = frozenset({"connection_error", "timeout", "rate_limit_error", "api_error", "overloaded_error", "timeout_error", "conflict_error"})
+PASSING = frozenset(
+    {
+        "connection_error",
+        "timeout",
+        "rate_limit_error",
+        "api_error",
+        "overloaded_error",
+        "timeout_error",
+        "conflict_error",
+    }
+)
 """Error kinds that say nothing about the request: a later run sends such rows again (interface, section 3)."""
 
 
 def make_judge(check: Check | None) -> Judge:
     """The judge of one job: its schema is the only thing it knows."""
 
-    def judge(step: Step, reply: Reply) -> Verdict:
+    def judge(_step: Step, reply: Reply) -> Verdict:
         failure = judge_reply(reply, check)
         return Accept() if failure is None else Fail(failure)
 
@@ -65,5 +76,3 @@ def _ruling(verdict: Verdict) -> Ruling:
 def is_passing(failure: Failure | None) -> bool:
     """Whether a later run may expect another answer to the same request."""
     return failure is not None and failure.kind in PASSING
-
-

@@ -61,7 +61,15 @@ def _fields(event: Event) -> dict[str, object] | None:
         case StepEnded(step=step, attempt=attempt, status=status, failure=failure) if failure is not None:
             return {"event": "failure", "row": step.row, "attempt": attempt, "row_status": status, **failure.to_dict()}
         case RunStarted(run_id=run_id, job=job, mode=mode, rows=rows, open_rows=open_rows, resumed=resumed):
-            return {"event": "started", "run_id": run_id, "job": job, "mode": mode, "rows": rows, "open": open_rows, "resumed": resumed}
+            return {
+                "event": "started",
+                "run_id": run_id,
+                "job": job,
+                "mode": mode,
+                "rows": rows,
+                "open": open_rows,
+                "resumed": resumed,
+            }
         case CoolingDown(seconds=seconds, reason=reason):
             return {"event": "cooling_down", "seconds": round(seconds, 3), "reason": reason}
         case Warned(code=code, message=message):

@@ -1,12 +1,12 @@
 """What a run would do, and cost: every row rendered, none sent.
 
-Owns   `runner plan` and `runner render`. Both read the dataset through a run's own enrolment, in a folder that is thrown
-       away, so that they find what a run would find: repeated keys, rows that cannot be rendered, answers that are there.
+Owns   `runner plan` and `runner render`. Both read the dataset through a run's own enrolment, in a folder that is
+       thrown away, so that they find what a run would find: repeated keys, rows that cannot be rendered, answers that
+       are there.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,16 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.catalog.models import Catalog, ModelFacts
+from runner.catalog.models import ModelFacts
 from runner.clock import Clock, SystemClock
 from runner.errors import Problem
-from runner.execution.api import SIMULATOR, address_of
+from runner.execution.api import SIMULATOR, Api, address_of
 from runner.execution.assemble import load_run_prices, previous_run, require_price
 from runner.execution.converge import RunOptions
 from runner.execution.earlier import Earlier
-from runner.execution.enrolment import Trial, enrol
+from runner.execution.enrolment import enrolled_aside
+from runner.execution.facts import refreshed
 from runner.execution.folders import Line, StateFolder, line_of
 from runner.execution.records import to_usd
+from runner.ledger import Ledger
 from runner.ledger.reuse import ReplyIndex
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.advice import advise
@@ -80,7 +82,8 @@ class Plan:
             "output_tokens": estimate.output_tokens,
             "output_tokens_upper": estimate.output_tokens_upper,
             "cost_usd": {
-                mode: {"expected": to_usd(cost.expected), "upper": to_usd(cost.upper)} for mode, cost in estimate.cost.items()
+                mode: {"expected": to_usd(cost.expected), "upper": to_usd(cost.upper)}
+                for mode, cost in estimate.cost.items()
             },
             "max_cost_usd": to_usd(self.cap_pico),
             "prices": self.prices,
@@ -92,15 +95,19 @@ class Plan:
 def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Plan:
     """Render every row of a job and say what a run would send. Raises SpecError, InputError, PlanError, BudgetError."""
     clock = clock or SystemClock()
-    loaded = load(path, sets=options.sets, variables=options.variables, profile=options.profile, environ=options.environ)
+    loaded = load(
+        path, sets=options.sets, variables=options.variables, profile=options.profile, environ=options.environ
+    )
     choice = choose(loaded.job, loaded.locate(("mode",)))
     compiled = compile_job(loaded, mode=choice.mode)
     prices = load_run_prices(loaded, clock)
     require_price(loaded, prices)
     state = StateFolder(loaded.settings.state_dir)
-    facts = Catalog(state.catalog_path).facts(loaded.job.model)
-    line = line_of(loaded, SIMULATOR if options.simulate else address_of(loaded.environ), options.simulate)
-    with _enrolled(loaded, state, options.narrowing) as ledger, _earlier(state, line, options, clock) as earlier:
+    api = Api(SIMULATOR if options.simulate else address_of(loaded.environ), options.simulate, loaded.environ)
+    catalog, told = refreshed(state, api, clock)
+    facts = catalog.facts(loaded.job.model)
+    line = line_of(loaded, api.address, api.simulated)
+    with enrolled_aside(loaded, state, options.narrowing) as ledger, _earlier(state, line, options, clock) as earlier:
         counted = _count(ledger, compiled, earlier, Estimator(compiled, prices, facts))
     unfinished = [info for info in state.of_line(line) if info.unfinished and not info.trial]
     return Plan(
@@ -119,15 +126,17 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
         cap_pico=loaded.job.limits.max_cost_pico,
         prices=prices.version,
         unfinished=unfinished[-1].run_id if unfinished else None,
-        warnings=(*loaded.warnings, *_advice(loaded, compiled, facts, clock)),
+        warnings=(*loaded.warnings, *told, *_advice(loaded, compiled, facts, clock)),
     )
 
 
 def render_job(path: Path, options: RunOptions) -> Iterator[tuple[Row, Request | Failure]]:
     """Each selected row with its exact request, in order."""
-    loaded = load(path, sets=options.sets, variables=options.variables, profile=options.profile, environ=options.environ)
+    loaded = load(
+        path, sets=options.sets, variables=options.variables, profile=options.profile, environ=options.environ
+    )
     compiled = compile_job(loaded, mode=choose(loaded.job).mode)
-    with _enrolled(loaded, StateFolder(loaded.settings.state_dir), options.narrowing) as ledger:
+    with enrolled_aside(loaded, StateFolder(loaded.settings.state_dir), options.narrowing) as ledger:
         for row in ledger.rows():
             yield row, compiled.request(row)
 
@@ -145,7 +154,7 @@ class _Count:
 _SHOWN_FAILURES = 5
 
 
-def _count(ledger: SqliteLedger, compiled: CompiledJob, earlier: Earlier | None, estimator: Estimator) -> _Count:
+def _count(ledger: Ledger, compiled: CompiledJob, earlier: Earlier | None, estimator: Estimator) -> _Count:
     counted = _Count(estimator)
     for row in ledger.rows():
         counted.rows += 1
@@ -171,19 +180,6 @@ def _advice(loaded: LoadedJob, compiled: CompiledJob, facts: ModelFacts | None, 
 
 
 @contextmanager
-def _enrolled(loaded: LoadedJob, state: StateFolder, trial: Trial) -> Iterator[SqliteLedger]:
-    """A run's rows in a folder that is thrown away."""
-    state.create()
-    with tempfile.TemporaryDirectory(prefix="plan-", dir=state.path, ignore_cleanup_errors=True) as folder:
-        ledger = SqliteLedger.create(Path(folder), {})
-        try:
-            enrol(loaded, ledger, trial)
-            yield ledger
-        finally:
-            ledger.close()
-
-
-@contextmanager
 def _earlier(state: StateFolder, line: Line, options: RunOptions, clock: Clock) -> Iterator[Earlier | None]:
     if not options.reuse:
         yield None
@@ -197,5 +193,3 @@ def _earlier(state: StateFolder, line: Line, options: RunOptions, clock: Clock) 
     finally:
         if ledger is not None:
             ledger.close()
-
-

@@ -83,11 +83,12 @@ def run(
 ) -> Result:
     """Run a job, as `runner run` does: go on with its unfinished run, or send what has no answer yet.
 
-    `set` and `vars` are as `--set` and `--var`, with JSON values. Nobody is asked: above `confirm_above_usd` a run needs a
-    cap or `yes`.
+    `set` and `vars` are as `--set` and `--var`, with JSON values. Nobody is asked: above `confirm_above_usd` a run
+    needs a cap or `yes`.
 
     Raises:
-        RunnerError: what keeps the run from starting or going on, as on the command line. A run that stops part-way is no
+        RunnerError: what keeps the run from starting or going on, as on the command line. A run that stops part-way
+        is no
             exception: look at `status`.
     """
     path = Path(job)
@@ -116,18 +117,28 @@ def resume(run: str, *, folder: str | Path = ".", observer: Observer | None = No
     """Go on with an unfinished run of the project that `folder` belongs to; `run` as on the command line."""
     settings = load_settings(find_root(Path(folder)))
     state = StateFolder(settings.state_dir)
-    return Result(resume_run(state.find(run), state, settings, settings.environment, observer=observer or _Silent()), settings)
+    return Result(
+        resume_run(state.find(run), state, settings, settings.environment, observer=observer or _Silent()), settings
+    )
 
 
 def plan(
-    job: str | Path, *, set: Mapping[str, Any] | None = None, vars: Mapping[str, Any] | None = None, profile: str | None = None
+    job: str | Path,
+    *,
+    set: Mapping[str, Any] | None = None,
+    vars: Mapping[str, Any] | None = None,
+    profile: str | None = None,
 ) -> Plan:
     """Render every row and say what a run would send and cost; sends nothing."""
     return plan_job(Path(job), RunOptions(sets=_assignments(set), variables=_assignments(vars), profile=profile))
 
 
 def load(
-    job: str | Path, *, set: Mapping[str, Any] | None = None, vars: Mapping[str, Any] | None = None, profile: str | None = None
+    job: str | Path,
+    *,
+    set: Mapping[str, Any] | None = None,
+    vars: Mapping[str, Any] | None = None,
+    profile: str | None = None,
 ) -> LoadedJob:
     """Read a job file with everything it names. Raises SpecError with all problems at once."""
     return load_job(Path(job), sets=_assignments(set), variables=_assignments(vars), profile=profile)

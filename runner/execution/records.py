@@ -1,7 +1,7 @@
 """From what is durable to what a sink gets: one record a row.
 
-Owns   the making of `Record`s from the ledger's results. A record is recomputed from the stored reply each time it is needed,
-       so a run's folder holds every reply once and an export always agrees with it.
+Owns   the making of `Record`s from the ledger's results. A record is recomputed from the stored reply each time it is
+       needed, so a run's folder holds every reply once and an export always agrees with it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from runner.types import PICO_PER_USD, Record, Usage
 
 @dataclass(frozen=True, slots=True)
 class RecordMaker:
-    """What every record of a run shares. `structured`: the job has a schema, so `output` is parsed JSON and `text` the raw text."""
+    """What every record of a run shares. `structured`: the job has a schema, so `output` is parsed JSON and `text`
+    the raw text."""
 
     run_id: str
     job: str

@@ -1,13 +1,12 @@
 """Going on with runs that exist: resume, retry, export. Nothing of the project's files is read again.
 
-Owns   what each command does to a run it is given by name. A run goes on with the job, templates, schema and prices that
-       it stored when it began.
+Owns   what each command does to a run it is given by name. A run goes on with the job, templates, schema and prices
+       that it stored when it began.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from runner.clock import Clock, SystemClock
 from runner.errors import LedgerError, UsageError
@@ -23,14 +22,21 @@ from runner.spec.load import LoadedJob
 
 
 def resume_run(
-    info: RunInfo, state: StateFolder, settings: Settings, environ: Mapping[str, str], *, observer: Observer, clock: Clock | None = None
+    info: RunInfo,
+    state: StateFolder,
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    observer: Observer,
+    clock: Clock | None = None,
 ) -> Summary:
     """Go on with an unfinished run. Raises LedgerError where there is nothing to go on with."""
     if not info.unfinished:
         raise LedgerError(
             f"run {info.run_id} is {info.meta['state']}: there is nothing to resume",
             code="not-resumable",
-            hint=f"`runner retry {info.run_id}` sends its failed rows again; `runner export {info.run_id}` writes its sinks again",
+            hint=f"`runner retry {info.run_id}` sends its failed rows again; "
+            f"`runner export {info.run_id}` writes its sinks again",
         )
     return _advance_stored(info, state, settings, environ, observer, clock or SystemClock())
 
@@ -46,9 +52,12 @@ def retry_run(
     observer: Observer,
     clock: Clock | None = None,
 ) -> Summary:
-    """Send failed rows again: all of them, or those with these error kinds and keys. Raises UsageError where there are none."""
+    """Send failed rows again: all of them, or those with these error kinds and keys. Raises UsageError where there
+    are none."""
     if info.meta["state"] not in ("open", "finished"):
-        raise LedgerError(f"run {info.run_id} is {info.meta['state']}: its rows are not sent again", code="not-resumable")
+        raise LedgerError(
+            f"run {info.run_id} is {info.meta['state']}: its rows are not sent again", code="not-resumable"
+        )
     ledger = SqliteLedger.open(info.folder)
     try:
         for key in keys:

@@ -103,12 +103,12 @@ def _body(request: Request) -> dict[str, Any]:
 
 
 def _prompt(body: dict[str, Any]) -> str:
-    lines = []
-    for block in body.get("system", ()):
-        lines.append(f"-- system\n{block['text']}")
-    for message in body["messages"]:
-        lines.append(f"-- {message['role']}\n" + "\n".join(block["text"] for block in message["content"]))
-    return "\n".join(lines)
+    system = (f"-- system\n{block['text']}" for block in body.get("system", ()))
+    messages = (
+        f"-- {message['role']}\n" + "\n".join(block["text"] for block in message["content"])
+        for message in body["messages"]
+    )
+    return "\n".join([*system, *messages])
 
 
 def _cost(record: Record) -> str:
@@ -135,4 +135,5 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 
 def _attempt_line(attempt: Attempt) -> str:
     why = f": {attempt.failure.kind}: {attempt.failure.message}" if attempt.failure else ""
-    return f"{attempt.number}. {to_rfc3339(attempt.started_at)} {attempt.end or 'under way'}{why} {attempt.request_id or ''}".rstrip()
+    end = attempt.end or "under way"
+    return f"{attempt.number}. {to_rfc3339(attempt.started_at)} {end}{why} {attempt.request_id or ''}".rstrip()

@@ -78,7 +78,14 @@ class Summary:
             "elapsed_s": round(self.elapsed_s, 3),
             "batches": [],
             "sinks": [
-                {"kind": sink.kind, "target": sink.target, "records": sink.records, "status": sink.state, "error": sink.error} for sink in self.sinks
+                {
+                    "kind": sink.kind,
+                    "target": sink.target,
+                    "records": sink.records,
+                    "status": sink.state,
+                    "error": sink.error,
+                }
+                for sink in self.sinks
             ],
             "warnings": list(self.warnings),
             "resume": self.resume,
@@ -92,7 +99,9 @@ def _stopped_by(reason: StopReason | None) -> dict[str, Any] | None:
     return {"kind": reason.kind, "message": reason.message, "hint": reason.hint}
 
 
-def exit_status(counts: Counts, deliveries: Sequence[Delivery], stopped_by: StopReason | None, allow_failures: Share) -> int:
+def exit_status(
+    counts: Counts, deliveries: Sequence[Delivery], stopped_by: StopReason | None, allow_failures: Share
+) -> int:
     """The exit status that the counts give: a row that is still open is never a success."""
     if stopped_by is not None and stopped_by.kind in SIGNALLED:
         return TERMINATED if stopped_by.kind == "terminated" else INTERRUPTED
@@ -103,12 +112,18 @@ def exit_status(counts: Counts, deliveries: Sequence[Delivery], stopped_by: Stop
 
 
 def summarise(
-    ledger: Ledger, *, stopped_by: StopReason | None = None, allow_failures: Share = NO_FAILURES, warnings: Sequence[str] = ()
+    ledger: Ledger,
+    *,
+    stopped_by: StopReason | None = None,
+    allow_failures: Share = NO_FAILURES,
+    warnings: Sequence[str] = (),
 ) -> Summary:
     """Read a run's summary from its ledger."""
     meta, counts, deliveries = ledger.meta, ledger.counts(), ledger.deliveries()
     status = _status(str(meta["state"]), counts, stopped_by)
-    delivered_needed = deliveries if status == "finished" else [delivery for delivery in deliveries if delivery.state == "failed"]
+    delivered_needed = (
+        deliveries if status == "finished" else [delivery for delivery in deliveries if delivery.state == "failed"]
+    )
     return Summary(
         run_id=str(meta["run_id"]),
         job=str(meta["job"]),

@@ -1,12 +1,13 @@
 """The writer's thread: the only one that writes the ledger and the spool; engines see it as a `Book`.
 
-Owns   grouping. Outcomes that arrive within `LINGER_S` of one another, up to `GROUP`, become durable with one fsync and one
-       commit; leases are latency the engine waits for and go at once.
+Owns   grouping. Outcomes that arrive within `LINGER_S` of one another, up to `GROUP`, become durable with one fsync
+       and one commit; leases are latency the engine waits for and go at once.
 Knows  the ledger's contract and the rule. Nothing of what a reply is worth.
 
 Invariants
   * A future is resolved only after what it stands for is durable.
-  * After an error (disk full, a damaged ledger) nothing more is written: every waiting and later call raises that error.
+  * After an error (disk full, a damaged ledger) nothing more is written: every waiting and later call raises that
+    error.
 
 Source of the group's size: design, section 4.
 """
@@ -129,7 +130,7 @@ class Writer:
             try:
                 resolutions = self._write(commands)
                 self._after_group()
-            except BaseException as error:  # the worker's border: whatever stopped the writing stops the run
+            except BaseException as error:  # noqa: BLE001 - the worker's border: whatever stopped the writing stops the run
                 with self._gate:
                     self._error = error
                 self._fail(commands, error)

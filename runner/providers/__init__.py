@@ -1,7 +1,7 @@
 """Providers: who answers a request. This module is the contract of the plugin folder.
 
-A provider makes exactly one try: it never retries, never waits for a limit and never raises for what the API or the network
-does. Whatever happens comes back as a `Sent` with a reply or a failure; what raises is a bug.
+A provider makes exactly one try: it never retries, never waits for a limit and never raises for what the API or the
+network does. Whatever happens comes back as a `Sent` with a reply or a failure; what raises is a bug.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from runner.types import Capabilities, Failure, Reply, Request
 class Sent:
     """What one try brought. Exactly one of `reply` and `failure` is set.
 
-    `body` is the message object as JSON bytes (`b""` on failure); `headers` are the response's, lower-case names, empty where
-    there was no response. `request_id` is the API's, also on failures.
+    `body` is the message object as JSON bytes (`b""` on failure); `headers` are the response's, lower-case names,
+    empty where there was no response. `request_id` is the API's, also on failures.
     """
 
     reply: Reply | None
@@ -35,9 +35,9 @@ class Provider(Protocol):
     async def send(self, request: Request, *, on_begin: Callable[[], None] | None = None) -> Sent:
         """POST one Messages request, once.
 
-        With `on_begin` the request is streamed, and `on_begin` is called when the reply has begun: from then on the prefix
-        it wrote can be read from the cache. Requests whose `max_tokens` is above the SDK's non-streaming bound are streamed
-        in any case; the reply is the same.
+        With `on_begin` the request is streamed, and `on_begin` is called when the reply has begun: from then on the
+        prefix it wrote can be read from the cache. Requests whose `max_tokens` is above the SDK's non-streaming bound
+        are streamed in any case; the reply is the same.
         """
         ...
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.api import SimulatedApi, simulated_api
 from support.harness import Project, stable
 
@@ -155,7 +156,7 @@ def test_a_failure_of_the_job_stops_the_run_and_loses_nothing(
 
 
 def test_an_unknown_model_stops_the_run(project: Project, api: SimulatedApi) -> None:
-    summary = project.run("jobs/x.yaml", "--set", "model=claude-none-1", "--set", "limits={}", "--yes")
+    summary = project.run("jobs/x.yaml", "--set", "model=claude-none-1", "--set", "limits.max_cost_usd=null", "--yes")
     assert (summary["exit_status"], summary["stopped_by"]["kind"]) == (4, "not_found")
 
 
@@ -180,7 +181,13 @@ def test_new_starts_over_beside_an_unfinished_run(project: Project, api: Simulat
     project.run("jobs/x.yaml", "--set", "limits.max_concurrency=1")
     api.clear_faults()
     answered = api.accounts()["requests"]
-    project.job(**{"[good, bad]": "[good, bad]", "max_concurrency: 8": "max_concurrency: 4", "sinks: [out/x.jsonl]": "sinks: [out/x.jsonl, out/x.csv]"})
+    project.job(
+        **{
+            "[good, bad]": "[good, bad]",
+            "max_concurrency: 8": "max_concurrency: 4",
+            "sinks: [out/x.jsonl]": "sinks: [out/x.jsonl, out/x.csv]",
+        }
+    )
     assert project.runner("run", "jobs/x.yaml").status == 4
     summary = project.run("jobs/x.yaml", "--new")
     assert summary["rows"]["reused"] == answered
@@ -192,7 +199,15 @@ def test_a_trial_touches_nothing_of_production_and_its_replies_are_reused(projec
     assert summary["sinks"][0]["target"] == "out/x.trial.jsonl"
     assert not (project.root / "out/x.jsonl").exists()
     summary = project.run("jobs/x.yaml")
-    assert summary["rows"] == {"total": 12, "succeeded": 12, "failed": 0, "expired": 0, "canceled": 0, "open": 0, "reused": 3}
+    assert summary["rows"] == {
+        "total": 12,
+        "succeeded": 12,
+        "failed": 0,
+        "expired": 0,
+        "canceled": 0,
+        "open": 0,
+        "reused": 3,
+    }
     assert api.accounts()["requests"] == 12
 
 
@@ -222,7 +237,9 @@ def test_records_on_stdout_leave_it_clean(project: Project, api: SimulatedApi) -
 
 
 def test_without_a_cap_a_dear_run_needs_a_word(project: Project, api: SimulatedApi) -> None:
-    project.job(**{"max_tokens: 200": "max_tokens: 20000", ", max_cost_usd: 5": "", "claude-haiku-5-5": "claude-opus-5"})
+    project.job(
+        **{"max_tokens: 200": "max_tokens: 20000", ", max_cost_usd: 5": "", "claude-haiku-5-5": "claude-opus-5"}
+    )
     project.rows(40)
     done = project.runner("run", "jobs/x.yaml")
     assert done.status == 4

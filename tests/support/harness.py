@@ -1,9 +1,9 @@
 """The whole program in a child process: a small project on disk, and `runner` run in it as a user would.
 
-    project = Project.make(tmp_path, api)
-    project.job("jobs/x.yaml", rows=20)
-    done = project.runner("run", "jobs/x.yaml")
-    assert done.status == 0
+project = Project.make(tmp_path, api)
+project.job("jobs/x.yaml", rows=20)
+done = project.runner("run", "jobs/x.yaml")
+assert done.status == 0
 """
 
 from __future__ import annotations

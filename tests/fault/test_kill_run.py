@@ -1,0 +1,125 @@
+"""SIGKILL at random moments of a run: nothing is lost, nothing comes twice, and little is paid twice.
+
+The oracle is the stand-in's own account and an uninterrupted run's output, never the runner's claims. The moments are
+drawn
+over the time that the whole run takes, so some of them hit the start-up, the enrolment, the sending and the delivery.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from support.api import SimulatedApi, simulated_api
+from support.harness import Project, stable
+
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
+
+ROWS = 400
+SLOTS = 16
+KILLS = int(os.environ.get("KILLS", "20"))
+LATENCY_S = 0.02
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[SimulatedApi]:
+    with simulated_api(tmp_path / "api", latency=f"{LATENCY_S}s") as api:
+        yield api
+
+
+def make(root: Path, api: SimulatedApi) -> Project:
+    project = Project.make(root, api)
+    project.job(rows=ROWS, **{"max_concurrency: 8": f"max_concurrency: {SLOTS}"})
+    return project
+
+
+def kill_after(project: Project, seconds: float) -> bool:
+    """Run the job and kill it; False where it had ended by itself."""
+    with project.start("run", "jobs/x.yaml", "--format", "json") as child:
+        try:
+            child.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGKILL)
+            child.communicate()
+            assert child.returncode == -signal.SIGKILL
+            return True
+    return False
+
+
+def test_killed_at_random_moments_the_run_ends_as_if_it_never_was(tmp_path: Path, api: SimulatedApi) -> None:
+    undisturbed = make(tmp_path / "undisturbed", api)
+    assert undisturbed.run("jobs/x.yaml")["exit_status"] == 0
+    expected = stable(undisturbed.records())
+    api.reset()
+
+    project = make(tmp_path / "killed", api)
+    draw = random.Random(20261122)
+    kills = 0
+    for _ in range(KILLS):
+        # Start-up takes about a second; of the rest a little more than one attempt's share is granted, so that the run
+        # makes progress between the kills and is still under way at the last of them.
+        kills += kill_after(project, 0.3 + draw.random() * 1.2)
+    summary = project.run("jobs/x.yaml")
+
+    assert kills > KILLS // 2, "the kills no longer hit the run"
+    assert summary["exit_status"] == 0
+    assert stable(project.records()) == expected
+    account = api.accounts()
+    assert account["distinct"] == ROWS
+    assert account["requests"] <= ROWS + 2 * SLOTS * kills
+    check_ledger(project, api)
+
+
+def check_ledger(project: Project, api: SimulatedApi) -> None:
+    """The ledger is whole, and its bill is the stand-in's for every reply that it knows."""
+    (run_id,) = project.runs()
+    connection = apsw.Connection(
+        str(project.root / ".runner/runs" / run_id / "ledger.db"), flags=apsw.SQLITE_OPEN_READONLY
+    )
+    try:
+        ((verdict,),) = connection.execute("PRAGMA integrity_check")
+    finally:
+        connection.close()
+    assert verdict == "ok"
+    known = {record["message_id"] for record in project.records()}
+    billed = sum(entry["cost_pico"] for entry in api.requests() if entry["message_id"] in known)
+    summary = project.runner("show", run_id, "--format", "json").summary
+    assert round(summary["cost_usd"] * 10**12) == billed
+
+
+def test_a_second_process_is_refused_while_the_first_runs(tmp_path: Path, api: SimulatedApi) -> None:
+    project = make(tmp_path / "project", api)
+    api.fault("slow", rate=1.0)
+    with project.start("run", "jobs/x.yaml") as child:
+        try:
+            while not api.traffic()["received"]:
+                assert child.poll() is None
+            done = project.runner("run", "jobs/x.yaml")
+            assert done.status == 4
+            assert "locked" in done.stderr
+        finally:
+            child.kill()
+            child.communicate()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_drains_what_is_in_flight_and_the_run_can_go_on(
+    tmp_path: Path, api: SimulatedApi, number: signal.Signals, status: int
+) -> None:
+    project = make(tmp_path / "project", api)
+    with project.start("run", "jobs/x.yaml", "--format", "json") as child:
+        while api.traffic()["received"] < 3 * SLOTS:
+            assert child.poll() is None
+        child.send_signal(number)
+        stdout, stderr = child.communicate(timeout=60)
+    assert child.returncode == status, stderr
+    assert "runner resume" in stdout
+    assert project.runner("run", "jobs/x.yaml").status == 0
+    assert api.accounts()["requests"] == ROWS, "what was drained is not paid again"
