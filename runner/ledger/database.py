@@ -28,7 +28,7 @@ import apsw
 
 from runner.errors import LedgerError
 from runner.ledger.folder import open_private, sync_entries
-from runner.ledger.refusals import damaged, disk_error, disk_full
+from runner.ledger.refusals import cannot_write, damaged, disk_error, disk_errors, disk_full
 from runner.ledger.schema import APPLICATION_ID, MIGRATIONS
 
 _OLDEST_SQLITE = 3_051_003
@@ -45,62 +45,91 @@ _PRAGMAS = {
 }
 
 
+def refusal_of_sqlite(error: apsw.Error, path: Path) -> LedgerError | None:
+    """The LedgerError that says what SQLite's error means; None for one that only a bug can cause."""
+    match error:
+        case apsw.FullError():
+            return disk_full(path)
+        case apsw.CorruptError() | apsw.NotADBError():
+            return damaged(f"{path} is damaged: {error}")
+        case apsw.ReadOnlyError() | apsw.CantOpenError() | apsw.PermissionsError():
+            return cannot_write(path, error)
+        case apsw.IOError():
+            # The shared index of the write-ahead log could not grow; apsw's types leave this attribute out.
+            no_space = vars(error).get("extendedresult") == apsw.SQLITE_IOERR_SHMSIZE
+            return disk_full(path) if no_space else disk_error(path, error)
+        case apsw.BusyError() | apsw.LockedError():
+            hint = "close it (a database browser, a backup) and try again"
+            return LedgerError(f"{path} is in use by another program", code="locked", hint=hint)
+        case _:
+            return None
+
+
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into LedgerErrors that say what to do."""
+    """Raise SQLite's errors as LedgerErrors that say what to do."""
     try:
         yield
-    except apsw.FullError as error:
-        raise disk_full(path) from error
-    except (apsw.CorruptError, apsw.NotADBError) as error:
-        raise damaged(f"{path} is damaged: {error}") from error
-    except (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError) as error:
-        raise LedgerError(
-            f"cannot open {path}: {error}",
-            code="cannot-write",
-            hint="the folder and its files must be yours and writable",
-        ) from error
-    except apsw.IOError as error:
-        raise disk_error(path, error) from error
-    except (apsw.BusyError, apsw.LockedError) as error:
-        raise LedgerError(
-            f"{path} is in use by another program",
-            code="locked",
-            hint="close it (a database browser, a backup) and try again",
-        ) from error
+    except apsw.Error as error:
+        raise refusal_of_sqlite(error, path) or error from error
 
 
 def fetch(connection: apsw.Connection, sql: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """All rows of a query. STRICT tables keep the columns' types, which SQLite's interface cannot tell."""
-    return connection.execute(sql, bindings).fetchall()
+    try:
+        return connection.execute(sql, bindings).fetchall()
+    except apsw.Error as error:
+        raise refusal_of_sqlite(error, Path(connection.filename)) or error from error
 
 
 def fetch_one(connection: apsw.Connection, sql: str, bindings: Sequence[Any] = ()) -> tuple[Any, ...] | None:
-    return connection.execute(sql, bindings).fetchone()
+    """The first row of a query; None where there is none."""
+    found = fetch(connection, sql, bindings)
+    return found[0] if found else None
 
 
 def fetch_value(connection: apsw.Connection, sql: str, bindings: Sequence[Any] = ()) -> Any:
     """The first column of the first row; None where there is no row."""
-    return connection.execute(sql, bindings).get
+    found = fetch(connection, sql, bindings)
+    return found[0][0] if found else None
+
+
+@contextlib.contextmanager
+def all_or_nothing(connection: apsw.Connection) -> Iterator[None]:
+    """A transaction. Some errors (a full disk) end it on SQLite's side already; the first error is the one to tell."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def create_database(path: Path, statements: Sequence[tuple[str, tuple[Any, ...]]] = ()) -> None:
     """Make a new ledger file in one piece: it gets its name only when it is whole and durable."""
     unnamed = path.with_name(path.name + ".new")
-    unnamed.unlink(missing_ok=True)
-    with translated(path):
+    with disk_errors(path), translated(path):
+        for left in path.parent.glob(f"{unnamed.name}*"):  # of a creation that was killed, with its log
+            left.unlink()
         os.close(open_private(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL))
         connection = apsw.Connection(str(unnamed))
-        connection.pragma("synchronous", 2)
-        connection.execute("BEGIN")
-        connection.pragma("application_id", APPLICATION_ID)
-        _run(connection, MIGRATIONS, 0)
-        for sql, bindings in statements:
-            connection.execute(sql, bindings)
-        connection.execute("COMMIT")
-        connection.close()
-    unnamed.rename(path)
-    sync_entries(path.parent)
+        try:
+            # From the start: switching later writes a rollback journal, which a reader beside could not play back.
+            connection.pragma("journal_mode", "wal")
+            connection.pragma("synchronous", 2)
+            with all_or_nothing(connection):
+                connection.pragma("application_id", APPLICATION_ID)
+                _run(connection, MIGRATIONS, 0)
+                for sql, bindings in statements:
+                    connection.execute(sql, bindings)
+            # Closing would do this too, but in silence; a log that stays behind would not be renamed with the file.
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        finally:
+            connection.close()
+        unnamed.rename(path)
+        sync_entries(path.parent)
 
 
 def _run(connection: apsw.Connection, migrations: Sequence[str], version: int) -> None:
@@ -127,7 +156,7 @@ class Database:
             raise LedgerError(
                 f"{path.parent} holds no ledger", code="no-ledger", hint="`runner list` shows the runs there are"
             )
-        with translated(path):
+        with disk_errors(path), translated(path):
             self.connection = _connect(path, read_only)
             try:
                 self._check_identity(migrations, read_only)
@@ -163,7 +192,7 @@ class Database:
         self.connection.execute("VACUUM INTO ?", (str(backup),))
         sync_entries(backup.parent)
         self.connection.pragma("synchronous", 2)
-        with self.connection:
+        with all_or_nothing(self.connection):
             _run(self.connection, migrations, version)
 
     def _prepare_to_write(self) -> None:
@@ -191,6 +220,7 @@ class Database:
                 f"{self._path} has lost transactions it had committed ({self._commits()} of {int(noted)} are there);"
                 f" was {self._path.name}-wal removed?"
             )
+        self._note_commits()
 
     def _commits(self) -> int:
         return int(fetch_value(self.connection, "SELECT number FROM durable_commits"))
@@ -211,16 +241,10 @@ class Database:
         try:
             with translated(self._path):
                 self._be_synchronous(2 if durable else 1)
-                connection.execute("BEGIN IMMEDIATE")
-                try:
+                with all_or_nothing(connection):
                     yield connection
                     if durable:
                         connection.execute("UPDATE durable_commits SET number = number + 1")
-                    connection.execute("COMMIT")
-                except BaseException:
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                    raise
                 if durable:
                     self._note_commits()
         except LedgerError as error:
@@ -231,7 +255,8 @@ class Database:
     def _note_commits(self) -> None:
         assert self._commits_descriptor is not None
         # Fixed width, one small write, unsynced: it survives the process, and a power cut only leaves it behind.
-        os.pwrite(self._commits_descriptor, b"%020d\n" % self._commits(), 0)
+        with disk_errors(self._path):
+            os.pwrite(self._commits_descriptor, b"%020d\n" % self._commits(), 0)
 
     def refuse_writes(self, reason: LedgerError) -> None:
         """From here on every transaction raises `reason`: the ledger has to be opened anew first."""

@@ -6,11 +6,11 @@ import apsw
 
 from runner.encoding import printable
 from runner.ledger import Delivery
+from runner.ledger.database import fetch
 
 
 def read(connection: apsw.Connection) -> list[Delivery]:
-    found = connection.execute("SELECT sink, kind, target, state, records, sha256, error FROM deliveries ORDER BY sink")
-    return [Delivery(*columns) for columns in found]
+    return [Delivery(*columns) for columns in fetch(connection, "SELECT * FROM deliveries ORDER BY sink")]
 
 
 def write(connection: apsw.Connection, delivery: Delivery) -> None:

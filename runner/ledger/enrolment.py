@@ -18,11 +18,10 @@ import apsw
 from runner.encoding import encode, printable
 from runner.errors import InputError, LedgerError, Location, Problem
 from runner.ledger import EnrolledRow
-from runner.ledger.database import Database
-from runner.ledger.refusals import disk_full
+from runner.ledger.database import Database, fetch
+from runner.ledger.refusals import disk_errors
 from runner.ledger.rows import RowReader, RowWriter
 from runner.ledger.schema import OPEN
-from runner.ledger.spool import NO_SPACE
 from runner.ledger.totals import Changes
 
 _SHOWN_CLASHES = 20
@@ -35,17 +34,16 @@ def key_hash(key: str) -> bytes:
 
 def enrol(database: Database, folder: Path, rows: Iterable[EnrolledRow]) -> int:
     """See `Ledger.enrol`; `folder` is the run's `rows/`."""
-    if database.connection.execute("SELECT 1 FROM meta WHERE name = 'rows_sha256'").fetchone():
+    if fetch(database.connection, "SELECT 1 FROM meta WHERE name = 'rows_sha256'"):
         raise LedgerError("this run has its rows already", code="enrolled")
-    _remove_files(folder)
-    writer = RowWriter(folder)
+    with disk_errors(folder):
+        _remove_files(folder)
+        writer = RowWriter(folder)
     try:
         with database.transaction(durable=True) as connection:
             return _load(connection, folder, writer, rows)
-    except BaseException as error:
+    except BaseException:
         _remove_files(folder)
-        if isinstance(error, OSError) and error.errno in NO_SPACE:
-            raise disk_full(folder) from error
         raise
     finally:
         writer.close()
@@ -90,7 +88,8 @@ def _loading(
 def _clashes(connection: apsw.Connection, folder: Path) -> list[Problem]:
     reader = RowReader(connection, folder)
     connection.execute("CREATE INDEX rows_by_key ON rows (key_hash)")
-    found = connection.execute(
+    found = fetch(
+        connection,
         """
         SELECT again.idx, there.file, again.line, here.file, first.line
         FROM (SELECT key_hash, min(idx) AS idx FROM rows GROUP BY key_hash HAVING count(*) > 1) AS clash

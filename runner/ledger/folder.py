@@ -22,6 +22,7 @@ from pathlib import Path
 
 from runner.encoding import decode, encode
 from runner.errors import LedgerError
+from runner.ledger.refusals import disk_errors
 
 DATABASE = "ledger.db"
 ROWS = "rows"
@@ -39,19 +40,9 @@ filesystem")."""
 def make_private(folder: Path) -> None:
     """Make a folder, and its parents where they lack, that only its owner can enter. Raises LedgerError
     `cannot-write`."""
-    try:
+    with disk_errors(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
-
-
-def _cannot_write(folder: Path, error: OSError) -> LedgerError:
-    return LedgerError(
-        f"cannot write to {folder}: {error.strerror}",
-        code="cannot-write",
-        hint="the folder and its files must belong to you and be writable",
-    )
 
 
 def open_private(path: Path, flags: int) -> int:
@@ -99,10 +90,8 @@ class Lock:
     """Ownership of a run's folder. Raises LedgerError `locked`, naming the owner, where somebody else has it."""
 
     def __init__(self, folder: Path) -> None:
-        try:
+        with disk_errors(folder):
             self._descriptor = open_private(folder / _LOCK, os.O_RDWR | os.O_CREAT)
-        except OSError as error:
-            raise _cannot_write(folder, error) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -115,8 +104,10 @@ class Lock:
                 code="locked",
                 hint="wait until it has ended, or stop it; reading it (show, export) is possible meanwhile",
             ) from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, encode({"pid": os.getpid(), "host": socket.gethostname()}) + b"\n", 0)
+        name = encode({"pid": os.getpid(), "host": socket.gethostname()}) + b"\n"
+        with contextlib.suppress(OSError):  # on a full disk the name is missing, but the lock is held
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, name, 0)
 
     def _owner(self) -> str:
         try:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import apsw
 
-from runner.ledger.database import Database
+from runner.ledger.database import Database, fetch
+from runner.ledger.refusals import disk_errors
 from runner.ledger.settlement import Settlement, is_new, read_mark, set_mark
 from runner.ledger.spool import Mark, Place, SpoolReader, mend, places_between
 from runner.ledger.steps import facts_of, give_up_all, step_key
@@ -26,14 +27,15 @@ _FRAMES_A_TRANSACTION = 2000
 def recover(database: Database, spool_folder: Path, reader: SpoolReader) -> Mark:
     """Bring the tables up to date with the spool and end what was left; returns the spool's end."""
     known = read_mark(database.connection)
-    end = mend(spool_folder, known)
+    with disk_errors(spool_folder):
+        end = mend(spool_folder, known)
     places = places_between(spool_folder, known, end)
     while group := list(islice(places, _FRAMES_A_TRANSACTION)):
         with database.transaction(durable=False) as connection:
             for place in group:
                 _take_up(connection, reader.outcome(place), place)
             set_mark(connection, group[-1].end)
-    if database.connection.execute("SELECT 1 FROM leases WHERE batch IS NULL LIMIT 1").fetchone():
+    if fetch(database.connection, "SELECT 1 FROM leases WHERE batch IS NULL LIMIT 1"):
         with database.transaction(durable=True) as connection:
             give_up_all(connection, batch=None)
     return end

@@ -18,7 +18,7 @@ import contextlib
 import fcntl
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -27,8 +27,9 @@ import apsw
 
 from runner.encoding import decode
 from runner.errors import LedgerError
-from runner.ledger.database import Database, fetch, fetch_one, fetch_value, translated
+from runner.ledger.database import Database, all_or_nothing, fetch, fetch_one, fetch_value, translated
 from runner.ledger.folder import DATABASE, SPOOL, open_private
+from runner.ledger.refusals import damaged, disk_errors
 from runner.ledger.schema import END_CODE, ROW_CODE
 from runner.ledger.spool import Place, SpoolReader
 from runner.types import Outcome, Reply
@@ -106,10 +107,12 @@ class ReplyIndex:
 
     # -- opening ---------------------------------------------------------------------------------------------------
     def _open(self) -> apsw.Connection:
-        with self._alone(), translated(self._path):
+        with disk_errors(self._path), self._alone():
             try:
                 return self._connect()
-            except (apsw.CorruptError, apsw.NotADBError):
+            except LedgerError as error:
+                if error.code != "damaged":
+                    raise
                 self._remove()
                 return self._connect()
 
@@ -129,13 +132,14 @@ class ReplyIndex:
             os.close(open_private(self._path, os.O_RDWR | os.O_CREAT))
         connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
-            connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
-            connection.pragma("journal_mode", "wal")
-            connection.pragma("synchronous", 1)
-            if not fetch(connection, "SELECT 1 FROM sqlite_schema LIMIT 1"):
-                connection.execute(_SCHEMA)
-            if connection.pragma("user_version") != _FORMAT or connection.pragma("quick_check", 1) != "ok":
-                raise apsw.CorruptError("of another format, or damaged")
+            with translated(self._path):
+                connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+                connection.pragma("journal_mode", "wal")
+                connection.pragma("synchronous", 1)
+                if not fetch(connection, "SELECT 1 FROM sqlite_schema LIMIT 1"):
+                    connection.execute(_SCHEMA)
+                if connection.pragma("user_version") != _FORMAT or connection.pragma("quick_check", 1) != "ok":
+                    raise damaged(f"{self._path} is of another format, or damaged")
         except BaseException:
             connection.close()
             raise
@@ -158,10 +162,11 @@ class ReplyIndex:
         gone."""
         try:
             self._catch_up(runs_folder)
-        except (apsw.CorruptError, apsw.NotADBError):
+        except LedgerError as error:
+            if error.code != "damaged":
+                raise
             self._start_over()
-            with translated(self._path):
-                self._catch_up(runs_folder)
+            self._catch_up(runs_folder)
 
     def _catch_up(self, runs_folder: Path) -> None:
         for run, folder in fetch(self._connection, "SELECT id, folder FROM runs"):
@@ -179,47 +184,43 @@ class ReplyIndex:
         stamp = _stamp(folder)
         if stamp == fetch_value(self._connection, "SELECT stamp FROM runs WHERE folder = ?", (str(folder),)):
             return
-        database = Database(folder / DATABASE, read_only=True)
         try:
-            with self._transaction():
+            database = Database(folder / DATABASE, read_only=True)
+        except LedgerError:
+            return  # of a newer version, or damaged: nothing to reuse there
+        try:
+            with contextlib.suppress(_UnreadableRun), self._transaction():
                 self._copy(database.connection, folder, stamp)
         finally:
             database.close()
 
     def _copy(self, ledger: apsw.Connection, folder: Path, stamp: str) -> None:
-        scope = fetch_value(ledger, "SELECT value FROM meta WHERE name = 'scope'")
+        scope = _scope_of(ledger)
         if scope is None:
             return
-        run, *known = fetch(self._connection, _REGISTER, (str(folder), decode(scope), stamp))[0]
+        run, *known = fetch(self._connection, _REGISTER, (str(folder), scope, stamp))[0]
         with ledger:  # one snapshot: the mark must not be newer than the replies
             end = fetch_one(ledger, _END_OF_FINISHED)
-            accepted: Iterable[tuple[Any, ...]] = ledger.execute(
-                _ACCEPTED, (END_CODE["succeeded"], ROW_CODE["succeeded"], *known)
-            )
             self._connection.executemany(
                 "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)",
-                ((request_hash, run, *place) for request_hash, *place in accepted),
+                ((request_hash, run, *place) for request_hash, *place in _accepted(ledger, known)),
             )
         if end is not None:  # while rows are open, a reply that is known may yet become an accepted one
             self._connection.execute("UPDATE runs SET segment = ?, offset = ? WHERE id = ?", (*end, run))
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        with translated(self._path), all_or_nothing(self._connection):
             yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
 
     # -- looking up ------------------------------------------------------------------------------------------------
     def find(self, scope: str, request_hash: bytes) -> Found | None:
         """The newest run's reply to this request in this scope; None where no run that is still there has one."""
         try:
             candidates = fetch(self._connection, _HOLDERS, (request_hash, scope))
-        except (apsw.CorruptError, apsw.NotADBError):
+        except LedgerError as error:
+            if error.code != "damaged":
+                raise
             self._start_over()
             return None
         for folder, *place in candidates:
@@ -238,6 +239,26 @@ class ReplyIndex:
             return reader.outcome(place)
         except LedgerError:
             return None  # the run was deleted, or is damaged: this reply has to be asked for again
+
+
+class _UnreadableRun(Exception):
+    """A run's ledger is damaged: the index is not, and goes on without it."""
+
+
+def _scope_of(ledger: apsw.Connection) -> str | None:
+    try:
+        scope = fetch_value(ledger, "SELECT value FROM meta WHERE name = 'scope'")
+    except LedgerError as error:
+        raise _UnreadableRun from error
+    return None if scope is None else str(decode(scope))
+
+
+def _accepted(ledger: apsw.Connection, known: Sequence[int]) -> Iterator[tuple[Any, ...]]:
+    """Request hash and place of each accepted reply from the mark `known` on; a cursor, so that memory stays flat."""
+    try:
+        yield from ledger.execute(_ACCEPTED, (END_CODE["succeeded"], ROW_CODE["succeeded"], *known))
+    except apsw.Error as error:
+        raise _UnreadableRun from error
 
 
 def _stamp(folder: Path) -> str:

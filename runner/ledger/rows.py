@@ -25,7 +25,7 @@ import zstandard
 from runner.encoding import encode
 from runner.ledger.database import fetch_one
 from runner.ledger.folder import open_private, sync_entries
-from runner.ledger.refusals import damaged
+from runner.ledger.refusals import damaged, disk_errors
 from runner.types import Row
 
 _MAGIC = b"\xffRB\xfe"
@@ -88,15 +88,14 @@ class RowWriter:
         self._digest.update(raw)
         self._digest.update(b"\n")
         packed = self._compressor.compress(raw)
-        if self._offset >= _SEGMENT_BYTES:
-            self._close_segment()
-            self._segment, self._offset = self._segment + 1, 0
-            self._descriptor = open_private(self._path(), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         data = memoryview(_HEAD.pack(_MAGIC, zlib.crc32(packed), len(packed), len(raw)) + packed)
-        self.blocks.append(Block(self._count, self._segment, self._offset, len(data)))
-        self._offset += len(data)
-        while data:
-            data = data[os.write(self._descriptor, data) :]
+        with disk_errors(self._folder):
+            if self._offset >= _SEGMENT_BYTES:
+                self._start_segment()
+            self.blocks.append(Block(self._count, self._segment, self._offset, len(data)))
+            self._offset += len(data)
+            while data:
+                data = data[os.write(self._descriptor, data) :]
         self._count += len(self._lines)
         self._lines, self._waiting = [], 0
 
@@ -104,12 +103,15 @@ class RowWriter:
         """Write what waits and make everything durable."""
         if self._lines:
             self._write_block()
-        os.fsync(self._descriptor)
-        sync_entries(self._folder)
+        with disk_errors(self._folder):
+            os.fsync(self._descriptor)
+            sync_entries(self._folder)
 
-    def _close_segment(self) -> None:
+    def _start_segment(self) -> None:
         os.fsync(self._descriptor)
         os.close(self._descriptor)
+        self._segment, self._offset = self._segment + 1, 0
+        self._descriptor = open_private(self._path(), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -13,7 +13,6 @@ Invariants
 
 from __future__ import annotations
 
-import errno
 import mmap
 import os
 from collections import OrderedDict
@@ -24,14 +23,13 @@ from typing import NamedTuple
 from runner.errors import LedgerError
 from runner.ledger.folder import open_private, sync_entries
 from runner.ledger.frames import MAGIC, PREFIX_BYTES, BrokenFrame, FrameDecoder, FrameEncoder, read_prefix, split_frame
-from runner.ledger.refusals import damaged, disk_error, disk_full
+from runner.ledger.refusals import NO_SPACE, damaged, disk_errors, refusal_of
 from runner.types import Outcome
 
 SEGMENT_BYTES = 256 << 20
 """Large enough that a million replies are a handful of files, small enough to copy and delete."""
 _WRITE_BYTES = 1 << 20
 _OPEN_SEGMENTS = 16
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has only fsync
 
@@ -109,12 +107,17 @@ class SpoolWriter:
         self._segment_bytes = segment_bytes
         self._failed: LedgerError | None = None
         self._segment, self._end = end
-        self._descriptor = self._open_segment()
+        with disk_errors(folder):
+            self._descriptor = self._open_segment()
 
     def _open_segment(self) -> int:
         path = segment_path(self._folder, self._segment)
         descriptor = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        sync_entries(self._folder)
+        try:
+            sync_entries(self._folder)
+        except OSError:
+            os.close(descriptor)
+            raise
         return descriptor
 
     def append(self, outcomes: Sequence[Outcome]) -> list[Place]:
@@ -129,7 +132,7 @@ class SpoolWriter:
             self._write(outcomes, places)
             _sync_data(self._descriptor)
         except OSError as error:
-            self._failed = self._failure(error)
+            self._failed = refusal_of(error, segment_path(self._folder, self._segment))
             if error.errno in NO_SPACE:
                 self._keep_whole(places)
             raise self._failed from error
@@ -162,10 +165,6 @@ class SpoolWriter:
             _sync_data(self._descriptor)
         except OSError:
             pass  # the append has failed already, and opening cuts a torn end as well
-
-    def _failure(self, error: OSError) -> LedgerError:
-        path = segment_path(self._folder, self._segment)
-        return disk_full(path) if error.errno in NO_SPACE else disk_error(path, error.strerror)
 
     def _roll(self) -> None:
         os.close(self._descriptor)

@@ -34,7 +34,7 @@ from runner.ledger import (
     batches,
     deliveries,
 )
-from runner.ledger.database import Database, create_database
+from runner.ledger.database import Database, create_database, fetch, fetch_value
 from runner.ledger.enrolment import enrol, key_hash
 from runner.ledger.folder import DATABASE, ROWS, SPOOL, Lock, make_private, refuse_network
 from runner.ledger.frames import to_millis
@@ -146,10 +146,7 @@ class SqliteLedger:
     # -- the run ---------------------------------------------------------------------------------------------------
     @property
     def meta(self) -> Mapping[str, Any]:
-        return {
-            name: decode(value)
-            for name, value in self._connection.execute("SELECT name, value FROM meta ORDER BY name")
-        }
+        return {name: decode(value) for name, value in fetch(self._connection, "SELECT * FROM meta ORDER BY name")}
 
     def set_meta(self, values: Mapping[str, Any]) -> None:
         with self._database.transaction(durable=True) as connection:
@@ -167,8 +164,8 @@ class SqliteLedger:
         return self._rows.row(index)
 
     def find(self, key: str) -> int | None:
-        found = self._connection.execute("SELECT idx FROM rows WHERE key_hash = ?", (key_hash(key),)).fetchone()
-        return None if found is None else int(found[0])
+        index: int | None = fetch_value(self._connection, "SELECT idx FROM rows WHERE key_hash = ?", (key_hash(key),))
+        return index
 
     # -- steps -----------------------------------------------------------------------------------------------------
     def open_steps(self, after: Step | None, limit: int) -> Sequence[OpenStep]:

@@ -160,10 +160,13 @@ def test_two_users_of_one_index_see_the_same(tmp_path: Path, index: ReplyIndex) 
 
 
 def test_runs_that_cannot_be_read_are_passed_over(tmp_path: Path, index: ReplyIndex) -> None:
-    for name in ("broken", "empty", "good"):
+    for name in ("broken", "empty", "torn", "good"):
         make_run(tmp_path / "runs", name, scope=SCOPE)
     (tmp_path / "runs/broken/ledger.db").write_bytes(b"broken" * 1000)
     (tmp_path / "runs/empty/ledger.db").write_bytes(b"")
+    with (tmp_path / "runs/torn/ledger.db").open("r+b") as file:
+        file.seek(4096)  # all but the header's page
+        file.write(b"\xff" * (tmp_path / "runs/torn/ledger.db").stat().st_size)
     index.catch_up(tmp_path / "runs")
     found = index.find(SCOPE, hash_of(0))
     assert found is not None
