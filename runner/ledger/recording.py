@@ -19,7 +19,7 @@ from runner.ledger import Rule, Ruling
 from runner.ledger.database import Database
 from runner.ledger.settlement import Settlement, check_new, is_new, ruling_of, set_mark
 from runner.ledger.spool import SpoolWriter
-from runner.ledger.steps import StepFacts, facts_of
+from runner.ledger.steps import StepFacts, StepKey, facts_of, facts_of_rows, step_key
 from runner.types import Outcome
 
 
@@ -65,17 +65,17 @@ class Recorder:
 
 def _new_among(connection: apsw.Connection, outcomes: Sequence[Outcome]) -> dict[int, StepFacts]:
     """The places of the outcomes that are not recorded yet, each with what is known of its step."""
+    known = facts_of_rows(connection, {outcome.step.row for outcome in outcomes})
     new: dict[int, StepFacts] = {}
-    seen: dict[tuple[int, int, int, int], int] = {}
+    seen: dict[StepKey, int] = {}
     for place, outcome in enumerate(outcomes):
-        step = outcome.step
-        key = (step.row, step.turn, step.sample, step.round)
+        key = step_key(outcome.step)
         if key in seen:
             if seen[key] != outcome.attempt:
-                raise ValueError(f"one group holds attempts {seen[key]} and {outcome.attempt} of {step}")
+                raise ValueError(f"one group holds attempts {seen[key]} and {outcome.attempt} of {outcome.step}")
             continue
         seen[key] = outcome.attempt
-        facts = check_new(outcome, facts_of(connection, step))
+        facts = check_new(outcome, known.get(key))
         if is_new(outcome, facts):
             new[place] = facts
     return new

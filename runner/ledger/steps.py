@@ -12,8 +12,8 @@ literal.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import apsw
 
@@ -28,6 +28,12 @@ _FACTS = """
     FROM steps AS s
     LEFT JOIN leases AS l ON l.row = s.row AND l.turn = s.turn AND l.sample = s.sample AND l.round = s.round
     WHERE s.row = ? AND s.turn = ? AND s.sample = ? AND s.round = ?
+"""
+_FACTS_OF_ROWS = """
+    SELECT s.row, s.turn, s.sample, s.round, s.state, s.attempts, s.tries, s.sent, l.number, coalesce(l.reserved, 0)
+    FROM json_each(?) AS wanted
+    CROSS JOIN steps AS s ON s.row = wanted.value
+    LEFT JOIN leases AS l ON l.row = s.row AND l.turn = s.turn AND l.sample = s.sample AND l.round = s.round
 """
 _OPEN_STEPS = """
     SELECT row, turn, sample, round, attempts, tries FROM steps INDEXED BY steps_open
@@ -66,7 +72,10 @@ _LOSE_ATTEMPTS_OF_BATCH = """
 """
 
 
-def step_key(step: Step) -> tuple[int, int, int, int]:
+StepKey: TypeAlias = tuple[int, int, int, int]
+
+
+def step_key(step: Step) -> StepKey:
     return (step.row, step.turn, step.sample, step.round)
 
 
@@ -84,6 +93,12 @@ class StepFacts(NamedTuple):
 def facts_of(connection: apsw.Connection, step: Step) -> StepFacts | None:
     found = fetch_one(connection, _FACTS, step_key(step))
     return None if found is None else StepFacts(*found)
+
+
+def facts_of_rows(connection: apsw.Connection, rows: Iterable[int]) -> dict[StepKey, StepFacts]:
+    """What is known of all steps of these rows, in one query: a query a step is half of what recording costs."""
+    wanted = str(list(rows))  # a JSON array
+    return {found[:4]: StepFacts(*found[4:]) for found in fetch(connection, _FACTS_OF_ROWS, (wanted,))}
 
 
 def open_steps(connection: apsw.Connection, after: Step | None, limit: int) -> list[OpenStep]:
