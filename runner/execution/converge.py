@@ -147,17 +147,16 @@ class _Converging:
 
     def _begin(self) -> Summary:
         previous = previous_run(self.state, self.line)
-        run_id, folder = self.state.new_run(self.clock.now())
+        info, ledger = self.state.new_run(self.line, self._meta(previous), self.clock.now())
         with ExitStack() as undo:  # until its first request may leave, a run that fails leaves nothing
-            undo.callback(self.state.discard, folder)
-            ledger = SqliteLedger.create(folder, self._meta(run_id, previous))
+            undo.callback(self.state.discard, info.folder)
             undo.callback(ledger.close)
-            self.loaded.store(folder / "inputs")
+            self.loaded.store(info.folder / "inputs")
             enrol(self.loaded, ledger, self.options.narrowing)
             if previous is not None and self._nothing_new(ledger, previous):
                 return replace(self._of_previous(previous), nothing_to_do=True)
-            store_prices(folder, load_run_prices(self.loaded, self.clock))
-            run = self._assemble(RunInfo(run_id, folder, ledger.meta), ledger, resumed=False)
+            store_prices(info.folder, load_run_prices(self.loaded, self.clock))
+            run = self._assemble(replace(info, meta=ledger.meta), ledger, resumed=False)
             confirm_cost(run, self.loaded.settings, self.confirm, assume_yes=self.options.yes)
             ledger.set_meta({"state": "open"})
             undo.pop_all()
@@ -166,11 +165,10 @@ class _Converging:
         finally:
             ledger.close()
 
-    def _meta(self, run_id: str, previous: RunInfo | None) -> dict[str, Any]:
+    def _meta(self, previous: RunInfo | None) -> dict[str, Any]:
         choice = choose(self.loaded.job, self.loaded.locate(("mode",)))
         return {
             "state": "enrolling",
-            "run_id": run_id,
             "job": self.loaded.job.name,
             "job_file": self.line.job,
             "profile": self.line.profile,

@@ -80,6 +80,11 @@ class RunInfo:
         return bool(self.meta["state"] == "open")
 
 
+def _read(folder: Path) -> RunInfo:
+    with SqliteLedger.open(folder, read_only=True) as ledger:
+        return RunInfo(folder.name, folder, dict(ledger.meta))
+
+
 class StateFolder:
     """`.runner/` of one project."""
 
@@ -97,28 +102,30 @@ class StateFolder:
         for folder in (self.path, self.runs_path, self.path / "locks"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def new_run(self, now: datetime) -> tuple[str, Path]:
-        """Make the folder of a new run; its id sorts by time."""
+    def new_run(self, line: Line, meta: Mapping[str, Any], now: datetime) -> tuple[RunInfo, SqliteLedger]:
+        """Make a run's folder and its ledger; its id sorts by time. Call it while owning the line.
+
+        The folder gets its name once its ledger is there, so that every run that can be seen can be read. What a killed
+        process left unnamed is removed by the next one that owns the line.
+        """
         self.create()
+        unnamed = f".new-{line.digest}-{'trial' if meta['trial'] else 'run'}-"
+        for left in self.runs_path.glob(f"{unnamed}*"):
+            self.discard(left)
         run_id = f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}-{secrets.token_hex(2)}"
+        made = self.runs_path / f"{unnamed}{run_id}"
+        made.mkdir(mode=0o700)
+        SqliteLedger.create(made, {**meta, "run_id": run_id}).close()
         folder = self.runs_path / run_id
-        folder.mkdir(mode=0o700)
-        return run_id, folder
+        made.rename(folder)
+        ledger = SqliteLedger.open(folder)
+        return RunInfo(run_id, folder, ledger.meta), ledger
 
     def runs(self) -> list[RunInfo]:
-        """All runs, oldest first. A folder whose ledger was never finished being made is no run."""
+        """All runs, oldest first."""
         if not self.runs_path.is_dir():
             return []
-        found = (self._read(folder) for folder in sorted(self.runs_path.iterdir()) if (folder / "ledger.db").exists())
-        return [info for info in found if info is not None]
-
-    def _read(self, folder: Path) -> RunInfo | None:
-        ledger = SqliteLedger.open(folder, read_only=True)
-        try:
-            meta = dict(ledger.meta)
-        finally:
-            ledger.close()
-        return RunInfo(folder.name, folder, meta) if "state" in meta else None
+        return [_read(folder) for folder in sorted(self.runs_path.glob("[!.]*/"))]
 
     def find(self, name: str) -> RunInfo:
         """The run that an id, a prefix of one, a job's name or `latest` means. Raises UsageError."""

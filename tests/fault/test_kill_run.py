@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +26,7 @@ ROWS = 400
 SLOTS = 16
 KILLS = int(os.environ.get("KILLS", "20"))
 LATENCY_S = 0.02
+START_UP_S = 2.0
 
 
 @pytest.fixture
@@ -40,17 +41,16 @@ def make(root: Path, api: SimulatedApi) -> Project:
     return project
 
 
-def kill_after(project: Project, seconds: float) -> bool:
-    """Run the job and kill it; False where it had ended by itself."""
+def kill_at(project: Project, api: SimulatedApi, received: int, pause_s: float) -> bool:
+    """Run the job, wait until the API has received so many requests, and kill it; False where it ended before."""
     with project.start("run", "jobs/x.yaml", "--format", "json") as child:
-        try:
-            child.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGKILL)
-            child.communicate()
-            assert child.returncode == -signal.SIGKILL
-            return True
-    return False
+        while child.poll() is None and api.traffic()["received"] < received:
+            time.sleep(0.002)
+        time.sleep(pause_s)
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+        assert child.returncode in (0, -signal.SIGKILL)
+        return child.returncode != 0
 
 
 def test_killed_at_random_moments_the_run_ends_as_if_it_never_was(tmp_path: Path, api: SimulatedApi) -> None:
@@ -63,9 +63,11 @@ def test_killed_at_random_moments_the_run_ends_as_if_it_never_was(tmp_path: Path
     draw = random.Random(20261122)
     kills = 0
     for _ in range(KILLS):
-        # Start-up takes about a second; of the rest a little more than one attempt's share is granted, so that the run
-        # makes progress between the kills and is still under way at the last of them.
-        kills += kill_after(project, 0.3 + draw.random() * 1.2)
+        # One in five before a request has left (start-up, enrolment), the others while requests are under way: after
+        # some more have arrived, and then a moment within the time that a reply takes.
+        more = 0 if draw.random() < 0.2 else draw.randint(1, 2 * ROWS // KILLS)
+        pause_s = draw.random() * (START_UP_S if more == 0 else 2 * LATENCY_S)
+        kills += kill_at(project, api, api.traffic()["received"] + more, pause_s)
     summary = project.run("jobs/x.yaml")
 
     assert kills > KILLS // 2, "the kills no longer hit the run"
