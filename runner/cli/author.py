@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.resources
-import json
-import shutil
 import sys
 from collections.abc import Sequence
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated
 
@@ -20,10 +16,7 @@ from runner.clock import SystemClock
 from runner.encoding import encode_text, printable
 from runner.errors import Problem, UsageError, render_problem
 from runner.settings import find_root
-from runner.spec.schema import json_schema
 from runner.types import Failure
-
-SCHEMA_PATH = Path("jobs/job.schema.json")
 
 
 def check(
@@ -161,37 +154,11 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> int:
     """Make a project to start from: four jobs with their templates and data."""
-    source = importlib.resources.files("runner") / "examples"
-    files = dict(_files(source, Path()))
-    there = [str(folder / path) for path in files if (folder / path).exists()]
-    if there and not force:
-        raise UsageError(
-            f"{', '.join(there[:3])} would be replaced", hint="name another folder, or pass --force", code="exists"
-        )
-    for path, content in files.items():
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with content.open("rb") as read, target.open("wb") as write:
-            shutil.copyfileobj(read, write)
-    _write_schema(folder)
-    typer.echo(f"made {len(files) + 1} files in {folder}")
+    made = execution.make_project(folder, force=force)
+    typer.echo(f"made {len(made)} files in {folder}")
     enter = f"  cd {folder}\n" if folder != Path() else ""
     typer.echo(f"try it without a key:\n{enter}  runner run jobs/sentiment.yaml --simulate")
     return 0
-
-
-_NOT_COPIED = frozenset({"__pycache__", "__init__.py", ".runner", "out", "job.schema.json"})
-
-
-def _files(folder: Traversable, path: Path) -> list[tuple[Path, Traversable]]:
-    found: list[tuple[Path, Traversable]] = []
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.name in _NOT_COPIED:
-            continue
-        # Dotfiles would be lost in a wheel; they are kept under a name without the dot.
-        below = path / (".gitignore" if entry.name == "gitignore" else entry.name)
-        found += _files(entry, below) if entry.is_dir() else [(below, entry)]
-    return found
 
 
 def schema(
@@ -199,15 +166,7 @@ def schema(
 ) -> int:
     """Show the JSON Schema of job files, for editors."""
     if write:
-        path = _write_schema(find_root(Path.cwd()))
-        typer.echo(f"wrote {path}")
+        typer.echo(f"wrote {execution.write_schema(find_root(Path.cwd()))}")
     else:
-        typer.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+        typer.echo(execution.schema_text(), nl=False)
     return 0
-
-
-def _write_schema(root: Path) -> Path:
-    path = root / SCHEMA_PATH
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return path

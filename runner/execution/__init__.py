@@ -2,10 +2,12 @@
 
 Read it as the table of contents of a row's life:
 
+    api         the user's API, or the stand-in started for a command
     folders     where runs live, and who may work on a job
     converge    `runner run`: go on, or make a new run
     enrolment   the dataset's rows are copied into the run
     assemble    everything a run needs, put together
+    facts       what is known of models, asked for once a day
     confirm     the bill before it is run up
     advance     a run under way
       feeder      open steps become requests (a thread)
@@ -13,6 +15,7 @@ Read it as the table of contents of a row's life:
       writer      leases and outcomes become durable (a thread)
       judging     what becomes of a step
     records     from what is durable to what a sink gets
+    targets     the sinks of a run, made and checked
     delivery    records go to the sinks
     resuming    resume, retry
     exporting   sinks written again
@@ -20,8 +23,10 @@ Read it as the table of contents of a row's life:
     planned     what a run would do, and cost
     checking    what is wrong with jobs, from local files alone
     doctoring   whether this machine is ready
+    starter     a project to start from
     python      the same verbs, from Python
     summary     how a run stands, and the exit status
+    log         log.jsonl, beside each run
 
 A name is imported when it is first used, so that `runner --help` and `runner check` load none of it.
 """
@@ -47,6 +52,9 @@ if TYPE_CHECKING:
     from runner.execution.showing import conversations as conversations
     from runner.execution.showing import read_row as read_row
     from runner.execution.showing import read_summary as read_summary
+    from runner.execution.starter import make_project as make_project
+    from runner.execution.starter import schema_text as schema_text
+    from runner.execution.starter import write_schema as write_schema
     from runner.execution.summary import Summary as Summary
 
 _HOMES = {
@@ -58,6 +66,7 @@ _HOMES = {
     "conversations": "showing",
     "examine": "doctoring",
     "export_run": "exporting",
+    "make_project": "starter",
     "plan_job": "planned",
     "reach": "api",
     "read_row": "showing",
@@ -66,6 +75,8 @@ _HOMES = {
     "resume_run": "resuming",
     "retry_run": "resuming",
     "run_job": "converge",
+    "schema_text": "starter",
+    "write_schema": "starter",
 }
 
 __all__ = list(_HOMES)

@@ -13,9 +13,9 @@ from runner.catalog.models import Catalog
 from runner.clock import Clock
 from runner.errors import InputError, Problem, RunnerError, SpecError
 from runner.execution.api import address_of
-from runner.execution.assemble import make_sink, sink_context
 from runner.execution.enrolment import Trial, enrolled_aside, open_dataset
 from runner.execution.folders import StateFolder
+from runner.execution.targets import make_sink, sink_context
 from runner.planning.advice import advise
 from runner.planning.compile import compile_job
 from runner.planning.mode import choose

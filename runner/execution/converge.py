@@ -22,12 +22,13 @@ from runner.errors import LedgerError, UsageError
 from runner.events import Observer
 from runner.execution.advance import Advance, advance
 from runner.execution.api import Api, reach
-from runner.execution.assemble import assemble, is_written, load_run_prices, previous_run, store_prices
+from runner.execution.assemble import assemble, load_run_prices, previous_run, store_prices
 from runner.execution.confirm import Confirm, confirm_cost
 from runner.execution.enrolment import Trial, enrol
 from runner.execution.folders import Line, RunInfo, StateFolder, line_of
 from runner.execution.judging import PASSING
 from runner.execution.summary import Summary, summarise
+from runner.execution.targets import is_written
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.identity import fingerprint_changes, job_fingerprint
 from runner.planning.mode import choose

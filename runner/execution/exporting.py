@@ -12,9 +12,10 @@ from dataclasses import asdict
 from runner.encoding import encode
 from runner.errors import LedgerError
 from runner.events import Observer
-from runner.execution.assemble import EXPORTS, make_targets, record_maker, target_at
 from runner.execution.delivery import Note, deliver
 from runner.execution.folders import RunInfo, StateFolder
+from runner.execution.records import record_maker
+from runner.execution.targets import EXPORTS, make_targets, target_at
 from runner.ledger import Delivery
 from runner.ledger.sqlite import SqliteLedger
 from runner.settings import Settings

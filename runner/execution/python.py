@@ -10,11 +10,10 @@ from typing import Any
 
 from runner.encoding import encode_text
 from runner.events import Event, Observer
-from runner.execution.assemble import record_maker
 from runner.execution.converge import RunOptions, run_job
 from runner.execution.folders import StateFolder
 from runner.execution.planned import Plan, plan_job
-from runner.execution.records import to_usd
+from runner.execution.records import record_maker, to_usd
 from runner.execution.resuming import resume_run
 from runner.execution.summary import Summary
 from runner.ledger import Counts

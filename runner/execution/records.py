@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from runner.clock import to_rfc3339
+from runner.execution.folders import RunInfo
 from runner.ledger import Ledger, RowResult
 from runner.message import parse_reply
 from runner.replies.extract import output_of
+from runner.spec.load import LoadedJob
 from runner.types import PICO_PER_USD, Record, Usage
 
 
@@ -78,3 +80,7 @@ def _time(moment: datetime | None) -> str | None:
 def to_usd(pico: int | None) -> float | None:
     """Pico-dollars as US dollars, for people and records; sums are made before, in integers."""
     return pico / PICO_PER_USD if pico is not None else None
+
+
+def record_maker(info: RunInfo, loaded: LoadedJob) -> RecordMaker:
+    return RecordMaker(info.run_id, loaded.job.name, loaded.job.model, loaded.schema is not None)

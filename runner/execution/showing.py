@@ -12,9 +12,8 @@ from typing import Any
 
 from runner.clock import to_rfc3339
 from runner.errors import UsageError
-from runner.execution.assemble import record_maker
 from runner.execution.folders import RunInfo, StateFolder
-from runner.execution.records import to_usd
+from runner.execution.records import record_maker, to_usd
 from runner.execution.summary import Summary, summarise
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.compile import compile_job
