@@ -15,6 +15,7 @@ from typing import Any
 
 import apsw
 
+from runner.encoding import printable
 from runner.ledger import Rule, Ruling
 from runner.ledger.database import fetch, fetch_value
 from runner.ledger.frames import failure_from_text, failure_to_text, to_millis, usage_counts
@@ -103,7 +104,7 @@ class Settlement:
         return STEP_CODE[ruling.state]
 
     def _end_row(self, outcome: Outcome, status: RowStatus, failure: Failure | None) -> None:
-        kind = failure.kind if failure is not None else None
+        kind = _text(failure.kind) if failure is not None else None
         reused = outcome.reused and status == "succeeded"
         self._rows.append((ROW_CODE[status], kind, reused, outcome.step.row))
         self._changes.rows_open -= 1
@@ -132,13 +133,18 @@ def _attempt_columns(outcome: Outcome, reserved: int, failure: Failure | None, p
         *usage_counts(outcome.usage),
         outcome.reused,
         outcome.request_hash,
-        outcome.request_id,
-        outcome.batch_id,
+        _text(outcome.request_id),
+        _text(outcome.batch_id),
         failure_to_text(failure),
         to_millis(outcome.started_at),
         to_millis(outcome.ended_at),
         *place,
     )
+
+
+def _text(value: str | None) -> str | None:
+    """What the API called something, as a column can hold it; the frame has it exactly."""
+    return None if value is None else printable(value)
 
 
 def is_new(outcome: Outcome, facts: StepFacts) -> bool:

@@ -43,6 +43,7 @@ from runner.ledger.recovery import recover
 from runner.ledger.reopening import reopen
 from runner.ledger.results import ResultReader
 from runner.ledger.rows import RowReader
+from runner.ledger.schema import ANSWERED
 from runner.ledger.settlement import settle_answered
 from runner.ledger.spool import SEGMENT_BYTES, SpoolReader, SpoolWriter
 from runner.ledger.steps import affordable, facts_of, open_steps, release, take_leases
@@ -172,10 +173,11 @@ class SqliteLedger:
         return open_steps(self._connection, after, limit)
 
     def tries(self, step: Step) -> int:
-        """The tries of a step so far that count towards `max_attempts`; of an outcome being recorded: those before
-        it."""
         facts = facts_of(self._connection, step)
-        return 0 if facts is None else facts.tries
+        if facts is None:
+            return 0
+        # An answered step's last try is the one that is being decided.
+        return facts.tries - (facts.state == ANSWERED)
 
     def lease(self, leases: Sequence[Lease], cap_pico: int | None) -> int:
         with self._database.transaction(durable=True) as connection:

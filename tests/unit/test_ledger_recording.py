@@ -103,6 +103,16 @@ def test_an_unknown_price_is_counted(tmp_path: Path) -> None:
         assert ledger.result(0).cost_pico is None
 
 
+def test_names_from_the_api_that_are_no_text_do_not_stop_the_run(tmp_path: Path) -> None:
+    with new_ledger(tmp_path / "run", 1) as ledger:
+        lease_all(ledger, [Step(0)])
+        ledger.record([failed(Step(0), kind="odd \ud83d", request_id="\udfff")], accept)
+        assert ledger.counts().failures == {"odd \ufffd": 1}
+        failure = ledger.result(0).failure
+        assert failure is not None
+        assert (failure.kind, failure.request_id) == ("odd \ud83d", "\udfff")
+
+
 def test_after_a_rule_that_raises_nothing_is_lost(tmp_path: Path) -> None:
     def broken(outcome: Outcome) -> Ruling:
         raise ZeroDivisionError

@@ -87,6 +87,25 @@ def test_a_rule_can_ask_how_often_a_step_was_tried(tmp_path: Path) -> None:
         assert ledger.record([failed(Step(0), 2)], at_most_two)[0].state == "failed"
 
 
+def test_the_tries_that_a_rule_sees_are_the_same_after_a_crash(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def die_the_first_time(outcome: Outcome) -> Ruling:
+        seen.append(ledger.tries(outcome.step))
+        if len(seen) == 1:
+            raise ZeroDivisionError
+        return Ruling("open", outcome.failure)
+
+    with new_ledger(tmp_path / "run", 1) as ledger:
+        lease_all(ledger, [Step(0)])
+        with pytest.raises(ZeroDivisionError):
+            ledger.record([failed(Step(0))], die_the_first_time)
+    with SqliteLedger.open(tmp_path / "run") as ledger:
+        ledger.settle_answered(die_the_first_time)
+        assert seen == [0, 0]
+        assert ledger.tries(Step(0)) == 1
+
+
 def test_a_warm_up_belongs_to_no_row(tmp_path: Path) -> None:
     with new_ledger(tmp_path / "run", 1) as ledger:
         lease_all(ledger, [Step(-1)])
