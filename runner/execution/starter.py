@@ -33,7 +33,8 @@ def write_schema(root: Path) -> Path:
 
 
 def make_project(folder: Path, *, force: bool) -> list[Path]:
-    """Copy the starter project into a folder; returns what was written. Raises UsageError where a file would be replaced."""
+    """Copy the starter project into a folder; returns what was written. Raises UsageError where it would replace a
+    file."""
     source = importlib.resources.files("runner") / "examples"
     files = dict(_files(source, Path()))
     there = [str(folder / path) for path in files if (folder / path).exists()]
