@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import typer
@@ -35,17 +36,23 @@ def _options(
     pass
 
 
-app.command("run")(running.run)
-app.command("try")(running.try_)
-app.command("check")(author.check)
-app.command("plan")(author.plan)
-app.command("render")(author.render)
-app.command("list")(look.list_)
-app.command("show")(look.show)
-app.command("resume")(running.resume)
-app.command("retry")(running.retry)
-app.command("export")(look.export)
-app.command("init")(author.init)
-app.command("schema")(author.schema)
-app.command("simulate")(machine.simulate)
-app.command("doctor")(machine.doctor)
+_COMMANDS: Mapping[str, Callable[..., int]] = {
+    "run": running.run,
+    "try": running.try_,
+    "check": author.check,
+    "plan": author.plan,
+    "render": author.render,
+    "list": look.list_,
+    "show": look.show,
+    "resume": running.resume,
+    "retry": running.retry,
+    "export": look.export,
+    "init": author.init,
+    "schema": author.schema,
+    "simulate": machine.simulate,
+    "doctor": machine.doctor,
+}
+
+for _name, _command in _COMMANDS.items():
+    # Said outright, because the list of commands would cut a sentence of its docstring off in the middle.
+    app.command(_name, short_help=(_command.__doc__ or "").partition("\n")[0])(_command)
