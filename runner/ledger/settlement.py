@@ -186,8 +186,8 @@ def settle_answered(connection: apsw.Connection, spool: SpoolReader, rule: Rule,
         if ruling.failure is not None:
             failures.append((failure_to_text(ruling.failure), *step_key(outcome.step), outcome.attempt))
     connection.executemany(_SET_FAILURE, failures)
+    settlement.write(connection)  # before the states: a next step that is answered too must not be opened again
     connection.executemany(_DECIDE_STEP, states)
-    settlement.write(connection)
     return len(waiting)
 
 

@@ -177,7 +177,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.ledger.close()
+        wrong = audit(self.folder)
         shutil.rmtree(self.root)
+        assert wrong == []
 
     @initialize(count=st.integers(1, 12))
     def enrol(self, count: int) -> None:
@@ -332,7 +334,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def mark_batch(self, data: st.DataObject) -> None:
         number = data.draw(st.sampled_from(sorted(self.model.batches)))
         before = self.model.batches[number]
-        state = data.draw(st.sampled_from(sorted(MOVES)))
+        state = data.draw(
+            st.sampled_from([*sorted(MOVES), *sorted(MOVES[before]) * 6])
+        )  # mostly moves that are allowed
         steps = self.model.leased(number)
         allowed = (state == before or state in MOVES[before]) and not (state == "closed" and steps)
         batch_id = f"msgbatch_{number}" if state == "in_progress" else None
@@ -405,10 +409,6 @@ class LedgerMachine(RuleBasedStateMachine):
         assert {delivery.sink: delivery for delivery in self.ledger.deliveries()} == self.model.deliveries
         assert dict(self.ledger.meta) == self.model.meta
 
-    @invariant()
-    def the_books_add_up(self) -> None:
-        assert audit(self.folder) == []
-
 
 def _never(outcome: Outcome) -> Ruling:
     raise AssertionError(f"{outcome.step} was ruled on twice")
@@ -419,6 +419,6 @@ def _broken(outcome: Outcome) -> Ruling:
 
 
 LedgerMachine.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=40, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )
 test_the_ledger_agrees_with_a_dictionary = LedgerMachine.TestCase
