@@ -5,28 +5,37 @@ Owns   `main`, the only place where an error becomes text and an exit status (in
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 
+import typer
+
 from runner.cli.app import app
-from runner.errors import RunnerError, render
+from runner.cli.report import tell
+from runner.errors import RunnerError, UsageError
 
 BUG, INTERRUPTED = 1, 130
+READER_GONE = 141
+"""128 + SIGPIPE: what a shell says of a program that wrote to a pipe whose reader had left."""
 
 
 def main() -> None:
     """Run the command that `sys.argv` names and exit with its status."""
+    _write_utf8()
     try:
-        status = app(standalone_mode=False)
+        status = app(prog_name="runner", standalone_mode=False)
     except RunnerError as error:
-        print(render(error), file=sys.stderr)
+        tell(error)
         status = error.exit_status
-    except KeyboardInterrupt:
+    except typer.TyperException as error:
+        status = _misused(error)
+    except (KeyboardInterrupt, typer.Abort):  # Abort: Ctrl-C, or the end of the input, at a question
         print("interrupted", file=sys.stderr)
         status = INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        status = 0
+    except SystemExit as leaving:
+        # typer leaves with 1 when a pipe's reader has gone, and with its own status after shell completion.
+        status = READER_GONE if isinstance(leaving.__context__, BrokenPipeError) else leaving.code
     except Exception:  # noqa: BLE001 - the last border: what comes here is a bug, and says so
         traceback.print_exc()
         print(
@@ -35,3 +44,23 @@ def main() -> None:
         )
         status = BUG
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _misused(error: typer.TyperException) -> int:
+    """Tell of a command line that cannot be read; where it is empty, typer's message is the help."""
+    message = error.format_message()
+    if message.startswith("Usage:"):
+        print(message, file=sys.stderr)
+    else:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "runner"
+        text = message[0].lower() + message[1:].rstrip(".").replace("Value error, ", "")
+        tell(UsageError(text, hint=f"`{command} --help` shows what there is"))
+    return UsageError.exit_status
+
+
+def _write_utf8() -> None:
+    """Records, requests and summaries are UTF-8 whatever the locale says."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")

@@ -15,7 +15,7 @@ class OutputFormat(StrEnum):
 
 
 JobPath = Annotated[Path, typer.Argument(metavar="JOB", help="A job file.", show_default=False)]
-JobPaths = Annotated[list[Path], typer.Argument(metavar="JOB...", help="Job files.", show_default=False)]
+JobPaths = Annotated[list[Path], typer.Argument(metavar="JOB", help="Job files.", show_default=False)]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a prefix of one, a job's name, or `latest`.")]
 Sets = Annotated[
     list[str] | None,
@@ -31,10 +31,11 @@ Variables = Annotated[
 ]
 Profile = Annotated[str | None, typer.Option(metavar="NAME", help="Use a profile of runner.toml.", show_default=False)]
 Limit = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="A trial of the first N selected rows.", show_default=False)
+    int | None, typer.Option(min=1, metavar="N", help="Only the first N selected rows: a trial.", show_default=False)
 ]
 Keys = Annotated[
-    list[str] | None, typer.Option("--key", metavar="KEY", help="A trial of the row with this key.", show_default=False)
+    list[str] | None,
+    typer.Option("--key", metavar="KEY", help="Only the row with this key: a trial. Repeatable.", show_default=False),
 ]
 Format = Annotated[OutputFormat, typer.Option("--format", help="What stdout has: a summary for people, or JSON.")]
 Simulate = Annotated[

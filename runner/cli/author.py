@@ -22,7 +22,7 @@ from runner.types import Failure
 def check(
     jobs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[JOB]...", help="Job files. Default: all in jobs/.", show_default=False),
+        typer.Argument(metavar="JOB", help="Job files. Default: all in jobs/.", show_default=False),
     ] = None,
     data: Annotated[bool, typer.Option("--data", help="Also read and render every row.")] = False,
     profile: Profile = None,
@@ -150,7 +150,7 @@ def render(
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to make the project.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to make the project.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> int:
     """Make a project to start from: four jobs with their templates and data."""

@@ -19,7 +19,7 @@ _MARKS = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}
 
 
 def simulate(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 lets the system choose.")] = 8787,
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0 lets the system choose.")] = 8787,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -29,20 +29,26 @@ def simulate(
             show_default=False,
         ),
     ] = None,
-    key: Annotated[str, typer.Option(help="The credential it accepts; `*` for any.")] = "*",
+    key: Annotated[str, typer.Option(metavar="KEY", help="The credential it accepts; `*` for any.")] = "*",
     latency: Annotated[
         str, typer.Option(metavar="TIME", help="How long a reply takes: 200ms, lognormal:800ms.")
     ] = "0ms",
-    rpm: Annotated[int | None, typer.Option(min=1, help="Requests a minute.", show_default=False)] = None,
-    itpm: Annotated[int | None, typer.Option(min=1, help="Input tokens a minute.", show_default=False)] = None,
-    otpm: Annotated[int | None, typer.Option(min=1, help="Output tokens a minute.", show_default=False)] = None,
+    rpm: Annotated[int | None, typer.Option(min=1, metavar="N", help="Requests a minute.", show_default=False)] = None,
+    itpm: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Input tokens a minute.", show_default=False)
+    ] = None,
+    otpm: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Output tokens a minute.", show_default=False)
+    ] = None,
     faults: Annotated[
         list[str] | None,
         typer.Option(
             "--fault", metavar="KIND=RATE", help="A share of requests goes wrong: 529=0.05.", show_default=False
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of faults and latencies.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Decides which requests the faults hit and how latencies spread.")
+    ] = 0,
 ) -> int:
     """Serve the stand-in API until stopped."""
     folder = state or Project.here().settings.state_dir / "simulator"

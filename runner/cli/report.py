@@ -10,6 +10,7 @@ from runner import execution
 from runner.cli.arguments import OutputFormat
 from runner.cli.terminal import duration, plain_text, share, usd
 from runner.encoding import encode_text, printable
+from runner.errors import RunnerError, render
 
 _BAD_TO_GOOD = (1, 2, 3, 4, 5, 6, 0)
 """Several jobs end with the worst (interface, section 5); an interruption comes before all of them."""
@@ -20,6 +21,11 @@ def worst(statuses: Sequence[int]) -> int:
     if signalled:
         return signalled[0]
     return next((status for status in _BAD_TO_GOOD if status in statuses), 0)
+
+
+def tell(error: RunnerError) -> None:
+    """Show an error on stderr; what it quotes of data or templates is made harmless."""
+    print(plain_text(render(error), lines=True), file=sys.stderr)
 
 
 def print_summary(summary: execution.Summary, output: OutputFormat, summary_file: Path | None = None) -> None:

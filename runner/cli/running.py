@@ -27,10 +27,10 @@ from runner.cli.arguments import (
 )
 from runner.cli.display import open_display
 from runner.cli.project import Project
-from runner.cli.report import print_summary, worst
+from runner.cli.report import print_summary, tell, worst
 from runner.cli.terminal import plain_text
 from runner.clock import SystemClock
-from runner.errors import RunnerError, UsageError, render
+from runner.errors import RunnerError, UsageError
 from runner.events import Observer
 
 Item = TypeVar("Item")
@@ -41,7 +41,7 @@ def run(
     sets: Sets = None,
     variables: Variables = None,
     profile: Profile = None,
-    mode: Annotated[str | None, typer.Option(help="auto or parallel.", show_default=False)] = None,
+    mode: Annotated[str | None, typer.Option(metavar="MODE", help="auto or parallel.", show_default=False)] = None,
     limit: Limit = None,
     keys: Keys = None,
     new: Annotated[
@@ -81,7 +81,7 @@ def run(
 
 def try_(
     job: JobPath,
-    rows: Annotated[int, typer.Option("-n", min=1, help="How many rows.")] = 3,
+    rows: Annotated[int, typer.Option("-n", min=1, metavar="N", help="How many rows.")] = 3,
     keys: Keys = None,
     sets: Sets = None,
     variables: Variables = None,
@@ -112,7 +112,7 @@ def try_(
 def resume(
     run_name: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="A run's id, a prefix, a job's name or `latest`. Default: all open runs."),
+        typer.Argument(metavar="RUN", help="A run's id, a prefix, a job's name or `latest`. Default: all open runs."),
     ] = None,
     output: Format = OutputFormat.text,
 ) -> int:
@@ -138,10 +138,17 @@ def resume(
 def retry(
     run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a prefix, a job's name or `latest`.")],
     kinds: Annotated[
-        list[str] | None, typer.Option("--kind", metavar="KIND", help="Only rows that failed so.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            "--kind",
+            metavar="KIND",
+            help="Only rows that failed with this kind of error. Repeatable.",
+            show_default=False,
+        ),
     ] = None,
     keys: Annotated[
-        list[str] | None, typer.Option("--key", metavar="KEY", help="Only this row.", show_default=False)
+        list[str] | None,
+        typer.Option("--key", metavar="KEY", help="Only the row with this key. Repeatable.", show_default=False),
     ] = None,
     output: Format = OutputFormat.text,
 ) -> int:
@@ -178,7 +185,7 @@ def _each(
         except UsageError:
             raise
         except RunnerError as error:
-            print(render(error), file=sys.stderr)
+            tell(error)
             statuses.append(error.exit_status)
             continue
         print_summary(summary, output, summary_file)

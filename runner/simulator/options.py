@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.simulator.faults import KINDS
+
 DEFAULT_KEY = "simulated-key"
 """What the stand-in accepts as credential unless told otherwise. Not a secret."""
 
@@ -21,6 +23,7 @@ ANY_KEY = "*"
 """As `key`: accept every non-empty credential."""
 
 _DURATION = re.compile(r"^(?P<number>\d+(\.\d+)?)(?P<unit>ms|s)?$")
+_FAULT = re.compile(r"^(?P<kind>\w+)=(?P<rate>\d+(\.\d+)?|\.\d+)(?P<percent>%)?$")
 _UNITS = {"ms": 0.001, "s": 1.0, None: 1.0}
 
 
@@ -61,14 +64,16 @@ def _seconds(text: str) -> float:
 
 
 def parse_fault(text: str) -> tuple[str, float]:
-    """Read `KIND=RATE`: `529=0.05`, `reply_lost=1%`. The kind is checked by the server. Raises ValueError."""
-    kind, equals, rate = text.partition("=")
-    if not equals or not kind:
-        raise ValueError(f"{text!r} is no fault; expected KIND=RATE, for example 529=0.05")
-    share = float(rate[:-1]) / 100 if rate.endswith("%") else float(rate)
-    if not 0 <= share <= 1:
+    """Read `KIND=RATE`: `529=0.05`, `reply_lost=1%`. Raises ValueError."""
+    match = _FAULT.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no fault; expected KIND=RATE, for example 529=0.05 or reply_lost=1%")
+    if match["kind"] not in KINDS:
+        raise ValueError(f"there is no fault {match['kind']!r}; there are: {', '.join(sorted(KINDS))}")
+    share = float(match["rate"]) / (100 if match["percent"] else 1)
+    if share > 1:
         raise ValueError(f"{text!r}: the rate must lie between 0 and 1")
-    return kind, share
+    return match["kind"], share
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -57,16 +58,19 @@ def launch(options: Options) -> Iterator[Running]:
 
 
 def serve(options: Options, on_ready: Callable[[Running], None]) -> int:
-    """Run a stand-in until Ctrl-C or until it ends by itself; blocks.
+    """Run a stand-in until SIGINT or SIGTERM, or until it ends by itself; blocks. Call it on the main thread.
 
     Args:
         on_ready: called once, when it listens.
     Returns:
-        the child's exit status, 0 after Ctrl-C.
+        the child's exit status, 0 after a signal.
+    Raises:
+        SetupError: the child did not come up.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both signals become KeyboardInterrupt
     with _child(options) as (child, running):
-        on_ready(running)
         try:
+            on_ready(running)
             return child.wait()
         except KeyboardInterrupt:
             return 0
@@ -106,6 +110,12 @@ def _wait_until_ready(child: subprocess.Popen[bytes], options: Options) -> Runni
             code="stand-in-failed",
         )
     ready = json.loads(line)
+    if "error" in ready:
+        raise SetupError(
+            f"the stand-in API did not start at {ready['error']}",
+            hint="choose another --port; 0 lets the system choose one",
+            code="stand-in-failed",
+        )
     key = DEFAULT_KEY if options.key == ANY_KEY else options.key
     controls = Controls(ready["base_url"], options.control_token)
     return Running(ready["base_url"], key, child.pid, options.state, controls)

@@ -1,7 +1,8 @@
 """Running the stand-in in this process: the loop, the socket, the ready line, the end.
 
-Owns   the life of the child process. Prints one JSON line, {"base_url", "control_token", "pid"}, when it listens; ends
-       on SIGTERM or SIGINT, and with `die_with_stdin` when its parent has closed the pipe or died.
+Owns   the life of the child process. Prints one JSON line, {"base_url", "control_token", "pid"}, when it listens, or
+       {"error"} where its address cannot be had; ends on SIGTERM or SIGINT, and with `die_with_stdin` when its parent
+       has closed the pipe or died.
 Knows  `app` and asyncio; nothing of what is answered.
 """
 
@@ -14,6 +15,7 @@ import resource
 import secrets
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 
 import uvloop
@@ -39,7 +41,11 @@ async def _serve(options: Options) -> None:
     runner = web.ServerRunner(make_server(app), shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     site = web.TCPSite(runner, options.host, options.port, backlog=_BACKLOG)
-    await site.start()
+    try:
+        await site.start()
+    except OSError as error:
+        _say({"error": f"{options.host}:{options.port}: {os.strerror(error.errno) if error.errno else error}"})
+        raise SystemExit(1) from None
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -47,12 +53,15 @@ async def _serve(options: Options) -> None:
     if options.die_with_stdin:
         loop.add_reader(sys.stdin.fileno(), _watch_pipe, stopped)
     host, port = runner.addresses[0][:2]
-    ready = {"base_url": f"http://{host}:{port}", "control_token": options.control_token, "pid": os.getpid()}
-    sys.stdout.write(json.dumps(ready) + "\n")
-    sys.stdout.flush()
+    _say({"base_url": f"http://{host}:{port}", "control_token": options.control_token, "pid": os.getpid()})
     await stopped.wait()
     await runner.cleanup()
     app.close()
+
+
+def _say(line: Mapping[str, object]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
 
 
 def _watch_pipe(stopped: asyncio.Event) -> None:
