@@ -86,6 +86,41 @@ def file_system_of(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) ->
     return None
 
 
+def is_owned(folder: Path) -> bool:
+    """Whether a process writes the run now.
+
+    The lock is tried only where the process that it names is alive, or on another machine: between runs nobody must
+    meet a lock that was only held to look.
+    """
+    try:
+        descriptor = os.open(folder / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        if not _may_live(os.pread(descriptor, 1024, 0)):
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _may_live(name: bytes) -> bool:
+    try:
+        owner = decode(name)
+        if owner["host"] == socket.gethostname():
+            os.kill(owner["pid"], 0)
+    except (ProcessLookupError, ValueError, KeyError, TypeError):
+        return False
+    except PermissionError:
+        return True  # it lives, and is another user's
+    return True
+
+
 class Lock:
     """Ownership of a run's folder. Raises LedgerError `locked`, naming the owner, where somebody else has it."""
 

@@ -148,6 +148,8 @@ def _header(outcome: Outcome) -> dict[str, Any]:
         header["batch_id"] = outcome.batch_id
     if outcome.reused:
         header["reused"] = True
+    if outcome.tries != 1:
+        header["tries"] = outcome.tries
     if outcome.failure is not None:
         header["failure"] = failure_to_json(outcome.failure)
     return header
@@ -220,6 +222,7 @@ class FrameDecoder:
             request_id=request_id,
             batch_id=values.get("batch_id"),
             reused=values.get("reused", False),
+            tries=values.get("tries", 1),
         )
 
     def _inflate(self, prefix: Prefix, stored: memoryview) -> bytes:

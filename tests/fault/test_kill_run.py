@@ -37,7 +37,7 @@ def api(tmp_path: Path) -> Iterator[SimulatedApi]:
 
 def make(root: Path, api: SimulatedApi) -> Project:
     project = Project.make(root, api)
-    project.job(rows=ROWS, **{"max_concurrency: 8": f"max_concurrency: {SLOTS}"})
+    project.job(rows=ROWS, replaced={"max_concurrency: 8": f"max_concurrency: {SLOTS}"})
     return project
 
 

@@ -164,7 +164,7 @@ def test_a_changed_job_is_told_with_both_ways_out(project: Project, api: Simulat
     api.fault("401")
     project.run("jobs/x.yaml")
     api.clear_faults()
-    project.job(**{"Judge this": "Judge that"})
+    project.job(replaced={"Judge this": "Judge that"})
     done = project.runner("run", "jobs/x.yaml")
     assert done.status == 4
     (run_id,) = project.runs()
@@ -182,7 +182,7 @@ def test_new_starts_over_beside_an_unfinished_run(project: Project, api: Simulat
     api.clear_faults()
     answered = api.accounts()["requests"]
     project.job(
-        **{
+        replaced={
             "[good, bad]": "[good, bad]",
             "max_concurrency: 8": "max_concurrency: 4",
             "sinks: [out/x.jsonl]": "sinks: [out/x.jsonl, out/x.csv]",
@@ -229,7 +229,7 @@ def test_a_file_of_somebody_else_is_not_replaced(project: Project, api: Simulate
 
 
 def test_records_on_stdout_leave_it_clean(project: Project, api: SimulatedApi) -> None:
-    project.job(**{"out/x.jsonl": '"-"'})
+    project.job(replaced={"out/x.jsonl": '"-"'})
     done = project.runner("run", "jobs/x.yaml")
     assert [json.loads(line)["index"] for line in done.stdout.splitlines()] == list(range(12))
     assert "12 of 12 rows succeeded" in done.stderr
@@ -238,7 +238,7 @@ def test_records_on_stdout_leave_it_clean(project: Project, api: SimulatedApi) -
 
 def test_without_a_cap_a_dear_run_needs_a_word(project: Project, api: SimulatedApi) -> None:
     project.job(
-        **{"max_tokens: 200": "max_tokens: 20000", ", max_cost_usd: 5": "", "claude-haiku-5-5": "claude-opus-5"}
+        replaced={"max_tokens: 200": "max_tokens: 20000", ", max_cost_usd: 5": "", "claude-haiku-5-5": "claude-opus-5"}
     )
     project.rows(40)
     done = project.runner("run", "jobs/x.yaml")
@@ -299,7 +299,7 @@ def test_several_jobs_end_with_the_worst_status(project: Project, api: Simulated
 
 
 def test_a_row_that_cannot_be_rendered_fails_alone(project: Project, api: SimulatedApi) -> None:
-    project.job(**{"{{ row.text }}": "{{ 10 // (row.text[12:] | int) }}"})
+    project.job(replaced={"{{ row.text }}": "{{ 10 // (row.text[12:] | int) }}"})
     summary = project.run("jobs/x.yaml")
     assert (summary["exit_status"], summary["failures"]) == (5, {"render_error": 1})
     assert api.accounts()["requests"] == 11

@@ -76,11 +76,11 @@ class Project:
         target.write_text(text, encoding="utf-8")
         return target
 
-    def job(self, name: str = "x", *, rows: int = 12, **replaced: str) -> Path:
+    def job(self, name: str = "x", *, rows: int = 12, replaced: Mapping[str, str] | None = None) -> Path:
         """The small job that most tests use, with its rows. `replaced` are texts of it that differ."""
         self.rows(rows)
         text = JOB.format(name=name)
-        for old, new in replaced.items():
+        for old, new in (replaced or {}).items():
             assert old in text, f"{old!r} is not in the job"
             text = text.replace(old, new)
         return self.write(f"jobs/{name}.yaml", text)
