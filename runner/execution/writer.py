@@ -17,8 +17,9 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from runner.clock import Clock
@@ -95,7 +96,7 @@ class Writer:
     # -- the book, on the loop -------------------------------------------------------------------------------------
 
     async def lease(self, prepared: Sequence[Prepared]) -> int:
-        leases = [Lease(item.step, item.request.hash, item.bound_pico or 0) for item in prepared]
+        leases = [Lease(item.step, item.request.hash, item.bound_pico or 0) for item in self._bounded(prepared)]
         future: asyncio.Future[int] = self._loop.create_future()
         self._put(_Lease(leases, future))
         return await future
@@ -114,6 +115,10 @@ class Writer:
         """From another thread: hand over an outcome without waiting for it; blocks while too many wait."""
         self._room.acquire()
         self._put(_Record(outcome, None))
+
+    def _bounded(self, prepared: Sequence[Prepared]) -> Iterable[Prepared]:
+        """The steps up to the first whose cost nothing bounds: a cap can not admit it."""
+        return prepared if self._cap_pico is None else takewhile(lambda item: item.bound_pico is not None, prepared)
 
     def _put(self, command: _Command) -> None:
         with self._gate:  # so that nothing is put behind the last look of `_fail`
@@ -135,6 +140,7 @@ class Writer:
                     self._error = error
                 self._fail(commands, error)
                 return
+            self._make_room(commands)
             if resolutions:
                 self._loop.call_soon_threadsafe(_resolve, resolutions)
 
@@ -165,7 +171,6 @@ class Writer:
             for command, ruling in zip(records, rulings, strict=True):
                 if command.future is None:
                     posted.append((command.outcome, ruling))
-                    self._room.release()
                 else:
                     resolutions.append((command.future, _decision(ruling)))
             if posted:
@@ -187,10 +192,13 @@ class Writer:
             if waiting is not None:
                 commands.append(waiting)
         futures = [command.future for command in commands if command.future is not None]
-        for command in commands:
-            if isinstance(command, _Record) and command.future is None:
-                self._room.release()
+        self._make_room(commands)
         self._loop.call_soon_threadsafe(_reject, futures, error)
+
+    def _make_room(self, commands: Sequence[_Command]) -> None:
+        posted = sum(isinstance(command, _Record) and command.future is None for command in commands)
+        if posted:
+            self._room.release(posted)
 
 
 def _decision(ruling: Ruling) -> Decision:

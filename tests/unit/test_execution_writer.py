@@ -1,0 +1,326 @@
+"""The writer's thread: groups, order, durability, and what an error does to everybody who waits."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from runner.engines import Decision, Prepared
+from runner.errors import LedgerError
+from runner.execution.writer import BACKLOG, GROUP, Writer
+from runner.ledger import Rule, Ruling
+from runner.ledger.sqlite import SqliteLedger
+from runner.types import Outcome, Step
+from support.engine_fakes import HandClock, prepared
+from support.execution_fakes import Call, FaultyLedger, methods
+from support.ledgers import BOUND, accept, answer, failed, rows
+
+T = TypeVar("T")
+
+
+@dataclass
+class Desk:
+    """A started writer over a ledger of its own, and what it told."""
+
+    ledger: FaultyLedger
+    writer: Writer
+    told: list[tuple[Outcome, Ruling]]
+
+    def post_in_thread(self, outcomes: Sequence[Outcome]) -> tuple[threading.Thread, list[BaseException]]:
+        """Post as the feeder does, from another thread; its errors are kept."""
+        errors: list[BaseException] = []
+
+        def post() -> None:
+            try:
+                for outcome in outcomes:
+                    self.writer.post(outcome)
+            except LedgerError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=post, daemon=True)
+        thread.start()
+        return thread, errors
+
+
+def at_desk(
+    folder: Path,
+    act: Callable[[Desk], Coroutine[Any, Any, T]],
+    *,
+    count: int = 8,
+    cap_pico: int | None = None,
+    rule: Rule = accept,
+    after_group: Callable[[], None] = lambda: None,
+) -> T:
+    """Run `act` beside a started writer, which `act` closes."""
+    ledger = FaultyLedger.create(folder / "run", {})
+    ledger.enrol(rows(count))
+
+    async def main() -> T:
+        told: list[tuple[Outcome, Ruling]] = []
+        writer = Writer(
+            ledger,
+            rule,
+            cap_pico=cap_pico,
+            clock=HandClock(),
+            on_posted=told.extend,
+            after_group=after_group,
+        )
+        writer.start()
+        return await asyncio.wait_for(act(Desk(ledger, writer, told)), 20)
+
+    try:
+        return asyncio.run(main())
+    finally:
+        ledger.close()
+
+
+def soon(awaitable: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    return asyncio.get_running_loop().create_task(awaitable)
+
+
+async def all_put() -> None:
+    """Let tasks that were just made hand their commands over."""
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+def steps(*indexes: int) -> list[Prepared]:
+    return [prepared(index, bound=BOUND) for index in indexes]
+
+
+# -- grouping ------------------------------------------------------------------------------------------------------
+
+
+def test_outcomes_that_wait_together_become_durable_in_one_group(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        desk.ledger.hold()
+        first = soon(desk.writer.record(answer(Step(0))))
+        await asyncio.to_thread(desk.ledger.wait_until_held)
+        others = [soon(desk.writer.record(answer(Step(row)))) for row in (1, 2, 3)]
+        await all_put()
+        desk.ledger.let_go()
+        assert await asyncio.gather(first, *others) == [Decision("succeeded")] * 4
+        await desk.writer.close()
+        assert desk.ledger.calls == [Call("record", 1), Call("record", 3)]
+
+    at_desk(tmp_path, act)
+
+
+def test_a_group_is_bounded(tmp_path: Path) -> None:
+    count = 2 * GROUP + 100
+
+    async def act(desk: Desk) -> None:
+        desk.ledger.hold()
+        thread, errors = desk.post_in_thread([answer(Step(row)) for row in range(count)])
+        await asyncio.to_thread(desk.ledger.wait_until_held)
+        await asyncio.to_thread(thread.join)
+        desk.ledger.let_go()
+        await desk.writer.close()
+        assert not errors
+        assert sum(call.size for call in desk.ledger.calls) == count
+        assert max(call.size for call in desk.ledger.calls) <= GROUP
+
+    at_desk(tmp_path, act, count=count)
+
+
+def test_a_lease_does_not_wait_for_outcomes_that_may_follow(tmp_path: Path) -> None:
+    """The clock stands still, so a lease that lingered would linger for as long as outcomes keep coming."""
+
+    async def act(desk: Desk) -> None:
+        desk.ledger.hold()
+        held = soon(desk.writer.release([]))
+        await asyncio.to_thread(desk.ledger.wait_until_held)
+        leased = soon(desk.writer.lease(steps(0, 1)))
+        await all_put()
+        desk.ledger.let_go()
+        assert await leased == 2
+        await held
+        await desk.writer.close()
+        assert methods(desk.ledger.calls) == ["release", "lease"]
+
+    at_desk(tmp_path, act)
+
+
+def test_outcomes_are_settled_before_a_lease_of_the_same_group(tmp_path: Path) -> None:
+    """The cap has room for one step at a time: the lease, asked for first, is only possible once the outcome is in."""
+
+    async def act(desk: Desk) -> None:
+        assert await desk.writer.lease(steps(0)) == 1
+        desk.ledger.hold()
+        held = soon(desk.writer.release([]))
+        await asyncio.to_thread(desk.ledger.wait_until_held)
+        recorded = soon(desk.writer.record(answer(Step(0), cost=0)))
+        leased = soon(desk.writer.lease(steps(1)))
+        await all_put()
+        desk.ledger.let_go()
+        assert await leased == 1
+        await asyncio.gather(held, recorded)
+        await desk.writer.close()
+
+    at_desk(tmp_path, act, cap_pico=BOUND)
+
+
+def test_an_answer_of_the_book_is_durable_when_it_comes(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        await desk.writer.lease(steps(0))
+        await desk.writer.record(answer(Step(0)))
+        with SqliteLedger.open(tmp_path / "run", read_only=True) as seen_beside:
+            assert seen_beside.counts().succeeded == 1
+        await desk.writer.close()
+
+    at_desk(tmp_path, act)
+
+
+# -- the book ------------------------------------------------------------------------------------------------------
+
+
+def test_the_decision_is_what_the_rule_says(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        decision = await desk.writer.record(failed(Step(2), kind="refusal"))
+        assert decision.status == "failed"
+        assert decision.failure is not None
+        assert decision.failure.kind == "refusal"
+        await desk.writer.close()
+
+    at_desk(tmp_path, act)
+
+
+def test_a_lease_takes_the_longest_prefix_under_the_cap(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        assert await desk.writer.lease(steps(0, 1, 2, 3)) == 2
+        await desk.writer.release([Step(0)])
+        assert await desk.writer.lease(steps(2, 3)) == 1
+        await desk.writer.close()
+
+    at_desk(tmp_path, act, cap_pico=2 * BOUND)
+
+
+def test_a_step_whose_cost_nothing_bounds_is_never_leased_under_a_cap(tmp_path: Path) -> None:
+    unbounded = [*steps(0), prepared(1, bound=None), *steps(2)]
+
+    async def act(desk: Desk) -> None:
+        assert await desk.writer.lease(unbounded) == 1
+        assert await desk.writer.lease(unbounded[1:]) == 0
+        await desk.writer.close()
+
+    at_desk(tmp_path, act, cap_pico=100 * BOUND)
+
+
+def test_without_a_cap_a_step_needs_no_bound(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        assert await desk.writer.lease([prepared(0, bound=None)]) == 1
+        await desk.writer.close()
+
+    at_desk(tmp_path, act)
+
+
+def test_posted_outcomes_are_told_on_the_loop_once_they_are_durable(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        thread, _ = desk.post_in_thread([answer(Step(0), reused=True), failed(Step(1), kind="render_error")])
+        await asyncio.to_thread(thread.join)
+        await desk.writer.record(answer(Step(2)))
+        await desk.writer.close()
+        assert [(outcome.step.row, ruling.state) for outcome, ruling in desk.told] == [(0, "succeeded"), (1, "failed")]
+
+    at_desk(tmp_path, act)
+
+
+def test_closing_writes_what_was_handed_over(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        desk.ledger.hold()
+        thread, _ = desk.post_in_thread([answer(Step(row)) for row in range(8)])
+        await asyncio.to_thread(thread.join)
+        closing = soon(desk.writer.close())
+        await all_put()
+        desk.ledger.let_go()
+        await closing
+        assert desk.ledger.counts().succeeded == 8
+
+    at_desk(tmp_path, act)
+
+
+# -- errors --------------------------------------------------------------------------------------------------------
+
+
+async def fails_with_disk_full(awaitable: Awaitable[object]) -> None:
+    with pytest.raises(LedgerError) as caught:
+        await awaitable
+    assert caught.value.code == "disk-full"
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("fails_at", [2, 3, 4], ids=["record", "lease", "release"])
+def test_an_error_reaches_everybody_who_waits(tmp_path: Path, fails_at: int, *, after: bool) -> None:
+    """A posted outcome, an awaited one, a lease and a release in one group: whichever call fails, nobody hangs."""
+
+    async def act(desk: Desk) -> None:
+        desk.ledger.fails_at, desk.ledger.fails_after = fails_at, after
+        desk.ledger.hold()
+        held = soon(desk.writer.release([]))
+        await asyncio.to_thread(desk.ledger.wait_until_held)
+        thread, errors = desk.post_in_thread([answer(Step(0))])
+        await asyncio.to_thread(thread.join)
+        waiting = [
+            soon(desk.writer.record(answer(Step(1)))),
+            soon(desk.writer.lease(steps(2))),
+            soon(desk.writer.release([])),
+        ]
+        await all_put()
+        desk.ledger.let_go()
+        await held
+        for task in waiting:
+            await fails_with_disk_full(task)
+        await fails_with_disk_full(desk.writer.record(answer(Step(3))))
+        await fails_with_disk_full(desk.writer.lease(steps(4)))
+        await fails_with_disk_full(desk.writer.close())
+        assert not errors
+
+    at_desk(tmp_path, act)
+
+
+def test_a_feeder_that_waits_for_room_is_told_of_the_error(tmp_path: Path) -> None:
+    count = BACKLOG + 50
+
+    async def act(desk: Desk) -> None:
+        desk.ledger.fails_at = 1
+        desk.ledger.hold()
+        thread, errors = desk.post_in_thread([answer(Step(row)) for row in range(count)])
+        await asyncio.to_thread(desk.ledger.wait_until_held)
+        desk.ledger.let_go()
+        await asyncio.to_thread(thread.join, 10)
+        assert not thread.is_alive(), "the feeder hangs"
+        assert [error.code for error in errors if isinstance(error, LedgerError)] == ["disk-full"]
+        await fails_with_disk_full(desk.writer.close())
+
+    at_desk(tmp_path, act, count=count)
+
+
+def test_an_error_of_the_failure_limit_stops_the_writing_too(tmp_path: Path) -> None:
+    def check() -> None:
+        raise LedgerError("damaged", code="damaged")
+
+    async def act(desk: Desk) -> None:
+        thread, _ = desk.post_in_thread([answer(Step(0))])
+        await asyncio.to_thread(thread.join)
+        with pytest.raises(LedgerError, match="damaged"):
+            await desk.writer.record(answer(Step(1)))
+        with pytest.raises(LedgerError, match="damaged"):
+            await desk.writer.close()
+
+    at_desk(tmp_path, act, after_group=check)
+
+
+def test_a_ruling_that_leaves_a_step_in_the_air_is_an_error(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        with pytest.raises((LedgerError, ValueError)):
+            await desk.writer.record(answer(Step(0)))
+        with pytest.raises((LedgerError, ValueError)):
+            await desk.writer.close()
+
+    at_desk(tmp_path, act, rule=lambda _: Ruling("answered"))
