@@ -1,0 +1,108 @@
+"""The projects that are measured: rows, a job, and a stand-in API in a process of its own.
+
+Owns   the drawn texts and the sizes, which are given in tokens as the stand-in counts them.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.children import RUNNER, Used, run
+from runner.simulator import Options, Running, launch
+
+MODEL = "claude-haiku-5-5"
+BYTES_PER_TOKEN = 40 / 13
+"""Of this model, as the stand-in counts (`runner.simulator.models.Card.tokens`)."""
+ROW_TOKENS = 200
+SYSTEM_TOKENS = 2_000
+MAX_TOKENS = 200
+CONCURRENCY = 64
+
+JOB = f"""\
+name: bench
+model: {MODEL}
+params: {{max_tokens: {MAX_TOKENS}}}
+system:
+  - {{template: system.md.j2, cache: true}}
+prompt: "{{{{ row.text }}}}"
+dataset: {{path: data/rows.csv, key: id}}
+limits: {{max_concurrency: {CONCURRENCY}, max_cost_usd: 100000}}
+sinks: [out/bench.jsonl]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A folder with one job, and the API it is run against."""
+
+    root: Path
+    api: Running
+
+    def write(self, path: str, text: str) -> None:
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+
+    def run(self, job: str) -> tuple[Used, dict[str, Any]]:
+        """Run a job from nothing; returns what it used and its summary. The run's folder stays until the next one."""
+        for folder in (".runner", "out"):
+            shutil.rmtree(self.root / folder, ignore_errors=True)
+        self.api.controls.reset()
+        used = run((*RUNNER, "run", job, "--format", "json"), cwd=self.root, environ=self.api.environ)
+        summary: dict[str, Any] = json.loads(used.stdout)
+        return used, summary
+
+    @property
+    def run_folder(self) -> Path:
+        """The folder of the one run there is."""
+        (folder,) = (self.root / ".runner" / "runs").iterdir()
+        return folder
+
+
+@contextmanager
+def project(**options: Any) -> Iterator[Project]:
+    """An empty project and a stand-in, both gone afterwards. `options` are those of `runner.simulator.Options`."""
+    with TemporaryDirectory(prefix="bench-") as folder:
+        root = Path(folder) / "project"
+        root.mkdir()
+        (root / "runner.toml").touch()
+        with launch(Options(state=Path(folder) / "simulator", **options)) as api:
+            yield Project(root, api)
+
+
+def write_bench_job(project: Project, rows: int) -> str:
+    """The job that throughput and memory are measured with; returns its path."""
+    project.write("jobs/bench.yaml", JOB)
+    project.write("templates/system.md.j2", _text(random.Random(1), _vocabulary(), SYSTEM_TOKENS))
+    write_rows(project.root / "data" / "rows.csv", rows)
+    return "jobs/bench.yaml"
+
+
+def write_rows(path: Path, rows: int) -> None:
+    """Rows whose texts and keys all differ, the same on every machine."""
+    draw, words = random.Random(2), _vocabulary()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "text"])
+        writer.writerows((f"row-{index:07}", f"{index} {_text(draw, words, ROW_TOKENS)}") for index in range(rows))
+
+
+def _vocabulary() -> list[str]:
+    """Made-up words of 2 to 9 letters, frequent letters first, so that texts compress about as well as English."""
+    draw = random.Random(3)
+    return ["".join(draw.choices("etaoinshrdlu", k=draw.randint(2, 9))) for _ in range(4_000)]
+
+
+def _text(draw: random.Random, words: list[str], tokens: int) -> str:
+    size = int(tokens * BYTES_PER_TOKEN)
+    return " ".join(draw.choices(words, k=size // 4))[:size]
