@@ -78,10 +78,18 @@ def run_job(
         )
     state = StateFolder(loaded.settings.state_dir)
     with reach(loaded.environ, simulate=options.simulate, simulator_state=state.simulator_path) as api:
-        line = line_of(loaded, api.address, api.simulated)
         api.require_credential()
-        with state.own(line, trial=options.is_trial):
-            return _Converging(loaded, options, state, api, line, observer, confirm, clock or SystemClock()).summary()
+        return converge(loaded, options, api, observer=observer, confirm=confirm, clock=clock or SystemClock())
+
+
+def converge(
+    loaded: LoadedJob, options: RunOptions, api: Api, *, observer: Observer, confirm: Confirm | None, clock: Clock
+) -> Summary:
+    """Converge a job that was read, at an API that was reached. Raises what `run_job` raises."""
+    state = StateFolder(loaded.settings.state_dir)
+    line = line_of(loaded, api.address, api.simulated)
+    with state.own(line, trial=options.is_trial):
+        return _Converging(loaded, options, state, api, line, observer, confirm, clock).summary()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,33 @@ says, so that a swapped reply is seen, and keeps an account of its own.
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
+from runner.clock import Clock, SystemClock
+from runner.encoding import decode, encode
 from runner.errors import LedgerError
+from runner.execution.advance import Advance
+from runner.execution.api import SIMULATOR, Api
+from runner.execution.assemble import assemble
+from runner.execution.confirm import Confirm
+from runner.execution.converge import RunOptions, converge
+from runner.execution.folders import Line, RunInfo, StateFolder, line_of
+from runner.execution.summary import Summary
 from runner.ledger import Delivery, Lease, Rule, Ruling
 from runner.ledger.sqlite import SqliteLedger
-from runner.types import Outcome, Step
+from runner.message import parse_reply
+from runner.providers import Provider, Sent
+from runner.spec.load import LoadedJob, load
+from runner.types import Capabilities, Failure, Outcome, Request, Step
+from support.engine_fakes import Listener
+
+MODEL = "claude-haiku-5-5"
 
 T = TypeVar("T")
 
@@ -92,3 +110,171 @@ class FaultyLedger(SqliteLedger):
 
 def methods(calls: Iterable[Call]) -> list[str]:
     return [call.method for call in calls]
+
+
+# -- a provider in this process ------------------------------------------------------------------------------------
+
+INPUT_TOKENS, OUTPUT_TOKENS = 10, 5
+
+
+def reply_body(text: str, *, stop_reason: str = "end_turn", message_id: str = "msg_1") -> bytes:
+    usage = {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS}
+    return encode(
+        {
+            "id": message_id,
+            "type": "message",
+            "role": "assistant",
+            "model": MODEL,
+            "content": [{"type": "text", "text": text}] if text else [],
+            "stop_reason": stop_reason,
+            "usage": usage,
+        }
+    )
+
+
+def replied(text: str, *, stop_reason: str = "end_turn") -> Sent:
+    body = reply_body(text, stop_reason=stop_reason)
+    return Sent(parse_reply(body, "req_1"), None, body, "req_1", {})
+
+
+def refused(kind: str = "overloaded_error", **fields: Any) -> Sent:
+    """A failure: one that passes, where nothing else is said."""
+    return Sent(None, Failure(kind, f"it is {kind}", **{"retryable": True, **fields}), b"", "req_2", {})
+
+
+@dataclass
+class EchoProvider:
+    """Answers every request with its own text, so that a swapped reply is seen, and counts what it billed.
+
+    `script` holds, for a text, what comes before that: one entry a try. A reply of the script is billed too.
+    """
+
+    script: dict[str, list[Sent]] = field(default_factory=dict)
+    received: list[str] = field(default_factory=list)
+    """The text of every try, in order."""
+    billed: Counter[str] = field(default_factory=Counter)
+    before_each: Callable[[str], None] = lambda _: None
+    """Called with the text of each request that arrives."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(batches=False, count_tokens=False, models=False)
+
+    async def send(self, request: Request, *, on_begin: Callable[[], None] | None = None) -> Sent:
+        text = text_in(request)
+        self.received.append(text)
+        self.before_each(text)
+        await asyncio.sleep(0)
+        waiting = self.script.get(text)
+        sent = waiting.pop(0) if waiting else replied(f"echo of {text}")
+        if sent.reply is not None:
+            self.billed[text] += 1
+            if on_begin is not None:
+                on_begin()
+        return sent
+
+    async def count_tokens(self, request: Request) -> int | Failure:
+        return 0
+
+    async def models(self) -> list[Mapping[str, Any]] | Failure:
+        return []
+
+    async def aclose(self) -> None:
+        pass
+
+
+def text_in(request: Request) -> str:
+    """The text of a request's last message."""
+    content: str | list[dict[str, str]] = decode(request.body)["messages"][-1]["content"]
+    return content if isinstance(content, str) else "".join(block["text"] for block in content)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnApi(Api):
+    """An API whose provider a test brings; no process is started and nothing is connected to."""
+
+    provider: Provider = field(default_factory=EchoProvider)
+
+    def require_credential(self) -> None:
+        """None is needed."""
+
+    def connect(self, *, max_concurrency: int, clock: Clock) -> Provider:
+        return self.provider
+
+
+# -- a job on disk -------------------------------------------------------------------------------------------------
+
+JOB = """\
+name: x
+model: claude-haiku-5-5
+params: {max_tokens: 50}
+prompt: "{{ row.text }}"
+dataset: {path: data/rows.csv, key: id}
+limits: {max_concurrency: 4, max_cost_usd: 5}
+retry: {initial_interval: 1ms, maximum_interval: 1ms, max_attempts: 3}
+sinks: [out/x.jsonl]
+"""
+
+
+class Bench:
+    """A project with one job, run in this process against a provider that the test brings."""
+
+    def __init__(self, root: Path, rows: int = 20, *, job: str = JOB) -> None:
+        self.root = root
+        self.provider = EchoProvider()
+        self.events = Listener()
+        root.mkdir(parents=True, exist_ok=True)
+        (root / "runner.toml").touch()
+        self.write("jobs/x.yaml", job)
+        self.rows(f"text {number}" for number in range(rows))
+
+    def write(self, path: str, text: str) -> Path:
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+        return target
+
+    def rows(self, texts: Iterable[str]) -> None:
+        """Replace the dataset: key `k<number>`, and these texts."""
+        lines = (f"k{number},{text}\n" for number, text in enumerate(texts))
+        self.write("data/rows.csv", "id,text\n" + "".join(lines))
+
+    def load(self, *sets: str) -> LoadedJob:
+        return load(self.root / "jobs" / "x.yaml", sets=sets, environ={})
+
+    @property
+    def state(self) -> StateFolder:
+        return StateFolder(self.root / ".runner")
+
+    def api(self) -> OwnApi:
+        return OwnApi(SIMULATOR, simulated=True, environ={}, provider=self.provider)
+
+    @property
+    def line(self) -> Line:
+        return line_of(self.load(), SIMULATOR, simulated=True)
+
+    def run(self, *sets: str, confirm: Confirm | None = None, **options: Any) -> Summary:
+        """`runner run`."""
+        loaded, asked = self.load(*sets), RunOptions(**options)
+        clock = SystemClock()
+        return converge(loaded, asked, self.api(), observer=self.events, confirm=confirm, clock=clock)
+
+    def begin(self, *sets: str) -> RunInfo:
+        """A run that has its rows, and nothing else: its cap admits no request."""
+        summary = self.run("limits.max_cost_usd=0.000000001", *sets)
+        assert (summary.status, summary.counts.attempts) == ("stopped", 0)
+        info = self.state.find(summary.run_id)
+        self.load(*sets).store(info.folder / "inputs")
+        return info
+
+    def assembled(self, info: RunInfo, ledger: SqliteLedger, *sets: str) -> Advance:
+        """A run that has begun, put together over a ledger that the test opened."""
+        loaded = self.load(*sets)
+        clock = SystemClock()
+        return assemble(info, ledger, loaded, self.state, self.api(), self.events, clock, resumed=True)
+
+    def records(self, path: str = "out/x.jsonl") -> list[dict[str, Any]]:
+        return [decode(line) for line in (self.root / path).read_bytes().splitlines()]
+
+    def runs(self) -> list[RunInfo]:
+        return self.state.runs()
