@@ -48,7 +48,7 @@ _MUST_BE_EMPTY: Final[dict[str, str]] = {
     """,
     "money or tokens that differ from the attempts and leases": """
         SELECT 1 FROM totals WHERE
-            attempts <> (SELECT count(*) FROM attempts)
+            attempts <> (SELECT count(*) FROM attempts WHERE reused = 0 AND length(request_hash) > 0)
             OR requests <> (SELECT coalesce(sum(sent), 0) FROM steps)
             OR spent <> (SELECT coalesce(sum(cost), 0) FROM attempts)
             OR unpriced <> (SELECT count(*) FROM attempts WHERE cost IS NULL)

@@ -21,6 +21,7 @@ from runner.ledger.database import fetch
 from runner.ledger.frames import failure_from_text, from_millis
 from runner.ledger.rows import RowReader
 from runner.ledger.schema import ATTEMPT_ENDS, MODES, OPEN, ROW_STATUSES
+from runner.ledger.settlement import was_sent
 from runner.ledger.spool import Place, SpoolReader
 from runner.types import Attempt, Failure, Step, Usage
 
@@ -64,6 +65,8 @@ class _AttemptColumns(NamedTuple):
 
 
 _OF_ROW = itemgetter(0)
+_REUSED = _AttemptColumns._fields.index("reused")
+_REQUEST_HASH = _AttemptColumns._fields.index("request_hash")
 
 
 class ResultReader:
@@ -117,7 +120,7 @@ class ResultReader:
             body=self._body(last) if decided else b"",
             request_hash=last.request_hash,
             mode=MODES[last.mode],
-            attempts=len(attempts),
+            attempts=sum(was_sent(each[_REUSED], each[_REQUEST_HASH]) for each in attempts),
             reused=reused,
             usage=_sum_usage(attempts),
             cost_pico=_sum_cost(attempts),

@@ -50,6 +50,11 @@ _WAITING = """
 """
 
 
+def was_sent(reused: int, request_hash: bytes) -> bool:
+    """Whether an attempt was one at the API: an earlier reply was not, nor a row that could not be rendered."""
+    return not reused and bool(request_hash)
+
+
 class Settlement:
     """The effect of a group of outcomes, gathered. A step may be in it once."""
 
@@ -69,7 +74,7 @@ class Settlement:
         if leased:
             self._ended.append(step_key(step))
         changes = self._changes
-        changes.attempts += 1
+        changes.attempts += was_sent(outcome.reused, outcome.request_hash)
         changes.requests += leased and not facts.sent
         changes.reserved -= reserved
         changes.spent += cost or 0

@@ -141,7 +141,7 @@ class Model:
         facts.tries += 1
         facts.sent = facts.sent or leased
         facts.state, facts.answered = "answered", outcome
-        self.attempts += 1
+        self.attempts += not outcome.reused
         self.spent += outcome.cost_pico or 0
         self.unpriced += outcome.cost_pico is None
         self.usage += outcome.usage

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,10 +88,14 @@ def test_a_next_step_keeps_the_row_open(tmp_path: Path) -> None:
 def test_a_reused_reply_needs_no_lease_and_is_no_request(tmp_path: Path) -> None:
     with new_ledger(tmp_path / "run", 2) as ledger:
         ledger.record(
-            [answer(Step(0), cost=0, usage=Usage(), reused=True), failed(Step(1), kind="render_error")], accept
+            [
+                answer(Step(0), cost=0, usage=Usage(), reused=True),
+                replace(failed(Step(1), kind="render_error"), request_hash=b""),
+            ],
+            accept,
         )
         counts = ledger.counts()
-        assert (counts.reused, counts.requests, counts.attempts) == (1, 0, 2)
+        assert (counts.reused, counts.requests, counts.attempts) == (1, 0, 0)
         assert ledger.money().spent == 0
         assert ledger.result(0).reused
 
