@@ -28,7 +28,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runner.cli.tally import Level, Notice, Progress, Tally
-from runner.cli.terminal import duration, share, usd
+from runner.cli.terminal import duration, ranked, share, usd
 from runner.clock import Clock
 from runner.events import Event
 
@@ -38,9 +38,6 @@ LOOK_S = 0.5
 """How often plain lines look for something to say."""
 EVERY_S = 10.0
 """Seconds between two progress lines in a log: 360 lines for an hour."""
-SHOWN_KINDS = 4
-"""Kinds of failure that are named; the others are summed up."""
-
 _STYLES: Mapping[Level, str] = {"info": "dim", "warning": "yellow", "stop": "bold red"}
 
 
@@ -96,7 +93,7 @@ class LiveBlock:
     def show(self, notices: Sequence[Notice], progress: Progress) -> None:
         for notice in notices:
             if notice.progress is None:  # the line that ends a run would only repeat the summary that follows
-                self._console.print(Text(notice.text, style=_STYLES[notice.level]), soft_wrap=True)
+                self._console.print(Text(notice.text, style=_STYLES[notice.level]))
         if progress.ended:
             self.close()
             return
@@ -222,22 +219,12 @@ def _troubles(progress: Progress) -> list[str]:
     if progress.reused:
         parts.append(f"{progress.reused:,} reused")
     if progress.failures:
-        parts.append(f"failed {_kinds(progress.failures)}")
+        parts.append(f"failed {ranked(progress.failures)}")
     if progress.retried:
-        parts.append(f"tried again {_kinds(progress.retried)}")
+        parts.append(f"tried again {ranked(progress.retried)}")
     if progress.cooling_s > 0 and not progress.ended:
         parts.append(f"waiting {duration(progress.cooling_s)} ({progress.cooling_reason})")
     return parts
-
-
-def _kinds(counts: Mapping[str, int]) -> str:
-    """The commonest kinds and how many of each: 12 (refusal 9, truncated 3)."""
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    names = [f"{kind} {number:,}" for kind, number in ranked[:SHOWN_KINDS]]
-    rest = sum(number for _, number in ranked[SHOWN_KINDS:])
-    if rest:
-        names.append(f"others {rest:,}")
-    return f"{sum(counts.values()):,} ({', '.join(names)})"
 
 
 @dataclass(frozen=True, slots=True)

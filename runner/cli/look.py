@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from runner import execution
 from runner.cli.arguments import Format, OutputFormat, RunName
-from runner.cli.display import open_display
 from runner.cli.project import Project
-from runner.cli.report import lines
-from runner.cli.terminal import plain_text, usd
-from runner.clock import SystemClock
+from runner.cli.report import as_json, lines, sink_text, width_of
+from runner.cli.terminal import aligned, plain_text, usd
 from runner.encoding import encode_text, printable
 
 
@@ -27,26 +21,21 @@ def list_(output: Format = OutputFormat.text) -> int:
     summaries = [execution.read_summary(info) for info in project.state.runs()]
     if output is OutputFormat.json:
         for summary in summaries:
-            typer.echo(printable(encode_text(summary.to_dict())))
+            typer.echo(as_json(summary))
         return 0
     if not summaries:
         typer.echo("no runs yet; `runner run JOB` makes the first one")
         return 0
-    table = Table("run", "job", "status", "rows", "failed", "open", "cost", box=SIMPLE_HEAD, pad_edge=False)
-    for summary in summaries:
-        counts = summary.counts
-        status = summary.status + (" (simulated)" if summary.simulated else " (trial)" if summary.meta["trial"] else "")
-        table.add_row(
-            summary.run_id,
-            summary.job,
-            status,
-            f"{counts.total:,}",
-            f"{counts.failed:,}",
-            f"{counts.open:,}",
-            usd(summary.money.spent),
-        )
-    Console().print(table)
+    head = ("run", "job", "status", "rows", "failed", "open", "cost")
+    typer.echo("\n".join(aligned([head, *map(_listed, summaries)], right=range(3, len(head)))))
     return 0
+
+
+def _listed(summary: execution.Summary) -> tuple[str, ...]:
+    counts = summary.counts
+    kind = " (simulated)" if summary.simulated else " (trial)" if summary.meta["trial"] else ""
+    numbers = (f"{number:,}" for number in (counts.total, counts.failed, counts.open))
+    return (summary.run_id, plain_text(summary.job), summary.status + kind, *numbers, usd(summary.money.spent))
 
 
 def show(
@@ -61,9 +50,7 @@ def show(
     info = project.state.find(run_name)
     if key is None:
         summary = execution.read_summary(info)
-        typer.echo(
-            printable(encode_text(summary.to_dict())) if output is OutputFormat.json else "\n".join(lines(summary))
-        )
+        typer.echo(as_json(summary) if output is OutputFormat.json else "\n".join(lines(summary, width_of(sys.stdout))))
         return 0
     shown = execution.read_row(info, project.settings, key)
     typer.echo(
@@ -84,6 +71,7 @@ def export(
     """Write the sinks of a run again, also while it goes on."""
     project = Project.here()
     info = project.state.find(run_name)
-    with open_display(sys.stderr, SystemClock(), os.environ) as display:
-        deliveries = execution.export_run(info, project.state, project.settings, to=to, as_=as_, observer=display)
+    deliveries = execution.export_run(info, project.state, project.settings, to=to, as_=as_)
+    for delivery in deliveries:
+        typer.echo(plain_text(sink_text(delivery)), err=delivery.kind == "stdout" or delivery.state == "failed")
     return 4 if any(delivery.state == "failed" for delivery in deliveries) else 0

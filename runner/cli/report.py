@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TextIO
 
 from runner import execution
 from runner.cli.arguments import OutputFormat
-from runner.cli.terminal import duration, plain_text, share, usd
+from runner.cli.terminal import counted, duration, labelled, plain_text, ranked, share, usd, wrapped
 from runner.encoding import encode_text, printable
 from runner.errors import RunnerError, render
+from runner.ledger import Delivery
 
 _BAD_TO_GOOD = (1, 2, 3, 4, 5, 6, 0)
 """Several jobs end with the worst (interface, section 5); an interruption comes before all of them."""
@@ -28,65 +30,75 @@ def tell(error: RunnerError) -> None:
     print(plain_text(render(error), lines=True), file=sys.stderr)
 
 
-def print_summary(summary: execution.Summary, output: OutputFormat, summary_file: Path | None = None) -> None:
+def print_summary(summary: execution.Summary, output: OutputFormat) -> None:
     """To stdout, or to stderr where a sink has written its records to stdout."""
-    line = printable(encode_text(summary.to_dict()))
-    if summary_file is not None:
-        summary_file.write_text(line + "\n", encoding="utf-8")
     if output is OutputFormat.json:
-        print(line)
+        print(as_json(summary))
         return
-    to_stdout = any(sink.kind == "stdout" for sink in summary.sinks)
-    print("\n".join(lines(summary)), file=sys.stderr if to_stdout else sys.stdout)
+    stream = sys.stderr if any(sink.kind == "stdout" for sink in summary.sinks) else sys.stdout
+    print("\n".join(lines(summary, width_of(stream))), file=stream)
 
 
-def lines(summary: execution.Summary) -> list[str]:
+def as_json(summary: execution.Summary) -> str:
+    return printable(encode_text(summary.to_dict()))
+
+
+def width_of(stream: TextIO) -> int | None:
+    """How wide lines for people may be; None where they go to no terminal."""
+    return shutil.get_terminal_size().columns if stream.isatty() else None
+
+
+def lines(summary: execution.Summary, width: int | None = None) -> list[str]:
     """What a person wants to know, most important first."""
-    shown = [_headline(summary)]
-    shown += [f"  {name:<9}{value}" for name, value in _facts(summary) if value]
-    if summary.stopped_by is not None:
-        shown.append(f"  stopped: {plain_text(summary.stopped_by.message)}")
-        if summary.stopped_by.hint:
-            shown.append(f"  {plain_text(summary.stopped_by.hint)}")
-    if summary.resume is not None:
-        shown.append(f"  go on with: {summary.resume}")
-    return shown
+    facts = _of_nothing(summary) if summary.nothing_to_do else _facts(summary)
+    told = [line for label, text in facts if text for line in labelled(label, plain_text(text), width)]
+    return [*wrapped(_headline(summary), width), *told]
 
 
 def _headline(summary: execution.Summary) -> str:
     counts = summary.counts
-    name = f"{summary.job} ({summary.run_id}{', simulated' if summary.simulated else ''})"
     if summary.nothing_to_do:
-        return f"{name}: nothing to do, every row has its answer"
-    done = f"{counts.succeeded:,} of {counts.total:,} rows succeeded"
+        what = "every row has its answer" if counts.succeeded == counts.total else "no row would be sent"
+        return f"{summary.job}: nothing to do, {what}"
+    name = f"{summary.job} ({summary.run_id}{', simulated' if summary.simulated else ''})"
+    done = f"{counts.succeeded:,} of {counted(counts.total, 'row')} succeeded"
     return f"{name}: {summary.status}, {done}, {summary.mode}, {duration(summary.elapsed_s)}"
 
 
-def _facts(summary: execution.Summary) -> list[tuple[str, str]]:
-    counts, money, usage = summary.counts, summary.money, summary.usage
-    failed = ", ".join(
-        f"{number:,} {kind}" for kind, number in sorted(counts.failures.items(), key=lambda item: -item[1])
+Facts = list[tuple[str, str]]
+"""Labels and texts; an empty text is left out."""
+
+
+def _of_nothing(summary: execution.Summary) -> Facts:
+    """No run was made: what there is of the last one."""
+    counts = summary.counts
+    stays = f"{ranked(counts.failures)}; until the request changes, or `runner retry {summary.run_id}`"
+    return [("last run", summary.run_id), ("failed", stays if counts.failed else ""), *_sinks(summary)]
+
+
+def _facts(summary: execution.Summary) -> Facts:
+    counts, money, usage, stopped = summary.counts, summary.money, summary.usage, summary.stopped_by
+    # A finished run's attempts are settled; what an ended one still has reserved is for replies that nobody awaits.
+    doubtful = money.doubtful + (money.reserved if summary.status != "running" else 0)
+    requests = f"{counts.requests:,}" + (
+        f" in {counts.attempts:,} attempts" if counts.attempts > counts.requests else ""
     )
-    others = ", ".join(
-        f"{number:,} {word}"
-        for number, word in ((counts.expired, "expired"), (counts.canceled, "canceled"), (counts.open, "open"))
-        if number
-    )
+    by_signal = summary.status == "interrupted"  # which the headline has said
     return [
-        ("failed", f"{counts.failed:,} ({failed})" if counts.failed else ""),
-        ("others", others),
-        ("reused", f"{counts.reused:,} answers that were paid for before" if counts.reused else ""),
-        (
-            "requests",
-            f"{counts.requests:,} in {counts.attempts:,} attempts"
-            if counts.attempts > counts.requests
-            else f"{counts.requests:,}",
-        ),
+        ("failed", ranked(counts.failures) if counts.failed else ""),
+        ("expired", f"{counts.expired:,}" if counts.expired else ""),
+        ("canceled", f"{counts.canceled:,}" if counts.canceled else ""),
+        ("open", f"{counts.open:,}" if counts.open else ""),
+        ("reused", f"{counted(counts.reused, 'answer')} paid for before" if counts.reused else ""),
+        ("requests", requests),
         ("tokens", _tokens(usage.prompt_tokens, usage.cache_read_input_tokens, usage.output_tokens)),
         ("cost", _cost(money.spent, money.unpriced, summary.estimated_cost_pico)),
-        ("in doubt", f"up to {usd(money.doubtful)} for requests whose reply never came" if money.doubtful else ""),
-        *[("sink", _sink(sink.state, sink.target, sink.records, sink.error)) for sink in summary.sinks],
-        *[("warning", plain_text(warning)) for warning in summary.warnings],
+        ("in doubt", f"up to {usd(doubtful)} for requests whose reply never came" if doubtful else ""),
+        *_sinks(summary),
+        *[("warning", warning) for warning in summary.warnings],
+        ("stopped", stopped.message if stopped is not None and not by_signal else ""),
+        ("", stopped.hint or "" if stopped is not None and not by_signal else ""),
+        ("go on", f"{summary.resume}, or run the job again" if summary.resume is not None else ""),
     ]
 
 
@@ -99,12 +111,16 @@ def _tokens(prompt: int, cached: int, output: int) -> str:
 
 def _cost(spent_pico: int, unpriced: int, estimated_pico: int | None) -> str:
     if unpriced:
-        return f"{usd(spent_pico)}, and {unpriced:,} replies whose price is not known"
+        return f"{usd(spent_pico)}, and {counted(unpriced, 'reply', 'replies')} of unknown price"
     estimate = f" (estimated {usd(estimated_pico)})" if estimated_pico is not None else ""
     return f"{usd(spent_pico)}{estimate}"
 
 
-def _sink(state: str, target: str, records: int, error: str | None) -> str:
-    if state == "delivered":
-        return f"{plain_text(target)}: {records:,} records"
-    return f"{plain_text(target)}: not delivered{f' ({plain_text(error)})' if error else ''}"
+def _sinks(summary: execution.Summary) -> Facts:
+    return [("sink", sink_text(sink)) for sink in summary.sinks]
+
+
+def sink_text(sink: Delivery) -> str:
+    if sink.state == "delivered":
+        return f"{sink.target}: {counted(sink.records, 'record')}"
+    return f"{sink.target}: not delivered{f': {sink.error}' if sink.error else ''}"

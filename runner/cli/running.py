@@ -27,7 +27,7 @@ from runner.cli.arguments import (
 )
 from runner.cli.display import open_display
 from runner.cli.project import Project
-from runner.cli.report import print_summary, tell, worst
+from runner.cli.report import as_json, print_summary, tell, worst
 from runner.cli.terminal import plain_text
 from runner.clock import SystemClock
 from runner.errors import RunnerError, UsageError
@@ -177,7 +177,9 @@ def _each(
     summary_file: Path | None = None,
 ) -> int:
     """One after another; a job that cannot run is told and does not keep the others from running."""
+    _require_folder(summary_file)
     statuses = []
+    summaries: list[str] = []
     for item in items:
         try:
             with open_display(sys.stderr, SystemClock(), os.environ) as display:
@@ -188,11 +190,20 @@ def _each(
             tell(error)
             statuses.append(error.exit_status)
             continue
-        print_summary(summary, output, summary_file)
+        print_summary(summary, output)
+        if summary_file is not None:
+            summaries.append(as_json(summary) + "\n")
+            summary_file.write_text("".join(summaries), encoding="utf-8")
         statuses.append(summary.exit_status)
         if summary.status == "interrupted":
             break
     return worst(statuses)
+
+
+def _require_folder(summary_file: Path | None) -> None:
+    """Said before anything is paid."""
+    if summary_file is not None and (summary_file.is_dir() or not summary_file.absolute().parent.is_dir()):
+        raise UsageError(f"cannot write {summary_file}", hint="--summary takes a file in a folder that is there")
 
 
 def _confirm() -> Callable[[str], bool] | None:

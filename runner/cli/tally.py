@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from runner.cli.terminal import plain_text
+from runner.cli.terminal import counted, plain_text
 from runner.clock import Clock
 from runner.events import (
     CoolingDown,
@@ -38,6 +38,9 @@ MAX_KINDS = 50
 """Kinds of failure that are counted apart; a server that invents one for each row does not grow memory."""
 MAX_NOTICES = 1000
 """Notices that wait to be shown, and warnings that are remembered as shown."""
+
+_SIGNALLED = frozenset({"interrupted", "terminated"})
+"""Reasons to stop that a person, or the system, gave by a signal."""
 
 Level = Literal["info", "warning", "stop"]
 
@@ -119,7 +122,9 @@ class Tally:
     def _begin(self, *, rows_before: int, spent_pico: int) -> None:
         now = self._clock.monotonic()
         self._began_at = now
-        self._samples = deque([(now, rows_before)])
+        self._samples: deque[tuple[float, int]] = (
+            deque()
+        )  # from the first request or answer on: connecting is no slowness
         self._done = rows_before
         self._in_flight = 0
         self._input = self._cache_read = self._cache_written = self._output = 0
@@ -133,9 +138,15 @@ class Tally:
 
     # -- events, rarest last; the first two come once or more for every row --------------------------------------------
     def _step_sent(self, event: StepSent) -> None:
+        self._begin_rate()
         self._in_flight = event.in_flight
 
+    def _begin_rate(self) -> None:
+        if not self._samples:
+            self._samples.append((self._clock.monotonic(), self._done))
+
     def _step_ended(self, event: StepEnded) -> None:
+        self._begin_rate()
         if event.in_flight is not None:
             self._in_flight = event.in_flight
         usage = event.usage
@@ -158,9 +169,9 @@ class Tally:
         self._warned.clear()
         self._begin(rows_before=event.rows - event.open_rows, spent_pico=event.spent_pico)
         if event.resumed:
-            what = f"going on with run {event.run_id}: {event.open_rows:,} of {event.rows:,} rows are open"
+            what = f"going on with run {event.run_id}: {event.open_rows:,} of {counted(event.rows, 'row')} to do"
         else:
-            what = f"run {event.run_id}: {event.rows:,} rows in {event.mode} mode"
+            what = f"run {event.run_id}: {counted(event.rows, 'row')} in {event.mode} mode"
         self._say("info", what)
 
     def _cooling_down(self, event: CoolingDown) -> None:
@@ -175,10 +186,16 @@ class Tally:
 
     def _told_stop(self, event: Stopping) -> None:
         self._stopping = True
-        self._say("stop", f"stopping ({event.reason}): {event.message}")
+        self._say("stop", f"{_why(event)}; {self._awaited(by_signal=event.reason in _SIGNALLED)}")
+
+    def _awaited(self, *, by_signal: bool) -> str:
+        if not self._in_flight:
+            return "nothing is in flight"
+        again = "; Ctrl-C again drops them" if by_signal else ""
+        return f"waiting for {counted(self._in_flight, 'request')} in flight{again}"
 
     def _sink_delivered(self, event: SinkDelivered) -> None:
-        self._say("info", f"wrote {event.records:,} records to {event.target}")
+        self._say("info", f"wrote {counted(event.records, 'record')} to {event.target}")
 
     def _run_ended(self, event: RunEnded) -> None:
         if self._started is None or self._ended:
@@ -224,11 +241,17 @@ class Tally:
 
     def _rows_per_s(self, now: float) -> float | None:
         samples = self._samples
+        if not samples:
+            return None
         samples.append((now, self._done))
         while len(samples) > 2 and samples[1][0] <= now - RATE_WINDOW_S:
             samples.popleft()
         then, done = samples[0]
         return (self._done - done) / (now - then) if now > then else None
+
+
+def _why(event: Stopping) -> str:
+    return event.message if event.reason in _SIGNALLED else f"stopping ({event.reason}): {event.message}"
 
 
 def _count(counter: Counter[str], kind: str) -> None:

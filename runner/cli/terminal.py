@@ -1,7 +1,7 @@
 """Text on its way to a terminal: made harmless, and amounts made readable.
 
 Owns   `plain_text`, which everything that comes from data, from the API or from a plugin passes before a person sees
-       it, and the formats of money, durations and shares in what people read.
+       it, and the formats of money, durations, shares, counts and tables in what people read.
 Why    a row or a reply may hold escape sequences that clear the screen, retitle the window, write to the clipboard or
        reorder the line; a terminal obeys whoever writes to it.
 Source ECMA-48 for the shapes of control sequences, Unicode UAX 9 for the marks that reorder.
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
+from collections.abc import Collection, Mapping, Sequence
 
 from runner.encoding import printable
 from runner.types import PICO_PER_USD
@@ -68,3 +70,53 @@ def share(part: int, whole: int) -> str:
     if 99 < percent < 100:
         return "99%"
     return f"{percent:.0f}%"
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """1 record, 24 records; `plural` for what does not just take an s."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def ranked(counts: Mapping[str, int]) -> str:
+    """A total, and the commonest of its kinds: 12 (refusal 9, truncated 3)."""
+    order = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    names = [f"{kind} {number:,}" for kind, number in order[:SHOWN_KINDS]]
+    rest = sum(number for _, number in order[SHOWN_KINDS:])
+    if rest:
+        names.append(f"others {rest:,}")
+    return f"{sum(counts.values()):,} ({', '.join(names)})"
+
+
+SHOWN_KINDS = 4
+"""Kinds of failure that are named; the others are summed up."""
+
+
+def aligned(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> list[str]:
+    """Rows as columns that are as wide as their widest cell, two spaces apart: nothing is cut off, whatever the
+    terminal's width. The columns `right` are flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if number in right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def labelled(label: str, text: str, width: int | None = None) -> list[str]:
+    """A label and its text, which goes on below itself where it is longer than `width`; words are never broken."""
+    parts = wrapped(text, None if width is None else width - _LABEL)
+    return [f"  {label if not number else '':<{_LABEL - 2}}{part}" for number, part in enumerate(parts)]
+
+
+def wrapped(text: str, width: int | None) -> list[str]:
+    """Lines of at most `width` characters, None for one line; words are never broken, so paths can be copied."""
+    if width is None:
+        return [text]
+    return textwrap.wrap(text, max(_NARROWEST, width), break_long_words=False, break_on_hyphens=False)
+
+
+_LABEL = 11
+_NARROWEST = 30
+"""Characters a line; below, wrapping helps nobody."""

@@ -34,7 +34,7 @@ from runner.execution.feeder import Feeder
 from runner.execution.judging import make_judge, make_rule
 from runner.execution.log import RunLog
 from runner.execution.records import RecordMaker
-from runner.execution.summary import Summary, summarise
+from runner.execution.summary import Summary, stop_note, summarise
 from runner.execution.writer import Writer
 from runner.ledger import Counts, Ledger, Rule, Ruling
 from runner.planning.estimate import tokens_in
@@ -107,6 +107,8 @@ def advance(run: Advance) -> Summary:
 def _advance(run: Advance) -> Summary:
     started = run.clock.monotonic()
     run.ledger.settle_answered(run.rule)
+    if run.ledger.meta.get("stopped_by"):
+        run.ledger.set_meta(stop_note(None))
     counts = run.ledger.counts()
     cap_pico = run.job.limits.max_cost_pico
     spent_pico = run.ledger.money().spent
@@ -119,7 +121,8 @@ def _advance(run: Advance) -> Summary:
         records = run.records.records(run.ledger)
         deliver(records, run.targets, run.folder / "staged", run.observer, note=run.ledger.set_delivery)
     elapsed_s = float(run.ledger.meta.get("elapsed_s", 0.0)) + run.clock.monotonic() - started
-    run.ledger.set_meta({"elapsed_s": elapsed_s, "state": "open" if stopped_by else "finished"})
+    state = "open" if stopped_by else "finished"
+    run.ledger.set_meta({"elapsed_s": elapsed_s, "state": state, **stop_note(stopped_by)})
     summary = summarise(
         run.ledger, stopped_by=stopped_by, allow_failures=run.job.limits.allow_failures, warnings=warnings
     )

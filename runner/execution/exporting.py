@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 from runner.encoding import encode
 from runner.errors import LedgerError
-from runner.events import Observer
+from runner.events import Observers
 from runner.execution.delivery import Note, deliver
 from runner.execution.folders import RunInfo, StateFolder
 from runner.execution.records import record_maker
@@ -29,7 +29,6 @@ def export_run(
     *,
     to: str | None = None,
     as_: str | None = None,
-    observer: Observer,
 ) -> Sequence[Delivery]:
     """Write all records of a run to its own sinks, or to one file `to` (in the format `as_`). Rows without an answer
     are `open`.
@@ -40,7 +39,7 @@ def export_run(
     targets = [target_at(info, loaded, to, as_)] if to is not None else make_targets(info, loaded, state)
     maker = record_maker(info, loaded)
     with _opened(info, read_only=to is not None) as (ledger, note):
-        return deliver(maker.records(ledger), targets, info.folder / "exported", observer, note=note)
+        return deliver(maker.records(ledger), targets, info.folder / "exported", Observers(), note=note)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runner.clock import to_rfc3339
@@ -15,6 +15,7 @@ from runner.errors import UsageError
 from runner.execution.folders import RunInfo, StateFolder
 from runner.execution.records import record_maker, to_usd
 from runner.execution.summary import Summary, summarise
+from runner.ledger.folder import is_owned
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.compile import compile_job
 from runner.settings import Settings
@@ -37,11 +38,19 @@ class ShownRow:
             "attempts": [_attempt(attempt) for attempt in self.attempts],
         }
 
-    def text(self) -> str:
-        """For people: the request as JSON, the reply's text, then a line for each attempt."""
+    @property
+    def system(self) -> str:
+        """The system prompt, for people; empty where there is none."""
+        return "" if isinstance(self.request, Failure) else _system(_body(self.request))
+
+    def text(self, *, with_system: bool = True) -> str:
+        """For people: the prompt, the reply's text, and where there were several attempts a line for each."""
         record = self.record
         parts = [f"== {record.key} · {record.status}{_cost(record)}"]
-        parts.append(self.request.message if isinstance(self.request, Failure) else _prompt(_body(self.request)))
+        if with_system and self.system:
+            parts.append(self.system)
+        if not isinstance(self.request, Failure):
+            parts.append(_messages(_body(self.request)))
         reply = record.text if record.text is not None else record.output
         parts.append(f"-- reply ({record.stop_reason})\n{reply}" if reply is not None else "-- no reply")
         if record.error is not None:
@@ -52,12 +61,14 @@ class ShownRow:
 
 
 def read_summary(info: RunInfo) -> Summary:
-    """How a run stands now."""
+    """How a run stands now; also while another process is at it."""
+    running = is_owned(info.folder)
     ledger = SqliteLedger.open(info.folder, read_only=True)
     try:
-        return summarise(ledger)
+        summary = summarise(ledger)
     finally:
         ledger.close()
+    return replace(summary, status="running", stopped_by=None, resume=None) if running else summary
 
 
 def read_row(info: RunInfo, settings: Settings, key: str) -> ShownRow:
@@ -73,13 +84,16 @@ def read_row(info: RunInfo, settings: Settings, key: str) -> ShownRow:
 
 
 def conversations(state: StateFolder, settings: Settings, run_id: str) -> Iterator[str]:
-    """Prompt, reply and cost of each row of a (small) run."""
+    """Prompt, reply and cost of each row of a (small) run; a system prompt that rows share stands with the first."""
     info = state.find(run_id)
     ledger = SqliteLedger.open(info.folder, read_only=True)
     try:
         shower = _Shower(info, settings, ledger)
+        told = ""
         for index in range(ledger.counts().total):
-            yield shower.row(index).text()
+            row = shower.row(index)
+            yield row.text(with_system=row.system != told)
+            told = row.system or told
     finally:
         ledger.close()
 
@@ -101,13 +115,15 @@ def _body(request: Request) -> dict[str, Any]:
     return body
 
 
-def _prompt(body: dict[str, Any]) -> str:
-    system = (f"-- system\n{block['text']}" for block in body.get("system", ()))
-    messages = (
+def _system(body: dict[str, Any]) -> str:
+    return "\n".join(f"-- system\n{block['text']}" for block in body.get("system", ()))
+
+
+def _messages(body: dict[str, Any]) -> str:
+    return "\n".join(
         f"-- {message['role']}\n" + "\n".join(block["text"] for block in message["content"])
         for message in body["messages"]
     )
-    return "\n".join([*system, *messages])
 
 
 def _cost(record: Record) -> str:
@@ -135,4 +151,5 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 def _attempt_line(attempt: Attempt) -> str:
     why = f": {attempt.failure.kind}: {attempt.failure.message}" if attempt.failure else ""
     end = attempt.end or "under way"
-    return f"{attempt.number}. {to_rfc3339(attempt.started_at)} {end}{why} {attempt.request_id or ''}".rstrip()
+    request = f" ({attempt.request_id})" if attempt.request_id else ""
+    return f"{attempt.number}. {to_rfc3339(attempt.started_at)} {end}{why}{request}"

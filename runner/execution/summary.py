@@ -17,7 +17,8 @@ from runner.spec.values import Share
 from runner.types import Mode, Usage
 
 FORMAT = 1
-RunStatus = Literal["finished", "waiting", "stopped", "canceled", "interrupted"]
+RunStatus = Literal["finished", "waiting", "stopped", "canceled", "interrupted", "running"]
+"""How a command left a run; `running` only where another process is looked at."""
 
 FINISHED, CANNOT_GO_ON, TOO_MANY_FAILED, INTERRUPTED, TERMINATED = 0, 4, 5, 130, 143
 """Exit statuses that come from counting; those of errors stand with their classes in `errors`."""
@@ -99,6 +100,11 @@ def _stopped_by(reason: StopReason | None) -> dict[str, Any] | None:
     return {"kind": reason.kind, "message": reason.message, "hint": reason.hint}
 
 
+def stop_note(reason: StopReason | None) -> dict[str, Any]:
+    """What a ledger's meta keeps of why its run stopped, for who looks at it later."""
+    return {"stopped_by": _stopped_by(reason)}
+
+
 def exit_status(
     counts: Counts, deliveries: Sequence[Delivery], stopped_by: StopReason | None, allow_failures: Share
 ) -> int:
@@ -118,9 +124,11 @@ def summarise(
     allow_failures: Share = NO_FAILURES,
     warnings: Sequence[str] = (),
 ) -> Summary:
-    """Read a run's summary from its ledger."""
+    """Read a run's summary from its ledger; without `stopped_by` with the reason that is noted there."""
     meta, counts, deliveries = ledger.meta, ledger.counts(), ledger.deliveries()
-    status = _status(str(meta["state"]), counts, stopped_by)
+    if stopped_by is None and meta.get("stopped_by"):
+        stopped_by = StopReason(**meta["stopped_by"])
+    status = _status(str(meta["state"]), stopped_by)
     delivered_needed = (
         deliveries if status == "finished" else [delivery for delivery in deliveries if delivery.state == "failed"]
     )
@@ -139,14 +147,16 @@ def summarise(
         sinks=deliveries,
         simulated=bool(meta["simulated"]),
         warnings=warnings,
-        resume=None if status in ("finished", "canceled") else f"runner resume {meta['run_id']}",
+        resume=f"runner resume {meta['run_id']}" if meta["state"] == "open" else None,
         meta=dict(meta),
     )
 
 
-def _status(state: str, counts: Counts, stopped_by: StopReason | None) -> RunStatus:
+def _status(state: str, stopped_by: StopReason | None) -> RunStatus:
     if stopped_by is not None:
         return "interrupted" if stopped_by.kind in SIGNALLED else "stopped"
-    if state == "finished" or (state == "open" and not counts.open):
-        return "finished"
-    return "canceled" if state == "canceled" else "stopped"
+    match state:
+        case "finished" | "canceled":
+            return state
+        case _:
+            return "stopped"

@@ -226,7 +226,7 @@ def test_a_resumed_run_counts_what_was_done_and_spent_before() -> None:
     assert (progress.done, progress.cost_pico) == (71, 5 * COST)
     assert progress.rows_per_s == 0.5
     assert progress.left_s == 58
-    assert "30 of 100 rows are open" in tally.notices()[0].text
+    assert "30 of 100 rows to do" in tally.notices()[0].text
 
 
 def test_rows_a_second_forget_what_is_half_a_minute_old() -> None:
