@@ -10,8 +10,9 @@ import typer
 from runner import execution
 from runner.cli.arguments import Format, OutputFormat
 from runner.cli.project import Project
+from runner.cli.terminal import plain_text
 from runner.clock import SystemClock
-from runner.encoding import encode_text
+from runner.encoding import encode_text, printable
 from runner.errors import UsageError
 from runner.simulator import Latency, Options, Running, parse_fault, serve
 
@@ -84,9 +85,10 @@ def doctor(
     findings = execution.examine(Project.here().settings, SystemClock(), offline=offline)
     for finding in findings:
         if output is OutputFormat.json:
-            typer.echo(encode_text(finding.to_dict()))
+            typer.echo(printable(encode_text(finding.to_dict())))
             continue
-        typer.echo(f"{_MARKS[finding.status]}  {finding.name:<9} {finding.message}")
-        if finding.hint:
-            typer.echo(f"                     {finding.hint}")
+        first, *others = [*finding.message.splitlines(), *(finding.hint or "").splitlines()]
+        typer.echo(plain_text(f"{_MARKS[finding.status]}  {finding.name:<11} {first}"))
+        for line in others:
+            typer.echo(plain_text(f"{'':<21}{line.strip()}"))
     return 4 if any(finding.status == "error" for finding in findings) else 0

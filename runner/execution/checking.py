@@ -102,7 +102,13 @@ def _row_problems(loaded: LoadedJob, compiled: CompiledJob, state: StateFolder) 
             else:
                 more += 1
     if more:
-        problems.append(Problem("more-rows", f"{more} more rows cannot be sent", loaded.locate(("dataset",))))
+        problems.append(
+            Problem(
+                "more-rows",
+                f"{more:,} more {'row' if more == 1 else 'rows'} cannot be sent",
+                loaded.locate(("dataset",)),
+            )
+        )
     return problems
 
 

@@ -22,6 +22,7 @@ from runner.errors import RunnerError
 from runner.execution.api import Api, address_of
 from runner.execution.facts import ask_models
 from runner.execution.folders import StateFolder
+from runner.providers.credentials import find_credentials
 from runner.settings import Settings
 from runner.types import Failure
 
@@ -45,9 +46,10 @@ class Finding:
 
 
 def examine(settings: Settings, clock: Clock, *, offline: bool = False) -> list[Finding]:
-    """Look at the machine, the settings, the state folder and, unless offline, the API."""
-    findings = [_python(), *_libraries(), _settings(settings), _state(settings)]
-    if not offline:
+    """Look at the machine, the settings, the state folder, the credential and, unless offline, the API."""
+    credential = _credential(settings)
+    findings = [_python(), *_libraries(), _settings(settings), _state(settings), credential]
+    if credential.status == "ok" and not offline:
         findings.append(_api(settings, clock))
     return findings
 
@@ -77,10 +79,28 @@ def _state(settings: Settings) -> Finding:
     except (OSError, RunnerError) as error:
         return Finding("state", "error", f"{state.path}: {error}", "make the folder writable, or set `state_dir`")
     free = shutil.disk_usage(state.path).free
-    message = f"{state.path}: {len(runs)} runs, {free / 2**30:.1f} GiB free"
+    message = f"{state.path}: {_counted(len(runs), 'run')}, {free / 2**30:.1f} GiB free"
     if free < LITTLE_SPACE:
         return Finding("state", "warning", message, "free some space before a large run, or set `state_dir`")
     return Finding("state", "ok", message)
+
+
+def _credential(settings: Settings) -> Finding:
+    """Where it comes from, and never what it is."""
+    try:
+        found = find_credentials(settings.environment)
+    except RunnerError as error:
+        return Finding("credential", "error", error.message, error.hint)
+    return Finding("credential", "ok", _CREDENTIALS[found.kind])
+
+
+_CREDENTIALS = {
+    "api_key": "ANTHROPIC_API_KEY",
+    "auth_token": "ANTHROPIC_AUTH_TOKEN",
+    "profile": "a profile of the SDK",
+    "federation": "workload identity (ANTHROPIC_FEDERATION_RULE_ID)",
+    "headers": "ANTHROPIC_CUSTOM_HEADERS",
+}
 
 
 def _api(settings: Settings, clock: Clock) -> Finding:
@@ -99,4 +119,8 @@ def _api(settings: Settings, clock: Clock) -> Finding:
             "api", "error", f"{api.address}: {models.kind}: {models.message}", "check the credential and the address"
         )
     Catalog(StateFolder(settings.state_dir).catalog_path(api.address)).update(models, at=clock.now())
-    return Finding("api", "ok", f"{api.address}: {len(models)} models")
+    return Finding("api", "ok", f"{api.address}: {_counted(len(models), 'model')}")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -33,6 +33,7 @@ def refreshed(state: StateFolder, api: Api, clock: Clock) -> tuple[Catalog, list
     if catalog.fetched_at is not None and clock.now() - catalog.fetched_at < FRESH:
         return catalog, []
     try:
+        api.require_credential()  # without one, importing the SDK would be two seconds for nothing
         models = asyncio.run(ask_models(api, clock))
     except SetupError:
         return catalog, []  # no credential: who needs one says so

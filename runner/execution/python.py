@@ -87,8 +87,7 @@ def run(
 
     Raises:
         RunnerError: what keeps the run from starting or going on, as on the command line. A run that stops part-way
-        is no
-            exception: look at `status`.
+            is no exception: look at `status`.
     """
     path = Path(job)
     options = RunOptions(
