@@ -13,6 +13,7 @@ sinks that need text use `printable`.
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -34,12 +35,19 @@ def encode_text(value: Any) -> str:
 
 
 def decode(data: bytes | str) -> Any:
-    """Decode strict JSON: NaN and infinity are refused. Raises ValueError."""
-    return json.loads(data, parse_constant=_refuse_constant)
+    """Decode strict JSON: NaN and infinity are refused, also as a number too large for a float. Raises ValueError."""
+    return json.loads(data, parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits[:40]} is too large for a number")
+    return number
 
 
 def printable(text: str) -> str:

@@ -15,6 +15,10 @@ import orjson
 from runner.encoding import decode
 from runner.types import Reply, Usage
 
+MAX_TOKENS = 100_000_000
+"""More than any context window has, few enough that their price fits the ledger's 64-bit integers: a count beyond it
+is a server's mistake, and booking it would make the run impossible to open."""
+
 
 def parse_reply(body: bytes, request_id: str | None = None) -> Reply:
     """Read a message object. Raises ValueError where the bytes are no JSON or no message."""
@@ -65,7 +69,7 @@ def _count(counts: Mapping[str, Any], name: str) -> int:
     value = counts.get(name)
     if value is None:
         return 0
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value <= MAX_TOKENS:
         raise ValueError(f"a usage whose {name} is {value!r}")
     return value
 

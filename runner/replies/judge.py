@@ -54,8 +54,9 @@ def judge_reply(reply: Reply, check: Check | None) -> Failure | None:
 
 def _refusal(reply: Reply) -> Failure:
     details = reply.stop_details or {}
-    category = details.get("category")
-    explanation = details.get("explanation")
+    category, explanation = (
+        value if isinstance(value, str) else None for value in (details.get("category"), details.get("explanation"))
+    )
     message = "the model refused" + (f" ({category})" if category else "") + (f": {explanation}" if explanation else "")
     return Failure("refusal", message, category=category, request_id=reply.request_id)
 

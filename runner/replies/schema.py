@@ -32,8 +32,15 @@ class Check:
         )
 
     def problems(self, value: Any) -> list[str]:
-        """At most five short messages, each led by the JSON pointer of the place."""
-        return [_message(error) for error in islice(self._validator.iter_errors(value), MAX_PROBLEMS)]
+        """At most five short messages, each led by the JSON pointer of the place.
+
+        A value that breaks the checker (nested too deeply, a number beyond floats) has a problem as well: the ledger
+        rules on every reply again at each opening, so an exception here would stop the run for good.
+        """
+        try:
+            return [_message(error) for error in islice(self._validator.iter_errors(value), MAX_PROBLEMS)]
+        except (RecursionError, OverflowError) as error:
+            return [f"/: it cannot be checked ({error})"]
 
 
 def _message(error: ValidationError) -> str:

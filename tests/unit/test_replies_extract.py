@@ -21,6 +21,11 @@ def test_a_reply_without_text_has_empty_text() -> None:
     assert text_of([]) == text_of([THINKING]) == ""
 
 
+@pytest.mark.parametrize("block", [{"type": "text"}, {"type": "text", "text": None}, {"type": "text", "text": 5}])
+def test_a_text_block_without_a_text_counts_as_none(block: dict[str, object]) -> None:
+    assert text_of([block, text("a")]) == "a"
+
+
 def test_without_a_schema_the_output_is_the_text() -> None:
     assert output_of([text('{"a": 1}')], structured=False) == Answer('{"a": 1}', '{"a": 1}')
 

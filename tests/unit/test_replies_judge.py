@@ -50,6 +50,12 @@ def test_a_refusal_without_details_is_one_too() -> None:
     assert (failure.kind, failure.category, failure.message) == ("refusal", None, "the model refused")
 
 
+def test_a_refusal_with_details_of_another_shape_is_one_too() -> None:
+    failure = judge_reply(reply(None, "refusal", {"category": {"name": "cyber"}, "explanation": 7}), None)
+    assert failure is not None
+    assert (failure.kind, failure.category, failure.message) == ("refusal", None, "the model refused")
+
+
 @pytest.mark.parametrize("stop_reason", ["pause_turn", "tool_use", "compaction", "something_new", "", None])
 def test_any_other_end_is_never_a_success(stop_reason: str | None) -> None:
     failure = judge_reply(reply('{"label": "a"}', stop_reason), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -57,6 +58,23 @@ def test_a_long_value_is_shown_in_part(check: Check) -> None:
     (problem,) = check.problems({"label": "x" * 10_000})
     assert len(problem) < 200
     assert problem.endswith("is not one of ['a', 'b']")
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        (
+            {"$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}, "$ref": "#/$defs/n"},
+            "[" * 900 + "]" * 900,
+        ),
+        ({"type": "string", "format": "regex"}, json.dumps("(" * 5_000)),
+        ({"type": "number", "multipleOf": 0.1}, "1" + "0" * 400),
+    ],
+    ids=["deep", "regex", "large"],
+)
+def test_a_value_that_cannot_be_checked_is_a_problem_and_no_error(schema: dict[str, object], value: str) -> None:
+    (problem,) = Check(schema).problems(json.loads(value))
+    assert problem.startswith("/: it cannot be checked (")
 
 
 def test_references_inside_the_schema_are_followed() -> None:
