@@ -5,13 +5,15 @@ within the cap; what the runner has in its books, with what it holds in doubt, c
 status is what the rows say. A run that its cap stopped is gone on with, first under the same cap and then, without
 faults, under one that suffices.
 
-Requests that never end are not among the faults: an attempt's deadline is ten minutes, and no job can shorten it.
+An attempt's deadline is ten minutes and no job can shorten it, so jobs whose requests never end are drawn apart, and
+run with a provider that waits less.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,13 +25,21 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 import runner
+from runner.clock import Clock, SystemClock
+from runner.execution.api import Api, address_of
+from runner.execution.converge import RunOptions, converge
+from runner.providers import Provider
+from runner.providers.anthropic import connect
 from runner.simulator.prompt import echo_of
+from runner.spec.load import load
 from support.api import SimulatedApi, simulated_api
+from support.engine_fakes import Listener
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 JOBS = 50
 AMPLE_USD = 1_000
+DEADLINE_S = 0.2
 PICO_PER_USD = 10**12
 
 Fault = tuple[str, Mapping[str, Any]]
@@ -86,15 +96,19 @@ FIELDS = {"label": ["good", "bad"], "why": "string"}
 RARE, OFTEN = st.floats(0.02, 0.2), st.floats(0.2, 0.9)
 
 
+max_tokens_of = st.one_of(st.integers(1, 60), st.integers(100, 1_000), st.just(30_000))
+"""Replies that are cut off, that are not, and that are long enough to be streamed."""
+
+
 @st.composite
-def jobs(draw: st.DrawFn) -> Mapping[str, Any]:
+def jobs(draw: st.DrawFn, max_tokens: st.SearchStrategy[int] = max_tokens_of) -> Mapping[str, Any]:
     cache = st.sampled_from([None, True, "5m", "1h"])
     system = draw(st.sampled_from([None, "Be brief.", RUBRIC]))
     row = marked({"text": "{{ row.text }}"}, draw(cache))
     job = {
         "name": "drawn",
         "model": draw(st.sampled_from(MODELS)),
-        "params": {"max_tokens": draw(st.one_of(st.integers(1, 60), st.integers(100, 1_000), st.just(30_000)))},
+        "params": {"max_tokens": draw(max_tokens)},
         "messages": [{"role": "user", "content": [row]}],
         "dataset": {"path": "data/rows.jsonl", "key": "id"},
         "limits": {"max_concurrency": draw(st.integers(1, 32))},
@@ -146,14 +160,25 @@ other_faults = st.one_of(
     st.tuples(st.tuples(st.sampled_from(FINAL), st.integers(1, 30).map(lambda number: {"nth": [number]}))),
 )
 
+caps = st.floats(-3.5, 0.3).map(lambda exponent: round(10**exponent, 6))
 examples = st.builds(
     Example,
     texts=texts,
     job=jobs(),
-    cap_usd=st.floats(-3.5, 0.3).map(lambda exponent: round(10**exponent, 6)),
+    cap_usd=caps,
     allow_failures=st.sampled_from([0, 3, "100%"]),
     faults=st.builds(lambda lost, other: (*lost, *other), lost_replies, other_faults),
 )
+
+examples_that_hang = st.builds(
+    Example,
+    texts=st.builds(rows_of, st.lists(words, min_size=1, max_size=5), st.integers(1, 20)),
+    job=jobs(max_tokens=st.integers(1, 8)),
+    cap_usd=caps,
+    allow_failures=st.just(0),
+    faults=st.tuples(at_random(("reply_hangs", "hang"), st.floats(0.05, 0.4))),
+)
+"""Few rows and short replies: a deadline grows with `max_tokens`."""
 
 
 # -- the property --------------------------------------------------------------------------------------------------
@@ -165,50 +190,81 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
         yield api
 
 
-@settings(
+held = settings(
     max_examples=JOBS,
     derandomize=True,
     report_multiple_bugs=False,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+@held
 @given(example=examples)
 def test_no_drawn_job_is_billed_more_than_its_cap(api: SimulatedApi, example: Example) -> None:
+    with project(example, api) as path:
+        result = runner.run(path)
+        check(example, result, api, example.cap_usd, path)
+        if result.status == "finished":
+            return
+        again = runner.resume(result.run_id, folder=path.parent)
+        check(example, again, api, example.cap_usd, path)
+        if again.status == "finished":
+            return
+        api.clear_faults()
+        last = runner.run(path, set={"limits.max_cost_usd": AMPLE_USD})
+        assert (last.run_id, last.status) == (result.run_id, "finished")
+        check(example, last, api, AMPLE_USD, path)
+
+
+@settings(held, max_examples=JOBS // 5)
+@given(example=examples_that_hang)
+def test_replies_that_never_come_count_against_the_cap(api: SimulatedApi, example: Example) -> None:
+    with project(example, api) as path:
+        result = run_impatiently(path)
+        check(example, result, api, example.cap_usd, path)
+        if result.status != "finished":
+            check(example, run_impatiently(path), api, example.cap_usd, path)
+
+
+@contextmanager
+def project(example: Example, api: SimulatedApi) -> Iterator[Path]:
+    """A folder of its own for one job, and the environment that leads to a stand-in which misbehaves as drawn."""
     api.reset()
     for kind, rule in example.faults:
         api.fault(kind, **rule)
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as environ:
         for name, value in api.environ.items():
             environ.setenv(name, value)
-        path = example.write(Path(folder))
-        result = runner.run(path)
-        check(example, result, api, example.cap_usd, Path(folder))
-        event(ending(result))
-        event("with replies in doubt" if result.summary.money.doubtful else "with nothing in doubt")
-        if result.status == "finished":
-            return
+        yield example.write(Path(folder))
 
-        again = runner.resume(result.run_id, folder=folder)
-        assert again.run_id == result.run_id
-        check(example, again, api, example.cap_usd, Path(folder))
-        if again.status == "finished":
-            return
 
-        api.clear_faults()
-        last = runner.run(path, set={"limits.max_cost_usd": AMPLE_USD})
-        assert (last.run_id, last.status) == (result.run_id, "finished")
-        check(example, last, api, AMPLE_USD, Path(folder))
+def run_impatiently(path: Path) -> runner.Result:
+    """`runner.run` with the shortest deadline an attempt can have."""
+    loaded = load(path)
+    there = ImpatientApi(address_of(loaded.environ), False, loaded.environ)
+    summary = converge(loaded, RunOptions(), there, observer=Listener(), confirm=None, clock=SystemClock())
+    return runner.Result(summary, loaded.settings)
+
+
+class ImpatientApi(Api):
+    __slots__ = ()
+
+    def connect(self, *, max_concurrency: int, clock: Clock) -> Provider:
+        return connect(self.environ, max_concurrency=max_concurrency, clock=clock, deadline_s=DEADLINE_S)
 
 
 def ending(result: runner.Result) -> str:
     stopped_by = result.summary.stopped_by
-    return f"{result.status}{f' by {stopped_by.kind}' if stopped_by else ''}, exit status {result.summary.exit_status}"
+    doubt = "with replies" if result.summary.money.doubtful else "with nothing"
+    return f"{result.status}{f' by {stopped_by.kind}' if stopped_by else ''}, {doubt} in doubt"
 
 
-def check(example: Example, result: runner.Result, api: SimulatedApi, cap_usd: float, root: Path) -> None:
+def check(example: Example, result: runner.Result, api: SimulatedApi, cap_usd: float, path: Path) -> None:
+    event(ending(result))
     check_money(result, api, cap_usd)
     check_exit_status(example, result)
-    check_rows(example, result, root)
+    check_rows(example, result, path.parents[1] / "out" / "drawn.jsonl")
 
 
 def check_money(result: runner.Result, api: SimulatedApi, cap_usd: float) -> None:
@@ -233,7 +289,7 @@ def check_exit_status(example: Example, result: runner.Result) -> None:
         assert rows.open > 0
 
 
-def check_rows(example: Example, result: runner.Result, root: Path) -> None:
+def check_rows(example: Example, result: runner.Result, target: Path) -> None:
     """One record a row, in order, each with an answer to its own text; a file only once nothing is open."""
     records = list(result.records())
     assert [record.key for record in records] == [f"k{index}" for index in range(len(example.texts))]
@@ -241,7 +297,6 @@ def check_rows(example: Example, result: runner.Result, root: Path) -> None:
         assert record.row["text"] == text
         if record.status == "succeeded":
             assert echo_of(text) in json.dumps(record.output)
-    target = root / "out" / "drawn.jsonl"
     assert target.exists() == (result.status == "finished")
     if target.exists():
         lines = [json.loads(line) for line in target.read_bytes().splitlines()]
