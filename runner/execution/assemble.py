@@ -6,6 +6,7 @@ Owns   which part gets what. The same for a new run, one that goes on, and a ret
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from runner.execution.facts import refreshed
 from runner.execution.folders import Line, RunInfo, StateFolder
 from runner.execution.records import record_maker
 from runner.execution.targets import make_targets
+from runner.ledger.folder import sync_entries
+from runner.ledger.refusals import disk_errors
 from runner.ledger.reuse import ReplyIndex
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.advice import advise
@@ -85,6 +88,9 @@ def _warnings(loaded: LoadedJob, compiled: CompiledJob, facts: ModelFacts | None
 # -- money ---------------------------------------------------------------------------------------------------------
 
 
+PRICES = "inputs/prices.json"
+
+
 def load_run_prices(loaded: LoadedJob, clock: Clock) -> Prices:
     """Today's prices of the job's model, the user's own first."""
     overrides = load_overrides(loaded.settings.prices) if loaded.settings.prices is not None else None
@@ -93,12 +99,18 @@ def load_run_prices(loaded: LoadedJob, clock: Clock) -> Prices:
 
 
 def store_prices(folder: Path, prices: Prices) -> None:
-    """Keep the prices with the run: a resume never prices anew."""
-    (folder / "inputs" / "prices.json").write_bytes(encode(prices.to_json()))
+    """Keep the prices with the run: a resume never prices anew. All its inputs are durable then. Raises LedgerError."""
+    with disk_errors(folder):
+        with (folder / PRICES).open("wb") as file:
+            file.write(encode(prices.to_json()))
+            file.flush()
+            os.fsync(file.fileno())
+        sync_entries(folder / "inputs")
+        sync_entries(folder)
 
 
 def stored_prices(folder: Path) -> Prices:
-    return Prices.from_json(json.loads((folder / "inputs" / "prices.json").read_bytes()))
+    return Prices.from_json(json.loads((folder / PRICES).read_bytes()))
 
 
 def require_price(loaded: LoadedJob, prices: Prices) -> None:

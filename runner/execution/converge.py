@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from runner.clock import Clock, SystemClock, to_rfc3339
@@ -29,6 +30,8 @@ from runner.execution.folders import Line, RunInfo, StateFolder, line_of
 from runner.execution.judging import PASSING
 from runner.execution.summary import Summary, summarise
 from runner.execution.targets import is_written
+from runner.ledger.folder import sync_entries
+from runner.ledger.refusals import disk_errors
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.identity import fingerprint_changes, job_fingerprint
 from runner.planning.mode import choose
@@ -104,69 +107,100 @@ class _Converging:
     clock: Clock
 
     def summary(self) -> Summary:
+        if not (self.options.new or self.options.is_trial):
+            self.state.require_readable()
         unfinished = self._unfinished()
-        if unfinished is not None:
-            if unfinished.meta["fingerprint"] == job_fingerprint(self.loaded) and not self.options.new:
-                return self._go_on(unfinished)
-            self._give_up(unfinished)
-        return self._begin()
+        if not unfinished:
+            return self._begin(())
+        if unfinished[-1].meta["fingerprint"] == job_fingerprint(self.loaded) and not self.options.new:
+            return self._go_on(unfinished[-1])
+        if not self.options.new and not self.options.is_trial:
+            raise self._changed_since(unfinished[-1])
+        return self._begin(unfinished)
 
     # -- an unfinished run -----------------------------------------------------------------------------------------
 
-    def _unfinished(self) -> RunInfo | None:
-        """The line's unfinished run of the same kind and selection; what an interrupted enrolment left is removed."""
-        found = None
+    def _unfinished(self) -> list[RunInfo]:
+        """The line's unfinished runs of the same kind and selection, oldest first; usually one, or none.
+
+        What an interrupted enrolment left is removed. A run before one that finished does not count: it was opened
+        again by `runner retry`, which is also how it is gone on with.
+        """
+        found: list[RunInfo] = []
         for info in self.state.of_line(self.line):
-            if info.meta["state"] == "enrolling":
+            if info.trial != self.options.is_trial:
+                continue  # under another lock: what looks abandoned may be another process at work
+            if not info.begun:
                 self.state.discard(info.folder)
-            elif (
-                info.unfinished and info.trial == self.options.is_trial and info.meta["selection"] == self._selection()
-            ):
-                found = info
+            elif self._is_asked_for(info):
+                if info.finished:
+                    found.clear()
+                elif info.unfinished:
+                    found.append(info)
         return found
+
+    def _is_asked_for(self, info: RunInfo) -> bool:
+        same_selection = bool(info.meta["selection"] == self._selection())
+        return same_selection and (not info.trial or info.meta["deliver"] == self.options.deliver)
 
     def _selection(self) -> list[object]:
         return [self.options.limit, list(self.options.keys)]
 
+    def _changed_since(self, unfinished: RunInfo) -> LedgerError:
+        began_as = LoadedJob.restore(unfinished.folder / "inputs", self.loaded.settings)
+        changes = fingerprint_changes(began_as, self.loaded)
+        return LedgerError(
+            f"{self.line.job} has changed since its unfinished run {unfinished.run_id} began: {', '.join(changes)}",
+            code="job-changed",
+            hint=f"`runner resume {unfinished.run_id}` finishes the job as it was; "
+            f"`runner run {self.line.job} --new` starts over with the job as it is "
+            "(equal requests keep their answers)",
+        )
+
     def _give_up(self, unfinished: RunInfo) -> None:
         """Leave an unfinished run for a new one: on the user's word, or because it was only a trial."""
-        if not self.options.new and not self.options.is_trial:
-            began_as = LoadedJob.restore(unfinished.folder / "inputs", self.loaded.settings)
-            changes = fingerprint_changes(began_as, self.loaded)
-            raise LedgerError(
-                f"{self.line.job} has changed since its unfinished run {unfinished.run_id} began: {', '.join(changes)}",
-                code="job-changed",
-                hint=f"`runner resume {unfinished.run_id}` finishes the job as it was; "
-                f"`runner run {self.line.job} --new` starts over with the job as it is "
-                "(equal requests keep their answers)",
-            )
         ledger = SqliteLedger.open(unfinished.folder)
-        ledger.set_meta({"state": "superseded"})
-        ledger.close()
+        try:
+            ledger.set_meta({"state": "superseded"})
+        finally:
+            ledger.close()
 
     def _go_on(self, info: RunInfo) -> Summary:
-        self.loaded.store(info.folder / "inputs")  # what may change without changing an answer: limits, retry
         ledger = SqliteLedger.open(info.folder)
         try:
+            self._store_again(info.folder / "inputs")
             return advance(self._assemble(info, ledger, resumed=True))
         finally:
             ledger.close()
 
+    def _store_again(self, inputs: Path) -> None:
+        """Keep what may change without changing an answer: limits, retry. Each file is replaced whole, so that the
+        run can be resumed after a kill in between."""
+        with disk_errors(inputs), TemporaryDirectory(prefix="inputs-", dir=inputs.parent) as aside:
+            self.loaded.store(Path(aside))
+            for path in Path(aside).iterdir():
+                path.replace(inputs / path.name)
+            sync_entries(inputs)
+
     # -- a new run -------------------------------------------------------------------------------------------------
 
-    def _begin(self) -> Summary:
+    def _begin(self, given_up: Sequence[RunInfo]) -> Summary:
+        """A new run, in the place of unfinished ones; they stay as they are until it may send."""
         previous = previous_run(self.state, self.line)
         info, ledger = self.state.new_run(self.line, self._meta(previous), self.clock.now())
         with ExitStack() as undo:  # until its first request may leave, a run that fails leaves nothing
             undo.callback(self.state.discard, info.folder)
             undo.callback(ledger.close)
-            self.loaded.store(info.folder / "inputs")
+            with disk_errors(info.folder):
+                self.loaded.store(info.folder / "inputs")
             enrol(self.loaded, ledger, self.options.narrowing)
             if previous is not None and self._nothing_new(ledger, previous):
                 return replace(self._of_previous(previous), nothing_to_do=True)
             store_prices(info.folder, load_run_prices(self.loaded, self.clock))
             run = self._assemble(replace(info, meta=ledger.meta), ledger, resumed=False)
             confirm_cost(run, self.loaded.settings, self.confirm, assume_yes=self.options.yes)
+            for unfinished in given_up:
+                self._give_up(unfinished)
             ledger.set_meta({"state": "open"})
             undo.pop_all()
         try:

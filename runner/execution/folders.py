@@ -15,8 +15,8 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,8 @@ from typing import Any
 
 from runner.encoding import encode
 from runner.errors import LedgerError, UsageError
+from runner.ledger.folder import DATABASE, open_private, sync_entries
+from runner.ledger.refusals import disk_errors
 from runner.ledger.sqlite import SqliteLedger
 from runner.spec.load import LoadedJob
 
@@ -71,6 +73,11 @@ class RunInfo:
         return bool(self.meta["trial"])
 
     @property
+    def begun(self) -> bool:
+        """It has its rows; before that, what a killed process left of it is removed by the next run of the job."""
+        return bool(self.meta["state"] != "enrolling")
+
+    @property
     def finished(self) -> bool:
         return bool(self.meta["state"] == "finished")
 
@@ -80,9 +87,16 @@ class RunInfo:
         return bool(self.meta["state"] == "open")
 
 
-def _read(folder: Path) -> RunInfo:
-    with SqliteLedger.open(folder, read_only=True) as ledger:
-        return RunInfo(folder.name, folder, dict(ledger.meta))
+_UNNAMED, _GONE = ".new-", ".gone-"
+"""What folders begin with that are no runs yet, and none any more."""
+
+
+def _read(folder: Path) -> RunInfo | LedgerError:
+    try:
+        with SqliteLedger.open(folder, read_only=True) as ledger:
+            return RunInfo(folder.name, folder, dict(ledger.meta))
+    except LedgerError as error:
+        return error
 
 
 class StateFolder:
@@ -99,8 +113,10 @@ class StateFolder:
         return self.path / f"models-{hashlib.sha256(address.encode()).hexdigest()[:8]}.json"
 
     def create(self) -> None:
-        for folder in (self.path, self.runs_path, self.path / "locks"):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Make the folder where it is missing. Raises LedgerError where that is not possible."""
+        with disk_errors(self.path):
+            for folder in (self.path, self.runs_path, self.path / "locks"):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def new_run(self, line: Line, meta: Mapping[str, Any], now: datetime) -> tuple[RunInfo, SqliteLedger]:
         """Make a run's folder and its ledger; its id sorts by time. Call it while owning the line.
@@ -109,61 +125,74 @@ class StateFolder:
         process left unnamed is removed by the next one that owns the line.
         """
         self.create()
-        unnamed = f".new-{line.digest}-{'trial' if meta['trial'] else 'run'}-"
-        for left in self.runs_path.glob(f"{unnamed}*"):
-            self.discard(left)
+        unnamed = f"{_UNNAMED}{line.digest}-{'trial' if meta['trial'] else 'run'}-"
+        for left in (*self.runs_path.glob(f"{unnamed}*"), *self.runs_path.glob(f"{_GONE}*")):
+            shutil.rmtree(left, ignore_errors=True)
         run_id = f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}-{secrets.token_hex(2)}"
         made = self.runs_path / f"{unnamed}{run_id}"
-        made.mkdir(mode=0o700)
         SqliteLedger.create(made, {**meta, "run_id": run_id}).close()
         folder = self.runs_path / run_id
-        made.rename(folder)
+        with disk_errors(folder):
+            made.rename(folder)
+            sync_entries(self.runs_path)
         ledger = SqliteLedger.open(folder)
         return RunInfo(run_id, folder, ledger.meta), ledger
 
     def runs(self) -> list[RunInfo]:
-        """All runs, oldest first."""
-        if not self.runs_path.is_dir():
-            return []
-        return [_read(folder) for folder in sorted(self.runs_path.glob("[!.]*/"))]
+        """All runs that can be read, oldest first."""
+        return [run for _, run in self._read_all() if isinstance(run, RunInfo)]
+
+    def require_readable(self) -> None:
+        """Raise LedgerError where a run cannot be read: it may be the unfinished one of the job that is to run."""
+        for run_id, error in self._read_all():
+            if isinstance(error, LedgerError):
+                raise LedgerError(
+                    f"the run in {self.runs_path / run_id} cannot be read, and may be this job's: {error.message}",
+                    code=error.code,
+                    hint="move that folder away, or pass --new to go on without it; what it paid for is paid again",
+                ) from error
 
     def find(self, name: str) -> RunInfo:
-        """The run that an id, a prefix of one, a job's name or `latest` means. Raises UsageError."""
-        runs = self.runs()
-        if not runs:
-            raise UsageError("there are no runs yet", code="no-runs", hint="`runner run JOB` makes the first one")
-        if name == "latest":
-            return runs[-1]
-        exact = [run for run in runs if run.run_id == name] or [run for run in runs if run.run_id.startswith(name)]
-        if len(exact) == 1:
-            return exact[0]
-        if exact:
-            listed = ", ".join(run.run_id for run in exact[-5:])
+        """The run that an id, a prefix of one, a job's name or `latest` means; it has its rows.
+
+        Raises UsageError, and LedgerError where that run cannot be read.
+        """
+        read = [(run_id, run) for run_id, run in self._read_all() if isinstance(run, LedgerError) or run.begun]
+        exact = [found for found in read if found[0] == name] or [found for found in read if found[0].startswith(name)]
+        if len(exact) > 1:
+            listed = ", ".join(run_id for run_id, _ in exact[-5:])
             raise UsageError(f"{name!r} means {len(exact)} runs", code="ambiguous-run", hint=f"among them: {listed}")
-        named = [run for run in runs if run.job == name]
-        if named:
-            return named[-1]
-        jobs = ", ".join(sorted({run.job for run in runs}))
-        raise UsageError(
-            f"no run is called {name!r}",
-            code="unknown-run",
-            hint=f"give a run's id, the beginning of one, `latest`, or a job's name ({jobs}); `runner list` shows them",
-        )
+        if exact:
+            ((_, found),) = exact
+            if isinstance(found, LedgerError):
+                raise found
+            return found
+        return _named([run for _, run in read if isinstance(run, RunInfo)], name)
+
+    def _read_all(self) -> list[tuple[str, RunInfo | LedgerError]]:
+        """Ids and facts of all runs, oldest first. A folder whose ledger was deleted is no run any more."""
+        folders = sorted(ledger.parent for ledger in self.runs_path.glob(f"[!.]*/{DATABASE}"))
+        read = [(folder.name, _read(folder)) for folder in folders]
+        return [(name, run) for name, run in read if isinstance(run, RunInfo) or run.code != "no-ledger"]
 
     def of_line(self, line: Line) -> list[RunInfo]:
         """The runs of a line, oldest first."""
         return [run for run in self.runs() if run.meta.get("line") == line.digest]
 
     def discard(self, folder: Path) -> None:
-        """Remove a run's folder whole: what was never begun, or what the user gave up."""
-        shutil.rmtree(folder)
+        """Remove a run's folder: what was never begun. At once for whoever looks, then whole."""
+        gone = folder.with_name(f"{_GONE}{folder.name}")
+        with disk_errors(folder):
+            folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)  # the next new run removes what is left
 
     @contextmanager
     def own(self, line: Line, *, trial: bool) -> Iterator[None]:
         """Hold the line: two processes never choose, make or advance a run of one job at the same time."""
         self.create()
         path = self.path / "locks" / f"{line.digest}{'.trial' if trial else ''}.lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with disk_errors(path):
+            descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -174,8 +203,24 @@ class StateFolder:
                     code="locked",
                     hint="wait for it to end, or stop it; `runner show latest` tells how far it is",
                 ) from None
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"pid {os.getpid()}".encode(), 0)
+            with suppress(OSError):  # on a full disk the name is missing, but the lock is held
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"pid {os.getpid()}".encode(), 0)
             yield
         finally:
             os.close(descriptor)
+
+
+def _named(runs: Sequence[RunInfo], name: str) -> RunInfo:
+    """The last run of a job, or of all. Raises UsageError."""
+    if not runs:
+        raise UsageError("there are no runs yet", code="no-runs", hint="`runner run JOB` makes the first one")
+    named = runs if name == "latest" else [run for run in runs if run.job == name]
+    if not named:
+        jobs = ", ".join(sorted({run.job for run in runs}))
+        raise UsageError(
+            f"no run is called {name!r}",
+            code="unknown-run",
+            hint=f"give a run's id, the beginning of one, `latest`, or a job's name ({jobs}); `runner list` shows them",
+        )
+    return named[-1]

@@ -6,12 +6,14 @@ Owns   what each command does to a run it is given by name. A run goes on with t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
 from runner.clock import Clock, SystemClock
 from runner.errors import LedgerError, UsageError
 from runner.events import Observer
-from runner.execution.advance import advance
+from runner.execution.advance import Advance, advance
 from runner.execution.api import Api, reach
 from runner.execution.assemble import assemble
 from runner.execution.folders import Line, RunInfo, StateFolder
@@ -31,14 +33,19 @@ def resume_run(
     clock: Clock | None = None,
 ) -> Summary:
     """Go on with an unfinished run. Raises LedgerError where there is nothing to go on with."""
-    if not info.unfinished:
-        raise LedgerError(
-            f"run {info.run_id} is {info.meta['state']}: there is nothing to resume",
-            code="not-resumable",
-            hint=f"`runner retry {info.run_id}` sends its failed rows again; "
-            f"`runner export {info.run_id}` writes its sinks again",
-        )
-    return _advance_stored(info, state, settings, environ, observer, clock or SystemClock())
+    with reach(environ, simulate=bool(info.meta["simulated"]), simulator_state=state.simulator_path) as api:
+        api.require_credential()
+        return resume(info, state, settings, api, observer=observer, clock=clock or SystemClock())
+
+
+def resume(
+    info: RunInfo, state: StateFolder, settings: Settings, api: Api, *, observer: Observer, clock: Clock
+) -> Summary:
+    """`resume_run` at an API that was reached."""
+    _require(info, ("open",), f"`runner retry {info.run_id}` sends its failed rows again")
+    with _owned(info, state, api) as ledger:
+        _require(_now(info, ledger), ("open",), f"`runner show {info.run_id}` shows how it ended")
+        return advance(_assembled(info, ledger, state, settings, api, observer, clock))
 
 
 def retry_run(
@@ -54,42 +61,83 @@ def retry_run(
 ) -> Summary:
     """Send failed rows again: all of them, or those with these error kinds and keys. Raises UsageError where there
     are none."""
-    if info.meta["state"] not in ("open", "finished"):
-        raise LedgerError(
-            f"run {info.run_id} is {info.meta['state']}: its rows are not sent again", code="not-resumable"
+    with reach(environ, simulate=bool(info.meta["simulated"]), simulator_state=state.simulator_path) as api:
+        api.require_credential()
+        return retry(
+            info, state, settings, api, kinds=kinds, keys=keys, observer=observer, clock=clock or SystemClock()
         )
-    ledger = SqliteLedger.open(info.folder)
-    try:
+
+
+def retry(
+    info: RunInfo,
+    state: StateFolder,
+    settings: Settings,
+    api: Api,
+    *,
+    kinds: Sequence[str] = (),
+    keys: Sequence[str] = (),
+    observer: Observer,
+    clock: Clock,
+) -> Summary:
+    """`retry_run` at an API that was reached. The run stays as it is until all is ready to send."""
+    with _owned(info, state, api) as ledger:
+        _require(_now(info, ledger), ("open", "finished"), "a newer run has taken its place: `runner list` shows it")
         for key in keys:
             if ledger.find(key) is None:
                 raise UsageError(f"run {info.run_id} has no row with the key {key!r}", code="unknown-key")
-        failures = ledger.counts().failures
-        reopened = ledger.reopen(kinds=kinds, keys=keys)
-        if not reopened:
-            present = ", ".join(f"{kind} ({number})" for kind, number in sorted(failures.items()))
-            raise UsageError(
-                f"run {info.run_id} has no such failed rows",
-                code="nothing-to-retry",
-                hint=f"its failures: {present}" if present else "none of its rows failed",
-            )
-        ledger.set_meta({"state": "open"})
-    finally:
-        ledger.close()
-    return _advance_stored(info, state, settings, environ, observer, clock or SystemClock())
+        run = _assembled(info, ledger, state, settings, api, observer, clock)
+        _reopen(info, ledger, kinds, keys)
+        return advance(run)
 
 
-def _advance_stored(
-    info: RunInfo, state: StateFolder, settings: Settings, environ: Mapping[str, str], observer: Observer, clock: Clock
-) -> Summary:
+def _reopen(info: RunInfo, ledger: SqliteLedger, kinds: Sequence[str], keys: Sequence[str]) -> None:
+    stood, failures = ledger.meta["state"], ledger.counts().failures
+    ledger.set_meta({"state": "open"})  # first: rows that are open again are never in a finished run
+    if not ledger.reopen(kinds=kinds, keys=keys):
+        ledger.set_meta({"state": stood})
+        present = ", ".join(f"{kind} ({number})" for kind, number in sorted(failures.items()))
+        raise UsageError(
+            f"run {info.run_id} has no such failed rows",
+            code="nothing-to-retry",
+            hint=f"its failures: {present}" if present else "none of its rows failed",
+        )
+
+
+# -- a run that exists ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _owned(info: RunInfo, state: StateFolder, api: Api) -> Iterator[SqliteLedger]:
+    """The run's ledger, while no other process is at its job. Raises LedgerError."""
+    _require_same_api(info, api)
+    with state.own(line_of_run(info), trial=info.trial), SqliteLedger.open(info.folder) as ledger:
+        yield ledger
+
+
+def _now(info: RunInfo, ledger: SqliteLedger) -> RunInfo:
+    """The run as it is now that nobody else can change it."""
+    return replace(info, meta=ledger.meta)
+
+
+def _require(info: RunInfo, states: Sequence[str], hint: str) -> None:
+    state = info.meta["state"]
+    if state not in states:
+        raise LedgerError(
+            f"run {info.run_id} is {state}: there is nothing to go on with", code="not-resumable", hint=hint
+        )
+
+
+def _assembled(
+    info: RunInfo,
+    ledger: SqliteLedger,
+    state: StateFolder,
+    settings: Settings,
+    api: Api,
+    observer: Observer,
+    clock: Clock,
+) -> Advance:
     loaded = LoadedJob.restore(info.folder / "inputs", settings)
-    with reach(environ, simulate=bool(info.meta["simulated"]), simulator_state=state.simulator_path) as api:
-        _require_same_api(info, api)
-        with state.own(line_of_run(info), trial=info.trial):
-            ledger = SqliteLedger.open(info.folder)
-            try:
-                return advance(assemble(info, ledger, loaded, state, api, observer, clock, resumed=True))
-            finally:
-                ledger.close()
+    return assemble(info, ledger, loaded, state, api, observer, clock, resumed=True)
 
 
 def line_of_run(info: RunInfo) -> Line:
