@@ -63,11 +63,11 @@ class RowWriter:
         self._waiting = 0
         self._count = 0
         self._segment, self._offset = 1, 0
-        self._descriptor = open_private(self._path(), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        self._descriptor = self._create_segment(self._segment)
         self.blocks: list[Block] = []
 
-    def _path(self) -> Path:
-        return _segment_path(self._folder, self._segment)
+    def _create_segment(self, segment: int) -> int:
+        return open_private(_segment_path(self._folder, segment), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
 
     @property
     def sha256(self) -> str:
@@ -109,9 +109,10 @@ class RowWriter:
 
     def _start_segment(self) -> None:
         os.fsync(self._descriptor)
+        following = self._create_segment(self._segment + 1)  # first: on a full disk the old one stays open
         os.close(self._descriptor)
+        self._descriptor = following
         self._segment, self._offset = self._segment + 1, 0
-        self._descriptor = open_private(self._path(), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -108,10 +108,10 @@ class SpoolWriter:
         self._failed: LedgerError | None = None
         self._segment, self._end = end
         with disk_errors(folder):
-            self._descriptor = self._open_segment()
+            self._descriptor = self._open_segment(self._segment)
 
-    def _open_segment(self) -> int:
-        path = segment_path(self._folder, self._segment)
+    def _open_segment(self, segment: int) -> int:
+        path = segment_path(self._folder, segment)
         descriptor = open_private(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             sync_entries(self._folder)
@@ -167,9 +167,10 @@ class SpoolWriter:
             pass  # the append has failed already, and opening cuts a torn end as well
 
     def _roll(self) -> None:
+        following = self._open_segment(self._segment + 1)  # first: on a full disk the old one stays open
         os.close(self._descriptor)
+        self._descriptor = following
         self._segment, self._end = self._segment + 1, 0
-        self._descriptor = self._open_segment()
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,8 @@ from typing import Any
 import pytest
 
 from runner.errors import LedgerError
-from runner.ledger import EnrolledRow
+from runner.ledger import EnrolledRow, rows
+from runner.ledger.folder import open_private
 from runner.ledger.sqlite import SqliteLedger
 from runner.types import Row
 from support.ledgers import new_ledger
@@ -51,6 +54,25 @@ def test_a_row_that_is_not_there_is_an_index_error(tmp_path: Path) -> None:
         assert list(ledger.rows()) == []
         with pytest.raises(IndexError):
             ledger.row(0)
+
+
+def test_a_segment_that_cannot_be_begun_is_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+
+    def open_one(path: Path, flags: int) -> int:
+        if opened:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        opened.append(path)
+        return open_private(path, flags)
+
+    monkeypatch.setattr(rows, "open_private", open_one)
+    monkeypatch.setattr(rows, "_BLOCK_BYTES", 100)
+    monkeypatch.setattr(rows, "_SEGMENT_BYTES", 100)
+    with SqliteLedger.create(tmp_path / "run", {}) as ledger:
+        with pytest.raises(LedgerError) as caught:
+            ledger.enrol(EnrolledRow(Row(str(n), n, {"text": "x" * 50}), "data", None) for n in range(20))
+        assert caught.value.code == "disk-full"
+        assert ledger.counts().total == 0
 
 
 @pytest.mark.parametrize("change", ["flip", "cut", "remove"])

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from runner.errors import LedgerError
+from runner.ledger import spool
 from runner.ledger.frames import PREFIX_BYTES
 from runner.ledger.spool import Mark, Place, SpoolReader, SpoolWriter, mend, places_between, segment_path
 from runner.types import Outcome, Step
@@ -141,6 +143,25 @@ def test_a_frame_that_is_broken_later_is_an_error_with_its_place(tmp_path: Path)
     path.write_bytes(data)
     with pytest.raises(LedgerError, match=r"000001.seg: the frame at byte 0 is damaged"):
         SpoolReader(tmp_path).body(place)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
+def test_a_segment_that_cannot_be_begun_is_told_and_the_rest_can_be_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def refuse(path: Path, flags: int) -> int:
+        raise OSError(error, os.strerror(error))
+
+    writer = SpoolWriter(tmp_path, START, segment_bytes=1)
+    writer.append(outcomes(0))
+    monkeypatch.setattr(spool, "open_private", refuse)
+    for _ in range(2):
+        with pytest.raises(LedgerError) as caught:
+            writer.append(outcomes(1))
+        assert caught.value.code == ("disk-full" if error == errno.ENOSPC else "disk-error")
+    writer.close()
+    monkeypatch.undo()
+    assert found(tmp_path) == [0]
 
 
 def test_a_reader_keeps_few_files_open(tmp_path: Path) -> None:
