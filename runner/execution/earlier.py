@@ -33,8 +33,8 @@ class Earlier:
         result = self.previous_result(row, request)
         if result is not None:
             return self._carried(step, result)
-        found = self.index.find(self.scope, request.hash) if self.index is not None else None
-        if found is None or found.run == self.own_run:
+        found = self.index.find(self.scope, request.hash, but_not=self.own_run) if self.index is not None else None
+        if found is None:
             return None
         return self._reused(step, request.hash, found.body, found.reply, found.request_id)
 

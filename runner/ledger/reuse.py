@@ -214,8 +214,11 @@ class ReplyIndex:
             yield
 
     # -- looking up ------------------------------------------------------------------------------------------------
-    def find(self, scope: str, request_hash: bytes) -> Found | None:
-        """The newest run's reply to this request in this scope; None where no run that is still there has one."""
+    def find(self, scope: str, request_hash: bytes, *, but_not: str | None = None) -> Found | None:
+        """The newest run's reply to this request in this scope; None where no run that is still there has one.
+
+        `but_not` is the folder name of a run that is passed over: the one that asks.
+        """
         try:
             candidates = fetch(self._connection, _HOLDERS, (request_hash, scope))
         except LedgerError as error:
@@ -224,6 +227,8 @@ class ReplyIndex:
             self._start_over()
             return None
         for folder, *place in candidates:
+            if Path(folder).name == but_not:
+                continue
             outcome = self._read(folder, Place(*place))
             if outcome is not None and outcome.reply is not None and outcome.request_hash == request_hash:
                 return Found(Path(folder).name, outcome.body, outcome.reply, outcome.request_id, outcome.batch_id)

@@ -83,6 +83,20 @@ def test_the_newest_run_answers_and_an_older_one_when_it_is_gone(tmp_path: Path,
         assert again.find(SCOPE, hash_of(0)) is None
 
 
+def test_a_run_that_asks_is_passed_over_and_the_older_one_answers(tmp_path: Path, index: ReplyIndex) -> None:
+    """Of two equal rows one was answered from another run before a crash: the second must find that run as well."""
+    make_run(tmp_path / "runs", "a")
+    make_run(tmp_path / "runs", "b")
+    index.catch_up(tmp_path / "runs")
+    found = index.find(SCOPE, hash_of(0), but_not="b")
+    assert found is not None
+    assert found.run == "a"
+    shutil.rmtree(tmp_path / "runs/a")
+    index.catch_up(tmp_path / "runs")
+    assert index.find(SCOPE, hash_of(0), but_not="b") is None
+    index.close()
+
+
 def test_what_a_run_gets_later_is_taken_up_later(tmp_path: Path, index: ReplyIndex) -> None:
     with new_ledger(tmp_path / "runs/a", 3, scope=SCOPE) as ledger:
         index.catch_up(tmp_path / "runs")
