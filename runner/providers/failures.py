@@ -223,9 +223,13 @@ def _rule_of(status: int, error: _ApiError | None) -> _Rule:
     if error.code in _HOLD_CODES:
         return _Rule(error.type, scope="job")
     rule = _rule_of_status(status)
-    # The model is every row's; a file that is gone (`file_expired`, "File not found: …") is this row's.
-    gone_file = status == 404 and "file" in (error.code or error.message).lower()
+    # The model is every row's ("model: …", whatever its name); a file that is gone is this row's (`file_expired`,
+    # "File not found: …").
+    what = (error.code or error.message).lower()
+    gone_file = status == 404 and "file" in what and not what.startswith("model")
     kind = "too_large" if error.type == "request_too_large" else error.type
+    if rule.retryable and kind not in _STATUS_OF_TYPE:
+        kind = rule.kind  # a gateway's own word: limits and later runs go by the kind
     return _Rule(kind, rule.retryable, "row" if gone_file else rule.scope)
 
 

@@ -70,6 +70,21 @@ def test_each_status_of_the_api_has_its_kind_and_is_not_billed(
     assert not failure.may_be_billed
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"), [(429, "rate_limit_error"), (500, "api_error"), (503, "api_error"), (529, "overloaded_error")]
+)
+def test_a_passing_error_of_a_gateways_own_type_has_the_kind_of_its_status(status: int, kind: str) -> None:
+    """Kinds decide whether the run slows down, and whether a later run sends the row again."""
+    failure = read(status, api_error("service_unavailable"))
+    assert (failure.kind, failure.retryable) == (kind, True)
+    assert read(400, api_error("unprocessable")).kind == "unprocessable"
+
+
+@pytest.mark.parametrize("message", ["model: claude-profile-5", "model: filer-1"])
+def test_a_model_whose_name_holds_file_is_still_every_rows(message: str) -> None:
+    assert read(404, api_error("not_found_error", message)).scope == "job"
+
+
 @pytest.mark.parametrize("status", [400, 401, 402, 404, 409, 412, 413, 422, 429, 431, 499])
 def test_a_4xx_without_the_apis_object_is_clean_all_the_same(status: int) -> None:
     failure = read(status, b"<html><h1>Bad</h1></html>")
