@@ -13,7 +13,7 @@ import typer
 
 from runner.cli.app import app
 from runner.cli.report import tell
-from runner.errors import RunnerError, UsageError
+from runner.errors import RunnerError, SetupError, UsageError
 
 BUG, INTERRUPTED = 1, 130
 READER_GONE = 141
@@ -36,14 +36,28 @@ def main() -> None:
     except SystemExit as leaving:
         # typer leaves with 1 when a pipe's reader has gone, and with its own status after shell completion.
         status = READER_GONE if isinstance(leaving.__context__, BrokenPipeError) else leaving.code
+    except OSError as error:
+        status = _refused_by_system(error)
     except Exception:  # noqa: BLE001 - the last border: what comes here is a bug, and says so
-        traceback.print_exc()
-        print(
-            "\nThis is a bug in runner. Please report it with the lines above; your run's folder is intact.",
-            file=sys.stderr,
-        )
-        status = BUG
+        status = _bug()
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _refused_by_system(error: OSError) -> int:
+    """A file or folder that cannot be made, read or written is the machine's state, not a bug."""
+    if error.filename is None:
+        return _bug()
+    tell(SetupError(f"{error.filename}: {error.strerror}", code="system"))
+    return SetupError.exit_status
+
+
+def _bug() -> int:
+    traceback.print_exc()
+    print(
+        "\nThis is a bug in runner. Please report it with the lines above; your run's folder is intact.",
+        file=sys.stderr,
+    )
+    return BUG
 
 
 def _misused(error: typer.TyperException) -> int:

@@ -191,7 +191,7 @@ class Tally:
     def _awaited(self, *, by_signal: bool) -> str:
         if not self._in_flight:
             return "nothing is in flight"
-        again = "; Ctrl-C again drops them" if by_signal else ""
+        again = f"; Ctrl-C again drops {'it' if self._in_flight == 1 else 'them'}" if by_signal else ""
         return f"waiting for {counted(self._in_flight, 'request')} in flight{again}"
 
     def _sink_delivered(self, event: SinkDelivered) -> None:

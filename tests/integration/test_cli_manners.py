@@ -1,0 +1,188 @@
+"""How every command behaves: wrong usage, terminals, pipes, colours, questions, Ctrl-C."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.cli import main
+from support.api import SimulatedApi, simulated_api
+from support.harness import ROOT, Project
+from support.terminal import Terminal
+
+STYLES = re.compile(r"\x1b\[[0-9;]*m")
+"""Colours and weights (ECMA-48, SGR), not the movements of the cursor."""
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
+    with simulated_api(tmp_path_factory.mktemp("api")) as running:
+        yield running
+
+
+@pytest.fixture
+def project(tmp_path: Path, api: SimulatedApi) -> Project:
+    api.reset()
+    project = Project.make(tmp_path / "project", api)
+    project.job()
+    return project
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`runner` in this process: a second less a command, for those that end before anything is loaded."""
+    monkeypatch.chdir(project.root)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["runner", *arguments])
+        with pytest.raises(SystemExit) as leaving:
+            main()
+        return (int(leaving.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["bogus"], "no such command 'bogus'"),
+        (["lst"], "Did you mean 'list'?"),
+        (["run"], "missing argument 'JOB'"),
+        (["run", "--frob", "jobs/x.yaml"], "no such option: --frob"),
+        (["plan", "jobs/x.yaml", "--limit", "0"], "invalid value for '--limit'"),
+        (["plan", "jobs/x.yaml", "--format", "xml"], "'xml' is not one of 'text', 'json'"),
+        (["show", "nothing"], "there are no runs yet"),
+        (["run", "jobs/x.yaml", "--summary", "none/there.json"], "cannot write none/there.json"),
+        (["render", "jobs/x.yaml", "--key", "k99"], "no selected row has the key 'k99'"),
+        (["simulate", "--latency", "soon"], "'soon' is no duration"),
+        (["simulate", "--fault", "frob=1"], "there is no fault 'frob'"),
+        (["simulate", "--fault", "529=2"], "the rate must lie between 0 and 1"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_ends_with_2_and_says_what_is_wrong(arguments: list[str], said: str, command: Command) -> None:
+    status, stdout, stderr = command(*arguments)
+    assert (status, stdout) == (2, "")
+    assert said in stderr
+    assert "Traceback" not in stderr
+
+
+def test_without_a_command_help_is_shown(command: Command) -> None:
+    status, _, stderr = command()
+    assert status == 2
+    assert stderr.startswith("Usage: runner [OPTIONS] COMMAND")
+
+
+def test_a_folder_that_cannot_be_made_is_no_bug(project: Project, command: Command) -> None:
+    project.write("taken", "a file")
+    status, _, stderr = command("init", "taken")
+    assert status == 4
+    assert "taken" in stderr
+    assert "Traceback" not in stderr
+
+
+def test_what_is_a_bug_says_so(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner.execution.starter.schema_text", lambda: 1 // 0)
+    status, _, stderr = command("schema")
+    assert status == 1
+    assert "ZeroDivisionError" in stderr
+    assert "This is a bug in runner" in stderr
+
+
+def test_a_reader_that_leaves_is_no_bug(project: Project) -> None:
+    project.rows(5_000)
+    with subprocess.Popen(
+        [sys.executable, "-m", "runner", "render", "jobs/x.yaml"],
+        cwd=project.root,
+        env={"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.readline()
+        child.stdout.close()
+        assert child.stderr.read() == b""
+        assert child.wait() == 141
+
+
+def test_output_is_utf_8_whatever_the_locale_says(project: Project) -> None:
+    project.write("data/rows.csv", "id,text\nk0,港の朝市\n")
+    done = project.runner("render", "jobs/x.yaml", environ={"PYTHONIOENCODING": "ascii"})
+    assert done.status == 0
+    assert "港の朝市" in done.stdout
+
+
+@pytest.fixture
+def dear(project: Project) -> Project:
+    """A job without a cap whose upper estimate asks for a word."""
+    project.job(
+        rows=40,
+        replaced={"max_tokens: 200": "max_tokens: 20000", ", max_cost_usd: 5": "", "claude-haiku-5-5": "claude-opus-5"},
+    )
+    return project
+
+
+def test_a_question_is_asked_on_a_terminal_only(dear: Project, api: SimulatedApi) -> None:
+    with Terminal(dear, "run", "jobs/x.yaml") as terminal:
+        terminal.wait_for("Go on?")
+        terminal.type("n\n")
+        assert terminal.end() == 4
+    assert "not confirmed; nothing was sent" in terminal.seen
+    assert (api.accounts()["requests"], dear.runs()) == (0, [])
+
+
+def test_ctrl_c_at_a_question_is_an_interruption(dear: Project, api: SimulatedApi) -> None:
+    with Terminal(dear, "run", "jobs/x.yaml") as terminal:
+        terminal.wait_for("Go on?")
+        terminal.interrupt()
+        assert terminal.end() == 130
+    assert "Traceback" not in terminal.seen
+    assert (api.accounts()["requests"], dear.runs()) == (0, [])
+
+
+def test_the_first_ctrl_c_waits_for_what_is_in_flight_and_no_color_leaves_styles_out(
+    project: Project, api: SimulatedApi
+) -> None:
+    api.fault("slow", seconds=2)
+    project.job(rows=300)
+    with Terminal(project, "run", "jobs/x.yaml", columns=100, NO_COLOR="1") as terminal:
+        terminal.wait_for("8 in flight")
+        terminal.interrupt()
+        assert terminal.end() == 130
+    assert "waiting for 8 requests in flight; Ctrl-C again drops them" in terminal.seen
+    assert not STYLES.search(terminal.seen)
+    (run_id,) = project.runs()
+    assert f"runner resume {run_id}" in terminal.seen
+    shown = project.runner("show", "latest", "--format", "json").summary
+    assert (shown["status"], shown["exit_status"]) == ("interrupted", 130)
+    assert shown["rows"]["succeeded"] == api.accounts()["requests"], "what was in flight has been awaited and kept"
+    assert not (project.root / "out/x.jsonl").exists()
+
+
+def test_the_second_ctrl_c_drops_what_is_in_flight_and_a_narrow_terminal_gets_whole_words(
+    project: Project, api: SimulatedApi
+) -> None:
+    api.fault("hang", text="text number 3")
+    with Terminal(project, "run", "jobs/x.yaml", columns=60) as terminal:
+        terminal.wait_for("1 in flight")
+        terminal.interrupt()
+        terminal.wait_for("in flight; Ctrl-C")
+        terminal.interrupt()
+        assert terminal.end() == 130
+    assert STYLES.search(terminal.seen)
+    (run_id,) = project.runs()
+    summary = terminal.seen.replace("\r\n", "\n").partition(f"x ({run_id})")[2]
+    assert f"runner resume {run_id}" in summary
+    assert "in doubt" in summary
+    assert [line for line in summary.splitlines()[1:] if len(line) > 60] == []
+    api.clear_faults()
+    assert project.run("jobs/x.yaml")["rows"]["succeeded"] == 12
