@@ -16,6 +16,7 @@ Read it as the table of contents of a row's life:
       judging     what becomes of a step
     records     from what is durable to what a sink gets
     targets     the sinks of a run, made and checked
+    outputs     which files are the job's own
     delivery    records go to the sinks
     resuming    resume, retry
     exporting   sinks written again

@@ -33,6 +33,7 @@ from runner.execution.earlier import Earlier
 from runner.execution.feeder import Feeder
 from runner.execution.judging import make_judge, make_rule
 from runner.execution.log import RunLog
+from runner.execution.outputs import note_in
 from runner.execution.records import RecordMaker
 from runner.execution.summary import Summary, stop_note, summarise
 from runner.execution.writer import Writer
@@ -72,7 +73,8 @@ class Advance:
     prices: Prices
     connect: Callable[[], Provider]
     open_earlier: Callable[[], Earlier | None]
-    targets: Sequence[Target]
+    make_targets: Callable[[], Sequence[Target]]
+    """Called when there is something to deliver: what was exported while the run went on is known then."""
     records: RecordMaker
     observer: Observer
     clock: Clock
@@ -119,7 +121,8 @@ def _advance(run: Advance) -> Summary:
     stopped_by = _send_all(run) if counts.open else None
     if stopped_by is None:
         records = run.records.records(run.ledger)
-        deliver(records, run.targets, run.folder / "staged", run.observer, note=run.ledger.set_delivery)
+        note = note_in(run.ledger, run.folder)
+        deliver(records, run.make_targets(), run.folder / "staged", run.observer, note=note)
     elapsed_s = float(run.ledger.meta.get("elapsed_s", 0.0)) + run.clock.monotonic() - started
     state = "open" if stopped_by else "finished"
     run.ledger.set_meta({"elapsed_s": elapsed_s, "state": state, **stop_note(stopped_by)})

@@ -24,7 +24,7 @@ from runner.execution.earlier import Earlier
 from runner.execution.facts import refreshed
 from runner.execution.folders import Line, RunInfo, StateFolder
 from runner.execution.records import record_maker
-from runner.execution.targets import make_targets
+from runner.execution.targets import checked_targets, make_targets
 from runner.ledger.folder import sync_entries
 from runner.ledger.refusals import disk_errors
 from runner.ledger.reuse import ReplyIndex
@@ -56,6 +56,7 @@ def assemble(
     compiled = compile_job(loaded, mode=mode)
     catalog, told = refreshed(state, api, clock)
     facts = catalog.facts(job.model)
+    checked_targets(info, loaded, state)
     return Advance(
         run_id=info.run_id,
         folder=info.folder,
@@ -66,7 +67,7 @@ def assemble(
         prices=prices,
         connect=lambda: api.connect(max_concurrency=job.limits.max_concurrency, clock=clock),
         open_earlier=_open_earlier(info, state, clock),
-        targets=make_targets(info, loaded, state),
+        make_targets=lambda: make_targets(info, loaded, state),
         records=record_maker(info, loaded),
         observer=observer,
         clock=clock,

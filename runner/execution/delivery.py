@@ -4,16 +4,17 @@ Owns   opening the sinks, one pass over the records for all of them, and the led
 Knows  sinks by their contract and by name. A sink that fails is told and stops no other; the run then ends with
        status 4 and `runner export` delivers again.
 
-    pending ─▶ staged (sealed: every byte on disk, its digest in the ledger) ─▶ delivered (visible)
+    pending ─▶ staged (sealed: every byte on disk, its digest noted) ─▶ delivered (visible)
 
 A crash at any point is mended by projecting again from the first record: the digest noted at `staged` tells our own
-output from a file that somebody else put there.
+output from a file that somebody else put there (`outputs`).
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -55,18 +56,22 @@ Note = Callable[[Delivery], None]
 def deliver(
     records: Iterable[Record], targets: Sequence[Target], staging: Path, observer: Observer, *, note: Note
 ) -> list[Delivery]:
-    """Write all records to all targets; returns how each ended, in the job's order."""
+    """Write all records to all targets; returns how each ended, in the job's order. Raises what `records` and `note`
+    raise; nothing is left in `staging` then, and targets that are not delivered are as they were."""
     shutil.rmtree(staging, ignore_errors=True)  # what a killed delivery left
     projections = [_Projection(target, staging, observer, note) for target in targets]
-    for projection in projections:
-        projection.open()
-    iterator = iter(records)
-    while projections and (chunk := list(islice(iterator, CHUNK))):
+    try:
         for projection in projections:
-            projection.write(chunk)
-    result = [projection.finish() for projection in projections]
-    shutil.rmtree(staging, ignore_errors=True)
-    return result
+            projection.open()
+        iterator = iter(records)
+        while projections and (chunk := list(islice(iterator, CHUNK))):
+            for projection in projections:
+                projection.write(chunk)
+        return [projection.finish() for projection in projections]
+    finally:
+        for projection in projections:
+            projection.let_go()
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 class _Projection:
@@ -79,6 +84,7 @@ class _Projection:
         self._staging = staging / str(target.number)
         self._observer = observer
         self._error: str | None = None
+        self._ended = False
 
     def open(self) -> None:
         self._try(lambda: self._sink.open(self._staging))
@@ -95,8 +101,17 @@ class _Projection:
             self._try(self._sink.commit)
         if sealed is None or self._error is not None:
             return self._failed()
+        self._ended = True
+        delivery = self._note("delivered", sealed)
         self._observer.notify(SinkDelivered(sealed.kind, sealed.target, sealed.records))
-        return self._note("delivered", sealed)
+        return delivery
+
+    def let_go(self) -> None:
+        """Give up what is neither delivered nor given up yet."""
+        if not self._ended:
+            self._ended = True
+            with suppress(OSError, RunnerError):  # what could not be removed is in a folder that goes as a whole
+                self._sink.abort()
 
     def _seal(self) -> Delivered | None:
         if self._error is not None:
@@ -118,7 +133,7 @@ class _Projection:
     def _fail(self, error: OSError | RunnerError) -> None:
         hint = error.hint if isinstance(error, RunnerError) and error.hint else None
         self._error = f"{error}; {hint}" if hint else str(error)
-        self._sink.abort()
+        self.let_go()
         self._observer.notify(Warned("sink-failed", f"{self._sink.target} was not delivered: {self._error}"))
 
     def _note(self, state: str, sealed: Delivered) -> Delivery:

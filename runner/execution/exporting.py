@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from runner.encoding import encode
 from runner.errors import LedgerError
 from runner.events import Observers
 from runner.execution.delivery import Note, deliver
 from runner.execution.folders import RunInfo, StateFolder
+from runner.execution.outputs import note_beside, note_in
 from runner.execution.records import record_maker
-from runner.execution.targets import EXPORTS, make_targets, target_at
+from runner.execution.targets import checked_targets, target_at
 from runner.ledger import Delivery
+from runner.ledger.refusals import disk_errors
 from runner.ledger.sqlite import SqliteLedger
 from runner.settings import Settings
 from runner.spec.load import LoadedJob
@@ -36,10 +38,17 @@ def export_run(
     Raises SpecError for an unknown format; a sink that fails is told in what is returned.
     """
     loaded = LoadedJob.restore(info.folder / "inputs", settings)
-    targets = [target_at(info, loaded, to, as_)] if to is not None else make_targets(info, loaded, state)
+    targets = [target_at(info, loaded, to, as_)] if to is not None else checked_targets(info, loaded, state)
     maker = record_maker(info, loaded)
-    with _opened(info, read_only=to is not None) as (ledger, note):
-        return deliver(maker.records(ledger), targets, info.folder / "exported", Observers(), note=note)
+    with _opened(info, read_only=to is not None) as (ledger, note), _staging(info.folder) as staging:
+        return deliver(maker.records(ledger), targets, staging, Observers(), note=note)
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """A folder for each export: two at a time would otherwise rename one another's files."""
+    with disk_errors(folder), TemporaryDirectory(prefix="exported-", dir=folder) as own:
+        yield Path(own) / "staged"
 
 
 @contextmanager
@@ -48,10 +57,10 @@ def _opened(info: RunInfo, *, read_only: bool) -> Iterator[tuple[SqliteLedger, N
     ledger = SqliteLedger.open(info.folder, read_only=True) if read_only else _writable(info)
     try:
         if ledger is not None:
-            yield ledger, _forget if read_only else ledger.set_delivery
+            yield ledger, _forget if read_only else note_in(ledger, info.folder)
             return
         ledger = SqliteLedger.open(info.folder, read_only=True)
-        yield ledger, _beside(info)
+        yield ledger, note_beside(info.folder)
     finally:
         if ledger is not None:
             ledger.close()
@@ -68,11 +77,3 @@ def _writable(info: RunInfo) -> SqliteLedger | None:
 
 def _forget(delivery: Delivery) -> None:
     """A file that the user named is not one of the job's sinks."""
-
-
-def _beside(info: RunInfo) -> Note:
-    def note(delivery: Delivery) -> None:
-        with (info.folder / EXPORTS).open("ab") as file:
-            file.write(encode(asdict(delivery)) + b"\n")
-
-    return note

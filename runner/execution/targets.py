@@ -1,12 +1,11 @@
 """The sinks of a run: made from the job, checked before anything is paid.
 
-Owns   where each sink writes (a trial writes beside production), what sinks may know, and which files are our own.
+Owns   where each sink writes (a trial writes beside production) and what sinks may know.
 Knows  sinks by name, through plugins. Light: `runner check` makes sinks without what a run needs.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,31 +13,37 @@ from typing import Any
 
 from runner.execution.delivery import Target, wants
 from runner.execution.folders import RunInfo, StateFolder
+from runner.execution.outputs import own_outputs
 from runner.ledger import Delivery
-from runner.ledger.sqlite import SqliteLedger
 from runner.plugins import Plugin, find_sink, sink_for
 from runner.sinks import Sink, SinkContext
 from runner.sinks.targets import trial_path
 from runner.spec.job import SinkSpec
 from runner.spec.load import LoadedJob
 
-EXPORTS = "exports.jsonl"
-"""What was exported while another process owned the ledger: one delivery a line."""
+
+def checked_targets(info: RunInfo, loaded: LoadedJob, state: StateFolder) -> list[Target]:
+    """The sinks of a run, checked: nothing is paid before it is known where the answers may go.
+
+    Raises DeliveryError, SpecError.
+    """
+    targets = make_targets(info, loaded, state)
+    for target in targets:
+        target.sink.check()
+    return targets
 
 
 def make_targets(info: RunInfo, loaded: LoadedJob, state: StateFolder) -> list[Target]:
-    """The sinks of a run, checked: nothing is paid before it is known where the answers may go.
+    """The sinks of a run, as of now: what was exported since they were made last is known as our own.
 
-    A trial without `--deliver` writes files beside the job's own. Raises DeliveryError, SpecError.
+    A trial without `--deliver` writes files beside the job's own. Raises SpecError.
     """
-    known = _own_outputs(info, state)
-    targets = []
-    for number, spec in enumerate(loaded.job.sinks):
-        columns = tuple(info.meta.get("columns", ()))
-        sink = make_sink(spec, _sink_path(info, loaded, number), sink_context(loaded, columns, known))
-        sink.check()
-        targets.append(Target(number, sink, wants(spec.rows)))
-    return targets
+    known = own_outputs(state, str(info.meta["job_file"]))
+    context = sink_context(loaded, tuple(info.meta.get("columns", ())), known)
+    return [
+        Target(number, make_sink(spec, _sink_path(info, loaded, number), context), wants(spec.rows))
+        for number, spec in enumerate(loaded.job.sinks)
+    ]
 
 
 def make_sink(spec: SinkSpec, path: str, context: SinkContext) -> Sink:
@@ -83,22 +88,6 @@ def _sink_path(info: RunInfo, loaded: LoadedJob, number: int) -> str:
     context = {"job": {"name": loaded.job.name}, "vars": loaded.job.vars, "run": {"id": info.run_id}}
     path = loaded.render_path(("sinks", number, "path"), context)
     return trial_path(path) if info.trial and not info.meta["deliver"] and path != "-" else path
-
-
-def _own_outputs(info: RunInfo, state: StateFolder) -> Collection[str]:
-    """Digests of what this job's runs wrote, or were about to write: those files may be replaced."""
-    digests: set[str] = set()
-    for run in state.runs():
-        if run.meta["job_file"] != info.meta["job_file"]:
-            continue
-        ledger = SqliteLedger.open(run.folder, read_only=True)
-        digests.update(delivery.sha256 for delivery in ledger.deliveries() if delivery.sha256)
-        ledger.close()
-        exports = run.folder / EXPORTS
-        if exports.exists():
-            noted = (json.loads(line) for line in exports.read_bytes().splitlines())
-            digests.update(delivery["sha256"] for delivery in noted if delivery["sha256"])
-    return digests
 
 
 def is_written(delivery: Delivery, root: Path) -> bool:

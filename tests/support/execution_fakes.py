@@ -7,34 +7,43 @@ says, so that a swapped reply is seen, and keeps an account of its own.
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from runner.clock import Clock, SystemClock
 from runner.encoding import decode, encode
-from runner.errors import LedgerError
-from runner.execution.advance import Advance
+from runner.errors import DeliveryError, LedgerError
+from runner.execution.advance import Advance, advance
 from runner.execution.api import SIMULATOR, Api
 from runner.execution.assemble import assemble
 from runner.execution.confirm import Confirm
 from runner.execution.converge import RunOptions, converge
+from runner.execution.delivery import Target
 from runner.execution.folders import Line, RunInfo, StateFolder, line_of
 from runner.execution.summary import Summary
 from runner.ledger import Delivery, Lease, Rule, Ruling
 from runner.ledger.sqlite import SqliteLedger
 from runner.message import parse_reply
 from runner.providers import Provider, Sent
+from runner.sinks import Delivered, Sink, SinkContext
+from runner.sinks.files import FileSink
+from runner.sinks.options import FileOptions
 from runner.spec.load import LoadedJob, load
-from runner.types import Capabilities, Failure, Outcome, Request, Step
+from runner.types import Capabilities, Failure, Outcome, Record, Request, Step
 from support.engine_fakes import Listener
 
 MODEL = "claude-haiku-5-5"
 
 T = TypeVar("T")
+Reach = Callable[[str], None]
+"""Told of each step by name, before and after it; may raise, or kill."""
 
 
 def disk_full() -> LedgerError:
@@ -53,13 +62,14 @@ class FaultyLedger(SqliteLedger):
     """A ledger that counts its writing calls, fails at one of them, and can be held up.
 
     `fails_at` is the call, from 1, that raises `disk_full`: before it did anything or, with `fails_after`, when all of
-    it is durable and nobody has been told.
+    it is durable and nobody has been told. `reach` is called before and after each.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.calls: list[Call] = []
         self.fails_at: int | None = None
         self.fails_after = False
+        self.reach: Reach = lambda _: None
         self._open_gate = threading.Event()
         self._open_gate.set()
         self._arrived = threading.Event()
@@ -100,9 +110,11 @@ class FaultyLedger(SqliteLedger):
         assert self._open_gate.wait(10), "nobody let the ledger go"
         self.calls.append(call)
         failing = len(self.calls) == self.fails_at
+        self.reach(f"before {call.method}")
         if failing and not self.fails_after:
             raise disk_full()
         result = act()
+        self.reach(f"after {call.method}")
         if failing:
             raise disk_full()
         return result
@@ -153,8 +165,8 @@ class EchoProvider:
     received: list[str] = field(default_factory=list)
     """The text of every try, in order."""
     billed: Counter[str] = field(default_factory=Counter)
-    before_each: Callable[[str], None] = lambda _: None
-    """Called with the text of each request that arrives."""
+    account: Path | None = None
+    """Keeps the text of each request that is billed, a line each, so that it outlives a process that is killed."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -163,15 +175,20 @@ class EchoProvider:
     async def send(self, request: Request, *, on_begin: Callable[[], None] | None = None) -> Sent:
         text = text_in(request)
         self.received.append(text)
-        self.before_each(text)
         await asyncio.sleep(0)
         waiting = self.script.get(text)
         sent = waiting.pop(0) if waiting else replied(f"echo of {text}")
         if sent.reply is not None:
-            self.billed[text] += 1
+            self._bill(text)
             if on_begin is not None:
                 on_begin()
         return sent
+
+    def _bill(self, text: str) -> None:
+        self.billed[text] += 1
+        if self.account is not None:
+            with self.account.open("a") as file:
+                file.write(f"{text}\n")
 
     async def count_tokens(self, request: Request) -> int | Failure:
         return 0
@@ -202,6 +219,37 @@ class OwnApi(Api):
         return self.provider
 
 
+# -- killing -------------------------------------------------------------------------------------------------------
+
+
+class Counted:
+    """A `reach` that counts the steps, and kills this process at the n-th one."""
+
+    def __init__(self, kill_at: int | None = None) -> None:
+        self._kill_at = kill_at
+        self.steps: list[str] = []
+
+    def __call__(self, step: str) -> None:
+        self.steps.append(step)
+        if len(self.steps) == self._kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed(act: Callable[[], object]) -> bool:
+    """Run something in a child process; whether it was killed. It must not raise."""
+    child = os.fork()
+    if child == 0:
+        try:
+            act()
+        except BaseException:  # noqa: BLE001 - of a child, that must never go on as a second pytest
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert status in (0, signal.SIGKILL), f"the child ended with {status}"
+    return status == signal.SIGKILL
+
+
 # -- a job on disk -------------------------------------------------------------------------------------------------
 
 JOB = """\
@@ -220,13 +268,23 @@ class Bench:
     """A project with one job, run in this process against a provider that the test brings."""
 
     def __init__(self, root: Path, rows: int = 20, *, job: str = JOB) -> None:
-        self.root = root
-        self.provider = EchoProvider()
-        self.events = Listener()
+        self._open(root)
         root.mkdir(parents=True, exist_ok=True)
         (root / "runner.toml").touch()
         self.write("jobs/x.yaml", job)
         self.rows(f"text {number}" for number in range(rows))
+
+    @classmethod
+    def at(cls, root: Path) -> Self:
+        """The bench of a project that is there already."""
+        bench = cls.__new__(cls)
+        bench._open(root)
+        return bench
+
+    def _open(self, root: Path) -> None:
+        self.root = root
+        self.provider = EchoProvider()
+        self.events = Listener()
 
     def write(self, path: str, text: str) -> Path:
         target = self.root / path
@@ -273,8 +331,79 @@ class Bench:
         clock = SystemClock()
         return assemble(info, ledger, loaded, self.state, self.api(), self.events, clock, resumed=True)
 
+    def go_on(self, info: RunInfo, reach: Reach, *sets: str) -> Summary:
+        """Advance a run over a ledger and sinks that call `reach` before and after each of their steps."""
+        with FaultyLedger.open(info.folder) as ledger:
+            run = self.assembled(info, ledger, *sets)
+            ledger.reach = reach
+            return advance(replace(run, make_targets=lambda: _reaching(run.make_targets(), reach)))
+
     def records(self, path: str = "out/x.jsonl") -> list[dict[str, Any]]:
         return [decode(line) for line in (self.root / path).read_bytes().splitlines()]
 
     def runs(self) -> list[RunInfo]:
         return self.state.runs()
+
+
+# -- sinks ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class FaultySink:
+    """A file sink that calls `reach` before and after each of its steps: `open`, `write`, `seal`, `commit`, `abort`."""
+
+    sink: Sink
+    reach: Reach = lambda _: None
+    steps: list[str] = field(default_factory=list)
+
+    @property
+    def kind(self) -> str:
+        return self.sink.kind
+
+    @property
+    def target(self) -> str:
+        return self.sink.target
+
+    def check(self) -> None:
+        self.sink.check()
+
+    def open(self, staging: Path) -> None:
+        self._step("open", lambda: self.sink.open(staging))
+
+    def write(self, records: Sequence[Record]) -> None:
+        self._step("write", lambda: self.sink.write(records))
+
+    def seal(self) -> Delivered:
+        return self._step("seal", self.sink.seal)
+
+    def commit(self) -> None:
+        self._step("commit", self.sink.commit)
+
+    def abort(self) -> None:
+        self._step("abort", self.sink.abort)
+
+    def _step(self, name: str, act: Callable[[], T]) -> T:
+        self.steps.append(name)
+        self.reach(f"before {name}")
+        result = act()
+        self.reach(f"after {name}")
+        return result
+
+
+def _reaching(targets: Iterable[Target], reach: Reach) -> list[Target]:
+    return [replace(target, sink=FaultySink(target.sink, reach)) for target in targets]
+
+
+def file_sink(root: Path, path: str, known: Iterable[str] = (), *, overwrite: bool = False) -> FileSink:
+    options = FileOptions(path=path, overwrite=overwrite)
+    return FileSink(options, SinkContext(root=root, row_columns=("id", "text"), known_sha256=frozenset(known)))
+
+
+def failing_at(step: str, error: Exception | None = None) -> Reach:
+    """Raise at one step; by default that the disk is full."""
+
+    def reach(reached: str) -> None:
+        if reached == step:
+            raise error or DeliveryError("no space left", hint="make room")
+
+    return reach
