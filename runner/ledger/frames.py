@@ -1,7 +1,7 @@
 """Outcomes as bytes: the frames of the spool, and the small values of the tables.
 
 Owns   the frame's layout, times as whole milliseconds, failures as JSON.
-Knows  `types` only; reads and writes no file.
+Knows  `types` and the one reading of a message; reads and writes no file.
 
 A frame is 32 bytes, a header (JSON: all of the outcome but the body) and the body (the API's message object, zstd
 where that pays). Numbers are little-endian:
@@ -19,12 +19,14 @@ from __future__ import annotations
 import math
 import struct
 import zlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import zstandard
 
 from runner.encoding import decode, encode
+from runner.message import parse_reply
 from runner.types import Failure, Outcome, Reply, Step, Usage
 
 MAGIC: Final = b"\xffRS\xfe"
@@ -95,20 +97,6 @@ def failure_to_text(failure: Failure | None) -> str | None:
 
 def failure_from_text(text: str | None) -> Failure | None:
     return None if text is None else failure_from_json(decode(text))
-
-
-def parse_reply(body: bytes, request_id: str | None, usage: Usage) -> Reply:
-    """The reply in a message object as the API sent it (JSON bytes)."""
-    message = decode(body)
-    return Reply(
-        message_id=message.get("id", ""),
-        request_id=request_id,
-        model=message.get("model", ""),
-        stop_reason=message.get("stop_reason"),
-        content=message.get("content") or (),
-        usage=usage,
-        stop_details=message.get("stop_details"),
-    )
 
 
 class FrameEncoder:
@@ -189,6 +177,14 @@ def split_frame(data: bytes) -> tuple[Prefix, memoryview, memoryview]:
     return prefix, payload[: prefix.header_bytes], payload[prefix.header_bytes :]
 
 
+def _reply(body: bytes, request_id: str | None, usage: Usage) -> Reply:
+    """The reply as it was judged when it came; what it counts for this run (nothing, if reused) the header says."""
+    try:
+        return replace(parse_reply(body, request_id), usage=usage)
+    except ValueError as error:
+        raise BrokenFrame(f"of no message ({error})") from error
+
+
 class FrameDecoder:
     """Reads frames; keeps one decompressor, so it belongs to one thread."""
 
@@ -215,7 +211,7 @@ class FrameDecoder:
             started_at=from_millis(values["started"]),
             ended_at=from_millis(values["ended"]),
             body=body,
-            reply=parse_reply(body, request_id, usage) if failure is None else None,
+            reply=_reply(body, request_id, usage) if failure is None else None,
             failure=failure_from_json(failure) if failure is not None else None,
             usage=usage,
             cost_pico=values["cost"],

@@ -21,12 +21,13 @@ from runner.ledger.audit import audit
 from runner.ledger.batches import MOVES
 from runner.ledger.sqlite import SqliteLedger
 from runner.types import Failure, Outcome, Row, Step, Usage
+from support.ledgers import message
 
 CAP = 4_000
 BOUND = 100
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 USAGE = Usage(10, 5, 3, 2, 1)
-BODY = b'{"id":"msg_1","model":"m","stop_reason":"end_turn","content":[{"type":"text","text":"yes"}]}'
+BODY = message("yes")
 
 OVERLOADED = Failure("overloaded_error", "busy", retryable=True)
 TIMEOUT = Failure("timeout", "no reply", retryable=True, may_be_billed=True)

@@ -40,7 +40,8 @@ def lease_all(ledger: SqliteLedger, steps: Iterable[Step]) -> None:
 
 def message(text: str) -> bytes:
     content = [{"type": "text", "text": text}]
-    return encode({"id": "msg_1", "type": "message", "model": "m", "stop_reason": "end_turn", "content": content})
+    said = {"id": "msg_1", "type": "message", "model": "m", "stop_reason": "end_turn", "content": content}
+    return encode({**said, "usage": {"input_tokens": 10, "output_tokens": 5}})
 
 
 def answer(step: Step, attempt: int = 1, *, text: str = "yes", cost: int | None = 7, **fields: Any) -> Outcome:

@@ -54,8 +54,22 @@ def test_a_long_body_is_compressed_and_comes_back() -> None:
 
 
 def test_a_body_with_lone_surrogate_escapes_keeps_its_bytes() -> None:
-    body = rb'{"id":"msg_1","content":[{"type":"text","text":"\ud83d"}],"model":"m"}'
+    body = message("half").replace(b"half", rb"\ud83d")
+    back = round_trip(answer(Step(0), body=body))
+    assert back.body == body
+    assert back.reply is not None
+    assert back.reply.content == [{"type": "text", "text": "\ud83d"}]
+
+
+def test_a_reply_nested_as_deeply_as_one_may_arrive_comes_back() -> None:
+    depth = 1_010  # beyond what the standard library's decoder takes
+    body = message("deep").replace(b'"usage"', b'"extra":' + b"[" * depth + b"]" * depth + b',"usage"')
     assert round_trip(answer(Step(0), body=body)).body == body
+
+
+def test_a_frame_whose_body_is_no_message_is_broken() -> None:
+    with pytest.raises(BrokenFrame, match="of no message"):
+        round_trip(answer(Step(0), body=b"{}"))
 
 
 def test_every_flipped_bit_of_a_frame_is_noticed() -> None:
