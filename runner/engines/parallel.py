@@ -27,7 +27,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from runner.clock import Clock
-from runner.engines import Book, Feed, Prepared, StopReason
+from runner.engines import Book, Decision, Feed, Prepared, StopReason
 from runner.engines.backlog import Backlog
 from runner.engines.halt import Halt, stop_reason
 from runner.engines.limits import Limits
@@ -35,7 +35,7 @@ from runner.engines.order import WarmUp
 from runner.engines.retry import RetryPolicy
 from runner.events import CoolingDown, Observer, StepEnded, StepSent, Stopping
 from runner.providers import Provider, Sent
-from runner.types import Mode, Outcome, Request, RowStatus, Usage
+from runner.types import Mode, Outcome, Request, Usage
 
 Price = Callable[[str, Usage, Mode], int | None]
 """What a usage of a model costs in pico-dollars; None where the price is unknown."""
@@ -223,7 +223,7 @@ class ParallelEngine:
         except Exception:
             self._book_is_lost = True
             raise
-        self._settle(prepared, outcome, decision.status)
+        self._settle(prepared, outcome, decision)
 
     async def _send(self, request: Request, *, leads: bool) -> Sent:
         if not leads:
@@ -276,26 +276,26 @@ class ParallelEngine:
             request_id=sent.request_id,
         )
 
-    def _settle(self, prepared: Prepared, outcome: Outcome, status: RowStatus) -> None:
+    def _settle(self, prepared: Prepared, outcome: Outcome, decision: Decision) -> None:
         self._unfinished -= 1
         self._settled += 1
         self._cap_blocks = False
         self._wake.set()
-        failure = outcome.failure
         self._observer.notify(
             StepEnded(
                 outcome.step,
                 outcome.attempt,
-                status,
-                failure,
+                decision.status,
+                decision.failure,
                 outcome.usage,
                 outcome.cost_pico,
                 outcome.reused,
                 self._limits.in_flight,
             )
         )
+        failure = outcome.failure
         if (
-            status == "open"
+            decision.status == "open"
             and failure is not None
             and failure.scope == "row"
             and self._retry.allows(failure, outcome.tries)

@@ -178,6 +178,20 @@ def test_observers_hear_of_each_try_and_its_end() -> None:
     assert max(event.in_flight for event in sent) == 3
 
 
+def test_observers_hear_why_a_reply_is_no_answer() -> None:
+    refusal = Failure("refusal", "the model refused")
+
+    class RefusingBook(MemoryBook):
+        async def record(self, outcome: Outcome) -> Decision:
+            await super().record(outcome)
+            return Decision("failed", refusal)
+
+    run = Run(rows(1))
+    run.book = RefusingBook(run.retry)
+    assert run.drain() is None
+    assert [(event.status, event.failure) for event in run.listener.of(StepEnded)] == [("failed", refusal)]
+
+
 # -- retries -----------------------------------------------------------------------------------------------------------
 
 
