@@ -1,6 +1,7 @@
 """`log.jsonl` of a run: what happened, by ids and counts, for whoever looks later.
 
-Owns   the log file and its rotation. Holds no prompt, no reply and no credential; a failure's message is the API's own.
+Owns   the log file and its rotation. Holds no prompt, no reply and no credential: a failure's message is there where
+       it is the API's own, and left out where it may quote a row or a reply.
 A row that succeeds is not logged (the ledger knows it): the log grows with trouble, not with rows.
 """
 
@@ -13,6 +14,7 @@ from typing import IO
 from runner.clock import Clock, to_rfc3339
 from runner.encoding import encode
 from runner.events import CoolingDown, Event, RunEnded, RunStarted, SinkDelivered, StepEnded, StepSent, Stopping, Warned
+from runner.types import Failure
 
 ROTATE_BYTES = 16 * 2**20
 """One older file is kept beside it, so a run's log never takes more than twice this."""
@@ -52,6 +54,11 @@ class RunLog:
         self._size = 0
 
 
+def _in_the_api_s_words(failure: Failure) -> bool:
+    """Whether a message is an error reply's; all others may quote a row or a reply (the ledger has them whole)."""
+    return failure.http_status is not None and failure.http_status >= 400
+
+
 def _fields(event: Event) -> dict[str, object] | None:
     match event:
         case StepSent():
@@ -59,7 +66,14 @@ def _fields(event: Event) -> dict[str, object] | None:
         case StepEnded(failure=None):
             return None
         case StepEnded(step=step, attempt=attempt, status=status, failure=failure) if failure is not None:
-            return {"event": "failure", "row": step.row, "attempt": attempt, "row_status": status, **failure.to_dict()}
+            return {
+                "event": "failure",
+                "row": step.row,
+                "attempt": attempt,
+                "row_status": status,
+                **failure.to_dict(),
+                "message": failure.message if _in_the_api_s_words(failure) else None,
+            }
         case RunStarted(run_id=run_id, job=job, mode=mode, rows=rows, open_rows=open_rows, resumed=resumed):
             return {
                 "event": "started",
