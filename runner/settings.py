@@ -202,7 +202,7 @@ class _Reader:
         try:
             text = path.read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            self.problems.append(Problem("unreadable-file", str(error), Location(shown_path(path))))
+            self.problems.append(_unreadable(error, shown_path(path)))
             return {}
         values: dict[str, str] = {}
         for binding in parse_stream(io.StringIO(text)):
@@ -228,7 +228,7 @@ class _Reader:
             text = path.read_text("utf-8-sig")
             table: Any = tomllib.loads(text)
         except (OSError, UnicodeDecodeError) as error:
-            self.problems.append(Problem("unreadable-file", str(error), Location(shown)))
+            self.problems.append(_unreadable(error, shown))
             return None
         except tomllib.TOMLDecodeError as error:
             self.problems.append(_toml_problem(error, shown, path))
@@ -335,6 +335,15 @@ def _has_tool_table(path: Path) -> bool:
             return isinstance(_table(tomllib.load(file).get("tool")).get("runner"), Mapping)
     except (OSError, ValueError):
         return False
+
+
+def _unreadable(error: OSError | UnicodeDecodeError, shown: str) -> Problem:
+    if isinstance(error, OSError):
+        return Problem("unreadable-file", f"cannot read `{shown}`: {error.strerror}", Location(shown))
+    # The bytes around it may be a secret, so the line is not shown.
+    line = error.object.count(b"\n", 0, error.start) + 1
+    found = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
+    return Problem("not-utf8", found, Location(shown, line), "save the file as UTF-8")
 
 
 def _toml_problem(error: tomllib.TOMLDecodeError, shown: str, path: Path) -> Problem:

@@ -25,10 +25,27 @@ PASSED_ON = {
     "bad-csv": "what Python's csv reader says of an asset, with its line",
     "damaged": "what is damaged in the run's folder, and where",
     "price-file": "what is wrong with the file of your own prices",
+    "nul-byte": "a line has a NUL byte: is the file binary, UTF-16 or damaged?",
     "template": "what went wrong while a template was rendered, with its line",
     "toml-syntax": "what Python's TOML reader says, with its place",
 }
 """Codes whose message comes from elsewhere: what it is about."""
+
+_FAR = 99
+MAKERS = {
+    "Problem": (0, 1),
+    "ParamProblem": (1, 2),
+    "data_error": (0, 1),
+    "data_problem": (0, 1),
+    "_row_problem": (1, 2),
+    "_NoKey": (0, 1),
+    "BadJson": (0, 1),
+    "self._error": (0, 1),
+    "Refusal": (2, 0),
+    "TemplateFailure": (_FAR, 2),
+}
+"""What makes a problem of a job or its data, and the places of code and message among its arguments; `_FAR` is a code
+that is only given by its name."""
 
 INTRODUCTION = """\
 # Errors
@@ -87,21 +104,23 @@ def _in_source() -> Mapping[str, tuple[str, str]]:
 
 def _codes(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
     """Code, exit status and message of every problem and error that a function makes."""
+    constants = [node for node in ast.iter_child_nodes(tree) if isinstance(node, ast.Assign)]
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-            reader = _Reader(function)
+            reader = _Reader(function, constants)
             for node in ast.walk(function):
                 if isinstance(node, ast.Call):
                     yield from reader.code(node)
 
 
 class _Reader:
-    """Reads texts inside one function, where `message = …` may stand above the call that uses it."""
+    """Reads texts inside one function, where `message = …` may stand above the call that uses it, or above the function
+    as a constant of the module."""
 
-    def __init__(self, function: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    def __init__(self, function: ast.FunctionDef | ast.AsyncFunctionDef, constants: list[ast.Assign]) -> None:
         self._assigned = [
             (node.lineno, target.id, node.value)
-            for node in ast.walk(function)
+            for node in (*constants, *ast.walk(function))
             if isinstance(node, ast.Assign)
             for target in node.targets
             if isinstance(target, ast.Name)
@@ -109,13 +128,18 @@ class _Reader:
 
     def code(self, call: ast.Call) -> Iterator[tuple[str, str, str]]:
         name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+        if isinstance(call.func, ast.Attribute) and ast.unparse(call.func) in MAKERS:
+            name = ast.unparse(call.func)
         named = {keyword.arg: self._text(keyword.value) for keyword in call.keywords}
         given = [self._text(argument) for argument in call.args]
         kind = getattr(errors, name, None)
-        if name == "Problem" and given:
+        if name in MAKERS and given:
             warning = named.get("severity") == "warning" or given[4:] == ["warning"]
-            message = given[1] if len(given) > 1 else named.get("message", "")
-            yield from _complete(given[0], "none" if warning else "3", message)
+            code, message = (
+                given[place] if len(given) > place else named.get(word, "")
+                for word, place in zip(("code", "message"), MAKERS[name], strict=True)
+            )
+            yield from _complete(code, "none" if warning else "3", message)
         elif isinstance(kind, type) and issubclass(kind, RunnerError) and given:
             yield from _complete(named.get("code", ""), str(kind.exit_status), given[0])
 

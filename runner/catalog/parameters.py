@@ -109,7 +109,7 @@ def check_params(model: str, params: Mapping[str, Any], facts: ModelFacts | None
     problems = [problem for name, value in params.items() for problem in _problems(name, value)]
     if "max_tokens" not in params:
         hint = "for instance `max_tokens: 1024`; thinking counts towards it"
-        problems.append(ParamProblem(("max_tokens",), "missing-field", "`params` needs `max_tokens`", hint))
+        problems.append(ParamProblem(("max_tokens",), "missing-key", "`params` needs `max_tokens`", hint))
     if not problems:
         problems = list(_model_problems(params, facts))
     return problems

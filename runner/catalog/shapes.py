@@ -98,7 +98,7 @@ class Fields:
             return
         for name in self.required:
             if name not in value:
-                yield ParamProblem(path, "missing-field", f"`{_name(path)}` needs `{name}`")
+                yield ParamProblem(path, "missing-key", f"`{_name(path)}` needs `{name}`")
         for name, item in value.items():
             shape = self.fields.get(name)
             if shape is None:
@@ -119,7 +119,7 @@ class ByType:
             return
         kind = value.get("type")
         if kind is None:
-            yield ParamProblem(path, "missing-field", f"`{_name(path)}` needs `type`", _words(self.kinds))
+            yield ParamProblem(path, "missing-key", f"`{_name(path)}` needs `type`", _words(self.kinds))
             return
         yield from OneOf(tuple(self.kinds)).problems(kind, (*path, "type"))
         if kind in self.kinds:

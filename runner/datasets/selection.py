@@ -190,10 +190,10 @@ def _part(values: Mapping[str, Any], column: str) -> str | int | float:
         hint = "give every row a value there, or leave such rows out by `where`"
         raise _NoKey("null-key", f"the key {column!r} is null", hint)
     if not isinstance(value, (str, int, float)):
-        raise _NoKey("bad-key", f"the key {column!r} is {_shown(value)}", "a key is a string or a number")
+        raise _NoKey("unusable-key", f"the key {column!r} is {_shown(value)}", "a key is a string or a number")
     if isinstance(value, str) and not _is_unicode(value):
         raise _NoKey(
-            "bad-key", f"the key {column!r} has half of a surrogate pair", "mend the text: it has no UTF-8 form"
+            "unusable-key", f"the key {column!r} has half of a surrogate pair", "mend the text: it has no UTF-8 form"
         )
     return value
 

@@ -124,9 +124,7 @@ class Source:
             return stream
         for mark, encoding in _BYTE_ORDER_MARKS:
             if head.startswith(mark):
-                raise data_error(
-                    "wrong-encoding", f"is {encoding}, not UTF-8", self.name, 1, hint=self._iconv(encoding)
-                )
+                raise data_error("not-utf8", f"is {encoding}, not UTF-8", self.name, 1, hint=self._iconv(encoding))
         for magic, what, cure in _MAGIC:
             if head.startswith(magic):
                 raise data_error("wrong-format", f"is not text: it is {what}", self.name, hint=cure)
@@ -135,7 +133,7 @@ class Source:
     def _wrong_encoding(self, error: UnicodeDecodeError, line: int, byte: int) -> InputError:
         found = error.object[error.start]
         message = f"byte {byte} of the line is 0x{found:02x}, which is not UTF-8"
-        return data_error("wrong-encoding", message, self.name, line, hint=self._iconv("WINDOWS-1252"))
+        return data_error("not-utf8", message, self.name, line, hint=self._iconv("WINDOWS-1252"))
 
     def _iconv(self, encoding: str) -> str:
         guess = "if it is Windows-1252 or Latin-1: " if encoding == "WINDOWS-1252" else ""

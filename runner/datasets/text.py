@@ -104,7 +104,9 @@ def _format_of(sources: tuple[Source, ...]) -> TextFormat:
     for source, found in zip(sources, formats, strict=True):
         if found not in get_args(TextFormat):
             message = f"the name does not tell one of the formats {', '.join(get_args(TextFormat))}"
-            raise data_error("unknown-format", message, source.name, hint="rename it, or set `format`")
+            raise data_error(
+                "unknown-format", message, source.name, hint="rename it so that its name ends in one of them"
+            )
         if found != formats[0]:
             message = f"is {found}, but {first.name} is {formats[0]}"
             raise data_error("mixed-formats", message, source.name, hint="files read as one dataset are of one format")

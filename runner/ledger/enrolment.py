@@ -103,7 +103,7 @@ def _clashes(connection: apsw.Connection, folder: Path) -> list[Problem]:
     )
     return [
         Problem(
-            "duplicate-key",
+            "repeated-key",
             f"the key {reader.row(index).key!r} appears twice: first at {Location(first_file, first_line)}",
             Location(file, line),
             "`key` must name columns that together are unique; leave it out to number the rows",

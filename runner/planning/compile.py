@@ -125,7 +125,7 @@ class _Texts:
             raise PlanError(
                 "the text of this block holds half of a surrogate pair, which has no UTF-8 form",
                 hint="look for a \\ud800 to \\udfff escape in the variables and assets that it prints",
-                code="not-utf-8",
+                code="not-utf8",
                 where=self._loaded.locate(path),
             ) from error
         return text

@@ -28,6 +28,7 @@ MAX_FILE_BYTES = 32_000_000
 small."""
 
 _TABLES = {".csv": ",", ".tsv": "\t"}
+_SEPARATORS = {",": "comma", "\t": "tab"}
 
 
 class Inputs:
@@ -158,8 +159,10 @@ class Inputs:
             header = next(reader, [])
             for values in reader:
                 if len(values) != len(header):
-                    found = f"{len(values)} values where the header has {len(header)} columns"
-                    self.problems.append(Problem("ragged-line", found, Location(shown, reader.line_num)))
+                    fields = "1 field" if len(values) == 1 else f"{len(values)} fields"
+                    found = f"the row has {fields}, the header {len(header)}"
+                    hint = f"put a value that has a {_SEPARATORS[delimiter]} or a line break in it in double quotes"
+                    self.problems.append(Problem("ragged-row", found, Location(shown, reader.line_num), hint))
                     return rows
                 rows.append(dict(zip(header, values, strict=True)))
         except csv.Error as error:

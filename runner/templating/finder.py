@@ -67,23 +67,26 @@ class TemplateFinder:
             # The resolved path has no link left; one put there since then is refused.
             handle = os.open(real, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
         except OSError as error:
-            raise TemplateFailure(name, None, f"cannot be read: {error.strerror}", self._shown(path)) from error
+            raise TemplateFailure(
+                name, None, f"the template {name!r} cannot be read: {error.strerror}", self._shown(path)
+            ) from error
         with os.fdopen(handle, "rb") as file:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise TemplateFailure(name, None, "is not a regular file", self._shown(path))
+                raise TemplateFailure(name, None, f"the template {name!r} is not a regular file", self._shown(path))
             data = file.read(MAX_TEMPLATE_BYTES + 1)
         if len(data) > MAX_TEMPLATE_BYTES:
             raise TemplateFailure(
                 name,
                 None,
-                f"is larger than {MAX_TEMPLATE_BYTES:,} bytes",
+                f"the template {name!r} is larger than {MAX_TEMPLATE_BYTES:,} bytes",
                 "use `{file: …}` for a long document that needs no rendering",
             )
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
-            raise TemplateFailure(name, line, f"is not UTF-8 (byte {error.start})", "save the file as UTF-8") from error
+            found = f"the template {name!r} is not UTF-8 text: byte 0x{data[error.start]:02x} in line {line}"
+            raise TemplateFailure(name, line, found, "save the file as UTF-8", code="not-utf8") from error
 
     def _real(self, name: str, path: Path) -> Path:
         try:

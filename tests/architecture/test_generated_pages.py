@@ -36,6 +36,25 @@ def test_every_command_and_option_says_what_it_does(fresh: dict[str, str]) -> No
     assert silent == []
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param("where-failed", id="selection"),
+        pytest.param("null-key", id="keys"),
+        pytest.param("not-an-array", id="json"),
+        pytest.param("bad-number", id="numbers"),
+        pytest.param("header-mismatch", id="csv"),
+        pytest.param("unknown-value", id="params"),
+        pytest.param("wrong-place", id="a-code-in-a-constant"),
+        pytest.param("template-name", id="templates"),
+        pytest.param("template-bounds", id="rendering"),
+        pytest.param("repeated-key", id="enrolment"),
+    ],
+)
+def test_codes_are_listed_whatever_makes_the_problem(fresh: dict[str, str], code: str) -> None:
+    assert f"| `{code}` | 3 |" in fresh["docs/errors.md"]
+
+
 def test_every_error_code_says_what_it_means(fresh: dict[str, str]) -> None:
     """A message that the source does not spell out is described in `scripts/error_codes.py`."""
     assert [line for line in fresh["docs/errors.md"].splitlines() if line.endswith("|  |")] == []

@@ -90,7 +90,7 @@ def test_a_refused_parameter_says_why_and_what_to_do(name: str) -> None:
 @pytest.mark.parametrize(
     ("params", "problem"),
     [
-        ({}, ("max_tokens", "missing-field")),
+        ({}, ("max_tokens", "missing-key")),
         ({"max_tokens": 0}, ("max_tokens", "out-of-range")),
         ({"max_tokens": "1024"}, ("max_tokens", "wrong-type")),
         ({"max_tokens": True}, ("max_tokens", "wrong-type")),
@@ -103,7 +103,7 @@ def test_a_refused_parameter_says_why_and_what_to_do(name: str) -> None:
         ({"max_tokens": 1, "output_config": "low"}, ("output_config", "wrong-type")),
         ({"max_tokens": 1, "output_config": {"format": {}}}, ("output_config.format", "wrong-place")),
         ({"max_tokens": 1, "thinking": "adaptive"}, ("thinking", "wrong-type")),
-        ({"max_tokens": 1, "thinking": {}}, ("thinking", "missing-field")),
+        ({"max_tokens": 1, "thinking": {}}, ("thinking", "missing-key")),
         ({"max_tokens": 1, "thinking": {"type": "on"}}, ("thinking.type", "unknown-value")),
         ({"max_tokens": 1, "thinking": {"type": True}}, ("thinking.type", "unknown-value")),
         (

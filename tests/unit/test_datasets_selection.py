@@ -125,8 +125,8 @@ def test_rows_without_a_key_are_all_told_with_their_places() -> None:
         ("empty-key", "rows.jsonl:2"),
         ("null-key", "rows.jsonl:3"),
         ("no-key-column", "rows.jsonl:4"),
-        ("bad-key", "rows.jsonl:5"),
-        ("bad-key", "rows.jsonl:6"),
+        ("unusable-key", "rows.jsonl:5"),
+        ("unusable-key", "rows.jsonl:6"),
     ]
 
 

@@ -183,7 +183,7 @@ def test_shared_text_without_a_utf8_form_is_found(tmp_path: Path) -> None:
     job = JOB + 'assets: {bad: bad.json}\nsystem: "{{ assets.bad.text }}"\n'
     with pytest.raises(PlanError) as caught:
         compile_job(load_job(tmp_path, job, {"bad.json": '{"text": "\\ud83d"}'}), mode="parallel")
-    assert caught.value.code == "not-utf-8"
+    assert caught.value.code == "not-utf8"
 
 
 def test_what_structured_outputs_do_not_take_is_told_all_at_once(tmp_path: Path) -> None:

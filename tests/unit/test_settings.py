@@ -154,6 +154,19 @@ def test_dotenv_is_taken_literally(tmp_path: Path) -> None:
     assert environment == {"A": "x y", "B": "$A-${A}", "D": "", "E": ""}
 
 
+@pytest.mark.parametrize("name", [".env", "runner.toml"])
+def test_a_file_that_is_not_utf_8_is_told_with_its_line_and_without_its_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(b"# caf\xc3\xa9\nSECRET='\xff'\n")
+    with pytest.raises(SpecError) as raised:
+        load_settings(tmp_path, {})
+    (problem,) = raised.value.problems
+    assert (problem.code, str(problem.where)) == ("not-utf8", f"{name}:2")
+    assert "SECRET" not in str(raised.value)
+
+
 def test_a_line_of_dotenv_that_is_none_is_told_without_its_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

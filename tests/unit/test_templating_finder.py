@@ -139,7 +139,8 @@ def test_text_that_is_not_utf_8_is_told_with_its_line(root: Path) -> None:
     (root / "templates/latin.j2").write_bytes(b"one\ntwo \xe9\n")
     with pytest.raises(TemplateFailure, match="not UTF-8") as caught:
         finder(root).find("latin.j2")
-    assert (caught.value.template, caught.value.line) == ("latin.j2", 2)
+    assert (caught.value.template, caught.value.line, caught.value.code) == ("latin.j2", 2, "not-utf8")
+    assert caught.value.message == "the template 'latin.j2' is not UTF-8 text: byte 0xe9 in line 2"
 
 
 def test_a_byte_order_mark_is_no_text(root: Path) -> None:
