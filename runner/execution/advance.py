@@ -35,7 +35,7 @@ from runner.execution.judging import make_judge, make_rule
 from runner.execution.log import RunLog
 from runner.execution.outputs import note_in
 from runner.execution.records import RecordMaker
-from runner.execution.summary import Summary, stop_note, summarise
+from runner.execution.summary import SIGNALLED, Summary, stop_note, summarise, tolerance_note
 from runner.execution.writer import Writer
 from runner.ledger import Counts, Ledger, Rule, Ruling
 from runner.planning.estimate import tokens_in
@@ -125,10 +125,9 @@ def _advance(run: Advance) -> Summary:
         deliver(records, run.make_targets(), run.folder / "staged", run.observer, note=note)
     elapsed_s = float(run.ledger.meta.get("elapsed_s", 0.0)) + run.clock.monotonic() - started
     state = "open" if stopped_by else "finished"
-    run.ledger.set_meta({"elapsed_s": elapsed_s, "state": state, **stop_note(stopped_by)})
-    summary = summarise(
-        run.ledger, stopped_by=stopped_by, allow_failures=run.job.limits.allow_failures, warnings=warnings
-    )
+    notes = {**stop_note(stopped_by), **tolerance_note(run.job.limits.allow_failures)}
+    run.ledger.set_meta({"elapsed_s": elapsed_s, "state": state, **notes})
+    summary = summarise(run.ledger, stopped_by=stopped_by, warnings=warnings)
     run.observer.notify(RunEnded(run.run_id, summary.status))
     return summary
 
@@ -151,18 +150,22 @@ def _send_all(run: Advance) -> StopReason | None:
 
 
 async def _drain(run: Advance) -> StopReason | None:
-    """One pass over the open steps after another until none is open, or the run has to stop."""
+    """One pass over the open steps after another until none is open, or the run has to stop.
+
+    A limit that the last rows passed stops nothing: they are all there, and the run ends as any other.
+    """
     halt = Halt()
     provider = run.connect()
     try:
         with _signals(halt, run.clock):
-            while (waiting := run.ledger.counts().open) > 0:
+            while (before := run.ledger.counts()).open:
                 stopped_by = await _pass(run, provider, halt)
+                after = run.ledger.counts()
                 if stopped_by is not None:
-                    return stopped_by
-                if run.ledger.counts().open == waiting:
+                    return stopped_by if after.open or stopped_by.kind in SIGNALLED else None
+                if after == before:
                     raise LedgerError(
-                        f"{waiting} rows of run {run.run_id} stay open though nothing waits", code="stuck"
+                        f"{after.open} rows of run {run.run_id} stay open though nothing waits", code="stuck"
                     )
         return None
     finally:
@@ -193,11 +196,13 @@ async def _pass(run: Advance, provider: Provider, halt: Halt) -> StopReason | No
         warm_prefixes=_may_be_cached(run),
     )
     writer.start()
-    feeder.start()
     try:
-        return await engine.drain()
+        feeder.start()
+        try:
+            return await engine.drain()
+        finally:
+            await feeder.close()
     finally:
-        await feeder.close()
         await writer.close()
 
 

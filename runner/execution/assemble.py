@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from runner.catalog.models import ModelFacts
@@ -16,7 +17,7 @@ from runner.catalog.price_overrides import load_overrides
 from runner.catalog.prices import Prices
 from runner.clock import Clock
 from runner.encoding import encode
-from runner.errors import BudgetError, Problem, SpecError
+from runner.errors import BudgetError, LedgerError, Problem, SpecError
 from runner.events import Observer
 from runner.execution.advance import Advance
 from runner.execution.api import Api
@@ -141,10 +142,24 @@ def _open_earlier(info: RunInfo, state: StateFolder, clock: Clock) -> Callable[[
         return lambda: None
 
     def open_earlier() -> Earlier:
-        index = ReplyIndex(state.replies_path)
-        index.catch_up(state.runs_path)
-        folder = state.runs_path / str(meta["previous"])
-        previous = SqliteLedger.open(folder, read_only=True) if meta["previous"] and folder.exists() else None
+        with ExitStack() as undo:
+            index = ReplyIndex(state.replies_path)
+            undo.callback(index.close)
+            index.catch_up(state.runs_path)
+            previous = _previous_ledger(state, meta["previous"])
+            undo.pop_all()
         return Earlier(index, previous, str(meta["scope"]), info.run_id, clock)
 
     return open_earlier
+
+
+def _previous_ledger(state: StateFolder, run_id: str | None) -> SqliteLedger | None:
+    """The ledger of the run before, read-only; None where there was none, or its folder was deleted."""
+    if run_id is None:
+        return None
+    try:
+        return SqliteLedger.open(state.runs_path / run_id, read_only=True)
+    except LedgerError as error:
+        if error.code != "no-ledger":
+            raise
+        return None

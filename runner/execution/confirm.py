@@ -10,10 +10,12 @@ millions. `runner plan` renders every row instead.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 from runner.errors import BudgetError
 from runner.execution.advance import Advance
+from runner.execution.earlier import Earlier
 from runner.execution.records import to_usd
 from runner.planning.estimate import Estimator
 from runner.settings import Settings
@@ -35,11 +37,11 @@ class Expected:
 
 
 def confirm_cost(run: Advance, settings: Settings, confirm: Confirm | None, *, assume_yes: bool) -> None:
-    """Note the estimate in the ledger, and ask where no cap is set and the upper estimate is high. Raises
-    BudgetError."""
+    """Note the estimate in the ledger, and ask where no cap is set, the upper estimate is high, and money is at stake:
+    the stand-in takes none. Raises BudgetError."""
     expected = _expected(run)
     run.ledger.set_meta({"estimated_cost_pico": expected.cost_pico, "upper_cost_pico": expected.upper_pico})
-    if run.job.limits.max_cost_usd is not None or assume_yes:
+    if run.job.limits.max_cost_usd is not None or assume_yes or run.ledger.meta["simulated"]:
         return
     threshold_pico = int(settings.confirm_above_usd * PICO_PER_USD)
     if expected.upper_pico is not None and expected.upper_pico <= threshold_pico:
@@ -59,8 +61,15 @@ def confirm_cost(run: Advance, settings: Settings, confirm: Confirm | None, *, a
 
 
 def _expected(run: Advance) -> Expected:
-    total = run.ledger.counts().total
     earlier = run.open_earlier()
+    if earlier is None:
+        return _sampled(run, None)
+    with closing(earlier):
+        return _sampled(run, earlier)
+
+
+def _sampled(run: Advance, earlier: Earlier | None) -> Expected:
+    total = run.ledger.counts().total
     estimator = Estimator(run.compiled, run.prices, run.facts)
     sampled = 0
     for index in _spread(total):

@@ -20,13 +20,22 @@ from runner.types import Outcome, Reply, Request, Row, Step
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """Where to look. `own_run` is never looked into: equal requests of one run stay separate."""
+    """Where to look; close it on the thread that opened it.
+
+    `own_run` is never looked into: equal requests of one run stay separate.
+    """
 
     index: ReplyIndex | None
     previous: Ledger | None
     scope: str
     own_run: str
     clock: Clock
+
+    def close(self) -> None:
+        if self.index is not None:
+            self.index.close()
+        if self.previous is not None:
+            self.previous.close()
 
     def find(self, step: Step, row: Row, request: Request) -> Outcome | None:
         """An outcome for this step that costs nothing, or None."""

@@ -13,6 +13,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 from runner.clock import Clock
@@ -96,19 +97,19 @@ class Feeder:
 
     def _run(self) -> None:
         try:
-            ledger = SqliteLedger.open(self._folder, read_only=True)
-            try:
-                earlier = self._open_earlier()
+            with SqliteLedger.open(self._folder, read_only=True) as ledger, self._opened_earlier() as earlier:
                 for step, row in _open_rows(ledger):
                     if not self._feed(step, row, earlier):
                         break
-            finally:
-                ledger.close()
         except BaseException as error:  # noqa: BLE001 - the worker's border: the engine raises it from `take`
             self._error = error
         with self._changed:
             self._exhausted = True
         self._loop.call_soon_threadsafe(self._ready.set)
+
+    def _opened_earlier(self) -> AbstractContextManager[Earlier | None]:
+        earlier = self._open_earlier()
+        return nullcontext() if earlier is None else closing(earlier)
 
     def _feed(self, open_step: OpenStep, row: Row, earlier: Earlier | None) -> bool:
         """Prepare one step; False once the feed was closed."""

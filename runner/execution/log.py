@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import IO
 
 from runner.clock import Clock, to_rfc3339
 from runner.encoding import encode
 from runner.events import CoolingDown, Event, RunEnded, RunStarted, SinkDelivered, StepEnded, StepSent, Stopping, Warned
+from runner.ledger.folder import open_private
+from runner.ledger.refusals import disk_errors
 from runner.types import Failure
 
 ROTATE_BYTES = 16 * 2**20
@@ -21,36 +22,44 @@ ROTATE_BYTES = 16 * 2**20
 
 
 class RunLog:
-    """An observer that appends one JSON object a line."""
+    """An observer that appends one JSON object a line.
+
+    A log that cannot be written ends in silence: the run does not hang on it, and a full disk stops the run where
+    something is lost, at the ledger.
+    """
 
     def __init__(self, path: Path, clock: Clock) -> None:
+        """Raises LedgerError where the file cannot be opened."""
         self._path = path
         self._clock = clock
-        self._file = self._open()
-        self._size = self._file.tell()
+        with disk_errors(path):
+            self._descriptor: int | None = self._open()
+            self._size = os.fstat(self._descriptor).st_size
 
     def notify(self, event: Event) -> None:
         fields = _fields(event)
-        if fields is None:
+        if fields is None or self._descriptor is None:
             return
         line = encode({"at": to_rfc3339(self._clock.now()), **fields}) + b"\n"
-        if self._size + len(line) > ROTATE_BYTES:
-            self._rotate()
-        self._file.write(line)
-        self._file.flush()
-        self._size += len(line)
+        try:
+            if self._size + len(line) > ROTATE_BYTES:
+                self._rotate()
+            self._size += os.write(self._descriptor, line)
+        except OSError:
+            self.close()
 
     def close(self) -> None:
-        self._file.close()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
-    def _open(self) -> IO[bytes]:
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        return os.fdopen(descriptor, "ab")
+    def _open(self) -> int:
+        return open_private(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def _rotate(self) -> None:
-        self._file.close()
         self._path.replace(self._path.with_suffix(".jsonl.1"))
-        self._file = self._open()
+        self.close()
+        self._descriptor = self._open()
         self._size = 0
 
 

@@ -23,6 +23,7 @@ RunStatus = Literal["finished", "waiting", "stopped", "canceled", "interrupted",
 FINISHED, CANNOT_GO_ON, TOO_MANY_FAILED, INTERRUPTED, TERMINATED = 0, 4, 5, 130, 143
 """Exit statuses that come from counting; those of errors stand with their classes in `errors`."""
 NO_FAILURES = Share(rows=0)
+_ENDED: frozenset[RunStatus] = frozenset({"finished", "canceled"})
 SIGNALLED = frozenset({"interrupted", "terminated"})
 """Kinds of `StopReason` that a signal gives: SIGINT, SIGTERM."""
 
@@ -105,13 +106,24 @@ def stop_note(reason: StopReason | None) -> dict[str, Any]:
     return {"stopped_by": _stopped_by(reason)}
 
 
+def tolerance_note(allow_failures: Share) -> dict[str, Any]:
+    """What a ledger's meta keeps of how many failures are allowed, for the same reason."""
+    return {"allow_failures": [allow_failures.rows, allow_failures.fraction]}
+
+
 def exit_status(
-    counts: Counts, deliveries: Sequence[Delivery], stopped_by: StopReason | None, allow_failures: Share
+    status: RunStatus,
+    counts: Counts,
+    deliveries: Sequence[Delivery],
+    stopped_by: StopReason | None,
+    allow_failures: Share,
 ) -> int:
-    """The exit status that the counts give: a row that is still open is never a success."""
+    """The exit status that the counts give: a row that is still open, or a sink that still waits, is never a
+    success."""
     if stopped_by is not None and stopped_by.kind in SIGNALLED:
         return TERMINATED if stopped_by.kind == "terminated" else INTERRUPTED
-    if stopped_by is not None or counts.open or any(delivery.state != "delivered" for delivery in deliveries):
+    undelivered = any(delivery.state != "delivered" for delivery in deliveries)
+    if status not in _ENDED or counts.open or undelivered:
         return CANNOT_GO_ON
     failed = counts.total - counts.succeeded
     return TOO_MANY_FAILED if allow_failures.exceeded_by(failed, counts.total) else FINISHED
@@ -121,23 +133,23 @@ def summarise(
     ledger: Ledger,
     *,
     stopped_by: StopReason | None = None,
-    allow_failures: Share = NO_FAILURES,
+    allow_failures: Share | None = None,
     warnings: Sequence[str] = (),
 ) -> Summary:
-    """Read a run's summary from its ledger; without `stopped_by` with the reason that is noted there."""
+    """Read a run's summary from its ledger; what is not given (why it stopped, how many failures are allowed) is as
+    noted there."""
     meta, counts, deliveries = ledger.meta, ledger.counts(), ledger.deliveries()
     if stopped_by is None and meta.get("stopped_by"):
         stopped_by = StopReason(**meta["stopped_by"])
     status = _status(str(meta["state"]), stopped_by)
-    delivered_needed = (
-        deliveries if status == "finished" else [delivery for delivery in deliveries if delivery.state == "failed"]
-    )
+    if allow_failures is None:
+        allow_failures = Share(*meta["allow_failures"]) if "allow_failures" in meta else NO_FAILURES
     return Summary(
         run_id=str(meta["run_id"]),
         job=str(meta["job"]),
         status=status,
         stopped_by=stopped_by,
-        exit_status=exit_status(counts, delivered_needed, stopped_by, allow_failures),
+        exit_status=exit_status(status, counts, deliveries, stopped_by, allow_failures),
         mode=meta["mode"],
         counts=counts,
         money=ledger.money(),

@@ -21,7 +21,7 @@ from runner.clock import Clock, SystemClock
 from runner.encoding import decode, encode
 from runner.errors import DeliveryError, LedgerError
 from runner.execution.advance import Advance, advance
-from runner.execution.api import SIMULATOR, Api
+from runner.execution.api import Api
 from runner.execution.assemble import assemble
 from runner.execution.confirm import Confirm
 from runner.execution.converge import RunOptions, converge
@@ -40,6 +40,7 @@ from runner.types import Capabilities, Failure, Outcome, Record, Request, Step
 from support.engine_fakes import Listener
 
 MODEL = "claude-haiku-5-5"
+ADDRESS = "https://api.example"
 
 T = TypeVar("T")
 Reach = Callable[[str], None]
@@ -305,11 +306,11 @@ class Bench:
         return StateFolder(self.root / ".runner")
 
     def api(self) -> OwnApi:
-        return OwnApi(SIMULATOR, simulated=True, environ={}, provider=self.provider)
+        return OwnApi(ADDRESS, simulated=False, environ={}, provider=self.provider)
 
     @property
     def line(self) -> Line:
-        return line_of(self.load(), SIMULATOR, simulated=True)
+        return line_of(self.load(), ADDRESS, simulated=False)
 
     def run(self, *sets: str, confirm: Confirm | None = None, **options: Any) -> Summary:
         """`runner run`."""
