@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from runner.errors import LedgerError
+from runner.errors import LedgerError, SpecError, UsageError
 from runner.events import Observers
-from runner.execution.delivery import Note, deliver
+from runner.execution.delivery import Note, Target, deliver
 from runner.execution.folders import RunInfo, StateFolder
 from runner.execution.outputs import note_beside, note_in
 from runner.execution.records import record_maker
@@ -35,13 +35,24 @@ def export_run(
     """Write all records of a run to its own sinks, or to one file `to` (in the format `as_`). Rows without an answer
     are `open`.
 
-    Raises SpecError for an unknown format; a sink that fails is told in what is returned.
+    Raises UsageError for an unknown format; a sink that fails is told in what is returned.
     """
+    if as_ is not None and to is None:
+        raise UsageError("--as says how --to writes, and --to is not given", hint="--to - writes to stdout")
     loaded = LoadedJob.restore(info.folder / "inputs", settings)
-    targets = [target_at(info, loaded, to, as_)] if to is not None else checked_targets(info, loaded, state)
+    targets = checked_targets(info, loaded, state) if to is None else [_target(info, loaded, to, as_)]
     maker = record_maker(info, loaded)
     with _opened(info, read_only=to is not None) as (ledger, note), _staging(info.folder) as staging:
         return deliver(maker.records(ledger), targets, staging, Observers(), note=note)
+
+
+def _target(info: RunInfo, loaded: LoadedJob, to: str, as_: str | None) -> Target:
+    try:
+        return target_at(info, loaded, to, as_)
+    except SpecError as error:
+        if error.code != "unknown-kind":
+            raise
+        raise UsageError(error.message, code=error.code, hint=error.hint) from error
 
 
 @contextmanager

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from runner.cli import main
 from support.api import SimulatedApi, simulated_api
 from support.harness import ROOT, Project
+from support.here import Here
 from support.terminal import Terminal
 
 STYLES = re.compile(r"\x1b\[[0-9;]*m")
@@ -33,21 +33,9 @@ def project(tmp_path: Path, api: SimulatedApi) -> Project:
     return project
 
 
-Command = Callable[..., tuple[int, str, str]]
-
-
 @pytest.fixture
-def command(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """`runner` in this process: a second less a command, for those that end before anything is loaded."""
-    monkeypatch.chdir(project.root)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["runner", *arguments])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        return (int(leaving.value.code or 0), *capsys.readouterr())
-
-    return run
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    return Here(monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(
@@ -68,33 +56,35 @@ def command(project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_usage_ends_with_2_and_says_what_is_wrong(arguments: list[str], said: str, command: Command) -> None:
-    status, stdout, stderr = command(*arguments)
-    assert (status, stdout) == (2, "")
-    assert said in stderr
-    assert "Traceback" not in stderr
+def test_wrong_usage_ends_with_2_and_says_what_is_wrong(
+    arguments: list[str], said: str, project: Project, here: Here
+) -> None:
+    done = here.runner(project, *arguments)
+    assert (done.status, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
-def test_without_a_command_help_is_shown(command: Command) -> None:
-    status, _, stderr = command()
-    assert status == 2
-    assert stderr.startswith("Usage: runner [OPTIONS] COMMAND")
+def test_without_a_command_help_is_shown(project: Project, here: Here) -> None:
+    done = here.runner(project)
+    assert done.status == 2
+    assert done.stderr.startswith("Usage: runner [OPTIONS] COMMAND")
 
 
-def test_a_folder_that_cannot_be_made_is_no_bug(project: Project, command: Command) -> None:
+def test_a_folder_that_cannot_be_made_is_no_bug(project: Project, here: Here) -> None:
     project.write("taken", "a file")
-    status, _, stderr = command("init", "taken")
-    assert status == 4
-    assert "taken" in stderr
-    assert "Traceback" not in stderr
+    done = here.runner(project, "init", "taken")
+    assert done.status == 4
+    assert "taken" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
-def test_what_is_a_bug_says_so(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_a_bug_says_so(project: Project, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runner.execution.starter.schema_text", lambda: 1 // 0)
-    status, _, stderr = command("schema")
-    assert status == 1
-    assert "ZeroDivisionError" in stderr
-    assert "This is a bug in runner" in stderr
+    done = here.runner(project, "schema")
+    assert done.status == 1
+    assert "ZeroDivisionError" in done.stderr
+    assert "This is a bug in runner" in done.stderr
 
 
 def test_a_reader_that_leaves_is_no_bug(project: Project) -> None:
