@@ -43,7 +43,7 @@ Price = Callable[[str, Usage, Mode], int | None]
 OUT_OF_BUDGET = StopReason(
     "budget",
     "the cost cap does not admit the next request",
-    "raise `limits.max_cost_usd`, then go on with `runner resume`",
+    "raise `limits.max_cost_usd` in the job and run it again (`runner resume` keeps the cap that the run has)",
 )
 
 
