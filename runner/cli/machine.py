@@ -72,9 +72,11 @@ def simulate(
 
 
 def _tell(running: Running) -> None:
-    typer.echo(f"the stand-in API is at {running.base_url}; stop it with Ctrl-C\n")
-    typer.echo(f"  export ANTHROPIC_BASE_URL={running.base_url}")
-    typer.echo(f"  export ANTHROPIC_API_KEY={running.api_key}")
+    typer.echo(
+        f"the stand-in API is at {running.base_url}; stop it with Ctrl-C\n\n"
+        f"  export ANTHROPIC_BASE_URL={running.base_url}\n"
+        f"  export ANTHROPIC_API_KEY={running.api_key}"
+    )
 
 
 def doctor(

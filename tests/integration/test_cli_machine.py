@@ -142,9 +142,11 @@ def test_simulate_serves_until_a_signal_and_ends_with_0(number: signal.Signals, 
     with simulating(empty, "--state", "state") as (child, address):
         assert ask(address) == (200, "end_turn")
         child.send_signal(number)
-        stdout, stderr = child.communicate()
-        assert (child.returncode, stderr) == (0, "")
-    assert f"export ANTHROPIC_BASE_URL={address}" in stdout
+        assert child.stdout is not None
+        assert child.stderr is not None
+        assert f"export ANTHROPIC_BASE_URL={address}" in child.stdout.read()
+        assert child.stderr.read() == ""
+        assert child.wait() == 0
     with pytest.raises(urllib.error.URLError, match="refused"):
         ask(address)
 
