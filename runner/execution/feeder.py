@@ -45,6 +45,8 @@ class Feeder:
         bound: Bound,
         open_earlier: Callable[[], Earlier | None],
         clock: Clock,
+        window_steps: int = WINDOW_STEPS,
+        window_bytes: int = WINDOW_BYTES,
     ) -> None:
         self._folder = folder
         self._compiled = compiled
@@ -52,6 +54,8 @@ class Feeder:
         self._bound = bound
         self._open_earlier = open_earlier
         self._clock = clock
+        self._window_steps = window_steps
+        self._window_bytes = window_bytes
         self._window: deque[Prepared] = deque()
         self._bytes = 0
         self._changed = threading.Condition()
@@ -127,11 +131,7 @@ class Feeder:
     def _push(self, prepared: Prepared) -> bool:
         size = len(prepared.request.body)
         with self._changed:
-            while (
-                not self._closed
-                and self._window
-                and (len(self._window) >= WINDOW_STEPS or self._bytes + size > WINDOW_BYTES)
-            ):
+            while not self._closed and not self._has_room(size):
                 self._changed.wait()
             if self._closed:
                 return False
@@ -141,6 +141,11 @@ class Feeder:
         if first:
             self._loop.call_soon_threadsafe(self._ready.set)
         return True
+
+    def _has_room(self, size_bytes: int) -> bool:
+        """Whether one more step fits in the window; one alone always does."""
+        few = len(self._window) < self._window_steps and self._bytes + size_bytes <= self._window_bytes
+        return few or not self._window
 
     def _unsendable(self, open_step: OpenStep, failure: Failure) -> Outcome:
         now = self._clock.now()
