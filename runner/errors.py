@@ -1,7 +1,8 @@
 """What stops a command: the exception tree, where a problem is, and how it is shown.
 
-Owns   `RunnerError` and its children, `Location`, `Problem`, the exit status of each, and `render`, the one function
-       that turns an error into text. A row that did not work out is not an exception but a `types.Failure`.
+Owns   `RunnerError` and its children, `Location`, `Problem`, the exit status of each, `render`, the one function that
+       turns an error into text, and `closest`, which every "did you mean" asks. A row that did not
+       work out is not an exception but a `types.Failure`.
 Knows  nothing of the rest of the project.
 
     RunnerError                  what, hint, code                                       (exit status)
@@ -19,7 +20,8 @@ Anything else that reaches `cli.main` is a bug in runner: exit status 1, with a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -149,6 +151,15 @@ class BudgetError(RunnerError):
 class DeliveryError(RunnerError):
     exit_status = 4
     default_code = "delivery"
+
+
+def closest(name: str, options: Iterable[str]) -> str | None:
+    """The option that was probably meant, None where nothing is close. Case does not count, and of two that are near
+    the one with the same letters in another order is meant: `modle` is `model` and not `mode`."""
+    folded = {option.casefold(): option for option in options}
+    near = difflib.get_close_matches(name.casefold(), list(folded), n=3)
+    swapped = [option for option in near if sorted(option) == sorted(name.casefold())]
+    return next((folded[option] for option in (*swapped, *near)), None)
 
 
 def render(error: RunnerError) -> str:

@@ -19,7 +19,6 @@ Source: "Entry points specification", packaging.python.org.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.metadata
 from collections.abc import Mapping
@@ -28,7 +27,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from runner.errors import Problem, SpecError
+from runner.errors import Problem, SpecError, closest
 
 Group = Literal["dataset", "sink", "provider"]
 
@@ -103,6 +102,9 @@ SINKS: Mapping[str, tuple[str, str]] = {
 PROVIDERS: Mapping[str, tuple[str, str]] = {
     "anthropic": ("runner.plugins:NoOptions", "runner.providers.anthropic:AnthropicProvider"),
 }
+
+LATER = ("parquet", "arrow", "xlsx")
+"""Formats of files that later versions bring, as datasets and as sinks."""
 
 _BUILT_IN: Mapping[Group, Mapping[str, tuple[str, str]]] = {"dataset": DATASETS, "sink": SINKS, "provider": PROVIDERS}
 
@@ -188,9 +190,12 @@ def _distribution(entry_point: importlib.metadata.EntryPoint) -> str:
 
 
 def _unknown(group: Group, kind: str) -> SpecError:
+    if kind in LATER:
+        hint = "convert it to csv or jsonl" if group == "dataset" else "end the path in .csv, .tsv or .jsonl"
+        return SpecError([Problem("not-supported-yet", f"{kind} files are not supported yet", hint=hint)])
     known = kinds(group)
-    near = difflib.get_close_matches(kind, known, n=1)
-    hint = (f"did you mean `{near[0]}`? " if near else "") + f"There are: {', '.join(known)}"
+    near = closest(kind, known)
+    hint = (f"did you mean `{near}`? " if near else "") + f"There are: {', '.join(known)}"
     return SpecError([Problem("unknown-kind", f"there is no {group} of kind {kind!r}", hint=hint)])
 
 

@@ -14,7 +14,6 @@ and others for purposes of their own (GitHub Actions, "Default environment varia
 
 from __future__ import annotations
 
-import difflib
 import io
 import os
 import re
@@ -28,7 +27,7 @@ from typing import Any
 
 from dotenv.parser import parse_stream
 
-from runner.errors import Location, Problem, SpecError
+from runner.errors import Location, Problem, SpecError, closest
 
 _CREDENTIALS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
 """The static credentials that the SDK takes from the environment (anthropic 2.12, `_client.py`)."""
@@ -255,8 +254,8 @@ class _Reader:
     ) -> None:
         for name in table:
             if name not in known:
-                close = difflib.get_close_matches(name, known, 1)
-                guess = f"did you mean `{close[0]}`? " if close else ""
+                close = closest(name, known)
+                guess = f"did you mean `{close}`? " if close else ""
                 hint = f"{guess}Names here: {', '.join(known)}"
                 self.problems.append(
                     Problem("unknown-setting", f"`{name}` is no {noun}", project.locate(*path, name), hint)

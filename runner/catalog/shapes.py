@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Protocol
+
+from runner.errors import closest
 
 ParamPath = tuple[str | int, ...]
 
@@ -134,8 +135,8 @@ def wrong_type(path: ParamPath, expected: str, value: Any) -> ParamProblem:
 
 
 def unknown_param(path: ParamPath, name: object, owner: str, known: Mapping[str, Any]) -> ParamProblem:
-    close = get_close_matches(str(name), known, n=1)
-    meant = f"did you mean `{close[0]}`? " if close else ""
+    close = closest(str(name), known)
+    meant = f"did you mean `{close}`? " if close else ""
     return ParamProblem(path, "unknown-param", f"`{name}` is no field of {owner}", f"{meant}there are: {_words(known)}")
 
 

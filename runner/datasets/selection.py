@@ -25,7 +25,7 @@ from typing import Any
 from runner.datasets import Dataset, SourceRow
 from runner.datasets.problems import Enough, ProblemList, data_problem
 from runner.encoding import encode_text
-from runner.errors import InputError, Problem, UsageError
+from runner.errors import InputError, Problem, UsageError, closest
 from runner.templating import TemplateFailure
 from runner.types import Row
 
@@ -183,8 +183,8 @@ def _part(values: Mapping[str, Any], column: str) -> str | int | float:
     try:
         value = values[column]
     except KeyError:
-        near = difflib.get_close_matches(column, map(str, values), n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"its columns: {', '.join(map(str, values)) or 'none'}"
+        near = closest(column, map(str, values))
+        hint = f"did you mean `{near}`?" if near else f"its columns: {', '.join(map(str, values)) or 'none'}"
         raise _NoKey("no-key-column", f"the row has no column {column!r}, which makes the key", hint) from None
     if value is None:
         hint = "give every row a value there, or leave such rows out by `where`"

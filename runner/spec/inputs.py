@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from runner.encoding import decode
-from runner.errors import Location, Problem
+from runner.errors import Location, Problem, closest
 from runner.settings import shown_path
-from runner.spec.hints import guess
 from runner.spec.json_schema import schema_problems
 from runner.spec.node import MapNode, Node, ScalarNode, Source, Span, from_value, plain
 from runner.spec.output import fields_schema, labels_schema
@@ -204,7 +203,7 @@ def missing_file(name: str, root: Path, where: Location) -> Problem:
     hint = "paths start at the project's root"
     folder = path.parent
     if folder.is_dir():
-        close = guess(path.name, sorted(entry.name for entry in os.scandir(folder) if entry.is_file()))
+        close = closest(path.name, sorted(entry.name for entry in os.scandir(folder) if entry.is_file()))
         if close is not None:
             hint = f"did you mean `{(Path(name).parent / close).as_posix()}`?"
     return Problem("file-not-found", f"there is no file `{name}`", where, hint)

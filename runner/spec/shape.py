@@ -18,8 +18,8 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from runner.catalog.parameters import REFUSED, TAKEN
-from runner.errors import Problem
-from runner.spec.hints import choice_hint, guess
+from runner.errors import Problem, closest
+from runner.spec.hints import choice_hint
 from runner.spec.job import Job, JobFile, Model, OneOrMany, TextSource
 from runner.spec.node import Entry, ListNode, MapNode, Node, Path, ScalarNode, Span
 
@@ -143,7 +143,7 @@ class Shaper:
             else:
                 # A key that is needed and not there is the likelier one: `modle` is `model` rather than `mode`.
                 needed = [key for key in _needed(model) if key not in node.entries]
-                meant = guess(name, needed) or guess(name, known)
+                meant = closest(name, needed) or closest(name, known)
                 hint = choice_hint(name, known, "Keys here", meant)
                 if not path and name in _PARAMETERS:
                     hint = "parameters of the API go under `params:`"

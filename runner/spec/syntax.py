@@ -1,8 +1,8 @@
 """What the YAML parser refuses, in words for people, and two ways in which YAML and Jinja collide.
 
-Owns   `syntax_problem` (a parser's error as a located problem with a cure), `eaten_template` (`Ticket #{{ row.id
-       }}`: YAML takes the rest of the line for a comment) and `unquoted_template` (`text: {{ row.id }}`: YAML
-       takes it for a mapping).
+Owns   `syntax_problem` (a parser's error as a located problem with a cure; among them `{cap: ${CAP}}`, whose inner
+       bracket YAML takes for its own), `eaten_template` (`Ticket #{{ row.id }}`: YAML takes the rest of the line for
+       a comment) and `unquoted_template` (`text: {{ row.id }}`: YAML takes it for a mapping).
 Knows  PyYAML's messages, those of its Python parser. A message that is not known here is shown as it is.
 """
 
@@ -20,6 +20,7 @@ _EATEN = re.compile(r"\s+(#.*\{[{%].*)$")
 _EATEN_ANYWHERE = re.compile(r"(?<=[^\s#])\s+(#.*\{[{%].*)$")
 _TEMPLATE_START = re.compile(r"\{[{%]")
 _UNQUOTED_VALUE = re.compile(r"(?:^\s*(?:- +)*|:\s+|-\s+|[\[{,]\s*)(\{[{%].*)$")
+_UNQUOTED_VARIABLE = re.compile(r"(?:[:,\[{]\s*)([^\s,\[\]{}\"']*\$\{[A-Za-z_]\w*(?::-[^}]*)?\}[^\s,\[\]{}]*)")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _TAB_INDENT = re.compile(r"^ *\t")
 
@@ -176,6 +177,11 @@ def _collision(source: Source, first: int, stop: yaml.Mark) -> Problem | None:
         reached = unquoted and (line, unquoted.start(1)) <= (stop.line, stop.column)
         if unquoted and reached and _outside_quotes(text[: unquoted.start(1)]):
             return _unquoted(source, line, unquoted.start(1))
+        variable = _UNQUOTED_VARIABLE.search(text)
+        if variable and _outside_quotes(text[: variable.start(1)]):
+            where = source.location(line, variable.start(1), len(variable[1]))
+            found = "inside brackets YAML takes the `{` of a `${NAME}` for a bracket of its own"
+            return Problem("unquoted-variable", found, where, f'put it in quotes: "{variable[1]}"')
     return None
 
 

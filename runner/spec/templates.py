@@ -137,6 +137,8 @@ class TemplateCheck:
         except TemplateFailure as failure:
             self._add(failure.code, failure.message, locate_in_scalar(node, failure.line, None), failure.hint)
             return
+        for found in expression.uses.failures:
+            self._add(found.code, found.message, locate_in_scalar(node, found.line, None), found.hint)
         for use in expression.uses.names:
             if use.name not in known and not use.optional:
                 where = locate_in_scalar(node, use.line, use.name)

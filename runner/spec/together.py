@@ -13,9 +13,9 @@ from typing import Any
 
 from runner.catalog.api import MAX_BREAKPOINTS
 from runner.catalog.parameters import check_params
-from runner.errors import Problem, SpecError
+from runner.errors import Problem, SpecError, closest
 from runner.plugins import Plugin, dataset_for, sink_for
-from runner.spec.hints import choice_hint, guess
+from runner.spec.hints import choice_hint
 from runner.spec.inputs import missing_file
 from runner.spec.node import ListNode, MapNode, Node, Path, ScalarNode, child, find, locate, plain
 from runner.spec.templates import expressions
@@ -62,7 +62,7 @@ def _params(tree: MapNode) -> Iterator[Problem]:
     if params is not None and not isinstance(params, MapNode):
         return
     name = plain(model) if model is not None else ""
-    misspelled = any(guess(key, ["max_tokens"]) for key in values)
+    misspelled = any(closest(key, ["max_tokens"]) for key in values)
     for found in check_params(name if isinstance(name, str) else "", values):
         if found.path == ("max_tokens",) and "max_tokens" not in values and misspelled:
             continue
@@ -162,6 +162,7 @@ class _Paths:
 
     def sinks(self) -> list[Problem]:
         sinks = self._tree.get("sinks")
+        sources = self._source_files()
         seen: dict[str, int] = {}
         for number, sink in enumerate(sinks.items if isinstance(sinks, ListNode) else ()):
             node = child(sink, "path")
@@ -174,8 +175,24 @@ class _Paths:
                 self.problems.append(
                     Problem("duplicate-sink", found, node.span.location(), "give each sink a path of its own")
                 )
+            elif target in sources:
+                found = f"`{path}` is the dataset itself"
+                hint = "write to a file of its own, such as out/…"
+                self.problems.append(Problem("sink-is-dataset", found, node.span.location(), hint))
             seen.setdefault(target, number)
         return self._taken()
+
+    def _source_files(self) -> set[str]:
+        """The files of the dataset that can be known before a run."""
+        node = find(self._tree, ("dataset", "path"))
+        told = len(self.problems)
+        path = self._rendered(("dataset", "path"), node)
+        del self.problems[told:]
+        if path is None or path == "-" or _REMOTE in path or "\0" in path:
+            return set()
+        # `Path.glob` takes no absolute patterns.
+        found = glob.glob(path, root_dir=self._root, recursive=True) if glob.has_magic(path) else [path]  # noqa: PTH207
+        return {str((self._root / each).resolve()) for each in found}
 
     def _rendered(self, place: Path, node: Node | None) -> str | None:
         value = plain(node) if node is not None else None

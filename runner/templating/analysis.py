@@ -1,7 +1,8 @@
 """What a template will look up, found without rendering it.
 
 Owns   the walk over the trees of a template and of all it includes, imports, extends and calls, that yields every use
-       of a variable that the template does not make itself (`NameUse`) and of an item of such a variable (`ColumnUse`).
+       of a variable that the template does not make itself (`NameUse`) and of an item of such a variable (`ColumnUse`),
+       and what can work for no row: a method called on data, a macro that an imported template does not have.
 Knows  Jinja's nodes and scopes. It follows a variable through `{% set r = row %}`, `{% with %}`, macro arguments and
        blocks; what it cannot follow (`row[name]`, a row put into a list) it leaves out, so that every use it reports
        is one.
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from jinja2 import nodes
 
 from runner.templating.failure import TemplateFailure, did_you_mean
+from runner.templating.missing import FILTER_FOR_METHOD
 from runner.templating.sandbox import GLOBALS
 from runner.templating.scopes import Block, Macro, Module, Scope, Self, Value, Whole, whole_only
 from runner.templating.syntax import Parsed
@@ -365,7 +367,12 @@ class _Walk:
         self._all((*node.defaults, *node.body), inner)
 
     def _on_call(self, node: nodes.Call, scope: Scope) -> Value:
-        callee = self.visit(node.node, scope)
+        if isinstance(node.node, nodes.Getattr) and self._is_data(node.node.node, scope):
+            self.visit(node.node.node, scope)
+            self._not_a_method(node.node)
+            callee = None
+        else:
+            callee = self.visit(node.node, scope)
         places = [self.visit(arg, scope) for arg in node.args]
         named = {keyword.key: self.visit(keyword.value, scope) for keyword in node.kwargs}
         self._all((node.dyn_args, node.dyn_kwargs), scope)
@@ -374,6 +381,24 @@ class _Walk:
         elif isinstance(callee, Block):
             self._call_block(callee, self.root)
         return None
+
+    def _is_data(self, node: nodes.Expr, scope: Scope) -> bool:
+        """Whether an expression is a variable from outside or lies in one: nothing in data can be called."""
+        while isinstance(node, nodes.Getattr | nodes.Getitem):
+            node = node.node
+        if not isinstance(node, nodes.Name) or node.name in GLOBALS or node.name == "self":
+            return False
+        bound, value = scope.find(node.name)
+        return isinstance(value, Whole) if bound else not scope.is_hidden()
+
+    def _not_a_method(self, node: nodes.Getattr) -> None:
+        self.failures[self.here, node.lineno, node.attr] = TemplateFailure(
+            self.here,
+            node.lineno,
+            f"`{node.attr}(…)` is called on data: `a.b` looks up an item, methods cannot be called",
+            f"use the filter `| {FILTER_FOR_METHOD[node.attr]}`" if node.attr in FILTER_FOR_METHOD else None,
+            code="unknown-item",
+        )
 
     def _call_macro(self, macro: Macro, places: list[Value], named: dict[str, Value], spread: bool) -> None:
         given: dict[str, Value] = dict(zip((arg.name for arg in macro.node.args), places, strict=False)) | named

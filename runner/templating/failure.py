@@ -10,13 +10,14 @@ traceback that belongs to a template is the place that failed, also inside inclu
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
 import jinja2
+
+from runner.errors import closest
 
 MAX_NAMES_SHOWN = 40
 """How many names a hint lists; the amazon sample has 10 columns, wide tables hundreds."""
@@ -208,9 +209,9 @@ def did_you_mean(name: str, known: Iterable[str], *, what: str = "There are") ->
     """`did you mean …?` where a known name is close, and which names there are."""
     names = list(known)
     parts = []
-    close = difflib.get_close_matches(name, names[:1000], n=1, cutoff=0.6)
-    if close:
-        parts.append(f"did you mean `{close[0]}`?")
+    close = closest(name, names[:1000])
+    if close is not None:
+        parts.append(f"did you mean `{close}`?")
     if names:
         shown = ", ".join(names[:MAX_NAMES_SHOWN])
         more = f", … ({len(names)} in all)" if len(names) > MAX_NAMES_SHOWN else ""

@@ -287,7 +287,7 @@ def _not_a_number(value: Any, default: Any, name: str) -> Any:
     shown = "null" if value is None else repr(value[:80]) if isinstance(value, str) else word_for(type(value))
     raise Refusal(
         f"{shown} is no number (filter `{name}`)",
-        f"say what stands for it: `| {name}(0)`, or leave such rows out with `where`",
+        f"say what stands for it: `| {name}(0)`",
         "not-a-number",
     )
 

@@ -24,7 +24,7 @@ _NOT_HERE = {
 }
 """Globals of Jinja that this sandbox does not have, and what to use."""
 
-_FILTER_FOR_METHOD = {
+FILTER_FOR_METHOD = {
     "capitalize": "capitalize",
     "center": "center(…)",
     "count": "length",
@@ -94,8 +94,8 @@ def unknown_item(holder: Any, name: Any) -> Refusal:
         place = f"`{label}`" if label else "this mapping"
         nothing = None if keys else f"{place} is empty"
         cure = did_you_mean(str(name), keys, what=plural) or nothing
-        if name in _FILTER_FOR_METHOD:
-            method = f"`a.b` looks up an item, never a method; use the filter `| {_FILTER_FOR_METHOD[name]}`"
+        if name in FILTER_FOR_METHOD:
+            method = f"`a.b` looks up an item, never a method; use the filter `| {FILTER_FOR_METHOD[name]}`"
             cure = f"{method}. {cure}" if cure else method
         return Refusal(f"{place} has no {what} `{name}`", cure, "unknown-column" if label == "row" else "unknown-item")
     if holder is None:
@@ -106,7 +106,7 @@ def unknown_item(holder: Any, name: Any) -> Refusal:
         return Refusal(f"{word_for(type(holder))} of {len(holder)} has no item {name}", None, "unknown-item")
     return Refusal(
         f"{word_for(type(holder))} has no item `{name}`: `a.b` looks up an item, methods cannot be called",
-        f"use the filter `| {_FILTER_FOR_METHOD[name]}`" if name in _FILTER_FOR_METHOD else None,
+        f"use the filter `| {FILTER_FOR_METHOD[name]}`" if name in FILTER_FOR_METHOD else None,
         "unknown-item",
     )
 

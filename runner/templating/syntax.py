@@ -6,6 +6,7 @@ Knows  Jinja's nodes. Which templates exist is not known here; `closure.py` foll
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +80,20 @@ def parse_expression(text: str, name: str) -> Parsed:
         assign = nodes.Assign(nodes.Name(RESULT, "store", lineno=line), expression, lineno=line)
         return _checked(name, text, nodes.Template([assign], lineno=line))
     except _SYNTAX_ERRORS as error:
-        return Parsed(name, text, nodes.Template([], lineno=1), (), (syntax_failure(error, name),))
+        failure = _in_braces(text, name) or syntax_failure(error, name)
+        return Parsed(name, text, nodes.Template([], lineno=1), (), (failure,))
+
+
+def _in_braces(text: str, name: str) -> TemplateFailure | None:
+    """What is wrong with an expression that is written as a template."""
+    braced = _BRACED.fullmatch(text)
+    if braced is None:
+        return None
+    hint = f"leave the braces out: `{braced[1]}`"
+    return TemplateFailure(name, 1, "this is an expression, which stands without `{{ }}`", hint, code="template-syntax")
+
+
+_BRACED = re.compile(r"\s*\{\{-?\s*(.*?)\s*-?\}\}\s*", re.DOTALL)
 
 
 def compile_into(sandbox: Sandbox, parsed: Parsed) -> jinja2.Template:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from runner.templating import ColumnUse, TemplateSet
+from runner.templating import ColumnUse, TemplateFailure, TemplateFinder, TemplateSet
 
 OTHERS = {
     "part": "{{ row.in_part }}",
@@ -180,3 +182,33 @@ def test_templates_that_branch_into_each_other_are_walked_in_no_time() -> None:
 def test_a_template_that_includes_itself_with_a_new_macro_each_time_is_walked_once() -> None:
     macro = "{% macro m(f) %}{{ row.a }}{% macro n() %}{{ m(n) }}{% endmacro %}{{ n() }}{% endmacro %}"
     assert required(macro + "{{ m(1) }}{% include 't' %}") == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("template", "method"),
+    [
+        ("{{ row.text.upper() }}", "upper"),
+        ("{{ row['tags'].split(',') }}", "split"),
+        ("{% set r = row %}{{ r.text.strip() }}", "strip"),
+        ("{% macro m(r) %}{{ r.items() }}{% endmacro %}{{ m(row) }}", "items"),
+        ("{{ vars.a.b[0].lower() }}", "lower"),
+    ],
+)
+def test_a_method_called_on_data_can_work_for_no_row(template: str, method: str) -> None:
+    with pytest.raises(TemplateFailure, match=rf"`{method}\(…\)` is called on data") as caught:
+        TemplateSet.load(TemplateFinder([], Path()), [], {"t": template})
+    assert (caught.value.code, caught.value.template, caught.value.line) == ("unknown-item", "t", 1)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for x in row.list %}{{ loop.cycle('a', 'b') }}{{ loop.changed(x) }}{% endfor %}",
+        "{% macro m() %}{{ caller() }}{% endmacro %}{% call m() %}x{% endcall %}",
+        "{% block b %}x{% endblock %}{{ self.b() }}",
+        "{{ range(3) | list }}",
+        "{% set ns = namespace(a=1) %}{{ ns.a }}",
+    ],
+)
+def test_what_templates_may_call_is_no_method_on_data(template: str) -> None:
+    TemplateSet.load(TemplateFinder([], Path()), [], {"t": template})
