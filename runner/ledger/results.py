@@ -79,20 +79,23 @@ class ResultReader:
 
     def results(self, start: int) -> Iterator[RowResult]:
         while True:
-            window = self._window(start, _WINDOW)
-            yield from window
-            if len(window) < _WINDOW:
+            count = 0
+            for result in self._window(start, _WINDOW):
+                yield result
+                count += 1
+            if count < _WINDOW:
                 return
             start += _WINDOW
 
     def result(self, index: int) -> RowResult:
         """Raises IndexError where there is no such row."""
-        found = self._window(index, 1)
-        if not found or index < 0:
+        found = next(self._window(index, 1), None)
+        if found is None or index < 0:
             raise IndexError(index)
-        return found[0]
+        return found
 
-    def _window(self, start: int, limit: int) -> list[RowResult]:
+    def _window(self, start: int, limit: int) -> Iterator[RowResult]:
+        """Up to `limit` results; values and replies, which may be large, are read one by one."""
         connection = self._connection
         with connection:
             states = fetch(
@@ -100,7 +103,7 @@ class ResultReader:
             )
             attempts = fetch(connection, _ATTEMPTS, (start, start + limit))
         of_row = {row: list(group) for row, group in groupby(attempts, _OF_ROW)}
-        return [self._result(index, status, bool(reused), of_row.get(index, [])) for index, status, reused in states]
+        return (self._result(index, status, bool(reused), of_row.get(index, [])) for index, status, reused in states)
 
     def _result(self, index: int, status: int, reused: bool, attempts: list[tuple[Any, ...]]) -> RowResult:
         row = self._rows.row(index)

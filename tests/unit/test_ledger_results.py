@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import tracemalloc
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from runner.ledger import Ruling
+from runner.ledger import EnrolledRow, Ruling
 from runner.ledger.sqlite import SqliteLedger
-from runner.types import Outcome, Step, Usage
+from runner.types import Outcome, Row, Step, Usage
 from support.ledgers import NOON, accept, answer, failed, lease_all, new_ledger
 
 
@@ -85,3 +86,17 @@ def test_reading_changes_no_file_and_takes_no_lock(tmp_path: Path) -> None:
     del before["ledger.db"], before["commits"], before["lock"]
     after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run").iterdir()}
     assert before.items() <= after.items()
+
+
+def test_large_rows_are_read_one_by_one(tmp_path: Path) -> None:
+    """A window holds what the tables say of its rows, not their values."""
+    size, count = 100_000, 100
+    with SqliteLedger.create(tmp_path / "run", {}) as ledger:
+        ledger.enrol(EnrolledRow(Row(str(n), n, {"text": f"{n}" + "x" * size}), "data", None) for n in range(count))
+        tracemalloc.start()
+        try:
+            assert sum(1 for _ in ledger.results()) == count
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 40 * size  # a few blocks of rows are kept
