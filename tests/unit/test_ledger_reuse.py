@@ -55,6 +55,20 @@ def test_failures_and_refused_replies_are_never_found(tmp_path: Path, index: Rep
     index.close()
 
 
+def test_a_reply_that_was_no_answer_is_not_found_after_its_row_got_one(tmp_path: Path, index: ReplyIndex) -> None:
+    """A repaired row has two replies: the first, to the request as others ask it, was judged invalid."""
+    mismatch = Ruling("open", Failure("schema_mismatch", "no"), next_step=Step(0, round=1))
+    with new_ledger(tmp_path / "runs/a", 1, scope=SCOPE) as ledger:
+        lease_all(ledger, [Step(0)])
+        ledger.record([answer(Step(0))], lambda _: mismatch)
+        lease_all(ledger, [Step(0, round=1)])
+        ledger.record([answer(Step(0, round=1), request_hash=hash_of(7))], accept)
+    index.catch_up(tmp_path / "runs")
+    assert index.find(SCOPE, hash_of(0)) is None
+    assert index.find(SCOPE, hash_of(7)) is not None
+    index.close()
+
+
 def test_scopes_do_not_mix(tmp_path: Path, index: ReplyIndex) -> None:
     make_run(tmp_path / "runs", "a", scope="cd" * 32)
     index.catch_up(tmp_path / "runs")

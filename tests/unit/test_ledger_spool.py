@@ -48,6 +48,16 @@ def test_what_was_appended_is_read_by_place(tmp_path: Path) -> None:
     reader.close()
 
 
+def test_a_group_is_on_disk_by_one_sync_before_it_is_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill loses nothing that was written, so only the sync itself can be watched."""
+    synced: list[int] = []
+    monkeypatch.setattr(spool, "_sync_data", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    groups = write(tmp_path, outcomes(0, 1), outcomes(2))
+    assert synced == [group[-1].end.offset for group in groups]
+
+
 def test_an_empty_group_changes_nothing(tmp_path: Path) -> None:
     assert write(tmp_path, []) == [[]]
     assert mend(tmp_path, START) == START
