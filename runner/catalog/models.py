@@ -13,8 +13,8 @@ A dated id (`claude-haiku-4-5-20251001`) is known by its undated name too.
 from __future__ import annotations
 
 import json
-import os
 import re
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -184,8 +184,8 @@ def _read_cache(path: Path | None) -> tuple[datetime | None, dict[str, Mapping[s
 
 
 def _write_cache(path: Path, fetched_at: datetime, models: Iterable[Mapping[str, Any]]) -> None:
-    """Replace the file in one step, so that a reader or a crash never sees half of it."""
-    staged = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    """Replace the file in one step, so that a reader or a crash never sees half of it, nor another thread's."""
+    staged = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     content = {"format": CACHE_FORMAT, "fetched_at": fetched_at.isoformat(), "models": list(models)}
     staged.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
     staged.replace(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.encoding import encode_text
-from runner.events import Event, Observer
+from runner.events import Observer, Observers
 from runner.execution.converge import RunOptions, run_job
 from runner.execution.folders import StateFolder
 from runner.execution.planned import Plan, plan_job
@@ -22,11 +22,6 @@ from runner.settings import Settings, find_root, load_settings
 from runner.spec.load import LoadedJob
 from runner.spec.load import load as load_job
 from runner.types import Record
-
-
-class _Silent:
-    def notify(self, event: Event) -> None:
-        """Nobody looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +97,7 @@ def run(
         simulate=simulate,
         deliver=deliver,
     )
-    summary = run_job(path, options, observer=observer or _Silent(), confirm=None)
+    summary = run_job(path, options, observer=observer or Observers(), confirm=None)
     return Result(summary, load_settings(find_root(path)))
 
 
@@ -116,7 +111,7 @@ def resume(run: str, *, folder: str | Path = ".", observer: Observer | None = No
     settings = load_settings(find_root(Path(folder)))
     state = StateFolder(settings.state_dir)
     return Result(
-        resume_run(state.find(run), state, settings, settings.environment, observer=observer or _Silent()), settings
+        resume_run(state.find(run), state, settings, settings.environment, observer=observer or Observers()), settings
     )
 
 
