@@ -47,7 +47,7 @@ class Machine:
     @classmethod
     def look(cls) -> Machine:
         python = f"Python {platform.python_version()}"
-        system = f"{platform.system()} {platform.release()} {platform.machine()}"
+        system = f"{platform.system()} {platform.machine()}"
         return cls(f"{os.cpu_count()} cores ({_processor()}), {python}, {system}", os.getloadavg()[0])
 
 

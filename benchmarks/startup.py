@@ -22,7 +22,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 
 def measure(quick: bool) -> Section:
     """Wall and CPU time of each command, in turns."""
-    repeats = 2 if quick else 15
+    repeats = 2 if quick else 10
     with TemporaryDirectory(prefix="bench-") as folder:
         root = _project(Path(folder))
         for command in COMMANDS.values():
