@@ -26,7 +26,7 @@ from runner.execution.facts import refreshed
 from runner.execution.folders import Line, RunInfo, StateFolder
 from runner.execution.records import record_maker
 from runner.execution.targets import checked_targets, make_targets
-from runner.ledger.folder import sync_entries
+from runner.ledger.folder import open_private, sync_entries
 from runner.ledger.refusals import disk_errors
 from runner.ledger.reuse import ReplyIndex
 from runner.ledger.sqlite import SqliteLedger
@@ -103,7 +103,7 @@ def load_run_prices(loaded: LoadedJob, clock: Clock) -> Prices:
 def store_prices(folder: Path, prices: Prices) -> None:
     """Keep the prices with the run: a resume never prices anew. All its inputs are durable then. Raises LedgerError."""
     with disk_errors(folder):
-        with (folder / PRICES).open("wb") as file:
+        with os.fdopen(open_private(folder / PRICES, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
             file.write(encode(prices.to_json()))
             file.flush()
             os.fsync(file.fileno())
