@@ -11,7 +11,8 @@ import typer
 
 from runner import execution
 from runner.cli.arguments import Format, JobPath, Keys, Limit, OutputFormat, Profile, Sets, Simulate, Variables
-from runner.cli.terminal import plain_text, usd
+from runner.cli.report import plan_lines, width_of
+from runner.cli.terminal import plain_text
 from runner.clock import SystemClock
 from runner.encoding import encode_text, printable
 from runner.errors import Problem, UsageError, render_problem
@@ -95,35 +96,8 @@ def plan(
         return 0
     for problem in planned.warnings:
         typer.echo(plain_text(render_problem(problem), lines=True) + "\n", err=True)
-    typer.echo("\n".join(_plan_lines(planned)))
+    typer.echo("\n".join(plan_lines(planned, width_of(sys.stdout))))
     return 0
-
-
-def _plan_lines(planned: execution.Plan) -> list[str]:
-    estimate, unsendable = planned.estimate, sum(planned.unsendable.values())
-    rows = [f"{planned.new:,} new", f"{planned.changed:,} changed", f"{planned.reused:,} reused"]
-    if unsendable:
-        rows.append(f"{unsendable:,} that cannot be sent")
-    upper = "unbounded" if estimate.input_tokens_upper is None else f"at most {estimate.input_tokens_upper:,}"
-    output = f"about {estimate.output_tokens:,} out (at most {estimate.output_tokens_upper:,})"
-    lines = [
-        f"{planned.job}: {planned.model}, {planned.mode} mode, because {planned.why}",
-        f"  rows      {planned.rows:,}: {', '.join(rows)}",
-        f"  requests  {estimate.requests:,}",
-        f"  tokens    about {estimate.input_tokens:,} in ({upper}), {output}",
-    ]
-    for mode, cost in estimate.cost.items():
-        likely = "unknown" if cost.expected is None else usd(cost.expected)
-        most = "unknown" if cost.upper is None else usd(cost.upper)
-        lines.append(f"  cost      {likely} expected, {most} at most, in {mode} mode")
-    lines.append(
-        f"  cap       {usd(planned.cap_pico) if planned.cap_pico is not None else 'none (limits.max_cost_usd)'}"
-    )
-    lines.append(f"  prices    {planned.prices}")
-    lines += [f"  failing   {plain_text(failure.message)}" for failure in planned.first_unsendable]
-    if planned.unfinished:
-        lines.append(f"  note      run {planned.unfinished} of this job is unfinished; `runner run` goes on with it")
-    return lines
 
 
 def render(

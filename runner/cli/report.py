@@ -1,4 +1,8 @@
-"""The summary at a run's end: a person's, or one JSON object a job; and the worst of several exit statuses."""
+"""What people read of runs and plans, most important first; and the worst of several exit statuses.
+
+Owns   the words of the summary at a run's end, which `show` has too, of a plan and of an error.
+Knows  summaries and plans as values. All text that comes from data, templates or the API passes `plain_text` here.
+"""
 
 from __future__ import annotations
 
@@ -124,3 +128,35 @@ def sink_text(sink: Delivery) -> str:
     if sink.state == "delivered":
         return f"{sink.target}: {counted(sink.records, 'record')}"
     return f"{sink.target}: not delivered{f': {sink.error}' if sink.error else ''}"
+
+
+def plan_lines(planned: execution.Plan, width: int | None = None) -> list[str]:
+    """What a run would send and cost."""
+    head = f"{planned.job}: {planned.model}, {planned.mode} mode, because {planned.why}"
+    told = [line for label, text in _plan_facts(planned) for line in labelled(label, plain_text(text), width)]
+    return [*wrapped(head, width), *told]
+
+
+def _plan_facts(planned: execution.Plan) -> Facts:
+    estimate, unsendable = planned.estimate, sum(planned.unsendable.values())
+    rows = f"{planned.rows:,}: {planned.new:,} new, {planned.changed:,} changed, {planned.reused:,} reused"
+    upper = "unbounded" if estimate.input_tokens_upper is None else f"at most {estimate.input_tokens_upper:,}"
+    output = f"about {estimate.output_tokens:,} out (at most {estimate.output_tokens_upper:,})"
+    waits = f"run {planned.unfinished} of this job is unfinished; `runner run` goes on with it"
+    return [
+        ("rows", rows + (f", {unsendable:,} that cannot be sent" if unsendable else "")),
+        ("requests", f"{estimate.requests:,}"),
+        ("tokens", f"about {estimate.input_tokens:,} in ({upper}), {output}"),
+        *[
+            ("cost", f"{_usd(cost.expected)} expected, {_usd(cost.upper)} at most, in {mode} mode")
+            for mode, cost in estimate.cost.items()
+        ],
+        ("cap", usd(planned.cap_pico) if planned.cap_pico is not None else "none (limits.max_cost_usd)"),
+        ("prices", planned.prices),
+        *[("failing", failure.message) for failure in planned.first_unsendable],
+        *([("note", waits)] if planned.unfinished else []),
+    ]
+
+
+def _usd(pico: int | None) -> str:
+    return "unknown" if pico is None else usd(pico)
