@@ -7,6 +7,7 @@ them is hit. What is delivered over differs: nothing, the run's own earlier outp
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -16,11 +17,17 @@ from runner.errors import DeliveryError
 from runner.execution.exporting import export_run
 from runner.ledger.sqlite import SqliteLedger
 from runner.settings import load_settings
-from support.execution_fakes import JOB, Bench, Counted, killed, replied
+from support.execution_fakes import JOB, Bench, Counted, folder_in_memory, killed, replied
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
 
 TWO_SINKS = JOB.replace("[out/x.jsonl]", "[out/x.jsonl, out/x.csv.gz]")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    with folder_in_memory(tmp_path) as folder:
+        yield folder
 
 
 def steps_of(sinks: int) -> list[str]:
@@ -64,11 +71,9 @@ def kill_before_delivery(step: str) -> None:
     [("nothing", JOB, 1), ("its own earlier output", TWO_SINKS, 2), ("an earlier run's output", JOB, 1)],
     ids=["nothing", "own", "earlier"],
 )
-def test_killed_at_any_step_a_delivery_ends_as_if_it_never_was(
-    tmp_path: Path, before: str, job: str, sinks: int
-) -> None:
-    ready = answered(tmp_path / "ready", before=before, job=job)
-    undisturbed = copied(ready, tmp_path / "undisturbed")
+def test_killed_at_any_step_a_delivery_ends_as_if_it_never_was(folder: Path, before: str, job: str, sinks: int) -> None:
+    ready = answered(folder / "ready", before=before, job=job)
+    undisturbed = copied(ready, folder / "undisturbed")
     counted = Counted()
     undisturbed.go_on(undisturbed.runs()[-1], counted)
     expected = delivered(undisturbed)
@@ -76,7 +81,7 @@ def test_killed_at_any_step_a_delivery_ends_as_if_it_never_was(
     assert steps[-len(steps_of(sinks)) :] == steps_of(sinks)
 
     for number, step in enumerate(counted.steps, 1):
-        bench = copied(ready, tmp_path / str(number))
+        bench = copied(ready, folder / str(number))
         assert killed(partial(go_on, bench, kill_at=number)), f"no longer killed {step}"
         summary = bench.run("reuse=false") if before == "an earlier run's output" else bench.run()
         assert (summary.status, [sink.state for sink in summary.sinks]) == ("finished", ["delivered"] * sinks)
@@ -94,8 +99,8 @@ def copied(bench: Bench, root: Path) -> Bench:
     return Bench.at(root)
 
 
-def test_a_foreign_file_is_replaced_at_no_time(tmp_path: Path) -> None:
-    ready = answered(tmp_path / "ready", before="nothing", job=TWO_SINKS)
+def test_a_foreign_file_is_replaced_at_no_time(folder: Path) -> None:
+    ready = answered(folder / "ready", before="nothing", job=TWO_SINKS)
     (ready.root / "out").mkdir()
     (ready.root / "out" / "x.jsonl").write_text("somebody else's\n")
     with pytest.raises(DeliveryError):
@@ -104,8 +109,8 @@ def test_a_foreign_file_is_replaced_at_no_time(tmp_path: Path) -> None:
     assert not (ready.root / "out" / "x.csv.gz").exists()
 
 
-def test_a_foreign_file_that_comes_while_the_run_goes_on_is_kept_and_told(tmp_path: Path) -> None:
-    bench = answered(tmp_path / "ready", before="nothing", job=TWO_SINKS)
+def test_a_foreign_file_that_comes_while_the_run_goes_on_is_kept_and_told(folder: Path) -> None:
+    bench = answered(folder / "ready", before="nothing", job=TWO_SINKS)
 
     def come(step: str) -> None:
         if step == "before commit" and not (bench.root / "out" / "x.jsonl").exists():
@@ -116,8 +121,8 @@ def test_a_foreign_file_that_comes_while_the_run_goes_on_is_kept_and_told(tmp_pa
     assert (bench.root / "out" / "x.jsonl").read_text() == "somebody else's\n"
 
 
-def test_what_was_exported_while_the_run_went_on_is_its_own_output(tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "project", rows=5)
+def test_what_was_exported_while_the_run_went_on_is_its_own_output(folder: Path) -> None:
+    bench = Bench(folder / "project", rows=5)
     info = bench.begin()
 
     def export_beside(step: str) -> None:
@@ -130,9 +135,9 @@ def test_what_was_exported_while_the_run_went_on_is_its_own_output(tmp_path: Pat
     assert {record["status"] for record in bench.records()} == {"succeeded"}
 
 
-def test_an_output_stays_our_own_after_a_delivery_over_it_failed(tmp_path: Path) -> None:
+def test_an_output_stays_our_own_after_a_delivery_over_it_failed(folder: Path) -> None:
     """The failed delivery replaced the note of the earlier one, not the earlier file."""
-    bench = Bench(tmp_path / "project", rows=5)
+    bench = Bench(folder / "project", rows=5)
     bench.provider.script["text 3"] = [replied("no", stop_reason="refusal")]
     bench.run()
     before = bench.records()

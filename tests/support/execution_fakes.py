@@ -12,9 +12,11 @@ import signal
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self, TypeVar
 
 from runner.clock import Clock, SystemClock
@@ -163,6 +165,8 @@ class EchoProvider:
     """
 
     script: dict[str, list[Sent]] = field(default_factory=dict)
+    always: dict[str, Sent] = field(default_factory=dict)
+    """What a text gets every time, once its script is played."""
     received: list[str] = field(default_factory=list)
     """The text of every try, in order."""
     billed: Counter[str] = field(default_factory=Counter)
@@ -178,7 +182,7 @@ class EchoProvider:
         self.received.append(text)
         await asyncio.sleep(0)
         waiting = self.script.get(text)
-        sent = waiting.pop(0) if waiting else replied(f"echo of {text}")
+        sent = waiting.pop(0) if waiting else self.always.get(text) or replied(f"echo of {text}")
         if sent.reply is not None:
             self._bill(text)
             if on_begin is not None:
@@ -234,6 +238,18 @@ class Counted:
         self.steps.append(step)
         if len(self.steps) == self._kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def folder_in_memory(otherwise: Path) -> Iterator[Path]:
+    """A folder where a sync costs nothing, as far as the system has one: a process that is killed leaves there what it
+    would leave on a disk."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield otherwise
+        return
+    with TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
 
 
 def killed(act: Callable[[], object]) -> bool:
