@@ -219,9 +219,9 @@ def _troubles(progress: Progress) -> list[str]:
     if progress.reused:
         parts.append(f"{progress.reused:,} reused")
     if progress.failures:
-        parts.append(f"failed {ranked(progress.failures)}")
+        parts.append(f"failed rows {ranked(progress.failures)}")
     if progress.retried:
-        parts.append(f"tried again {ranked(progress.retried)}")
+        parts.append(f"failed attempts {ranked(progress.retried)}")
     if progress.cooling_s > 0 and not progress.ended:
         parts.append(f"waiting {duration(progress.cooling_s)} ({progress.cooling_reason})")
     return parts

@@ -114,10 +114,10 @@ def _may_live(name: bytes) -> bool:
         owner = decode(name)
         if owner["host"] == socket.gethostname():
             os.kill(owner["pid"], 0)
-    except (ProcessLookupError, ValueError, KeyError, TypeError):
+    except ProcessLookupError:
         return False
-    except PermissionError:
-        return True  # it lives, and is another user's
+    except (PermissionError, ValueError, KeyError, TypeError):
+        return True  # another user's, or it has not written its name yet
     return True
 
 

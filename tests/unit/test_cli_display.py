@@ -229,6 +229,35 @@ def test_a_resumed_run_counts_what_was_done_and_spent_before() -> None:
     assert "30 of 100 rows to do" in tally.notices()[0].text
 
 
+def test_the_rate_begins_with_the_first_request() -> None:
+    clock = HandClock()
+    tally = Tally(clock)
+    tally.notify(started())
+    clock.seconds += 100  # connecting, importing
+    assert tally.progress().rows_per_s is None
+    tally.notify(StepSent(Step(0), 1, 1))
+    clock.seconds += 2
+    tally.notify(ended(0))
+    assert tally.progress().rows_per_s == 0.5
+
+
+@pytest.mark.parametrize(
+    ("reason", "in_flight", "said"),
+    [
+        ("interrupted", 8, "sentiment: interrupted; waiting for 8 requests in flight; Ctrl-C again drops them"),
+        ("interrupted", 1, "sentiment: interrupted; waiting for 1 request in flight; Ctrl-C again drops it"),
+        ("interrupted", 0, "sentiment: interrupted; nothing is in flight"),
+        ("budget", 3, "sentiment: stopping (budget): interrupted; waiting for 3 requests in flight"),
+    ],
+)
+def test_a_stop_says_what_is_awaited_and_what_a_second_ctrl_c_does(reason: str, in_flight: int, said: str) -> None:
+    tally = Tally(HandClock())
+    tally.notify(started())
+    tally.notify(StepSent(Step(0), 1, in_flight))
+    tally.notify(Stopping(reason, "interrupted"))
+    assert tally.notices()[-1].text == said
+
+
 def test_rows_a_second_forget_what_is_half_a_minute_old() -> None:
     clock = HandClock()
     tally = Tally(clock)
@@ -284,7 +313,7 @@ def test_kinds_of_failure_are_bounded_and_the_commonest_are_named() -> None:
         display.notify(ended(row, "failed", "kind_3"))
     clock.seconds += 1
     display.refresh()
-    assert "failed 503 (other 450, kind_3 4, kind_0 1, kind_1 1, others 47)" in stream.getvalue()
+    assert "failed rows 503 (other 450, kind_3 4, kind_0 1, kind_1 1, others 47)" in stream.getvalue()
     tally = Tally(clock)
     tally.notify(started())
     for row in range(500):

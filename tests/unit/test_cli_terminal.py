@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.cli.terminal import duration, plain_text, share, usd
+from runner.cli.terminal import aligned, counted, duration, labelled, plain_text, ranked, share, usd, wrapped
 
 
 @pytest.mark.parametrize(
@@ -86,3 +86,41 @@ def test_durations_read_like_a_clock(seconds: float, text: str) -> None:
 )
 def test_a_share_is_nothing_or_all_only_when_it_is(part: int, whole: int, text: str) -> None:
     assert share(part, whole) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 records"), (1, "1 record"), (2, "2 records"), (12_000, "12,000 records")]
+)
+def test_counts_agree_with_their_noun(number: int, text: str) -> None:
+    assert counted(number, "record") == text
+
+
+def test_an_odd_plural_is_given() -> None:
+    assert [counted(number, "reply", "replies") for number in (1, 2)] == ["1 reply", "2 replies"]
+
+
+def test_the_commonest_kinds_are_named_and_the_rest_summed_up() -> None:
+    assert ranked({"timeout": 1}) == "1 (timeout 1)"
+    assert ranked({"b": 2, "a": 2, "c": 9, "d": 1, "e": 1, "f": 1}) == "16 (c 9, a 2, b 2, d 1, others 2)"
+
+
+def test_no_cell_of_a_table_is_cut_off() -> None:
+    rows = [("run", "rows"), ("20261122-112009-378-f235", "1,000"), ("x", "7")]
+    assert aligned(rows, right={1}) == [
+        "run                        rows",
+        "20261122-112009-378-f235  1,000",
+        "x                             7",
+    ]
+
+
+@given(st.text(alphabet="ab /-.", min_size=1), st.integers(1, 200))
+def test_wrapping_loses_no_word_and_breaks_none(text: str, width: int) -> None:
+    assert " ".join(wrapped(text, width)).split() == text.split()
+    assert wrapped(text, None) == [text]
+
+
+def test_a_long_text_goes_on_below_itself() -> None:
+    assert labelled("sink", "out/a-very-long-name-of-a-file.jsonl: 12 records and more", 40) == [
+        "  sink     out/a-very-long-name-of-a-file.jsonl:",
+        "           12 records and more",
+    ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import LedgerError
-from runner.ledger.folder import Lock, file_system_of, refuse_network
+from runner.ledger.folder import Lock, file_system_of, is_owned, refuse_network
 from runner.ledger.sqlite import SqliteLedger
 from runner.types import Step
 from support.ledgers import accept, answer, lease_all, new_ledger
@@ -44,6 +44,22 @@ def test_an_owner_that_has_not_written_its_name_is_still_an_owner(tmp_path: Path
     with pytest.raises(LedgerError, match=r"is in use$"):
         Lock(tmp_path)
     lock.close()
+
+
+def test_a_run_is_owned_as_long_as_somebody_writes_it(tmp_path: Path) -> None:
+    assert not is_owned(tmp_path / "run")
+    with new_ledger(tmp_path / "run", 1):
+        assert is_owned(tmp_path / "run")
+        (tmp_path / "run" / "lock").write_bytes(b"")
+        assert is_owned(tmp_path / "run"), "also where its owner could not write its name"
+    assert not is_owned(tmp_path / "run")
+
+
+def test_looking_for_an_owner_keeps_nobody_out(tmp_path: Path) -> None:
+    new_ledger(tmp_path / "run", 1).close()
+    assert not is_owned(tmp_path / "run")
+    with SqliteLedger.open(tmp_path / "run"):
+        assert is_owned(tmp_path / "run")
 
 
 def test_the_file_system_is_that_of_the_device(tmp_path: Path) -> None:
