@@ -56,6 +56,18 @@ TAKEN: Mapping[str, Shape] = {
 }
 """Parameters that work, with their shapes. `betas` is the SDK's name for the header `anthropic-beta`."""
 
+ABOUT: Mapping[str, str] = {
+    "max_tokens": "The most tokens that a reply may have; thinking counts towards it.",
+    "thinking": "Whether and how the model thinks first. What a model takes differs; `runner check` tells.",
+    "output_config": "`effort`: how much work the model puts into a reply.",
+    "stop_sequences": "Texts at which a reply ends.",
+    "metadata": "`user_id`: an opaque id of who asks; no name, no address.",
+    "service_tier": "Whether capacity that was paid in advance may be used.",
+    "inference_geo": "Where the model runs, for instance `us`; may cost more.",
+    "betas": "Features of the API that are in beta, by the names of their headers.",
+}
+"""What each of them is for, in the words of the reference page."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:

@@ -1,7 +1,7 @@
 """Shapes of parameters: small descriptions of JSON values that can say what does not fit, and where.
 
-Owns   checking a value against a shape. Not JSON Schema: messages here are for the author of a job, in the words of the
-       job file, and each names the key it is about.
+Owns   checking a value against a shape, in messages for the author of a job, in the words of the job file, each of
+       which names the key it is about; and the same shape as JSON Schema, for the author's editor.
 Knows  nothing of the API.
 """
 
@@ -31,6 +31,10 @@ class Shape(Protocol):
 
     def problems(self, value: Any, path: ParamPath) -> Iterator[ParamProblem]: ...
 
+    def json_schema(self) -> dict[str, Any]:
+        """The values that fit, as draft-07 JSON Schema."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Whole:
@@ -44,6 +48,9 @@ class Whole:
         elif value < self.at_least:
             yield ParamProblem(path, "out-of-range", f"`{_name(path)}` must be at least {self.at_least}, not {value}")
 
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "integer", "minimum": self.at_least}
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -54,6 +61,9 @@ class Text:
             yield wrong_type(path, "text", value)
         elif not value.strip():
             yield ParamProblem(path, "out-of-range", f"`{_name(path)}` must not be empty")
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "minLength": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,9 @@ class OneOf:
             hint += "; put quotes around it"
         yield ParamProblem(path, "unknown-value", f"{value!r} is no value of `{_name(path)}`", hint)
 
+    def json_schema(self) -> dict[str, Any]:
+        return {"enum": list(self.words)}
+
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
@@ -84,6 +97,9 @@ class ListOf:
             return
         for i, item in enumerate(value):
             yield from self.item.problems(item, (*path, i))
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "array", "items": self.item.json_schema()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +123,11 @@ class Fields:
             else:
                 yield from shape.problems(item, (*path, name))
 
+    def json_schema(self) -> dict[str, Any]:
+        properties = {name: shape.json_schema() for name, shape in self.fields.items()}
+        required = {"required": list(self.required)} if self.required else {}
+        return {"type": "object", "properties": properties, **required, "additionalProperties": False}
+
 
 @dataclass(frozen=True, slots=True)
 class ByType:
@@ -125,6 +146,14 @@ class ByType:
         yield from OneOf(tuple(self.kinds)).problems(kind, (*path, "type"))
         if kind in self.kinds:
             yield from self.kinds[kind].problems(value, path)
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"anyOf": [self._of_kind(kind, fields.json_schema()) for kind, fields in self.kinds.items()]}
+
+    @staticmethod
+    def _of_kind(kind: str, schema: dict[str, Any]) -> dict[str, Any]:
+        properties = {**schema["properties"], "type": {"const": kind}}
+        return {**schema, "properties": properties, "required": ["type", *schema.get("required", ())]}
 
 
 def wrong_type(path: ParamPath, expected: str, value: Any) -> ParamProblem:

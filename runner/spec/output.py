@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from runner.errors import Problem
+from runner.errors import Problem, closest
 from runner.spec.hints import choice_hint
 from runner.spec.json_schema import KEYWORDS, TYPES, schema_problems
 from runner.spec.node import ListNode, MapNode, Node, ScalarNode, plain
@@ -87,6 +87,10 @@ def _list(node: ListNode, problems: list[Problem]) -> dict[str, Any]:
     if len(node.items) == 1 and _is_type(node.items[0]):
         return {"type": "array", "items": _field(node.items[0], problems)}
     values = plain(node)
+    if len(values) == 1 and isinstance(values[0], str) and _like_a_type(values[0]):
+        found = f"`{values[0]}` is no type, and a field that has only one value says nothing"
+        problems.append(Problem("bad-field", found, node.items[0].span.location(), "a list of texts is `[string]`"))
+        return {}
     if not values or any(isinstance(value, dict | list) for value in values):
         found = "a list here holds the values that the field may have"
         hint = "[positive, negative]; a list of texts is `[string]`, a list of objects `[{name: string}]`"
@@ -106,6 +110,11 @@ def _doubles(node: ListNode) -> Iterator[Problem]:
         # 1, 1.0 and true are equal to Python.
         if any(earlier == value and type(earlier) is type(value) for earlier in values[:number]):
             yield Problem("bad-field", f"`{value}` is listed twice", item.span.location())
+
+
+def _like_a_type(word: str) -> bool:
+    """`[strings]` and `[optional string]` are meant as lists of a type, not as a field's only value."""
+    return word.startswith(_OPTIONAL) or closest(word, FIELD_TYPES) is not None
 
 
 def _is_type(node: Node) -> bool:

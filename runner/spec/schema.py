@@ -16,7 +16,9 @@ from typing import Any
 
 from pydantic.json_schema import PydanticJsonSchemaWarning
 
-from runner.spec.job import Job, JobFile, Limits, Model
+from runner.catalog.parameters import ABOUT, TAKEN
+from runner.spec.job import Job, JobFile, Limits, Model, Output
+from runner.spec.output import FIELD_TYPES
 from runner.spec.shape import FieldShape, field_shapes
 
 _VARIABLE = {"type": "string", "pattern": r"^\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}$"}
@@ -35,12 +37,37 @@ def json_schema() -> dict[str, Any]:
         if model is not JobFile:
             definitions[model.__name__] = _model(model, definitions[model.__name__])
     root = _model(JobFile, made)
+    root["properties"]["params"] |= _params()
+    definitions[Output.__name__]["properties"]["fields"]["additionalProperties"] = {"$ref": "#/definitions/Field"}
+    definitions["Field"] = _FIELD
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A job of runner",
         **root,
         "definitions": dict(sorted(definitions.items())),
     }
+
+
+def _params() -> dict[str, Any]:
+    properties = {name: {"description": ABOUT[name], **shape.json_schema()} for name, shape in TAKEN.items()}
+    return {"properties": properties, "additionalProperties": False}
+
+
+_FIELD: Mapping[str, Any] = {
+    "description": "What a field holds: a type, the values it may have, a list, or an object.",
+    "anyOf": [
+        {"enum": [*FIELD_TYPES, *(f"optional {name}" for name in FIELD_TYPES)]},
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {"anyOf": [{"type": ["string", "number", "boolean", "null"]}, {"$ref": "#/definitions/Field"}]},
+        },
+        # Any JSON Schema, which `check` reads; else an object of fields.
+        {"type": "object", "minProperties": 1, "required": ["type"]},
+        {"type": "object", "minProperties": 1, "additionalProperties": {"$ref": "#/definitions/Field"}},
+    ],
+}
+"""The grammar of `output.fields`, as `spec.output` has it."""
 
 
 def ordered_keys(model: type[Model]) -> list[str]:
@@ -122,7 +149,36 @@ def job_reference() -> str:
     parts = ["# The job file, key by key", "", _INTRODUCTION]
     for model in _models(JobFile):
         parts += ["", f"## {_TITLES[model.__name__]}", "", _about(model), "", *_table(model)]
+        if model is JobFile:
+            parts += ["", "## `params`", "", _ABOUT_PARAMS, "", *_params_table()]
     return "\n".join(parts) + "\n"
+
+
+_ABOUT_PARAMS = """Parameters of the Messages API by their own names. `max_tokens` is required; others that the API has
+are refused with the reason."""
+
+
+def _params_table() -> list[str]:
+    rows = ["| key | takes | meaning |", "|---|---|---|"]
+    for name, shape in TAKEN.items():
+        needed = " (required)" if name == "max_tokens" else ""
+        rows.append(f"| `{name}`{needed} | {_takes_param(shape.json_schema())} | {ABOUT[name]} |")
+    return rows
+
+
+def _takes_param(schema: Mapping[str, Any]) -> str:
+    match schema:
+        case {"enum": words}:
+            return ", ".join(f"`{word}`" for word in words)
+        case {"anyOf": [*kinds]}:
+            return "mapping with `type` " + ", ".join(f"`{kind['properties']['type']['const']}`" for kind in kinds)
+        case {"type": "object", "properties": fields}:
+            return "mapping with " + ", ".join(f"`{name}`: {_takes_param(field)}" for name, field in fields.items())
+        case {"type": "array", "items": item}:
+            return f"list of {_takes_param(item)}"
+        case {"type": str(kind)}:
+            return _WORDS.get(kind, kind)
+    raise AssertionError(schema)
 
 
 _INTRODUCTION = """Made from the models that read a job; `make docs` writes it anew. A key that takes a list and says

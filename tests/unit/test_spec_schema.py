@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft7Validator
 
+from runner.catalog.parameters import TAKEN
 from runner.spec.job import Dataset, JobFile, Limits, Message, Model, Output, Retry, Sample, SinkSpec, TextSource
 from runner.spec.node import plain
 from runner.spec.schema import job_reference, json_schema
@@ -39,6 +40,9 @@ def test_it_is_a_draft_07_schema_and_the_same_each_time() -> None:
         "{output: {fields: {a: string}}, x-anything: {b: 1}, extends: _base.yaml}",
         "{output: {schema: a.json}}",
         "{output: {schema: {type: object}}}",
+        "{params: {max_tokens: 5, output_config: {effort: low}, thinking: {type: adaptive, display: omitted}}}",
+        "{params: {thinking: {type: enabled, budget_tokens: 2048}, betas: [a], stop_sequences: [x]}}",
+        "{output: {fields: {a: optional string, b: [x, 5, null], c: [string], d: {e: number}, f: {type: string}}}}",
     ],
 )
 def test_what_load_takes_fits(text: str) -> None:
@@ -60,6 +64,17 @@ def test_what_load_takes_fits(text: str) -> None:
         "{output: {fields: {a: string}, labels: [a, b]}}",
         "{dataset: {key: id}}",
         "{prompt: {text: a, name: b}}",
+        "{params: {max_token: 5}}",
+        "{params: {temperature: 1}}",
+        "{params: {max_tokens: '5'}}",
+        "{params: {max_tokens: 0}}",
+        "{params: {output_config: {effort: lo}}}",
+        "{params: {thinking: {type: enabled}}}",
+        "{params: {thinking: {type: maybe}}}",
+        "{params: {betas: b}}",
+        "{output: {fields: {a: strng}}}",
+        "{output: {fields: {a: []}}}",
+        "{output: {fields: {a: {b: strng}}}}",
     ],
 )
 def test_what_load_refuses_does_not_fit(text: str) -> None:
@@ -77,6 +92,13 @@ def test_every_field_is_described_and_no_key_is_both_there_and_later(model: type
     assert all(info.description for info in fields.values())
     assert not model.later & field_shapes(model).keys()
     assert model.__doc__
+
+
+def test_every_parameter_is_described() -> None:
+    parameters = json_schema()["properties"]["params"]["properties"]
+    assert list(parameters) == list(TAKEN)
+    assert all(parameter["description"] for parameter in parameters.values())
+    assert all(f"| `{name}`" in job_reference() for name in TAKEN)
 
 
 def test_the_reference_names_every_key() -> None:
