@@ -62,13 +62,15 @@ class ShownRow:
 
 def read_summary(info: RunInfo) -> Summary:
     """How a run stands now; also while another process is at it."""
-    running = is_owned(info.folder)
+    owned = is_owned(info.folder)
     ledger = SqliteLedger.open(info.folder, read_only=True)
     try:
         summary = summarise(ledger)
     finally:
         ledger.close()
-    return replace(summary, status="running", stopped_by=None, resume=None) if running else summary
+    if not owned or summary.status in ("finished", "canceled"):  # those are only exported
+        return summary
+    return replace(summary, status="running", stopped_by=None, resume=None)
 
 
 def read_row(info: RunInfo, settings: Settings, key: str) -> ShownRow:
