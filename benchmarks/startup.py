@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "`python -c 'import yaml, jinja2, pydantic'`": (sys.executable, "-c", "import yaml, jinja2, pydantic"),
     "`runner --help`": (*RUNNER, "--help"),
     "`runner check`, one job": (*RUNNER, "check"),
+    "`runner plan`, one job of one row": (*RUNNER, "plan", "jobs/bench.yaml"),
     "`python -c 'import anthropic'`": (sys.executable, "-c", "import anthropic"),
 }
 
