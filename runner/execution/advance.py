@@ -182,7 +182,15 @@ async def _pass(run: Advance, provider: Provider, halt: Halt) -> StopReason | No
         on_posted=_tell(run.observer),
         after_group=_failure_limit(run.ledger, limits.max_failures, halt),
     )
-    feeder = Feeder(run.folder, run.compiled, writer, bound=_bound(run), open_earlier=run.open_earlier, clock=run.clock)
+    feeder = Feeder(
+        run.folder,
+        run.compiled,
+        writer,
+        bound=_bound(run),
+        open_earlier=run.open_earlier,
+        clock=run.clock,
+        observer=run.observer,
+    )
     engine = ParallelEngine(
         provider,
         feeder,

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from runner.clock import Clock
 from runner.engines import Prepared
+from runner.events import Observer, Warned
 from runner.execution.earlier import Earlier
 from runner.execution.writer import Writer
 from runner.ledger import Ledger, OpenStep
@@ -27,6 +28,10 @@ from runner.types import Failure, Outcome, Request, Row, Step
 
 WINDOW_STEPS = 1_024
 WINDOW_BYTES = 64 * 2**20
+SLOW_RENDER_S = 1.0
+"""A render of this length is told: time is the one thing that the sandbox does not bound."""
+SLOW_RENDERS_TOLD = 3
+"""Slow rows that are told; more of them would say nothing new."""
 READ_AHEAD = 256
 """Open steps read from the ledger at a time."""
 
@@ -45,6 +50,7 @@ class Feeder:
         bound: Bound,
         open_earlier: Callable[[], Earlier | None],
         clock: Clock,
+        observer: Observer,
         window_steps: int = WINDOW_STEPS,
         window_bytes: int = WINDOW_BYTES,
     ) -> None:
@@ -54,6 +60,8 @@ class Feeder:
         self._bound = bound
         self._open_earlier = open_earlier
         self._clock = clock
+        self._observer = observer
+        self._slow_renders = 0
         self._window_steps = window_steps
         self._window_bytes = window_bytes
         self._window: deque[Prepared] = deque()
@@ -117,7 +125,7 @@ class Feeder:
 
     def _feed(self, open_step: OpenStep, row: Row, earlier: Earlier | None) -> bool:
         """Prepare one step; False once the feed was closed."""
-        request = self._compiled.request(row)
+        request = self._rendered(row)
         if isinstance(request, Failure):
             self._writer.post(self._unsendable(open_step, request))
             return not self._closed
@@ -127,6 +135,17 @@ class Feeder:
                 self._writer.post(outcome)
                 return not self._closed
         return self._push(Prepared(open_step.step, request, open_step.attempts, self._bound(request), open_step.tries))
+
+    def _rendered(self, row: Row) -> Request | Failure:
+        started = self._clock.monotonic()
+        request = self._compiled.request(row)
+        took_s = self._clock.monotonic() - started
+        if took_s >= SLOW_RENDER_S and self._slow_renders < SLOW_RENDERS_TOLD:
+            self._slow_renders += 1
+            names = ", ".join(self._compiled.row_templates)
+            warned = Warned("slow-render", f"rendering the row {row.key!r} took {took_s:.1f} s ({names})")
+            self._loop.call_soon_threadsafe(self._observer.notify, warned)
+        return request
 
     def _push(self, prepared: Prepared) -> bool:
         size = len(prepared.request.body)

@@ -11,17 +11,19 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
-from runner.clock import SystemClock
+from runner.clock import Clock, SystemClock
 from runner.engines import Prepared
 from runner.errors import LedgerError
+from runner.events import Warned
 from runner.execution.advance import Advance
 from runner.execution.earlier import Earlier
-from runner.execution.feeder import Feeder
+from runner.execution.feeder import SLOW_RENDERS_TOLD, Feeder
 from runner.execution.writer import BACKLOG, Writer
 from runner.ledger import Lease, Ruling
 from runner.message import parse_reply
 from runner.planning.requests import CompiledJob
 from runner.types import Failure, Outcome, Request, Row, Step
+from support.engine_fakes import HandClock
 from support.execution_fakes import Bench, FaultyLedger, reply_body
 from support.ledgers import answer, failed
 
@@ -42,6 +44,10 @@ class Rendering:
             self.count += 1
             self.changed.notify_all()
         return self.before(row) or self.compiled.request(row)
+
+    @property
+    def row_templates(self) -> tuple[str, ...]:
+        return self.compiled.row_templates
 
     def wait_for(self, count: int) -> None:
         with self.changed:
@@ -90,6 +96,7 @@ def in_kitchen(
     earlier: Known | None = None,
     before: Callable[[Row], Request | Failure | None] = lambda _: None,
     prepare: Callable[[FaultyLedger], None] = lambda _: None,
+    clock: Clock | None = None,
     **window: int,
 ) -> T:
     """Run `act` beside a started writer and feeder, which `act` closes."""
@@ -107,7 +114,8 @@ def in_kitchen(
                 writer,
                 bound=lambda request: len(request.body),
                 open_earlier=lambda: cast(Earlier | None, earlier),
-                clock=SystemClock(),
+                clock=clock or SystemClock(),
+                observer=run.observer,
                 **window,
             )
             writer.start()
@@ -374,7 +382,13 @@ def test_a_feeder_without_a_ledger_says_so(tmp_path: Path) -> None:
     async def main(run: Advance) -> None:
         writer = writer_of(run)
         feeder = Feeder(
-            tmp_path, run.compiled, writer, bound=lambda _: 0, open_earlier=lambda: None, clock=SystemClock()
+            tmp_path,
+            run.compiled,
+            writer,
+            bound=lambda _: 0,
+            open_earlier=lambda: None,
+            clock=SystemClock(),
+            observer=run.observer,
         )
         writer.start()
         feeder.start()
@@ -386,3 +400,20 @@ def test_a_feeder_without_a_ledger_says_so(tmp_path: Path) -> None:
 
     with FaultyLedger.open(info.folder) as ledger:
         asyncio.run(main(bench.assembled(info, ledger)))
+
+
+def test_a_slow_render_is_told_with_row_and_template_a_few_times(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "project", rows=10)
+    clock = HandClock()
+
+    def slow(row: Row) -> None:
+        clock.time += 0.5 if row.index == 0 else 2.0
+
+    async def act(kitchen: Kitchen) -> None:
+        await kitchen.rest()
+        await kitchen.close()
+
+    in_kitchen(bench, act, before=slow, clock=clock)
+    told = [warned for warned in bench.events.of(Warned) if warned.code == "slow-render"]
+    assert len(told) == SLOW_RENDERS_TOLD
+    assert told[0].message.startswith("rendering the row 'k1' took 2.0 s (jobs/")
