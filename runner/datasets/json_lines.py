@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from runner.datasets import SourceRow
 from runner.datasets.problems import ProblemList, data_problem
-from runner.datasets.streams import Source
+from runner.datasets.streams import STDIN_NAME, Source
 from runner.datasets.strict_json import BadJson, parse
 from runner.errors import Problem
 
@@ -45,6 +45,8 @@ def _unsound(error: BadJson, line: str, file: str, number: int) -> Problem:
     hint = error.hint
     if number == 1 and line.lstrip().startswith("["):
         hint = "it begins like one JSON array: name the file .json"
+    elif number == 1 and file == STDIN_NAME:
+        hint = "stdin is read as jsonl, one JSON object a line; rows of another format have to be in a file"
     column = error.position + 1 if error.position is not None else None
     return data_problem(error.code, str(error), file, number, column=column, hint=hint)
 

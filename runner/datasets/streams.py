@@ -35,6 +35,9 @@ from runner.errors import InputError
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Twice the API's limit of 32 MB a request (api-facts): no longer row could be sent."""
 
+STDIN_NAME = "stdin"
+"""What messages call standard input, where a file has its path."""
+
 _CHUNK_BYTES = 256 * 1024
 _ZSTD_CHUNK_BYTES = 512
 """Compressed bytes handed to zstd at a time. A block of 128 KiB can be 4 bytes long (RFC 8878, 3.1.1.2), so that this
@@ -52,7 +55,7 @@ _MAGIC = (
     (b"\xfd7zXZ\x00", "compressed by xz", "end its name in .xz"),
     (b"\x28\xb5\x2f\xfd", "compressed by zstd", "end its name in .zst"),
     (b"PK\x03\x04", "a zip archive (an Excel workbook is one too)", "unpack it, or save the sheet as csv"),
-    (b"PAR1", "a parquet file", "end its name in .parquet"),
+    (b"PAR1", "a parquet file", "convert it to csv or jsonl"),
 )
 _PEEKED_BYTES = 8
 

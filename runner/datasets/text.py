@@ -20,7 +20,7 @@ from runner.datasets.json_array import read_json_array
 from runner.datasets.json_lines import read_json_lines
 from runner.datasets.options import TextFormat, TextOptions
 from runner.datasets.problems import Enough, ProblemList, data_error
-from runner.datasets.streams import Source, stdin_is_terminal
+from runner.datasets.streams import STDIN_NAME, Source, stdin_is_terminal
 from runner.errors import InputError
 from runner.plugins import kind_of
 
@@ -35,7 +35,7 @@ class TextDataset:
     def __init__(self, options: TextOptions, root: Path) -> None:
         """Find the files. Raises InputError where there are none."""
         if options.path == STDIN:
-            self._sources: tuple[Source, ...] = (Source("stdin", None),)
+            self._sources: tuple[Source, ...] = (Source(STDIN_NAME, None),)
             self._format: TextFormat = options.format or "jsonl"
         else:
             files = find_files(options.path, root)
@@ -90,10 +90,10 @@ class TextDataset:
         if self._sources[0].path is not None:
             return
         if self._drained:
-            raise data_error("stdin-used", "can be read only once", "stdin", hint="write it to a file first")
+            raise data_error("stdin-used", "can be read only once", STDIN_NAME, hint="write it to a file first")
         if stdin_is_terminal():
             raise data_error(
-                "no-stdin", "is a terminal", "stdin", hint="pipe the rows in: generate | runner run job.yaml"
+                "no-stdin", "is a terminal", STDIN_NAME, hint="pipe the rows in: generate | runner run job.yaml"
             )
         self._drained = True
 

@@ -25,7 +25,7 @@ from typing import Any, Literal, Protocol
 from runner.catalog.api import MAX_REQUEST_BYTES
 from runner.encoding import encode, encode_text
 from runner.planning.identity import SharedIdentity, unmarked
-from runner.templating import TemplateFailure
+from runner.templating import Printed, TemplateFailure
 from runner.types import CacheTtl, Failure, Mode, Request, Row
 
 FRAMING_TOKENS = 512
@@ -41,7 +41,7 @@ in hidden system tokens (structured outputs guide), for which no figure is given
 class Rendered(Protocol):
     """A template as far as requests need it."""
 
-    def render(self, context: Mapping[str, Any]) -> str: ...
+    def render(self, context: Mapping[str, Any], printed: Printed | None = None) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +158,16 @@ class CompiledJob:
         self._head = b"".join(head)
         self._row_pieces = tuple(pieces)
 
-    def request(self, row: Row) -> Request | Failure:
-        """Render and encode one row. Failures: `render_error`, `input_error`, `too_large`."""
+    @property
+    def row_templates(self) -> tuple[str, ...]:
+        """Names of the templates that are rendered for each row."""
+        return tuple(piece.name for piece in self._row_pieces if piece.template is not None)
+
+    def request(self, row: Row, printed: Printed | None = None) -> Request | Failure:
+        """Render and encode one row; `printed` counts the nulls that its texts show as nothing.
+
+        Failures: `render_error`, `input_error`, `too_large`.
+        """
         context = {**self._context, "row": row.values}
         sent = [self._head]
         seen = self._seen_head.copy()
@@ -170,7 +178,7 @@ class CompiledJob:
                 seen.update(piece.seen)
             else:
                 try:
-                    text = piece.template.render(context)
+                    text = piece.template.render(context, printed)
                 except TemplateFailure as failure:
                     return _render_error(row, failure)
                 if not text or text.isspace():

@@ -51,7 +51,7 @@ def load(
         SpecError: all that is wrong, in file order.
     """
     path = absolute(Path(path))
-    if not path.is_file():
+    if not path.is_file() or path.name.startswith("_"):
         raise SpecError([_no_job(path)])
     root = find_root(path)
     settings = load_settings(root, environ)
@@ -125,6 +125,11 @@ def _no_job(path: Path) -> Problem:
     if path.is_dir():
         hint = "name a job file in it, such as jobs/sentiment.yaml"
         return Problem("file-not-found", "this is a folder, not a job file", Location(shown_path(path)), hint)
+    if path.is_file():
+        hint = "run a job that names it in `extends`, or rename it without the `_`"
+        return Problem(
+            "not-a-job", "files whose names begin with `_` are bases, not jobs", Location(shown_path(path)), hint
+        )
     return Problem("file-not-found", "there is no such job file", Location(shown_path(path)))
 
 

@@ -103,6 +103,12 @@ def test_stdin_is_jsonl_unless_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [row.values for row in dataset.rows()] == [{"a": "1", "b": "2"}]
 
 
+def test_stdin_that_is_no_jsonl_is_told_what_it_is_read_as(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed(monkeypatch, b"id,text\na,b\n")
+    hint = failure(TextDataset.open("-", tmp_path)).problems[0].hint
+    assert hint == "stdin is read as jsonl, one JSON object a line; rows of another format have to be in a file"
+
+
 def test_stdin_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     feed(monkeypatch, b'{"a": 1}\n')
     dataset = TextDataset.open("-", tmp_path)

@@ -21,7 +21,7 @@ from runner.planning.requests import (
     hidden_tokens,
     text_block,
 )
-from runner.templating import TemplateSet
+from runner.templating import Printed, TemplateSet
 from runner.types import CacheTtl, Failure, Request, Row
 
 SHARED: dict[str, Any] = {"model": "claude-haiku-5-5", "max_tokens": 1024, "system": [text_block("Label.", None)]}
@@ -75,6 +75,14 @@ def failure(job: CompiledJob, of: Row) -> Failure:
     found = job.request(of)
     assert isinstance(found, Failure)
     return found
+
+
+def test_nulls_that_a_row_shows_as_nothing_are_counted() -> None:
+    job = compiled(user(block("review"), block("tone")))
+    printed = Printed()
+    for text in (None, "good", None):
+        job.request(row(text), printed)
+    assert printed.nulls == 4
 
 
 def test_the_body_is_golden() -> None:
@@ -183,7 +191,7 @@ def test_half_of_a_surrogate_pair_is_an_input_error() -> None:
 def test_a_body_above_the_limit_is_too_large() -> None:
     # A template of its own kind: the bounds of real ones end long before this limit.
     class Large:
-        def render(self, context: Mapping[str, Any]) -> str:
+        def render(self, context: Mapping[str, Any], printed: Printed | None = None) -> str:
             return str(context["row"]["text"])
 
     job = compiled(user(TextBlock("large", Large())))

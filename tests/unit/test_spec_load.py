@@ -47,6 +47,15 @@ sinks: [{path: out/sentiment.jsonl}]
     assert loaded(tmp_path / "a").resolved == loaded(tmp_path / "b", long).resolved
 
 
+def test_a_file_that_begins_with_an_underscore_is_a_base_and_no_job(tmp_path: Path) -> None:
+    (tmp_path / "_base.yaml").write_text(JOB)
+    with pytest.raises(SpecError) as raised:
+        load(tmp_path / "_base.yaml")
+    (problem,) = raised.value.problems
+    assert (problem.code, problem.message) == ("not-a-job", "files whose names begin with `_` are bases, not jobs")
+    assert problem.hint is not None
+
+
 @pytest.mark.parametrize(
     ("written", "kind"),
     [("a.md.j2", "template"), ("Read a.md.j2", "text"), ("a.md.j2 ", "text"), ("hello", "text"), ("a.md", "text")],
