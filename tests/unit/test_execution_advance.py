@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +18,15 @@ from runner.execution.advance import advance
 from runner.ledger import Lease
 from runner.providers import Sent
 from runner.types import Request, Step
-from support.execution_fakes import JOB, Bench, EchoProvider, FaultyLedger, refused, replied
+from support.execution_fakes import JOB, Bench, EchoProvider, FaultyLedger, folder_in_memory, refused, replied
 
 REFUSED = replied("no", stop_reason="refusal")
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path / "project", rows=6)
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with folder_in_memory(tmp_path) as folder:
+        yield Bench(folder / "project", rows=6)
 
 
 def refuse(bench: Bench, *numbers: int) -> None:

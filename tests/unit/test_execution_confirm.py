@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,17 +10,18 @@ import pytest
 from runner.errors import BudgetError
 from runner.execution.confirm import SAMPLE_ROWS
 from runner.execution.summary import Summary
-from support.execution_fakes import ADDRESS, JOB, Bench, OwnApi
+from support.execution_fakes import ADDRESS, JOB, Bench, OwnApi, folder_in_memory
 
 WITHOUT_CAP = JOB.replace(", max_cost_usd: 5", "")
 USD = 10**12
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    bench = Bench(tmp_path / "project", rows=4, job=WITHOUT_CAP)
-    threshold(bench, 0.000001)
-    return bench
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with folder_in_memory(tmp_path) as folder:
+        bench = Bench(folder / "project", rows=4, job=WITHOUT_CAP)
+        threshold(bench, 0.000001)
+        yield bench
 
 
 def threshold(bench: Bench, dollars: float) -> None:

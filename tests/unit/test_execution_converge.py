@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,16 @@ from runner.execution.converge import RunOptions, run_job
 from runner.ledger.sqlite import SqliteLedger
 from runner.providers import Sent
 from support.engine_fakes import Listener
-from support.execution_fakes import JOB, Bench, refused, replied
+from support.execution_fakes import JOB, Bench, folder_in_memory, refused, replied
 
 WITHOUT_CAP = JOB.replace(", max_cost_usd: 5", "")
 ASKS_ALWAYS = "confirm_above_usd = 0.000001\n"
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path / "project", rows=6)
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with folder_in_memory(tmp_path) as folder:
+        yield Bench(folder / "project", rows=6)
 
 
 def states(bench: Bench) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 from runner.execution.earlier import Earlier
 from runner.ledger.sqlite import SqliteLedger
 from runner.types import Outcome, Request, Row, Step
-from support.execution_fakes import Bench, refused, replied
+from support.execution_fakes import Bench, folder_in_memory, refused, replied
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path / "project", rows=4)
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with folder_in_memory(tmp_path) as folder:
+        yield Bench(folder / "project", rows=4)
 
 
 def found(bench: Bench, number: int, *, key: str | None = None, reuse: bool = True) -> Outcome | None:

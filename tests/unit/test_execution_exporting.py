@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,13 @@ from runner.execution.folders import RunInfo
 from runner.ledger import Delivery
 from runner.ledger.sqlite import SqliteLedger
 from runner.settings import load_settings
-from support.execution_fakes import JOB, Bench
+from support.execution_fakes import JOB, Bench, folder_in_memory
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path / "project", rows=4)
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with folder_in_memory(tmp_path) as folder:
+        yield Bench(folder / "project", rows=4)
 
 
 def exported(bench: Bench, info: RunInfo, *, to: Path | None = None, as_: str | None = None) -> Delivery:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -24,7 +24,7 @@ from runner.message import parse_reply
 from runner.planning.requests import CompiledJob
 from runner.types import Failure, Outcome, Request, Row, Step
 from support.engine_fakes import HandClock
-from support.execution_fakes import Bench, FaultyLedger, reply_body
+from support.execution_fakes import Bench, FaultyLedger, folder_in_memory, reply_body
 from support.ledgers import answer, failed
 
 T = TypeVar("T")
@@ -133,8 +133,9 @@ def writer_of(run: Advance) -> Writer:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path / "project", rows=30)
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with folder_in_memory(tmp_path) as folder:
+        yield Bench(folder / "project", rows=30)
 
 
 # -- the feed ------------------------------------------------------------------------------------------------------

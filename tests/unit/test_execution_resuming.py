@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from runner.execution.resuming import resume, retry
 from runner.execution.summary import Summary
 from runner.ledger.sqlite import SqliteLedger
 from runner.settings import load_settings
-from support.execution_fakes import Bench, OwnApi, refused, replied
+from support.execution_fakes import Bench, OwnApi, folder_in_memory, refused, replied
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path / "project", rows=8)
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with folder_in_memory(tmp_path) as folder:
+        yield Bench(folder / "project", rows=8)
 
 
 def resumed(bench: Bench, info: RunInfo, *, api: OwnApi | None = None) -> Summary:
