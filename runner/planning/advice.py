@@ -26,9 +26,11 @@ Locate = Callable[[tuple[str | int, ...]], Location]
 
 def advise(compiled: CompiledJob, facts: ModelFacts | None, *, locate: Locate, today: date) -> list[Problem]:
     """What is worth saying about a job, located in its file. `facts` None: nobody knows the model."""
+    always = [*_same_for_every_row(compiled, locate)]
     if facts is None:
-        return [_unknown_model(compiled.model, locate)]
+        return [_unknown_model(compiled.model, locate), *always]
     return [
+        *always,
         *_lifecycle(facts, locate, today),
         *_refused_features(compiled, facts, locate),
         *_short_prefix(compiled, facts, locate),
@@ -40,6 +42,14 @@ def _unknown_model(model: str, locate: Locate) -> Problem:
     close = similar_model(model)
     hint = (f"did you mean `{close}`? " if close else "") + "its limits and cache minimum cannot be checked"
     return Problem("unknown-model", f"nothing is known of model {model!r}", locate(("model",)), hint, "warning")
+
+
+def _same_for_every_row(compiled: CompiledJob, locate: Locate) -> Iterator[Problem]:
+    if compiled.row_templates:
+        return
+    hint = "use a column, `{{ row.text }}`; a string names a template where it has no spaces and ends in `.j2`"
+    message = "no text of the messages uses `row`: every row asks the same"
+    yield Problem("same-for-every-row", message, locate(("messages",)), hint, "warning")
 
 
 def _lifecycle(facts: ModelFacts, locate: Locate, today: date) -> Iterator[Problem]:

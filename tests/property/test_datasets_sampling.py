@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from hypothesis import given
@@ -37,6 +38,12 @@ def test_a_sample_has_its_size_no_row_twice_and_keeps_the_order(count: int, rows
     assert len(found) == min(rows, count)
     assert found == sorted(set(found))
     assert found == chosen(count, Selection(sample=(rows, seed)))
+
+
+def test_each_row_is_as_likely_as_any_other() -> None:
+    """Of 6 rows 2, over 1,800 seeds: 600 times each, with a standard deviation of 20."""
+    times = Counter(row for seed in range(1_800) for row in chosen(6, Selection(sample=(2, seed))))
+    assert all(abs(times[row] - 600) < 100 for row in range(6))
 
 
 @given(count=counts, offset=st.integers(0, 70), limit=st.none() | st.integers(1, 70), divisor=st.integers(1, 5))

@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import pytest
+
 from runner.catalog.models import ModelFacts, snapshot_facts
 from runner.errors import Problem
 from runner.planning.advice import advise
@@ -32,6 +34,15 @@ def codes(problems: list[Problem]) -> list[tuple[str, str]]:
 
 def test_a_usual_job_needs_no_advice(tmp_path: Path) -> None:
     assert advice(tmp_path, JOB, known("claude-haiku-5-5")) == []
+
+
+@pytest.mark.parametrize("prompt", ["review.md", '"review.md.j2 "', "What is the capital of {{ vars.country }}?"])
+def test_a_job_that_asks_the_same_of_every_row_is_told(tmp_path: Path, prompt: str) -> None:
+    job = JOB.replace('"Review: {{ row.text }}"', prompt) + "vars: {country: Peru}\n"
+    (problem,) = advice(tmp_path, job, known("claude-haiku-5-5"))
+    assert (problem.code, problem.severity) == ("same-for-every-row", "warning")
+    assert problem.where is not None
+    assert problem.where.line == 4
 
 
 def test_a_model_that_nobody_knows_is_told_with_its_neighbour(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,21 @@ def test_the_digest_is_of_the_bytes_on_disk(tmp_path: Path) -> None:
     for suffix in ("", ".gz", ".zst"):
         file = staged(tmp_path, b"data" * 100, suffix)
         assert file.seal() == hashlib.sha256((tmp_path / "staging/0/part").read_bytes()).hexdigest()
+
+
+def test_a_sealed_file_is_durable_and_so_is_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[str, int]] = []
+    fsync = os.fsync
+
+    def noted(handle: int) -> None:
+        facts = os.fstat(handle)
+        synced.append(("folder" if stat.S_ISDIR(facts.st_mode) else "file", facts.st_size))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    staged(tmp_path, b"data" * 1000).seal()
+    assert synced[0] == ("file", 4000)
+    assert [what for what, _ in synced] == ["file", "folder"]
 
 
 def test_a_gzip_bears_no_time_and_no_name(tmp_path: Path) -> None:
