@@ -123,3 +123,11 @@ def test_open_steps_come_in_order_and_pages(tmp_path: Path) -> None:
         first = ledger.open_steps(None, 3)
         second = ledger.open_steps(first[-1].step, 3)
         assert [found.step.row for found in (*first, *second)] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_lease_is_on_disk_before_anything_may_be_sent(tmp_path: Path) -> None:
+    """Durable commits count themselves; a power cut would show the difference, and no test can cut the power."""
+    with new_ledger(tmp_path / "run", 1) as ledger:
+        before = int((tmp_path / "run/commits").read_bytes())
+        lease_all(ledger, [Step(0)])
+        assert int((tmp_path / "run/commits").read_bytes()) == before + 1
