@@ -16,7 +16,8 @@ from runner.catalog.price_list import prices_for_models
 from runner.catalog.price_overrides import load_overrides
 from runner.catalog.prices import Prices
 from runner.clock import Clock
-from runner.encoding import encode
+from runner.encoding import decode, encode
+from runner.engines.retry import RetryPolicy
 from runner.errors import BudgetError, LedgerError, Problem, SpecError
 from runner.events import Observer
 from runner.execution.advance import Advance
@@ -24,8 +25,10 @@ from runner.execution.api import Api
 from runner.execution.earlier import Earlier
 from runner.execution.facts import refreshed
 from runner.execution.folders import Line, RunInfo, StateFolder
+from runner.execution.judging import make_judge, make_rule
 from runner.execution.records import record_maker
 from runner.execution.targets import checked_targets, make_targets
+from runner.ledger import Rule
 from runner.ledger.folder import open_private, sync_entries
 from runner.ledger.refusals import disk_errors
 from runner.ledger.reuse import ReplyIndex
@@ -130,6 +133,19 @@ def previous_run(state: StateFolder, line: Line) -> RunInfo | None:
     """The line's last finished run; a trial is nobody's predecessor."""
     finished = [info for info in state.of_line(line) if info.finished and not info.trial]
     return finished[-1] if finished else None
+
+
+# -- the rule of a run that is not assembled -----------------------------------------------------------------------
+
+
+def stored_rule(folder: Path) -> Rule:
+    """What decides the replies of a run, from its folder alone: its schema.
+
+    How often a failure is tried again does not matter to a run that is given up, and the rest of its job may need an
+    environment that is gone.
+    """
+    schema = decode((folder / "inputs" / "schema.json").read_bytes())
+    return make_rule(make_judge(Check(schema) if schema is not None else None), RetryPolicy())
 
 
 # -- earlier answers -----------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from runner.errors import LedgerError, UsageError
 from runner.events import Observer
 from runner.execution.advance import Advance, advance
 from runner.execution.api import Api, reach
-from runner.execution.assemble import assemble, load_run_prices, previous_run, store_prices
+from runner.execution.assemble import assemble, load_run_prices, previous_run, store_prices, stored_rule
 from runner.execution.confirm import Confirm, confirm_cost
 from runner.execution.enrolment import Trial, enrol
 from runner.execution.folders import Line, RunInfo, StateFolder, line_of
@@ -158,9 +158,13 @@ class _Converging:
         )
 
     def _give_up(self, unfinished: RunInfo) -> None:
-        """Leave an unfinished run for a new one: on the user's word, or because it was only a trial."""
+        """Leave an unfinished run for a new one: on the user's word, or because it was only a trial.
+
+        What a kill left undecided in its spool is decided first, so that the new run finds those replies.
+        """
         ledger = SqliteLedger.open(unfinished.folder)
         try:
+            ledger.settle_answered(stored_rule(unfinished.folder))
             ledger.set_meta({"state": "superseded"})
         finally:
             ledger.close()

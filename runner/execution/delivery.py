@@ -13,20 +13,23 @@ output from a file that somebody else put there (`outputs`).
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
+from runner.encoding import encode_text
 from runner.errors import RunnerError
 from runner.events import Observer, SinkDelivered, Warned
 from runner.ledger import Delivery
 from runner.sinks import Delivered, Sink
 from runner.types import Record
 
-CHUNK = 1_000
-"""Records handed to the sinks at a time: large enough that a call costs nothing, small enough to hold."""
+CHUNK_WEIGHT = 4 * 2**20
+"""Characters of text that are handed to the sinks at a time: enough that a call costs nothing, few enough to hold."""
+RECORD_WEIGHT = 4 * 2**10
+"""What a record counts beside its text, so that a thousand small ones make a chunk too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,32 @@ def wants(rows: str) -> Callable[[Record], bool]:
             return lambda _: True
 
 
+def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Records in groups that are worth a call and can be held, however large a record is."""
+    chunk: list[Record] = []
+    weight = 0
+    for record in records:
+        chunk.append(record)
+        weight += RECORD_WEIGHT + _weight(record)
+        if weight >= CHUNK_WEIGHT:
+            yield chunk
+            chunk, weight = [], 0
+    if chunk:
+        yield chunk
+
+
+def _weight(record: Record) -> int:
+    """About how much text a record holds: its reply's, and its row's longest values."""
+    reply = len(record.text or "") + (len(record.output) if isinstance(record.output, str) else 0)
+    return reply + sum(_length(value) for value in record.row.values())
+
+
+def _length(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    return len(encode_text(value)) if isinstance(value, list | dict) else 0
+
+
 Note = Callable[[Delivery], None]
 """Keeps how a delivery stands, durably: `staged` is noted before anything is visible."""
 
@@ -63,8 +92,7 @@ def deliver(
     try:
         for projection in projections:
             projection.open()
-        iterator = iter(records)
-        while projections and (chunk := list(islice(iterator, CHUNK))):
+        for chunk in _chunks(records) if projections else ():
             for projection in projections:
                 projection.write(chunk)
         return [projection.finish() for projection in projections]

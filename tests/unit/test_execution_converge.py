@@ -10,10 +10,14 @@ import pytest
 from runner.errors import BudgetError, InputError, LedgerError, UsageError
 from runner.events import RunStarted
 from runner.execution.converge import RunOptions, run_job
+from runner.ledger import Lease, Ruling
 from runner.ledger.sqlite import SqliteLedger
+from runner.message import parse_reply
 from runner.providers import Sent
+from runner.types import Outcome, Request, Step
 from support.engine_fakes import Listener
-from support.execution_fakes import JOB, Bench, folder_in_memory, refused, replied
+from support.execution_fakes import JOB, Bench, folder_in_memory, refused, replied, reply_body
+from support.ledgers import answer
 
 WITHOUT_CAP = JOB.replace(", max_cost_usd: 5", "")
 ASKS_ALWAYS = "confirm_above_usd = 0.000001\n"
@@ -61,6 +65,29 @@ def test_new_leaves_the_unfinished_run_and_keeps_its_answers(bench: Bench) -> No
     assert (summary.exit_status, summary.counts.reused) == (0, answered)
     assert states(bench) == ["superseded", "finished"]
     assert set(bench.provider.billed.values()) == {1}
+
+
+def test_replies_that_a_kill_left_undecided_are_not_paid_again_by_a_new_run(bench: Bench) -> None:
+    info = bench.begin()
+
+    def killed(outcome: Outcome) -> Ruling:
+        raise KeyboardInterrupt
+
+    with SqliteLedger.open(info.folder) as ledger:
+        compiled = bench.assembled(info, ledger).compiled
+        requests = [request for row in ledger.rows() if isinstance(request := compiled.request(row), Request)]
+        ledger.lease([Lease(Step(row), request.hash, 0) for row, request in enumerate(requests)], None)
+        body = reply_body("paid for")
+        outcomes = [
+            answer(Step(row), request_hash=request.hash, body=body, reply=parse_reply(body))
+            for row, request in enumerate(requests)
+        ]
+        with pytest.raises(KeyboardInterrupt):
+            ledger.record(outcomes, killed)
+
+    summary = bench.run(new=True)
+    assert (summary.exit_status, summary.counts.reused) == (0, len(requests))
+    assert bench.provider.received == []
 
 
 def test_an_unfinished_run_stays_where_its_successor_does_not_begin(bench: Bench) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,15 @@ import pytest
 from runner.encoding import decode
 from runner.errors import LedgerError
 from runner.events import SinkDelivered, Warned
-from runner.execution.delivery import CHUNK, Target, deliver, wants
+from runner.execution.delivery import CHUNK_WEIGHT, RECORD_WEIGHT, Target, deliver, wants
 from runner.ledger import Delivery
 from runner.testing.sinks import failed_record, sample_record
 from runner.types import Record
 from support.engine_fakes import Listener
 from support.execution_fakes import FaultySink, failing_at, file_sink
+
+MANY = CHUNK_WEIGHT // RECORD_WEIGHT
+"""As many small records as the sinks are handed at a time."""
 
 
 class Notes:
@@ -56,11 +60,11 @@ def test_every_sink_gets_every_record_in_order_and_is_noted_before_it_is_seen(tm
         notes(delivery)
 
     sinks = [sink(tmp_path, "a.jsonl"), sink(tmp_path, "b.jsonl")]
-    ended = deliver(records(CHUNK + 7), targets(tmp_path, *sinks), tmp_path / "staged", Listener(), note=note)
-    assert [(end.state, end.records) for end in ended] == [("delivered", CHUNK + 7)] * 2
+    ended = deliver(records(MANY + 7), targets(tmp_path, *sinks), tmp_path / "staged", Listener(), note=note)
+    assert [(end.state, end.records) for end in ended] == [("delivered", MANY + 7)] * 2
     assert seen == [("staged", False), ("delivered", True)] * 2
     assert notes.notes[0].sha256 == notes.notes[1].sha256 == ended[0].sha256
-    assert keys(tmp_path / "b.jsonl") == [f"k-{index}" for index in range(CHUNK + 7)]
+    assert keys(tmp_path / "b.jsonl") == [f"k-{index}" for index in range(MANY + 7)]
     assert not (tmp_path / "staged").exists()
 
 
@@ -134,7 +138,7 @@ def test_a_sink_that_was_delivered_is_not_aborted(tmp_path: Path) -> None:
 
 def test_records_that_cannot_be_read_leave_every_target_as_it_was(tmp_path: Path) -> None:
     def broken() -> Iterator[Record]:
-        yield from records(CHUNK)
+        yield from records(MANY)
         raise LedgerError("the spool is damaged", code="damaged")
 
     (tmp_path / "a.jsonl").write_text("before\n")
@@ -171,3 +175,20 @@ def test_a_foreign_file_is_never_replaced(tmp_path: Path) -> None:
     )
     assert end.state == "failed"
     assert (tmp_path / "a.jsonl").read_text() == "somebody else's\n"
+
+
+@dataclass
+class Counting(FaultySink):
+    sizes: list[int] = field(default_factory=list)
+
+    def write(self, records: Sequence[Record]) -> None:
+        self.sizes.append(len(records))
+        super().write(records)
+
+
+def test_large_records_are_handed_over_a_few_at_a_time(tmp_path: Path) -> None:
+    large = [replace(record, row={"text": "x" * (CHUNK_WEIGHT // 4)}) for record in records(20)]
+    counting = Counting(file_sink(tmp_path, "a.jsonl"))
+    deliver(large, targets(tmp_path, counting), tmp_path / "staged", Listener(), note=Notes())
+    assert sum(counting.sizes) == 20
+    assert max(counting.sizes) <= 4
