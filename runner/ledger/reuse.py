@@ -8,7 +8,7 @@ one, or one of another format, is thrown away without a word, a run that cannot 
 `find` returns has been read from the spool and checked against the identity that was asked for.
 
 Only accepted replies of rows that succeeded are in it: no failures, refusals, truncations or invalid replies. A reply
-belongs to a scope (a digest over API address, workspace and whether it was simulated), which a run states in its meta
+belongs to a scope (a digest over the API's address and whether it was simulated), which a run states in its meta
 as `scope`.
 """
 

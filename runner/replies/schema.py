@@ -1,6 +1,7 @@
 """The local check of structured output.
 
-Owns   checking a value against the user's own JSON Schema (2020-12, formats asserted), compiled once a run.
+Owns   checking a value against the user's own JSON Schema (2020-12), compiled once a run. Of the formats, those are
+       asserted that jsonschema checks by itself: date, email, ipv4, ipv6, regex, uuid and the internationalised ones.
 Knows  JSON Schema by way of `jsonschema`. References stay inside the schema: nothing is ever fetched.
 
 The API does constrain what it generates, but to its subset of JSON Schema, not under refusal or truncation, and
