@@ -302,7 +302,7 @@ def _signals(halt: Halt, clock: Clock) -> Iterator[None]:
         halt.drop()
 
     def interrupt(reason: StopReason) -> None:
-        if halt.reason is None:
+        if not drains:  # the run may have stopped by itself, and drain already
             halt.stop(reason)
             drains.append(loop.create_task(drop_later()))
         else:

@@ -39,7 +39,7 @@ def export_run(
     """
     if as_ is not None and to is None:
         raise UsageError("--as says how --to writes, and --to is not given", hint="--to - writes to stdout")
-    loaded = LoadedJob.restore(info.folder / "inputs", settings)
+    loaded = info.stored_job(settings)
     targets = checked_targets(info, loaded, state) if to is None else [_target(info, loaded, to, as_)]
     maker = record_maker(info, loaded)
     with _opened(info, read_only=to is not None) as (ledger, note), _staging(info.folder) as staging:

@@ -25,8 +25,9 @@ from typing import Any
 from runner.encoding import encode
 from runner.errors import LedgerError, UsageError
 from runner.ledger.folder import DATABASE, open_private, sync_entries
-from runner.ledger.refusals import disk_errors
+from runner.ledger.refusals import damaged, disk_errors
 from runner.ledger.sqlite import SqliteLedger
+from runner.settings import Settings
 from runner.spec.load import LoadedJob
 
 
@@ -85,6 +86,14 @@ class RunInfo:
     def unfinished(self) -> bool:
         """It has its rows, and some of them, or its sinks, still wait."""
         return bool(self.meta["state"] == "open")
+
+    def stored_job(self, settings: Settings) -> LoadedJob:
+        """The job as it was when the run began. Raises SpecError, and LedgerError where the folder lacks it."""
+        inputs = self.folder / "inputs"
+        try:
+            return LoadedJob.restore(inputs, settings)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise damaged(f"the job in {inputs} cannot be read: {error}") from error
 
 
 _UNNAMED, _GONE = ".new-", ".gone-"

@@ -52,7 +52,7 @@ class Result:
     def records(self) -> Iterator[Record]:
         """One record for every selected row, in the dataset's order; bounded memory."""
         info = StateFolder(self.settings.state_dir).find(self.summary.run_id)
-        loaded = LoadedJob.restore(info.folder / "inputs", self.settings)
+        loaded = info.stored_job(self.settings)
         ledger = SqliteLedger.open(info.folder, read_only=True)
         try:
             yield from record_maker(info, loaded).records(ledger)

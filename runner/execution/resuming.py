@@ -20,7 +20,6 @@ from runner.execution.folders import Line, RunInfo, StateFolder
 from runner.execution.summary import Summary
 from runner.ledger.sqlite import SqliteLedger
 from runner.settings import Settings
-from runner.spec.load import LoadedJob
 
 
 def resume_run(
@@ -136,7 +135,7 @@ def _assembled(
     observer: Observer,
     clock: Clock,
 ) -> Advance:
-    loaded = LoadedJob.restore(info.folder / "inputs", settings)
+    loaded = info.stored_job(settings)
     return assemble(info, ledger, loaded, state, api, observer, clock, resumed=True)
 
 

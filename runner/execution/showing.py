@@ -19,7 +19,6 @@ from runner.ledger.folder import is_owned
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.compile import compile_job
 from runner.settings import Settings
-from runner.spec.load import LoadedJob
 from runner.types import Attempt, Failure, Record, Request
 
 
@@ -102,7 +101,7 @@ def conversations(state: StateFolder, settings: Settings, run_id: str) -> Iterat
 
 class _Shower:
     def __init__(self, info: RunInfo, settings: Settings, ledger: SqliteLedger) -> None:
-        loaded = LoadedJob.restore(info.folder / "inputs", settings)
+        loaded = info.stored_job(settings)
         self._ledger = ledger
         self._records = record_maker(info, loaded)
         self._compiled = compile_job(loaded, mode=info.meta["mode"])

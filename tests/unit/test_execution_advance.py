@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,8 @@ from runner.execution.advance import advance
 from runner.ledger import Lease
 from runner.providers import Sent
 from runner.types import Request, Step
-from support.execution_fakes import JOB, Bench, EchoProvider, FaultyLedger, folder_in_memory, refused, replied
+from support.engine_fakes import Listener
+from support.execution_fakes import JOB, Bench, EchoProvider, FaultyLedger, folder_in_memory, refused, replied, text_in
 
 REFUSED = replied("no", stop_reason="refusal")
 
@@ -205,6 +206,30 @@ def test_a_second_signal_drops_what_is_in_flight(bench: Bench) -> None:
     summary = bench.run()
     assert summary.exit_status == 0
     assert summary.money.doubtful > 0, "what was dropped may have been billed"
+
+
+@dataclass
+class Impatient(EchoProvider):
+    """Refuses the first row; in the midst of the second a person interrupts a run that stops already."""
+
+    events: Listener = field(default_factory=Listener)
+
+    async def send(self, request: Request, *, on_begin: Callable[[], None] | None = None) -> Sent:
+        if text_in(request) == "text 1":
+            while not self.events.of(Stopping):
+                await asyncio.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(0.02)
+        return await super().send(request, on_begin=on_begin)
+
+
+def test_the_first_signal_drains_also_where_the_run_stops_already(bench: Bench) -> None:
+    bench.provider = Impatient(events=bench.events)
+    refuse(bench, 0)
+    summary = bench.run("limits.max_failures=0", "limits.max_concurrency=2")
+    assert summary.stopped_by is not None
+    assert summary.stopped_by.kind == "max_failures"
+    assert bench.run("limits.max_failures=9").money.doubtful == 0, "the second row's reply was awaited"
 
 
 def test_the_signals_are_given_back(bench: Bench) -> None:

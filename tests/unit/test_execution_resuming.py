@@ -99,6 +99,19 @@ def test_a_run_that_is_under_way_elsewhere_is_locked(bench: Bench) -> None:
     assert caught.value.code == "locked"
 
 
+@pytest.mark.parametrize("name", ["job.json", "templates.json", "schema.json"])
+def test_a_run_whose_stored_job_is_damaged_is_refused_as_that(bench: Bench, name: str) -> None:
+    info = bench.begin()
+    (info.folder / "inputs" / name).write_bytes(b"")
+    with pytest.raises(LedgerError) as caught:
+        resumed(bench, info)
+    assert caught.value.code == "damaged"
+    (info.folder / "inputs" / name).unlink()
+    with pytest.raises(LedgerError):
+        resumed(bench, info)
+    assert bench.run().exit_status == 0, "`run` has the job itself, and stores it again"
+
+
 # -- retry ---------------------------------------------------------------------------------------------------------
 
 
