@@ -13,7 +13,7 @@ import pytest
 
 from runner.engines.halt import INTERRUPTED
 from runner.errors import LedgerError
-from runner.events import RunEnded, RunStarted, StepEnded, Stopping
+from runner.events import Event, RunEnded, RunStarted, StepEnded, Stopping
 from runner.execution.advance import advance
 from runner.ledger import Lease
 from runner.providers import Sent
@@ -212,24 +212,39 @@ def test_a_second_signal_drops_what_is_in_flight(bench: Bench) -> None:
 class Impatient(EchoProvider):
     """Refuses the first row; in the midst of the second a person interrupts a run that stops already."""
 
-    events: Listener = field(default_factory=Listener)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def send(self, request: Request, *, on_begin: Callable[[], None] | None = None) -> Sent:
-        if text_in(request) == "text 1":
-            while not self.events.of(Stopping):
-                await asyncio.sleep(0.001)
+        if text_in(request) == "text 1" and not self.billed["text 1"]:
+            await self.stopping.wait()
             os.kill(os.getpid(), signal.SIGINT)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
         return await super().send(request, on_begin=on_begin)
 
 
+class Waking(Listener):
+    """Wakes up whoever waits for the run to stop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stopping = asyncio.Event()
+
+    def notify(self, event: Event) -> None:
+        super().notify(event)
+        if isinstance(event, Stopping):
+            self.stopping.set()
+
+
 def test_the_first_signal_drains_also_where_the_run_stops_already(bench: Bench) -> None:
-    bench.provider = Impatient(events=bench.events)
+    bench.events = waking = Waking()
+    bench.provider = impatient = Impatient(stopping=waking.stopping)
     refuse(bench, 0)
     summary = bench.run("limits.max_failures=0", "limits.max_concurrency=2")
     assert summary.stopped_by is not None
     assert summary.stopped_by.kind == "max_failures"
-    assert bench.run("limits.max_failures=9").money.doubtful == 0, "the second row's reply was awaited"
+    assert impatient.billed["text 1"] == 1, "its reply was awaited"
+    assert bench.run("limits.max_failures=9").money.doubtful == 0
+    assert impatient.billed["text 1"] == 1
 
 
 def test_the_signals_are_given_back(bench: Bench) -> None:
