@@ -22,7 +22,17 @@ from runner.errors import LedgerError, RunnerError
 from runner.execution.advance import advance
 from runner.ledger.audit import audit
 from runner.ledger.sqlite import SqliteLedger
-from support.execution_fakes import JOB, Bench, Counted, FaultyLedger, folder_in_memory, killed, refused, replied
+from support.execution_fakes import (
+    JOB,
+    Bench,
+    Counted,
+    FaultyLedger,
+    folder_in_memory,
+    forked,
+    killed,
+    refused,
+    replied,
+)
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
 
@@ -184,6 +194,26 @@ def test_a_disk_that_is_full_at_any_sync_stops_the_run_and_loses_nothing(
         shutil.rmtree(bench.root)
         fails_at += 1
     assert fails_at > 10
+
+
+def test_of_many_that_start_at_once_one_runs_and_the_others_are_refused(folder: Path) -> None:
+    """Each is a process of its own; whoever comes after the end finds nothing to do."""
+    bench = make(folder / "project")
+    bench.provider.account = folder / "account"
+    begin, go = os.pipe()
+
+    def start() -> None:
+        os.close(go)
+        os.read(begin, 1)  # until every one of them is there
+        os._exit(run_or_error(bench))
+
+    children = [forked(start) for _ in range(8)]
+    os.close(begin)
+    os.close(go)
+    statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert set(statuses) <= {4, 5}, "refused, or ended with the rows that fail"
+    assert 5 in statuses
+    check(bench, Counter((folder / "account").read_text().splitlines()), stops=0)
 
 
 def run_or_error(bench: Bench) -> int:

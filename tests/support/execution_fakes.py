@@ -254,6 +254,13 @@ def folder_in_memory(otherwise: Path) -> Iterator[Path]:
 
 def killed(act: Callable[[], object]) -> bool:
     """Run something in a child process; whether it was killed. It must not raise."""
+    _, status = os.waitpid(forked(act), 0)
+    assert status in (0, signal.SIGKILL), f"the child ended with {status}"
+    return status == signal.SIGKILL
+
+
+def forked(act: Callable[[], object]) -> int:
+    """Run something in a child process that ends with it; the child's id, to be waited for."""
     child = os.fork()
     if child == 0:
         try:
@@ -262,9 +269,7 @@ def killed(act: Callable[[], object]) -> bool:
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert status in (0, signal.SIGKILL), f"the child ended with {status}"
-    return status == signal.SIGKILL
+    return child
 
 
 # -- a job on disk -------------------------------------------------------------------------------------------------
