@@ -210,12 +210,17 @@ def test_a_second_signal_drops_what_is_in_flight(bench: Bench) -> None:
 
 @dataclass
 class Impatient(EchoProvider):
-    """Refuses the first row; in the midst of the second a person interrupts a run that stops already."""
+    """Answers the first row once the second is under way too; in the midst of that one a person interrupts a run that
+    stops already."""
 
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    both_sent: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def send(self, request: Request, *, on_begin: Callable[[], None] | None = None) -> Sent:
-        if text_in(request) == "text 1" and not self.billed["text 1"]:
+        if text_in(request) == "text 0":
+            await self.both_sent.wait()
+        elif text_in(request) == "text 1":
+            self.both_sent.set()
             await self.stopping.wait()
             os.kill(os.getpid(), signal.SIGINT)
             await asyncio.sleep(0.05)
