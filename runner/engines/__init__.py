@@ -117,5 +117,3 @@ class Engine(Protocol):
         """Send until the feed is exhausted and nothing is in flight (None), or until the run has to stop (the
         reason)."""
         ...
-
-
