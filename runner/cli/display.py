@@ -146,8 +146,13 @@ class Display:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join()
-        self.refresh()
+        try:
+            self._thread.join()
+            self.refresh()
+        finally:
+            self._close()  # whatever happens, the terminal gets its cursor back
+
+    def _close(self) -> None:
         try:
             self._surface.close()
         except (OSError, ValueError):

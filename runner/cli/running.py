@@ -26,12 +26,13 @@ from runner.cli.arguments import (
     Yes,
 )
 from runner.cli.display import open_display
+from runner.cli.patience import Patience
 from runner.cli.project import Project
 from runner.cli.report import as_json, print_summary, tell, worst
 from runner.cli.terminal import plain_text
 from runner.clock import SystemClock
 from runner.errors import RunnerError, UsageError
-from runner.events import Observer
+from runner.events import Observer, Observers
 
 Item = TypeVar("Item")
 
@@ -101,11 +102,13 @@ def try_(
         trial=True,
     )
     project = Project.of(job)
-    with open_display(sys.stderr, SystemClock(), os.environ) as display:
-        summary = execution.run_job(job, options, observer=display, confirm=_confirm())
-    for shown in execution.conversations(project.state, project.settings, summary.run_id):
-        typer.echo(plain_text(shown, lines=True))
-    print_summary(summary, OutputFormat.text)
+    patience = Patience()
+    with patience.around():
+        with open_display(sys.stderr, SystemClock(), os.environ) as display:
+            summary = execution.run_job(job, options, observer=Observers(display, patience), confirm=_confirm())
+        for shown in execution.conversations(project.state, project.settings, summary.run_id):
+            typer.echo(plain_text(shown, lines=True))
+        print_summary(summary, OutputFormat.text)
     return summary.exit_status
 
 
@@ -180,23 +183,25 @@ def _each(
     _require_folder(summary_file)
     statuses = []
     summaries: list[str] = []
-    for item in items:
-        try:
-            with open_display(sys.stderr, SystemClock(), os.environ) as display:
-                summary = act(item, display)
-        except UsageError:
-            raise
-        except RunnerError as error:
-            tell(error)
-            statuses.append(error.exit_status)
-            continue
-        print_summary(summary, output)
-        if summary_file is not None:
-            summaries.append(as_json(summary) + "\n")
-            summary_file.write_text("".join(summaries), encoding="utf-8")
-        statuses.append(summary.exit_status)
-        if summary.status == "interrupted":
-            break
+    patience = Patience()
+    with patience.around():
+        for item in items:
+            try:
+                with open_display(sys.stderr, SystemClock(), os.environ) as display:
+                    summary = act(item, Observers(display, patience))
+            except UsageError:
+                raise
+            except RunnerError as error:
+                tell(error)
+                statuses.append(error.exit_status)
+                continue
+            print_summary(summary, output)
+            if summary_file is not None:
+                summaries.append(as_json(summary) + "\n")
+                summary_file.write_text("".join(summaries), encoding="utf-8")
+            statuses.append(summary.exit_status)
+            if summary.status == "interrupted":
+                break
     return worst(statuses)
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from runner.cli.patience import SIGNALLED
 from runner.cli.terminal import counted, plain_text
 from runner.clock import Clock
 from runner.events import (
@@ -38,9 +39,6 @@ MAX_KINDS = 50
 """Kinds of failure that are counted apart; a server that invents one for each row does not grow memory."""
 MAX_NOTICES = 1000
 """Notices that wait to be shown, and warnings that are remembered as shown."""
-
-_SIGNALLED = frozenset({"interrupted", "terminated"})
-"""Reasons to stop that a person, or the system, gave by a signal."""
 
 Level = Literal["info", "warning", "stop"]
 
@@ -186,13 +184,10 @@ class Tally:
 
     def _told_stop(self, event: Stopping) -> None:
         self._stopping = True
-        self._say("stop", f"{_why(event)}; {self._awaited(by_signal=event.reason in _SIGNALLED)}")
-
-    def _awaited(self, *, by_signal: bool) -> str:
-        if not self._in_flight:
-            return "nothing is in flight"
-        again = f"; Ctrl-C again drops {'it' if self._in_flight == 1 else 'them'}" if by_signal else ""
-        return f"waiting for {counted(self._in_flight, 'request')} in flight{again}"
+        by_signal = event.reason in SIGNALLED
+        what = event.message if by_signal else f"stopping ({event.reason}): {event.message}"
+        again = " (Ctrl-C again drops it)" if by_signal else ""
+        self._say("stop", f"{what}; waiting for what is in flight{again}")
 
     def _sink_delivered(self, event: SinkDelivered) -> None:
         self._say("info", f"wrote {counted(event.records, 'record')} to {event.target}")
@@ -248,10 +243,6 @@ class Tally:
             samples.popleft()
         then, done = samples[0]
         return (self._done - done) / (now - then) if now > then else None
-
-
-def _why(event: Stopping) -> str:
-    return event.message if event.reason in _SIGNALLED else f"stopping ({event.reason}): {event.message}"
 
 
 def _count(counter: Counter[str], kind: str) -> None:

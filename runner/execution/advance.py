@@ -308,12 +308,14 @@ def _signals(halt: Halt, clock: Clock) -> Iterator[None]:
         else:
             halt.drop(reason)
 
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, reason in ((signal.SIGINT, INTERRUPTED), (signal.SIGTERM, _TERMINATED)):
         loop.add_signal_handler(number, interrupt, reason)
     try:
         yield
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            signal.signal(number, handler)  # the loop would leave Python's own, not the caller's
         for task in drains:
             task.cancel()
