@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Literal
 
 from runner.engines import StopReason
@@ -22,7 +23,6 @@ RunStatus = Literal["finished", "waiting", "stopped", "canceled", "interrupted",
 
 FINISHED, CANNOT_GO_ON, TOO_MANY_FAILED, INTERRUPTED, TERMINATED = 0, 4, 5, 130, 143
 """Exit statuses that come from counting; those of errors stand with their classes in `errors`."""
-NO_FAILURES = Share(rows=0)
 _ENDED: frozenset[RunStatus] = frozenset({"finished", "canceled"})
 SIGNALLED = frozenset({"interrupted", "terminated"})
 """Kinds of `StopReason` that a signal gives: SIGINT, SIGTERM."""
@@ -108,7 +108,13 @@ def stop_note(reason: StopReason | None) -> dict[str, Any]:
 
 def tolerance_note(allow_failures: Share) -> dict[str, Any]:
     """What a ledger's meta keeps of how many failures are allowed, for the same reason."""
-    return {"allow_failures": [allow_failures.rows, allow_failures.fraction]}
+    fraction = allow_failures.fraction
+    return {"allow_failures": [allow_failures.rows, None if fraction is None else str(fraction)]}
+
+
+def _tolerance(meta: Mapping[str, Any]) -> Share:
+    rows, fraction = meta.get("allow_failures", (0, None))
+    return Share(rows, None if fraction is None else Fraction(fraction))
 
 
 def exit_status(
@@ -143,7 +149,7 @@ def summarise(
         stopped_by = StopReason(**meta["stopped_by"])
     status = _status(str(meta["state"]), stopped_by)
     if allow_failures is None:
-        allow_failures = Share(*meta["allow_failures"]) if "allow_failures" in meta else NO_FAILURES
+        allow_failures = _tolerance(meta)
     return Summary(
         run_id=str(meta["run_id"]),
         job=str(meta["job"]),

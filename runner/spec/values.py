@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema
@@ -23,19 +24,20 @@ _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A number of rows, or a part of all of them. Exactly one of `rows` and `fraction` (0 to 1) is set."""
+    """A number of rows, or a part of all of them. Exactly one of `rows` and `fraction` (0 to 1) is set; exact, because
+    a row more or less decides the exit status."""
 
     rows: int | None = None
-    fraction: float | None = None
+    fraction: Fraction | None = None
 
     def exceeded_by(self, rows: int, total: int) -> bool:
         """Whether `rows` of `total` are more than this allows."""
         if self.rows is not None:
             return rows > self.rows
-        return rows > (self.fraction or 0.0) * total
+        return rows > (self.fraction or 0) * total
 
     def __str__(self) -> str:
-        return str(self.rows) if self.rows is not None else f"{(self.fraction or 0.0) * 100:g}%"
+        return str(self.rows) if self.rows is not None else f"{float(self.fraction or 0) * 100:g}%"
 
 
 def to_pico(dollars: Decimal) -> int:
@@ -58,9 +60,9 @@ def _parse_share(value: Any) -> Share:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return Share(rows=value)
     match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
-    if not match or float(match.group(1)) > 100:
+    if not match or Fraction(match.group(1)) > 100:
         raise _refuse("share", "a share of the rows (5%) or a number of rows (20)")
-    return Share(fraction=float(match.group(1)) / 100)
+    return Share(fraction=Fraction(match.group(1)) / 100)
 
 
 def _parse_money(value: Any) -> Decimal:

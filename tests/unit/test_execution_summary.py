@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def test_a_finished_run_tolerates_what_was_allowed_when_it_ended(tmp_path: Path)
         ledger.set_meta(tolerance_note(Share(rows=1)))
         assert stand(summarise(ledger)) == ("finished", 0, None)
         assert stand(summarise(ledger, allow_failures=NONE_ALLOWED)) == ("finished", 5, None)
-        ledger.set_meta(tolerance_note(Share(fraction=0.5)))
+        ledger.set_meta(tolerance_note(Share(fraction=Fraction(1, 2))))
         assert stand(summarise(ledger)) == ("finished", 0, None)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -25,14 +26,14 @@ def test_other_durations_are_refused(value: Any) -> None:
 
 def test_a_share_is_a_part_or_a_number() -> None:
     limits = Limits.model_validate({"max_failures": "5%", "allow_failures": 3})
-    assert limits.max_failures == Share(fraction=0.05)
+    assert limits.max_failures == Share(fraction=Fraction(1, 20))
     assert limits.allow_failures == Share(rows=3)
     assert (str(limits.max_failures), str(limits.allow_failures)) == ("5%", "3")
 
 
 def test_a_share_is_exceeded_only_beyond_it() -> None:
-    assert not Share(fraction=0.05).exceeded_by(5, 100)
-    assert Share(fraction=0.05).exceeded_by(6, 100)
+    assert not Share(fraction=Fraction(1, 20)).exceeded_by(5, 100)
+    assert Share(fraction=Fraction(1, 20)).exceeded_by(6, 100)
     assert not Share(rows=0).exceeded_by(0, 100)
     assert Share(rows=0).exceeded_by(1, 100)
 
@@ -75,3 +76,10 @@ def test_include_row_is_all_none_or_some() -> None:
     assert SinkSpec.model_validate({"path": "a.csv", "include_row": False}).include_row is False
     with pytest.raises(ValidationError, match="list of columns"):
         SinkSpec.model_validate({"path": "a.csv", "include_row": "a"})
+
+
+def test_a_share_is_exact() -> None:
+    """0.7 % of 1,000 rows is 7 rows, which floats would call a little less."""
+    limits = Limits.model_validate({"allow_failures": "0.7%"})
+    assert not limits.allow_failures.exceeded_by(7, 1_000)
+    assert limits.allow_failures.exceeded_by(8, 1_000)
