@@ -47,7 +47,7 @@ def _refused_by_system(error: OSError) -> int:
     """A file or folder that cannot be made, read or written is the machine's state, not a bug."""
     if error.filename is None:
         return _bug()
-    tell(SetupError(f"{error.filename}: {error.strerror}", code="system"))
+    tell(SetupError(f"cannot use {error.filename}: {error.strerror}", code="file-system"))
     return SetupError.exit_status
 
 
