@@ -30,6 +30,7 @@ from runner.errors import LedgerError, Problem
 from runner.events import Observer, Observers, RunEnded, RunStarted, StepEnded, Warned
 from runner.execution.delivery import Target, deliver
 from runner.execution.earlier import Earlier
+from runner.execution.enrolment import no_rows
 from runner.execution.feeder import Feeder
 from runner.execution.judging import make_judge, make_rule
 from runner.execution.log import RunLog
@@ -37,7 +38,7 @@ from runner.execution.outputs import note_in
 from runner.execution.records import RecordMaker
 from runner.execution.summary import SIGNALLED, Summary, stop_note, summarise, tolerance_note
 from runner.execution.writer import Writer
-from runner.ledger import Counts, Ledger, Rule, Ruling
+from runner.ledger import Ledger, Rule, Ruling
 from runner.planning.estimate import tokens_in
 from runner.planning.requests import CompiledJob
 from runner.providers import Provider
@@ -117,7 +118,7 @@ def _advance(run: Advance) -> Summary:
     run.observer.notify(
         RunStarted(run.run_id, run.job.name, run.mode, counts.total, counts.open, cap_pico, run.resumed, spent_pico)
     )
-    warnings = [_told(problem, run.observer) for problem in (*run.warnings, *_no_rows(counts))]
+    warnings = [_told(problem, run.observer) for problem in (*run.warnings, *([] if counts.total else [no_rows()]))]
     stopped_by = _send_all(run) if counts.open else None
     if stopped_by is None:
         records = run.records.records(run.ledger)
@@ -130,11 +131,6 @@ def _advance(run: Advance) -> Summary:
     summary = summarise(run.ledger, stopped_by=stopped_by, warnings=warnings)
     run.observer.notify(RunEnded(run.run_id, summary.status))
     return summary
-
-
-def _no_rows(counts: Counts) -> Iterator[Problem]:
-    if not counts.total:
-        yield Problem("no-rows", "the dataset has no rows, or `where` selects none of them", severity="warning")
 
 
 def _told(problem: Problem, observer: Observer) -> str:

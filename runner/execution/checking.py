@@ -71,7 +71,7 @@ def _problems(loaded: LoadedJob, data: bool, clock: Clock) -> list[Problem]:
             problems += _row_problems(loaded, compiled, state)
     except RunnerError as error:
         problems += error.problems
-    return problems
+    return list(dict.fromkeys(problems))  # the header's problems are met by the dataset and by each sink
 
 
 def _dataset_problems(loaded: LoadedJob) -> list[Problem]:

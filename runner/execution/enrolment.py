@@ -15,7 +15,7 @@ from typing import Any
 
 from runner.datasets import Dataset
 from runner.datasets.selection import Selection, select
-from runner.errors import SpecError
+from runner.errors import Location, Problem, SpecError
 from runner.execution.folders import StateFolder
 from runner.ledger import EnrolledRow, Ledger
 from runner.ledger.sqlite import SqliteLedger
@@ -63,6 +63,13 @@ def enrolled_aside(loaded: LoadedJob, state: StateFolder, trial: Trial) -> Itera
             yield ledger
         finally:
             ledger.close()
+
+
+def no_rows(where: Location | None = None) -> Problem:
+    """The warning of a run, or a plan, that has no rows."""
+    message = "the dataset has no rows, or `where` selects none of them"
+    hint = 'csv values are texts: compare `row.stars == "5"`, or `row.stars | int == 5`'
+    return Problem("no-rows", message, where, hint, "warning")
 
 
 def _noting(rows: Iterable[EnrolledRow], columns: dict[str, None]) -> Iterator[EnrolledRow]:

@@ -21,7 +21,7 @@ from runner.execution.api import SIMULATOR, Api, address_of
 from runner.execution.assemble import load_run_prices, previous_run, require_price
 from runner.execution.converge import RunOptions
 from runner.execution.earlier import Earlier
-from runner.execution.enrolment import enrolled_aside
+from runner.execution.enrolment import enrolled_aside, no_rows
 from runner.execution.facts import refreshed
 from runner.execution.folders import Line, StateFolder, line_of
 from runner.execution.records import to_usd
@@ -34,6 +34,7 @@ from runner.planning.estimate import Estimate, Estimator
 from runner.planning.mode import choose
 from runner.planning.requests import CompiledJob
 from runner.spec.load import LoadedJob, load
+from runner.templating import Printed
 from runner.types import Failure, Mode, Request, Row, Step
 
 
@@ -126,7 +127,7 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
         cap_pico=loaded.job.limits.max_cost_pico,
         prices=prices.version,
         unfinished=unfinished[-1].run_id if unfinished else None,
-        warnings=(*loaded.warnings, *told, *_advice(loaded, compiled, facts, clock)),
+        warnings=(*loaded.warnings, *told, *_advice(loaded, compiled, facts, clock), *_of_rows(loaded, counted)),
     )
 
 
@@ -149,6 +150,7 @@ class _Count:
         self.rows = self.new = self.changed = self.reused = 0
         self.unsendable: Counter[str] = Counter()
         self.first_unsendable: list[Failure] = []
+        self.printed = Printed()
 
 
 _SHOWN_FAILURES = 5
@@ -158,7 +160,7 @@ def _count(ledger: Ledger, compiled: CompiledJob, earlier: Earlier | None, estim
     counted = _Count(estimator)
     for row in ledger.rows():
         counted.rows += 1
-        request = compiled.request(row)
+        request = compiled.request(row, counted.printed)
         if isinstance(request, Failure):
             counted.unsendable[request.kind] += 1
             if len(counted.first_unsendable) < _SHOWN_FAILURES:
@@ -173,6 +175,17 @@ def _count(ledger: Ledger, compiled: CompiledJob, earlier: Earlier | None, estim
             else:
                 counted.new += 1
     return counted
+
+
+def _of_rows(loaded: LoadedJob, counted: _Count) -> Iterator[Problem]:
+    """What only the rows themselves show."""
+    if not counted.rows:
+        yield no_rows(loaded.locate(("dataset",)))
+    nulls = counted.printed.nulls
+    if nulls:
+        message = f"{nulls:,} {'null is' if nulls == 1 else 'nulls are'} printed as nothing"
+        hint = "say what should stand there instead: {{ row.x | default('unknown', true) }}"
+        yield Problem("nulls-printed", message, loaded.locate(("messages",)), hint, "warning")
 
 
 def _advice(loaded: LoadedJob, compiled: CompiledJob, facts: ModelFacts | None, clock: Clock) -> list[Problem]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 import runner
+from runner.errors import Problem
 from runner.events import Event, RunEnded, RunStarted, SinkDelivered, StepEnded, StepSent
+from runner.execution.converge import RunOptions
+from runner.execution.planned import plan_job
 from support.api import SimulatedApi, simulated_api
 from support.harness import Project
 
@@ -161,3 +164,18 @@ def test_an_observer_is_told_what_happens_in_order(api: SimulatedApi, job: Path)
     assert Counter(event.status for event in ended) == {"succeeded": 12, "open": 1}
     (failed,) = [event.failure for event in ended if event.failure]
     assert failed.kind == "overloaded_error"
+
+
+def test_a_plan_counts_nulls_that_are_printed_and_tells_of_no_rows(tmp_path: Path) -> None:
+    project = Project.make(tmp_path / "project")
+    project.write("data/rows.jsonl", '{"id":"a","text":null}\n{"id":"b","text":"x"}\n')
+    job = project.job(rows=0, replaced={"data/rows.csv": "data/rows.jsonl"})
+    environ = {"HOME": str(tmp_path)}
+    (told,) = [problem for problem in plan_in(job, environ) if problem.code == "nulls-printed"]
+    assert told.message == "1 null is printed as nothing"
+    none = plan_in(job, environ, "dataset.where=row.id == 'zz'")
+    assert [problem.code for problem in none if problem.code in ("no-rows", "nulls-printed")] == ["no-rows"]
+
+
+def plan_in(job: Path, environ: dict[str, str], *sets: str) -> Sequence[Problem]:
+    return plan_job(job, RunOptions(sets=sets, environ=environ)).warnings
