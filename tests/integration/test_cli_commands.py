@@ -9,33 +9,13 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.api import SimulatedApi, simulated_api
+from support.api import SimulatedApi
 from support.harness import Done, Project
 from support.here import Here
-
-
-@pytest.fixture(scope="module")
-def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
-    with simulated_api(tmp_path_factory.mktemp("api")) as api:
-        yield api
-
-
-@pytest.fixture
-def api(shared_api: SimulatedApi) -> SimulatedApi:
-    shared_api.reset()
-    return shared_api
-
-
-@pytest.fixture
-def project(tmp_path: Path, api: SimulatedApi) -> Project:
-    project = Project.make(tmp_path / "project", api)
-    project.job()
-    return project
 
 
 @pytest.fixture

@@ -17,23 +17,11 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from support.api import SimulatedApi, simulated_api
+from support.api import SimulatedApi
 from support.harness import ROOT, Project
 from support.here import Here
 
 EXAMPLES = ROOT / "runner" / "examples"
-
-
-@pytest.fixture(scope="module")
-def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
-    with simulated_api(tmp_path_factory.mktemp("api")) as api:
-        yield api
-
-
-@pytest.fixture
-def api(shared_api: SimulatedApi) -> SimulatedApi:
-    shared_api.reset()
-    return shared_api
 
 
 @pytest.fixture

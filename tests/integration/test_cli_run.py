@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.api import SimulatedApi, simulated_api
+from support.api import SimulatedApi
 from support.harness import Project, stable
-
-
-@pytest.fixture(scope="module")
-def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
-    with simulated_api(tmp_path_factory.mktemp("api")) as api:
-        yield api
-
-
-@pytest.fixture
-def api(shared_api: SimulatedApi) -> SimulatedApi:
-    shared_api.reset()
-    return shared_api
-
-
-@pytest.fixture
-def project(tmp_path: Path, api: SimulatedApi) -> Project:
-    project = Project.make(tmp_path / "project", api)
-    project.job()
-    return project
 
 
 def test_every_row_is_sent_once_and_written_in_order(project: Project, api: SimulatedApi) -> None:

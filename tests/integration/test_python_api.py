@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,14 +15,8 @@ from runner.errors import Problem
 from runner.events import Event, RunEnded, RunStarted, SinkDelivered, StepEnded, StepSent
 from runner.execution.converge import RunOptions
 from runner.execution.planned import plan_job
-from support.api import SimulatedApi, simulated_api
+from support.api import SimulatedApi
 from support.harness import Project
-
-
-@pytest.fixture(scope="module")
-def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
-    with simulated_api(tmp_path_factory.mktemp("api")) as api:
-        yield api
 
 
 @pytest.fixture
@@ -31,13 +25,6 @@ def api(shared_api: SimulatedApi, monkeypatch: pytest.MonkeyPatch) -> SimulatedA
     for name, value in shared_api.environ.items():
         monkeypatch.setenv(name, value)
     return shared_api
-
-
-@pytest.fixture
-def project(tmp_path: Path, api: SimulatedApi) -> Project:
-    project = Project.make(tmp_path / "project", api)
-    project.job()
-    return project
 
 
 @pytest.fixture

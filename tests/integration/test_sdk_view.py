@@ -22,18 +22,6 @@ MODEL = "claude-haiku-5-5"
 ASK: dict[str, Any] = {"model": MODEL, "max_tokens": 500, "messages": [{"role": "user", "content": "How are you?"}]}
 
 
-@pytest.fixture(scope="module")
-def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
-    with simulated_api(tmp_path_factory.mktemp("sdk")) as api:
-        yield api
-
-
-@pytest.fixture
-def api(shared_api: SimulatedApi) -> SimulatedApi:
-    shared_api.reset()
-    return shared_api
-
-
 @pytest.fixture
 def client(api: SimulatedApi) -> Iterator[Anthropic]:
     with Anthropic(base_url=api.base_url, api_key=api.api_key, max_retries=0, timeout=20) as client:

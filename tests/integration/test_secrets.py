@@ -30,12 +30,6 @@ def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedAp
 
 
 @pytest.fixture
-def api(shared_api: SimulatedApi) -> SimulatedApi:
-    shared_api.reset()
-    return shared_api
-
-
-@pytest.fixture
 def project(tmp_path: Path, api: SimulatedApi) -> Project:
     secrets = {"CANARY_CAP": CAP, "ANTHROPIC_CUSTOM_HEADERS": f"x-canary: {HEADER}"}
     project = Project.make(tmp_path / "project", api, **secrets)
