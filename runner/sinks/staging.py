@@ -78,8 +78,9 @@ class StagedFile:
 
     def discard(self) -> None:
         """Remove what is left; harmless after `publish`."""
-        with suppress(OSError):  # what is still buffered may not fit on a full disk, and need not
-            self._file.close()
+        for file in (self._output, self._file):  # from the outside in: a compressor writes its end when it is closed
+            with suppress(OSError):  # what is still buffered may not fit on a full disk, and need not
+                file.close()
         self._path.unlink(missing_ok=True)
 
     def _copy_beside(self, target: Path) -> None:
