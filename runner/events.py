@@ -6,7 +6,9 @@ Owns   the event values and `Observer`. Engines and execution tell; an observer 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from runner.types import Failure, Mode, RowStatus, Step, Usage
@@ -53,6 +55,40 @@ class StepEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Packed:
+    """Steps were rendered into the next batch, which now has `steps` requests and `size_bytes` of body."""
+
+    number: int
+    steps: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchMoved:
+    """A batch of this run has come to another state (a `runner.ledger.BatchState`); the move is durable."""
+
+    number: int
+    state: str
+    batch_id: str | None
+    steps: int
+    began_at: datetime | None
+    expires_at: datetime | None
+    priming: bool = False
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSettled:
+    """Some results of a batch are durable and decided: how many rows came to which status, and what they cost."""
+
+    number: int
+    statuses: Mapping[RowStatus, int]
+    usage: Usage
+    cost_pico: int
+    unpriced: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class CoolingDown:
     """Admission pauses for `seconds`, because of `reason` (an API error type, or `retry_after`)."""
 
@@ -89,7 +125,10 @@ class RunEnded:
     status: str
 
 
-Event = RunStarted | StepSent | StepEnded | CoolingDown | Warned | Stopping | SinkDelivered | RunEnded
+Event = (
+    RunStarted | StepSent | StepEnded | Packed | BatchMoved | BatchSettled | CoolingDown | Warned | Stopping
+    | SinkDelivered | RunEnded
+)  # fmt: skip
 
 
 class Observer(Protocol):

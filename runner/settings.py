@@ -50,6 +50,12 @@ class Settings:
     data_dirs: tuple[Path, ...] = ()
     confirm_above_usd: Decimal = Decimal(10)
     batch_min_rows: int = 1000
+    batch_max_requests: int = 95_000
+    batch_max_bytes: int = 230_000_000
+    batch_queue_requests: int = 200_000
+    batch_poll_first_s: float = 1.0
+    batch_poll_longest_s: float = 60.0
+    batch_resend_rows: int = 100
     prices: Path | None = None
     profile: str | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -306,18 +312,42 @@ def _count(value: Any, _root: Path) -> int:
     return count
 
 
+def _upto(most: int) -> Callable[[Any, Path], int]:
+    def count(value: Any, root: Path) -> int:
+        number = _count(value, root)
+        if not 1 <= number <= most:
+            raise ValueError(value)
+        return number
+
+    return count
+
+
+def _seconds(value: Any, _root: Path) -> float:
+    seconds = float(str(value))
+    if isinstance(value, bool) or not 0 < seconds < float("inf"):
+        raise ValueError(value)
+    return seconds
+
+
 def _text(value: Any, _root: Path) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(value)
     return value
 
 
+# The bounds of a batch are the API's (`catalog.api`), which settings may not import: a test holds the two together.
 _SETTINGS: Mapping[str, _Setting] = {
     "state_dir": _Setting(_folder, "a folder"),
     "template_dirs": _Setting(_folders, "a list of folders"),
     "data_dirs": _Setting(_folders, "a list of folders"),
     "confirm_above_usd": _Setting(_dollars, "a number of dollars, 0 or more"),
     "batch_min_rows": _Setting(_count, "a number of rows, 0 or more"),
+    "batch_max_requests": _Setting(_upto(100_000), "a number of requests, from 1 to 100,000"),
+    "batch_max_bytes": _Setting(_upto(256_000_000), "a number of bytes, from 1 to 256,000,000"),
+    "batch_queue_requests": _Setting(_upto(10**9), "a number of requests, 1 or more"),
+    "batch_poll_first_s": _Setting(_seconds, "a number of seconds, more than 0"),
+    "batch_poll_longest_s": _Setting(_seconds, "a number of seconds, more than 0"),
+    "batch_resend_rows": _Setting(_count, "a number of rows, 0 or more"),
     "prices": _Setting(_folder, "the path of a file"),
     "profile": _Setting(_text, "the name of a profile"),
 }

@@ -67,6 +67,8 @@ class Request:
     input_bound: int | None
     cache_ttl: CacheTtl | None = None
     betas: tuple[str, ...] = ()
+    shared_bytes: int = 0
+    """How many bytes at the body's beginning are the same for every row of the job."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,3 +16,12 @@ one holds."""
 
 MAX_BREAKPOINTS = 4
 """Cache breakpoints that a request may carry."""
+
+MAX_BATCH_REQUESTS = 100_000
+"""Requests in one batch (batch guide, "Batch limitations")."""
+
+MAX_BATCH_BYTES = 256_000_000
+"""Largest body of a batch. Documented as "256 MB", read as above."""
+
+MAX_CUSTOM_ID = 64
+"""Characters of a `custom_id`, out of letters, digits, `_` and `-` (batch guide)."""

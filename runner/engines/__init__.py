@@ -15,8 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from runner.ledger import Batch, BatchFacts, BatchState, BatchStep, Landed, Lease, Settled
 from runner.types import Failure, Outcome, Reply, Request, RowStatus, Step
 
 
@@ -74,7 +76,8 @@ class StopReason:
     """Why a run stops before all its steps are answered.
 
     kind: `credentials`, `permission`, `not_found`, `spend_limit`, `api_refused`, `budget`, `max_failures`, `disk`,
-    `interrupted` (SIGINT), `terminated` (SIGTERM), `bug`.
+    `interrupted` (SIGINT), `terminated` (SIGTERM), `bug`; of batches: `in_doubt` (a create whose reply never came),
+    `results_incomplete`, `canceled_elsewhere`, `stuck`, and `waiting`: nothing is wrong, work is at the API.
     """
 
     kind: str
@@ -110,6 +113,33 @@ class Book(Protocol):
     async def release(self, steps: Sequence[Step]) -> None:
         """Give back leases of steps that were not sent: no attempt is counted, the reservation is freed."""
         ...
+
+
+class BatchBook(Book, Protocol):
+    """The ledger as the batch engine sees it: each call is the ledger's method of that name, on the writer's thread,
+    with the run's cap, rule and clock."""
+
+    async def left_pico(self) -> int | None:
+        """What the cap still admits: it less spent, reserved and doubtful; None without a cap."""
+        ...
+
+    async def intend_batch(
+        self, leases: Sequence[Lease], *, body_sha256: bytes, watermark: str | None, priming: bool = False
+    ) -> Batch | None: ...
+
+    async def mark_batch(self, number: int, state: BatchState, facts: BatchFacts | None = None) -> Batch: ...
+
+    async def batches(self) -> Sequence[Batch]: ...
+
+    async def batch_steps(self, number: int, after: Step | None, limit: int) -> Sequence[BatchStep]: ...
+
+    async def landing_path(self, number: int) -> Path: ...
+
+    async def land(self, number: int) -> Path: ...
+
+    async def landed(self, number: int) -> Path | None: ...
+
+    async def settle_batch(self, number: int, lines: Sequence[Landed]) -> Settled: ...
 
 
 class Engine(Protocol):

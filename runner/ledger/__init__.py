@@ -17,9 +17,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from runner.types import Attempt, AttemptEnd, Failure, Mode, Outcome, Row, RowStatus, Step, Usage
+from runner.types import Attempt, AttemptEnd, Failure, Mode, Outcome, Reply, Row, RowStatus, Step, Usage
 
 StepState = Literal["open", "leased", "answered", "succeeded", "failed", "expired", "canceled"]
 """`answered`: an outcome is durable and waits to be decided (only after a crash)."""
@@ -38,6 +39,9 @@ BatchState = Literal[
     "stuck",
     "archived",
 ]
+
+CancelCause = Literal["deadline", "new", "user"]
+"""Why we asked for a batch's cancellation: what becomes of its canceled rows follows it (decision 19)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,70 @@ class Batch:
     watermark: str | None
     reserved_pico: int
     created_at: datetime
+    """When its intent was noted, by our clock."""
     expires_at: datetime | None
+    priming: bool = False
+    """Sent first and alone, so that the others find its shared blocks in the cache."""
+    settled: int = 0
+    """Steps of it that have their outcome."""
+    began_at: datetime | None = None
+    """When the API accepted it, and `ended_at` when it ended, both by the API's clock."""
+    ended_at: datetime | None = None
+    tallies: Mapping[str, int] | None = None
+    """The API's request counts, once it has ended."""
+    cause: CancelCause | None = None
+    """Why we asked for its cancellation; None where we did not."""
+    note: str | None = None
+    """What was last wrong with it, for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFacts:
+    """What becomes known of a batch along its way; None leaves a fact as it is."""
+
+    batch_id: str | None = None
+    expires_at: datetime | None = None
+    began_at: datetime | None = None
+    ended_at: datetime | None = None
+    tallies: Mapping[str, int] | None = None
+    cause: CancelCause | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStep:
+    """A step of a batch that has no outcome yet, with what an outcome of it needs."""
+
+    step: Step
+    attempt: int
+    tries: int
+    request_hash: bytes
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """One line of a landed result file, read: what became of a step. `offset` and `length` are the line's, in bytes."""
+
+    step: Step
+    end: AttemptEnd
+    offset: int
+    length: int
+    reply: Reply | None
+    failure: Failure | None
+    usage: Usage
+    cost_pico: int | None
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a group of landed lines came to. `rulings` in the order of the lines; None for one that changed nothing:
+    its step has its outcome already (`repeated`) or is not of this batch (`unknown`)."""
+
+    rulings: Sequence[Ruling | None]
+    repeated: int = 0
+    unknown: int = 0
 
 
 class Ledger(Protocol):
@@ -244,19 +311,26 @@ class Ledger(Protocol):
 
     def set_delivery(self, delivery: Delivery) -> None: ...
 
-    # -- batches (states and reservations; sending and collecting come with batch mode) ----------------------------
+    # -- batches ---------------------------------------------------------------------------------------------------
     def intend_batch(
-        self, leases: Sequence[Lease], *, body_sha256: bytes, watermark: str | None, cap_pico: int | None, now: datetime
+        self,
+        leases: Sequence[Lease],
+        *,
+        body_sha256: bytes,
+        watermark: str | None,
+        cap_pico: int | None,
+        now: datetime,
+        priming: bool = False,
     ) -> Batch | None:
         """Reserve and lease all steps of a batch in one FULL transaction; None, and nothing, if the cap forbids it."""
         ...
 
-    def mark_batch(
-        self, number: int, state: BatchState, *, batch_id: str | None = None, expires_at: datetime | None = None
-    ) -> Batch:
-        """Move a batch along its states (FULL). `rejected` and `not_sent` free its steps and reservation; `closed`
-        needs every one of its steps to have an outcome. A batch in doubt that is declared not sent may have been
-        accepted all the same: its attempts end `lost` and its bound stays in doubt.
+    def mark_batch(self, number: int, state: BatchState, facts: BatchFacts | None = None) -> Batch:
+        """Move a batch along its states, or note facts of one that stays where it is (FULL).
+
+        `rejected` and `not_sent` free its steps and reservation; `closed` needs every one of its steps to have an
+        outcome. A batch in doubt that is declared not sent may have been accepted all the same: its attempts end `lost`
+        and its bound stays in doubt.
 
         Raises LedgerError for a move that is not allowed.
         """
@@ -264,8 +338,40 @@ class Ledger(Protocol):
 
     def batches(self) -> Sequence[Batch]: ...
 
+    def batch(self, number: int) -> Batch: ...
+
+    def batch_steps(self, number: int, after: Step | None, limit: int) -> Sequence[BatchStep]:
+        """The steps of a batch that have no outcome yet, in order, a page at a time."""
+        ...
+
+    def landing_path(self, number: int) -> Path:
+        """Where a batch's results are to be written: a file beside the spool that nothing reads until it has landed."""
+        ...
+
+    def land(self, number: int) -> Path:
+        """Make the file at `landing_path` durable and part of the spool; returns where it is from then on. A batch may
+        land more than once: what was settled from an earlier file keeps its place there."""
+        ...
+
+    def landed(self, number: int) -> Path | None:
+        """The batch's last landed file; None where none has landed yet."""
+        ...
+
+    def settle_batch(self, number: int, lines: Sequence[Landed], rule: Rule, now: datetime) -> Settled:
+        """Rule on lines of the batch's last landed file and book them, in one transaction (at most some thousands).
+
+        The lines are durable already, so this is NORMAL: a crash before the commit reads them again. Settling a line
+        again changes nothing.
+        """
+        ...
+
+    def cancel_open(self) -> int:
+        """End all rows that are open and under way nowhere as `canceled`; returns how many."""
+        ...
+
 
 __all__ = [
-    "Attempt", "AttemptEnd", "Batch", "BatchState", "Counts", "Delivery", "EnrolledRow", "Lease", "Ledger", "Mode",
-    "Money", "OpenStep", "RowResult", "Rule", "Ruling", "StepState",
+    "Attempt", "AttemptEnd", "Batch", "BatchFacts", "BatchState", "BatchStep", "CancelCause", "Counts", "Delivery",
+    "EnrolledRow", "Landed", "Lease", "Ledger", "Mode", "Money", "OpenStep", "RowResult", "Rule", "Ruling", "Settled",
+    "StepState",
 ]  # fmt: skip

@@ -1,16 +1,19 @@
 """Providers: who answers a request. This module is the contract of the plugin folder.
 
 A provider makes exactly one try: it never retries, never waits for a limit and never raises for what the API or the
-network does. Whatever happens comes back as a `Sent` with a reply or a failure; what raises is a bug.
+network does. Whatever happens comes back as a value with a reply or a failure; what raises is a bug.
+
+A provider whose capabilities say `batches` is a `BatchProvider` as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any, Literal, Protocol
 
-from runner.types import Capabilities, Failure, Reply, Request
+from runner.types import AttemptEnd, Capabilities, Failure, Reply, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +51,85 @@ class Provider(Protocol):
         ...
 
     async def aclose(self) -> None: ...
+
+
+# -- batches -----------------------------------------------------------------------------------------------------------
+
+RemoteStatus = Literal["in_progress", "canceling", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteBatch:
+    """A batch as the API tells of it. Times are the API's own.
+
+    `tallies` are its request counts by name (`processing`, `succeeded`, `errored`, `canceled`, `expired`); all but
+    `processing` are zero until the whole batch has ended, and their sum is always the number of its requests.
+    """
+
+    batch_id: str
+    status: RemoteStatus
+    tallies: Mapping[str, int]
+    created_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None = None
+    archived_at: datetime | None = None
+
+    @property
+    def requests(self) -> int:
+        return sum(self.tallies.values())
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPage:
+    """Some batches, newest first; `has_more` where older ones follow."""
+
+    batches: Sequence[RemoteBatch]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLine:
+    """One line of a batch's results. `end` is never `lost`; exactly one of `reply` and `failure` is set.
+
+    A failure of scope `job` is one that no other row would survive either (a billing error).
+    """
+
+    custom_id: str
+    end: AttemptEnd
+    reply: Reply | None = None
+    failure: Failure | None = None
+    request_id: str | None = None
+
+
+class BatchProvider(Provider, Protocol):
+    async def create_batch(
+        self, chunks: AsyncIterable[bytes], size_bytes: int, betas: Sequence[str] = ()
+    ) -> RemoteBatch | Failure:
+        """POST a batch, once: `size_bytes` of JSON in chunks, each pulled only when the one before it has left.
+
+        A Failure has the status of a clean refusal in `http_status`, and is `may_be_billed` wherever the batch may have
+        been accepted if the whole body has left. What `chunks` raises is raised, with nothing sent after it.
+        """
+        ...
+
+    async def retrieve_batch(self, batch_id: str) -> RemoteBatch | Failure:
+        """A batch that the API does not know (yet) is a Failure with `http_status` 404."""
+        ...
+
+    async def list_batches(self, *, after_id: str | None = None, limit: int = 100) -> BatchPage | Failure:
+        """One page of the workspace's batches, newest first; `after_id` goes on behind that batch."""
+        ...
+
+    async def cancel_batch(self, batch_id: str) -> RemoteBatch | Failure: ...
+
+    async def download_results(self, batch_id: str, write: Callable[[bytes], Awaitable[None]]) -> int | Failure:
+        """GET a batch's results from our own origin's path, raw, and hand every chunk to `write`; returns the bytes.
+
+        A Failure wherever the response is seen to be none of results or cut: that it looks whole proves nothing, so who
+        calls this compares ids and tallies.
+        """
+        ...
+
+    def read_result(self, line: bytes) -> BatchLine:
+        """Read one line of results. Pure. Raises ValueError where it is none (no JSON, no id, an unknown type)."""
+        ...
