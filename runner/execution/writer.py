@@ -1,7 +1,7 @@
-"""The writer's thread: the only one that writes the ledger and the spool; engines see it as a `Book`.
+"""The writer's thread: the only one that writes the ledger and the spool; engines see it as a `Book` or a `BatchBook`.
 
 Owns   grouping. Outcomes that arrive within `LINGER_S` of one another, up to `GROUP`, become durable with one fsync
-       and one commit; leases are latency the engine waits for and go at once.
+       and one commit; leases, and all that concerns batches, are latency the engine waits for and go at once.
 Knows  the ledger's contract and the rule. Nothing of what a reply is worth.
 
 Invariants
@@ -20,18 +20,21 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from runner.clock import Clock
 from runner.engines import Decision, Prepared
 from runner.errors import LedgerError
-from runner.ledger import Lease, Ledger, Rule, Ruling
+from runner.ledger import Batch, BatchFacts, BatchState, BatchStep, Landed, Lease, Ledger, Rule, Ruling, Settled
 from runner.types import Outcome, Step
 
 GROUP = 500
 LINGER_S = 0.005
 BACKLOG = 2_000
 """Posted outcomes that may wait to be written; the feeder's thread blocks beyond."""
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -41,24 +44,22 @@ class _Record:
 
 
 @dataclass(slots=True)
-class _Lease:
-    leases: Sequence[Lease]
-    future: asyncio.Future[int]
+class _Call:
+    """Something to do on the thread, in the order in which it came."""
+
+    act: Callable[[], Any]
+    future: asyncio.Future[Any]
+    waits: bool = False
+    """Whether it can wait for what follows closely, as outcomes do."""
 
 
-@dataclass(slots=True)
-class _Release:
-    steps: Sequence[Step]
-    future: asyncio.Future[None]
-
-
-_Command = _Record | _Lease | _Release
+_Command = _Record | _Call
 OnPosted = Callable[[Sequence[tuple[Outcome, Ruling]]], None]
 """Called on the loop with outcomes that were posted rather than awaited, once they are durable."""
 
 
 class Writer:
-    """A `Book` over one ledger. Start it on the loop that will await it; `close` it before the ledger."""
+    """A `BatchBook` over one ledger. Start it on the loop that will await it; `close` it before the ledger."""
 
     def __init__(
         self,
@@ -97,9 +98,7 @@ class Writer:
 
     async def lease(self, prepared: Sequence[Prepared]) -> int:
         leases = [Lease(item.step, item.request.hash, item.bound_pico or 0) for item in self._bounded(prepared)]
-        future: asyncio.Future[int] = self._loop.create_future()
-        self._put(_Lease(leases, future))
-        return await future
+        return await self._called(lambda: self._ledger.lease(leases, self._cap_pico))
 
     async def record(self, outcome: Outcome) -> Decision:
         future: asyncio.Future[Decision] = self._loop.create_future()
@@ -107,14 +106,66 @@ class Writer:
         return await future
 
     async def release(self, steps: Sequence[Step]) -> None:
-        future: asyncio.Future[None] = self._loop.create_future()
-        self._put(_Release(steps, future))
-        await future
+        await self._called(lambda: self._ledger.release(steps), waits=True)
 
     def post(self, outcome: Outcome) -> None:
         """From another thread: hand over an outcome without waiting for it; blocks while too many wait."""
         self._room.acquire()
         self._put(_Record(outcome, None))
+
+    # -- of batches ------------------------------------------------------------------------------------------------
+
+    async def left_pico(self) -> int | None:
+        return await self._called(self._left_pico)
+
+    async def intend_batch(
+        self, leases: Sequence[Lease], *, body_sha256: bytes, watermark: str | None, priming: bool = False
+    ) -> Batch | None:
+        return await self._called(
+            lambda: self._ledger.intend_batch(
+                leases,
+                body_sha256=body_sha256,
+                watermark=watermark,
+                cap_pico=self._cap_pico,
+                now=self._clock.now(),
+                priming=priming,
+            )
+        )
+
+    async def mark_batch(self, number: int, state: BatchState, facts: BatchFacts | None = None) -> Batch:
+        return await self._called(lambda: self._ledger.mark_batch(number, state, facts))
+
+    async def batches(self) -> Sequence[Batch]:
+        return await self._called(self._ledger.batches)
+
+    async def batch_steps(self, number: int, after: Step | None, limit: int) -> Sequence[BatchStep]:
+        return await self._called(lambda: self._ledger.batch_steps(number, after, limit))
+
+    async def landing_path(self, number: int) -> Path:
+        return await self._called(lambda: self._ledger.landing_path(number))
+
+    async def land(self, number: int) -> Path:
+        return await self._called(lambda: self._ledger.land(number))
+
+    async def landed(self, number: int) -> Path | None:
+        return await self._called(lambda: self._ledger.landed(number))
+
+    async def settle_batch(self, number: int, lines: Sequence[Landed]) -> Settled:
+        return await self._called(lambda: self._ledger.settle_batch(number, lines, self._rule, self._clock.now()))
+
+    def _left_pico(self) -> int | None:
+        """May be below zero: a cap that was lowered while the run was open, or prices that were off."""
+        if self._cap_pico is None:
+            return None
+        money = self._ledger.money()
+        return self._cap_pico - money.spent - money.reserved - money.doubtful
+
+    # -- handing over ----------------------------------------------------------------------------------------------
+
+    async def _called(self, act: Callable[[], T], *, waits: bool = False) -> T:
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._put(_Call(act, future, waits))
+        return await future
 
     def _bounded(self, prepared: Sequence[Prepared]) -> Iterable[Prepared]:
         """The steps up to the first whose cost nothing bounds: a cap can not admit it."""
@@ -156,7 +207,7 @@ class Writer:
             if len(commands) >= GROUP:
                 return commands, True
             try:
-                wait = 0.0 if isinstance(command, _Lease) else deadline - self._clock.monotonic()
+                wait = 0.0 if isinstance(command, _Call) and not command.waits else deadline - self._clock.monotonic()
                 command = self._queue.get(timeout=wait) if wait > 0 else self._queue.get_nowait()
             except queue.Empty:
                 return commands, True
@@ -175,12 +226,7 @@ class Writer:
                     resolutions.append((command.future, _decision(ruling)))
             if posted:
                 self._loop.call_soon_threadsafe(self._on_posted, posted)
-        for other in commands:
-            if isinstance(other, _Lease):
-                resolutions.append((other.future, self._ledger.lease(other.leases, self._cap_pico)))
-            elif isinstance(other, _Release):
-                self._ledger.release(other.steps)
-                resolutions.append((other.future, None))
+        resolutions.extend((call.future, call.act()) for call in commands if isinstance(call, _Call))
         return resolutions
 
     def _fail(self, commands: list[_Command], error: BaseException) -> None:
