@@ -36,9 +36,9 @@ class ModelFacts:
     """Facts of one model; None (or a missing key of `thinking`) is "not known".
 
     `thinking`: which `thinking.type` values it takes. `effort`: its effort levels, empty where it has none.
-    `thinks_unasked`: it thinks where the job says nothing of thinking. `prefill`: the last message may be the
-    assistant's. `wide_tokenizer`: about 30 % more tokens for the same text than models before 4.7. `source` says
-    where the facts come from and as of when.
+    `thinks_unasked`: it thinks where the job says nothing of thinking. `long_output_tokens`: the longest reply in a
+    batch that asks for long outputs. `prefill`: the last message may be the assistant's. `wide_tokenizer`: about 30 %
+    more tokens for the same text than models before 4.7. `source` says where the facts come from and as of when.
     """
 
     id: str
@@ -47,6 +47,7 @@ class ModelFacts:
     retires_at: date | None = None
     max_input_tokens: int | None = None
     max_tokens: int | None = None
+    long_output_tokens: int | None = None
     effort: frozenset[str] | None = None
     thinking: Mapping[str, bool] = field(default_factory=dict)
     thinks_unasked: bool = False
@@ -101,6 +102,7 @@ def snapshot_facts(model: str) -> ModelFacts | None:
         retires_at=date.fromisoformat(known.retires_at) if known.retires_at else None,
         max_input_tokens=known.max_input_tokens,
         max_tokens=known.max_tokens,
+        long_output_tokens=known.long_output_tokens,
         effort=frozenset(known.effort),
         thinking=known.thinking or {},
         thinks_unasked=known.thinks_unasked,

@@ -112,22 +112,41 @@ REFUSED: Mapping[str, Refused] = {
 }
 
 
-def check_params(model: str, params: Mapping[str, Any], facts: ModelFacts | None = None) -> list[ParamProblem]:
+LONG_OUTPUT_BETA = "output-300k-2026-03-24"
+"""Lets some models write longer replies, in batches only (batch guide, "Extended output")."""
+BATCH_ONLY_BETAS = frozenset({LONG_OUTPUT_BETA})
+_NOT_IN_BATCHES: Mapping[str, Refused] = {
+    "speed": Refused(_NOT_TAKEN, "batches have no fast mode", "leave it out"),
+    "stream": Refused(_NOT_TAKEN, "a batch does not stream", "leave it out"),
+}
+"""What the Messages API takes and batches do not (batch guide, "Supported operations")."""
+
+
+def batch_only_betas(params: Mapping[str, Any]) -> list[str]:
+    """Those of a job's betas that work in batches only, in their order."""
+    betas = params.get("betas")
+    return [beta for beta in betas if beta in BATCH_ONLY_BETAS] if isinstance(betas, list | tuple) else []
+
+
+def check_params(
+    model: str, params: Mapping[str, Any], facts: ModelFacts | None = None, *, mode: str = "auto"
+) -> list[ParamProblem]:
     """Everything that is wrong with a job's params, in their order.
 
     `facts` are what is known of the model, by default what the snapshot knows. What is not known is not checked.
+    `mode` is the job's: what its requests may not say in a mode that they may be sent in is a problem.
     """
     facts = facts or snapshot_facts(model)
-    problems = [problem for name, value in params.items() for problem in _problems(name, value)]
+    problems = [problem for name, value in params.items() for problem in _problems(name, value, mode)]
     if "max_tokens" not in params:
         hint = "for instance `max_tokens: 1024`; thinking counts towards it"
         problems.append(ParamProblem(("max_tokens",), "missing-key", "`params` needs `max_tokens`", hint))
     if not problems:
-        problems = list(_model_problems(params, facts))
+        problems = [*_model_problems(params, facts), *_batch_only_problems(params, mode)]
     return problems
 
 
-def _problems(name: str, value: Any) -> Iterator[ParamProblem]:
+def _problems(name: str, value: Any, mode: str) -> Iterator[ParamProblem]:
     if name in TAKEN:
         if name == "output_config" and isinstance(value, Mapping) and "format" in value:
             value = {key: item for key, item in value.items() if key != "format"}
@@ -139,10 +158,21 @@ def _problems(name: str, value: Any) -> Iterator[ParamProblem]:
             )
         yield from TAKEN[name].problems(value, (name,))
     elif name in REFUSED:
-        refused = REFUSED[name]
+        refused = _NOT_IN_BATCHES.get(name, REFUSED[name]) if mode == "batch" else REFUSED[name]
         yield ParamProblem((name,), refused.code, refused.reason, refused.hint)
     else:
         yield unknown_param((name,), name, "the Messages API", TAKEN)
+
+
+def _batch_only_problems(params: Mapping[str, Any], mode: str) -> Iterator[ParamProblem]:
+    """A request that only batches take must not meet a mode that may send it in parallel."""
+    if mode == "batch":
+        return
+    says = "this job says `mode: parallel`" if mode == "parallel" else "`mode: auto` may send requests in parallel"
+    for beta in batch_only_betas(params):
+        path: ParamPath = ("betas", params["betas"].index(beta))
+        hint = "write `mode: batch`, or take the beta out"
+        yield ParamProblem(path, "batch-only", f"`{beta}` works in batches only, and {says}", hint)
 
 
 def _model_problems(params: Mapping[str, Any], facts: ModelFacts | None) -> Iterator[ParamProblem]:
@@ -155,11 +185,21 @@ def _model_problems(params: Mapping[str, Any], facts: ModelFacts | None) -> Iter
         yield ParamProblem(path, "out-of-range", f"the thinking budget must be below `max_tokens` ({max_tokens})")
     if facts is None:
         return
-    if facts.max_tokens is not None and max_tokens > facts.max_tokens:
-        message = f"{facts.id} writes at most {facts.max_tokens:,} tokens, not {max_tokens:,}"
-        yield ParamProblem(("max_tokens",), "out-of-range", message)
+    yield from _length_problems(params, facts)
     yield from _effort_problems(effort, facts)
     yield from _thinking_problems(thinking.get("type"), effort, facts)
+
+
+def _length_problems(params: Mapping[str, Any], facts: ModelFacts) -> Iterator[ParamProblem]:
+    most, hint = facts.max_tokens, None
+    if LONG_OUTPUT_BETA in (params.get("betas") or ()):
+        # Where the beta has no place, that is told; the length need not be told too.
+        most = facts.long_output_tokens or most
+    elif facts.long_output_tokens is not None and params["max_tokens"] <= facts.long_output_tokens:
+        hint = f"in batch mode `betas: [{LONG_OUTPUT_BETA}]` allows {facts.long_output_tokens:,}"
+    if most is not None and params["max_tokens"] > most:
+        message = f"{facts.id} writes at most {most:,} tokens, not {params['max_tokens']:,}"
+        yield ParamProblem(("max_tokens",), "out-of-range", message, hint)
 
 
 def _effort_problems(effort: str | None, facts: ModelFacts) -> Iterator[ParamProblem]:

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 
 SNAPSHOT_DATE = "2026-11-22"
 
+_LONG = 300_000
+"""Batch guide, "Extended output"; for Sonnet 5.5 and Haiku 5.5 their own pages, which the guide does not list."""
+
 _LOW_TO_HIGH = ("low", "medium", "high")
 _TO_MAX = (*_LOW_TO_HIGH, "max")
 _ALL_LEVELS = (*_LOW_TO_HIGH, "xhigh", "max")
@@ -29,12 +32,14 @@ class KnownModel:
     `thinking`: which `thinking.type` it takes, as far as known. `effort`: the levels it takes, none where it has no
     effort. `thinks_unasked`: it thinks where `thinking` is left out. `prefill`: the last message may be the
     assistant's. `wide_tokenizer`: about 30 % more tokens for the same text. `cache_minimum`: tokens of the shortest
-    prefix that is cached.
+    prefix that is cached. `long_output_tokens`: the longest reply in a batch with the beta of long outputs, None where
+    the batch guide and the model's own page name none.
     """
 
     id: str
     max_input_tokens: int = 1_000_000
     max_tokens: int = 128_000
+    long_output_tokens: int | None = None
     effort: tuple[str, ...] = _ALL_LEVELS
     thinking: dict[str, bool] | None = None
     thinks_unasked: bool = False
@@ -51,12 +56,23 @@ MODELS = (
     KnownModel("claude-mythos-5-2", thinking=_ALWAYS, thinks_unasked=True),
     KnownModel("claude-mythos-5-1", thinking=_ALWAYS, thinks_unasked=True, cache_minimum=512),
     KnownModel("claude-mythos-5", thinking=_ALWAYS, thinks_unasked=True, cache_minimum=512),
-    KnownModel("claude-opus-5-5", thinking=_ALWAYS, thinks_unasked=True, cache_minimum=512),
-    KnownModel("claude-opus-5", thinking={"adaptive": True, "disabled": True}, thinks_unasked=True, cache_minimum=512),
-    KnownModel("claude-opus-4-8", thinking={"adaptive": True, "enabled": False}, cache_minimum=1024),
-    KnownModel("claude-opus-4-7", thinking={"adaptive": True, "enabled": False}, cache_minimum=2048),
+    KnownModel("claude-opus-5-5", long_output_tokens=_LONG, thinking=_ALWAYS, thinks_unasked=True, cache_minimum=512),
+    KnownModel(
+        "claude-opus-5",
+        long_output_tokens=_LONG,
+        thinking={"adaptive": True, "disabled": True},
+        thinks_unasked=True,
+        cache_minimum=512,
+    ),
+    KnownModel(
+        "claude-opus-4-8", long_output_tokens=_LONG, thinking={"adaptive": True, "enabled": False}, cache_minimum=1024
+    ),
+    KnownModel(
+        "claude-opus-4-7", long_output_tokens=_LONG, thinking={"adaptive": True, "enabled": False}, cache_minimum=2048
+    ),
     KnownModel(
         "claude-opus-4-6",
+        long_output_tokens=_LONG,
         effort=_TO_MAX,
         thinking={"adaptive": True, "enabled": True, "disabled": True},
         wide_tokenizer=False,
@@ -74,18 +90,21 @@ MODELS = (
     ),
     KnownModel(
         "claude-sonnet-5-5",
+        long_output_tokens=_LONG,
         thinking={"adaptive": True, "between_tools": True, "disabled": False, "enabled": False},
         thinks_unasked=True,
         cache_minimum=512,
     ),
     KnownModel(
         "claude-sonnet-5",
+        long_output_tokens=_LONG,
         thinking={"adaptive": True, "disabled": True, "enabled": False},
         thinks_unasked=True,
         cache_minimum=1024,
     ),
     KnownModel(
         "claude-sonnet-4-6",
+        long_output_tokens=_LONG,
         effort=_TO_MAX,
         thinking={"adaptive": True, "enabled": True, "disabled": True},
         wide_tokenizer=False,
@@ -105,6 +124,7 @@ MODELS = (
     ),
     KnownModel(
         "claude-haiku-5-5",
+        long_output_tokens=_LONG,
         thinking={"adaptive": True, "disabled": True, "enabled": False},
         thinks_unasked=True,
         cache_minimum=512,

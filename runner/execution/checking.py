@@ -18,7 +18,7 @@ from runner.execution.folders import StateFolder
 from runner.execution.targets import make_sink, sink_context
 from runner.planning.advice import advise
 from runner.planning.compile import compile_job
-from runner.planning.mode import choose
+from runner.planning.mode import modes_of
 from runner.planning.requests import CompiledJob
 from runner.spec.columns import check_columns
 from runner.spec.load import LoadedJob, duplicate_names, load
@@ -63,7 +63,7 @@ def _problems(loaded: LoadedJob, data: bool, clock: Clock) -> list[Problem]:
     try:
         problems += _dataset_problems(loaded)
         problems += _sink_problems(loaded)
-        compiled = compile_job(loaded, mode=choose(loaded.job, loaded.locate(("mode",))).mode)
+        compiled = compile_job(loaded, mode=modes_of(loaded.job)[0])
         state = StateFolder(loaded.settings.state_dir)
         facts = Catalog(state.catalog_path(address_of(loaded.environ))).facts(loaded.job.model)
         problems += advise(compiled, facts, locate=loaded.locate, today=clock.now().date())

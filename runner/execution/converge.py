@@ -213,7 +213,15 @@ class _Converging:
             ledger.close()
 
     def _meta(self, previous: RunInfo | None) -> dict[str, Any]:
-        choice = choose(self.loaded.job, self.loaded.locate(("mode",)))
+        choice = choose(
+            self.loaded.job,
+            requests=0,
+            batch_min_rows=self.loaded.settings.batch_min_rows,
+            facts=None,
+            provider_batches=False,
+            trial=self.options.is_trial,
+            where=self.loaded.locate(("mode",)),
+        )
         return {
             "state": "enrolling",
             "job": self.loaded.job.name,

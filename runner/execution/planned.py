@@ -31,7 +31,7 @@ from runner.ledger.sqlite import SqliteLedger
 from runner.planning.advice import advise
 from runner.planning.compile import compile_job
 from runner.planning.estimate import Estimate, Estimator
-from runner.planning.mode import choose
+from runner.planning.mode import Choice, choose, modes_of
 from runner.planning.requests import CompiledJob
 from runner.spec.load import LoadedJob, load
 from runner.templating import Printed
@@ -99,8 +99,7 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
     loaded = load(
         path, sets=options.sets, variables=options.variables, profile=options.profile, environ=options.environ
     )
-    choice = choose(loaded.job, loaded.locate(("mode",)))
-    compiled = compile_job(loaded, mode=choice.mode)
+    compiled = compile_job(loaded, mode=modes_of(loaded.job)[0])
     prices = load_run_prices(loaded, clock)
     require_price(loaded, prices)
     state = StateFolder(loaded.settings.state_dir)
@@ -110,6 +109,10 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
     line = line_of(loaded, api.address, api.simulated)
     with enrolled_aside(loaded, state, options.narrowing) as ledger, _earlier(state, line, options, clock) as earlier:
         counted = _count(ledger, compiled, earlier, Estimator(compiled, prices, facts))
+    estimate = counted.estimator.result()
+    choice = _choice(loaded, options, estimate.requests, facts)
+    if choice.mode != compiled.mode:
+        compiled = compile_job(loaded, mode=choice.mode)
     unfinished = [info for info in state.of_line(line) if info.unfinished and not info.trial]
     return Plan(
         job=loaded.job.name,
@@ -123,7 +126,7 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
         reused=counted.reused,
         unsendable=dict(counted.unsendable),
         first_unsendable=tuple(counted.first_unsendable),
-        estimate=counted.estimator.result(),
+        estimate=estimate,
         cap_pico=loaded.job.limits.max_cost_pico,
         prices=prices.version,
         unfinished=unfinished[-1].run_id if unfinished else None,
@@ -136,10 +139,23 @@ def render_job(path: Path, options: RunOptions) -> Iterator[tuple[Row, Request |
     loaded = load(
         path, sets=options.sets, variables=options.variables, profile=options.profile, environ=options.environ
     )
-    compiled = compile_job(loaded, mode=choose(loaded.job).mode)
     with enrolled_aside(loaded, StateFolder(loaded.settings.state_dir), options.narrowing) as ledger:
+        compiled = compile_job(loaded, mode=_choice(loaded, options, ledger.counts().total, None).mode)
         for row in ledger.rows():
             yield row, compiled.request(row)
+
+
+def _choice(loaded: LoadedJob, options: RunOptions, requests: int, facts: ModelFacts | None) -> Choice:
+    """The mode of a run that would send so many requests to Anthropic's API, which has batches."""
+    return choose(
+        loaded.job,
+        requests=requests,
+        batch_min_rows=loaded.settings.batch_min_rows,
+        facts=facts,
+        provider_batches=True,
+        trial=options.is_trial,
+        where=loaded.locate(("mode",)),
+    )
 
 
 class _Count:

@@ -204,6 +204,7 @@ class CompiledJob:
             input_bound=len(body) + self._allowance,
             cache_ttl=self._cache_ttl,
             betas=self.betas,
+            shared_bytes=len(self._head),
         )
 
     def _prefix(self, messages_so_far: bytes) -> bytes:

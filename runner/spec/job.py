@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from runner.spec.values import CacheMark, Dollars, Duration, RowColumns, Share, ShareOfRows, to_pico
+from runner.spec.values import CacheMark, Dollars, Duration, PositiveDuration, RowColumns, Share, ShareOfRows, to_pico
 
 NAME_PATTERN = r"^\w[\w.-]*$"
 """A job's name is part of file and folder names."""
@@ -162,14 +162,22 @@ class Limits(Model):
     """Where a run stops. Changing them does not change the job: an unfinished run goes on under the new ones."""
 
     later: ClassVar[frozenset[str]] = frozenset(
-        {"deadline", "requests_per_minute", "input_tokens_per_minute", "output_tokens_per_minute"}
+        {"requests_per_minute", "input_tokens_per_minute", "output_tokens_per_minute"}
     )
 
     max_cost_usd: Dollars | None = Field(
         None,
         description="A hard cap in dollars on the run with all its resumes and retries; reserved before every request.",
     )
-    max_concurrency: int = Field(50, ge=1, le=1000, description="How many requests are under way at once.")
+    deadline: PositiveDuration | None = Field(
+        None,
+        description="When all rows must have their answer, counted from the run's start. Batches that will not make it "
+        "are canceled in time; what they have answered is kept, and the rest is sent in parallel, at full price.",
+        examples=["6h"],
+    )
+    max_concurrency: int = Field(
+        50, ge=1, le=1000, description="How many requests are under way at once, in parallel mode."
+    )
     max_failures: ShareOfRows | None = Field(
         None,
         description="Stop, resumable, when more rows than this have failed. A share counts from 100 finished rows on.",
@@ -267,8 +275,9 @@ class Job(Model):
     output: Output | None = Field(None, description="What a reply must look like. Default: any text.")
     mode: Literal["auto", "batch", "parallel"] = Field(
         "auto",
-        description="`parallel` sends requests one by one; `auto` picks.",
-        json_schema_extra={"enum": ["auto", "parallel"]},
+        description="`batch` hands requests to the Message Batches API: half the price, answers within a day, mostly "
+        "within an hour. `parallel` sends them one by one and has each answer at once. `auto` takes batches from 1,000 "
+        "requests on (setting `batch_min_rows`), unless it is a trial or the deadline is in less than two hours.",
     )
     limits: Limits = Field(Limits(), description="Where a run stops.")
     retry: Retry = Field(Retry(), description="How failed requests are sent again.")

@@ -12,7 +12,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from runner.catalog.api import MAX_BREAKPOINTS
-from runner.catalog.parameters import check_params
+from runner.catalog.parameters import batch_only_betas, check_params
 from runner.errors import Problem, SpecError, closest
 from runner.plugins import Plugin, dataset_for, sink_for
 from runner.spec.hints import choice_hint
@@ -21,6 +21,7 @@ from runner.spec.node import ListNode, MapNode, Node, Path, ScalarNode, child, f
 from runner.spec.templates import expressions
 from runner.spec.texts import Text, locate_in_scalar
 from runner.templating import ColumnUse, Expression, TemplateFailure, TemplateSet
+from runner.types import CacheTtl, Mode
 
 _AT_KEY = frozenset({"unknown-param", "not-supported-yet", "wrong-place", "refused-param"})
 """Codes of parameters that are wrong by their name, not by their value."""
@@ -39,8 +40,8 @@ def check_together(
     """All problems and warnings of this kind."""
     paths = _Paths(tree, texts, templates, root)
     return [
-        *_mode(tree),
         *_params(tree),
+        *_deadline(tree),
         *_variables(tree, lenient=lenient),
         *_breakpoints(tree),
         *paths.dataset(),
@@ -49,11 +50,40 @@ def check_together(
     ]
 
 
-def _mode(tree: MapNode) -> Iterator[Problem]:
-    mode = tree.get("mode")
-    if mode is not None and plain(mode) == "batch":
-        hint = "`parallel` sends the same requests one by one"
-        yield Problem("not-supported-yet", "`mode: batch` is not supported yet", mode.span.location(), hint)
+def _deadline(tree: MapNode) -> Iterator[Problem]:
+    """A deadline needs batches to watch, and requests that can be finished in parallel."""
+    deadline = find(tree, ("limits", "deadline"))
+    if deadline is None or plain(deadline) is None:
+        return
+    where = deadline.span.location()
+    mode = _mode(tree)
+    if mode == "parallel":
+        found = "a deadline changes nothing in parallel mode: there every request is sent as soon as it may be"
+        yield Problem("no-effect", found, where, "take it out, or write `mode: auto` or `mode: batch`", "warning")
+    elif mode == "batch" and (betas := _batch_only(tree)):
+        found = f"`{betas[0]}` works in batches only, so what is left near the deadline cannot be finished in parallel"
+        yield Problem("batch-only", found, where, "take the deadline out, or the beta")
+
+
+def _mode(tree: MapNode) -> str:
+    node = tree.get("mode")
+    mode = plain(node) if node is not None else None
+    return mode if mode in ("batch", "parallel") else "auto"
+
+
+def _batch_only(tree: MapNode) -> list[str]:
+    params = tree.get("params")
+    return batch_only_betas(plain(params)) if isinstance(params, MapNode) else []
+
+
+def _modes(tree: MapNode) -> tuple[Mode, ...]:
+    """The modes in which requests may be sent: what a batch leaves over is finished in parallel where it can be."""
+    mode = _mode(tree)
+    if mode == "parallel":
+        return ("parallel",)
+    if mode == "batch" and _batch_only(tree):
+        return ("batch",)
+    return ("parallel", "batch")
 
 
 def _params(tree: MapNode) -> Iterator[Problem]:
@@ -63,7 +93,7 @@ def _params(tree: MapNode) -> Iterator[Problem]:
         return
     name = plain(model) if model is not None else ""
     misspelled = any(closest(key, ["max_tokens"]) for key in values)
-    for found in check_params(name if isinstance(name, str) else "", values):
+    for found in check_params(name if isinstance(name, str) else "", values, mode=_mode(tree)):
         if found.path == ("max_tokens",) and "max_tokens" not in values and misspelled:
             continue
         path: Path = ("params", *found.path)
@@ -91,17 +121,37 @@ def _breakpoints(tree: MapNode) -> Iterator[Problem]:
         yield Problem(
             "too-many-breakpoints", found, node.span.location(), "mark only the last block of what stays the same"
         )
-    short_before = False
-    for value, node in marks:
-        if value == "1h" and short_before:
-            found = "a 1h breakpoint stands behind a shorter one"
-            hint = "give the earlier block `cache: 1h` too, or this one `cache: 5m`"
-            yield Problem("breakpoint-order", found, node.span.location(), hint)
-        short_before = short_before or value in (True, "5m")
+    yield from _breakpoint_order(marks, _modes(tree))
+
+
+_TRUE_MEANS: Mapping[Mode, CacheTtl] = {"parallel": "5m", "batch": "1h"}
+
+
+def _breakpoint_order(marks: Sequence[tuple[object, Node]], modes: Sequence[Mode]) -> Iterator[Problem]:
+    """A 1h breakpoint behind a shorter one, in any of the modes; each is told once."""
+    found = "a 1h breakpoint stands behind a shorter one"
+    hint = "give the earlier block `cache: 1h` too, or this one `cache: 5m`"
+    told = set(_behind_shorter([mark for mark, _ in marks]))
+    for i in sorted(told):
+        yield Problem("breakpoint-order", found, marks[i][1].span.location(), hint)
+    for mode in modes:
+        means = _TRUE_MEANS[mode]
+        said = f"in {mode} mode, where `cache: true` means {means}, {found}"
+        behind = set(_behind_shorter([means if mark is True else mark for mark, _ in marks])) - told
+        for i in sorted(behind):
+            yield Problem("breakpoint-order", said, marks[i][1].span.location(), hint)
+        told |= behind
+
+
+def _behind_shorter(marks: Sequence[object]) -> Iterator[int]:
+    """Which breakpoints of an hour stand behind one of five minutes."""
+    for i, mark in enumerate(marks):
+        if mark == "1h" and "5m" in marks[:i]:
+            yield i
 
 
 def _cache_marks(tree: MapNode) -> Iterator[tuple[object, Node]]:
-    """The breakpoints in the order of a request: `true` means 5m in parallel mode."""
+    """The breakpoints in the order of a request."""
     lists = [tree.get("system")]
     messages = tree.get("messages")
     lists += [child(message, "content") for message in messages.items] if isinstance(messages, ListNode) else []

@@ -56,6 +56,13 @@ def _parse_duration(value: Any) -> float:
     return float(match.group(1)) * _UNITS_S[match.group(2)]
 
 
+def _parse_positive_duration(value: Any) -> float:
+    seconds = _parse_duration(value)
+    if seconds <= 0:
+        raise _refuse("duration", "a duration greater than 0, such as 6h")
+    return seconds
+
+
 def _parse_share(value: Any) -> Share:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return Share(rows=value)
@@ -95,6 +102,13 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["500ms", "60s", "6h"]}),
 ]
 """Seconds; written with a unit."""
+
+PositiveDuration = Annotated[
+    float,
+    BeforeValidator(_parse_positive_duration),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["6h"]}),
+]
+"""Seconds, more than 0; written with a unit."""
 
 ShareOfRows = Annotated[
     Share,

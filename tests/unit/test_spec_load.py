@@ -151,7 +151,7 @@ def test_set_takes_yaml_lists_null_and_positions_in_lists(tmp_path: Path) -> Non
         ("dataset", "<--set>:1:1", "bad-assignment"),
         ("system.5=x", "<--set>:1:1", "bad-set"),
         ("sinks=[a.csv", "<--set>:1:7", "yaml-syntax"),
-        ("mode=batch", "<--set>:1:6", "not-supported-yet"),
+        ("mode=batches", "<--set>:1:6", "wrong-value"),
     ],
 )
 def test_what_is_wrong_with_set_is_told_in_the_argument(tmp_path: Path, argument: str, place: str, code: str) -> None:
