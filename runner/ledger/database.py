@@ -29,7 +29,7 @@ import apsw
 from runner.errors import LedgerError
 from runner.ledger.folder import open_private, sync_entries
 from runner.ledger.refusals import cannot_write, damaged, disk_error, disk_errors, disk_full
-from runner.ledger.schema import APPLICATION_ID, MIGRATIONS
+from runner.ledger.schema import APPLICATION_ID, MIGRATIONS, READ_OLDER
 
 _OLDEST_SQLITE = 3_051_003
 _BUSY_TIMEOUT_MS = 10_000
@@ -180,12 +180,19 @@ class Database:
             )
         if version < len(migrations):
             if read_only:
-                raise LedgerError(
-                    f"{self._path} has an older format ({version})",
-                    code="older-version",
-                    hint="`runner resume` brings it up to date",
-                )
-            self._migrate(migrations, version)
+                self._read_older(version, len(migrations))
+            else:
+                self._migrate(migrations, version)
+
+    def _read_older(self, version: int, newest: int) -> None:
+        """See an older format as the newest one; the file stays as it is."""
+        if newest != len(MIGRATIONS) or version not in READ_OLDER:
+            raise LedgerError(
+                f"{self._path} has an older format ({version})",
+                code="older-version",
+                hint="`runner resume` brings it up to date",
+            )
+        self.connection.execute(READ_OLDER[version])
 
     def _migrate(self, migrations: Sequence[str], version: int) -> None:
         backup = self._path.with_name(f"{self._path.name}.v{version}")

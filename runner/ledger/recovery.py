@@ -15,6 +15,7 @@ from pathlib import Path
 import apsw
 
 from runner.ledger.database import Database, fetch
+from runner.ledger.landings import remove_unlanded
 from runner.ledger.refusals import disk_errors
 from runner.ledger.settlement import Settlement, is_new, read_mark, set_mark
 from runner.ledger.spool import Mark, Place, SpoolReader, mend, places_between
@@ -27,6 +28,7 @@ _FRAMES_A_TRANSACTION = 2000
 def recover(database: Database, spool_folder: Path, reader: SpoolReader) -> Mark:
     """Bring the tables up to date with the spool and end what was left; returns the spool's end."""
     known = read_mark(database.connection)
+    remove_unlanded(database, spool_folder)
     with disk_errors(spool_folder):
         end = mend(spool_folder, known)
     places = places_between(spool_folder, known, end)

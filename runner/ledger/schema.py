@@ -154,4 +154,36 @@ CREATE TABLE deliveries (
 ) STRICT;
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1,)
+_VERSION_2 = """
+ALTER TABLE batches ADD COLUMN priming INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE batches ADD COLUMN settled INTEGER NOT NULL DEFAULT 0;  -- steps of it that have their outcome
+ALTER TABLE batches ADD COLUMN began_at INTEGER;
+ALTER TABLE batches ADD COLUMN ended_at INTEGER;
+ALTER TABLE batches ADD COLUMN tallies TEXT;  -- JSON
+ALTER TABLE batches ADD COLUMN cause TEXT;
+ALTER TABLE batches ADD COLUMN note TEXT;
+UPDATE batches SET settled = steps - (SELECT count(*) FROM leases WHERE leases.batch = batches.number)
+WHERE state NOT IN ('rejected', 'not_sent');
+
+CREATE TABLE landings (  -- result files in spool/; an attempt of line n of file i has segment -i
+    id INTEGER PRIMARY KEY,
+    batch INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
+) STRICT;
+"""
+
+_READ_1_AS_2 = """
+CREATE TEMP VIEW batches AS
+SELECT number, state, batch_id, steps, body_sha256, watermark, reserved, created_at, expires_at, 0 AS priming,
+    iif(state IN ('rejected', 'not_sent'), 0,
+        steps - (SELECT count(*) FROM leases WHERE leases.batch = b.number)) AS settled,
+    NULL AS began_at, NULL AS ended_at, NULL AS tallies, NULL AS cause, NULL AS note
+FROM main.batches AS b;
+CREATE TEMP TABLE landings (id INTEGER PRIMARY KEY, batch INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT;
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1, _VERSION_2)
+
+READ_OLDER: Final[dict[int, str]] = {1: _READ_1_AS_2}
+"""What makes a database of an older version look like the newest to a connection that only reads: temporary views,
+which SQLite finds before the tables of the same name. Nothing is written to the file."""

@@ -11,6 +11,7 @@ a table of it.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import apsw
@@ -36,6 +37,7 @@ _DECIDE_STEP = "UPDATE steps SET state = ? WHERE row = ? AND turn = ? AND sample
 _OPEN_NEXT = """
     INSERT INTO steps VALUES (?, ?, ?, ?, 0, 0, 0, 0) ON CONFLICT DO UPDATE SET state = 0, tries = 0 WHERE state > 2
 """
+_SETTLE_IN_BATCH = "UPDATE batches SET settled = settled + ?2 WHERE number = ?1"
 _SET_ROW = "UPDATE rows SET status = ?, kind = ?, reused = ? WHERE idx = ?"
 _FAILURE = "SELECT failure FROM attempts WHERE row = ? AND turn = ? AND sample = ? AND round = ? AND number = ?"
 _SET_FAILURE = """
@@ -65,6 +67,7 @@ class Settlement:
         self._steps: list[tuple[int, ...]] = []
         self._next: list[tuple[int, int, int, int]] = []
         self._rows: list[tuple[int, str | None, bool, int]] = []
+        self._settled: Counter[int] = Counter()
 
     def take_up(self, outcome: Outcome, facts: StepFacts, place: Place, ruling: Ruling | None) -> None:
         """Book an attempt that is in the spool, and decide its step where there is a ruling."""
@@ -73,6 +76,8 @@ class Settlement:
         reserved = facts.reserved if leased else 0
         if leased:
             self._ended.append(step_key(step))
+            if facts.batch is not None:
+                self._settled[facts.batch] += 1
         changes = self._changes
         changes.attempts += was_sent(outcome.reused, outcome.request_hash)
         changes.requests += leased and not facts.sent
@@ -124,6 +129,7 @@ class Settlement:
         connection.executemany(_SET_STEP, self._steps)
         connection.executemany(_OPEN_NEXT, self._next)
         connection.executemany(_SET_ROW, self._rows)
+        connection.executemany(_SETTLE_IN_BATCH, list(self._settled.items()))
         self._changes.write(connection)
 
 

@@ -1,6 +1,7 @@
 """The spool: the append-only log of outcomes, in segments `spool/000001.seg`, `000002.seg`, …
 
-Owns   the segment files: appending a group, finding where they end after a crash, reading a frame by its place.
+Owns   the segment files: appending a group, finding where they end after a crash, reading a frame by its place. Landed
+       result files (`landings`) are read here too: their places have negative segments.
 Knows  frames. Nothing of the database, except that it keeps a mark: the place up to which it knows the frames.
 
 Invariants
@@ -23,6 +24,7 @@ from typing import NamedTuple
 from runner.errors import LedgerError
 from runner.ledger.folder import open_private, sync_entries
 from runner.ledger.frames import MAGIC, PREFIX_BYTES, BrokenFrame, FrameDecoder, FrameEncoder, read_prefix, split_frame
+from runner.ledger.landings import landed_path, message_of_line
 from runner.ledger.refusals import NO_SPACE, damaged, disk_errors, refusal_of
 from runner.types import Outcome
 
@@ -35,7 +37,7 @@ _sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has only fsync
 
 
 class Place(NamedTuple):
-    """Where a frame is."""
+    """Where a frame is, or, with a negative segment, a line of that landed result file."""
 
     segment: int
     offset: int
@@ -54,7 +56,7 @@ class Mark(NamedTuple):
 
 
 def segment_path(folder: Path, segment: int) -> Path:
-    return folder / f"{segment:06d}.seg"
+    return folder / f"{segment:06d}.seg" if segment > 0 else landed_path(folder, -segment)
 
 
 class SpoolReader:
@@ -66,21 +68,26 @@ class SpoolReader:
         self._descriptors: OrderedDict[int, int] = OrderedDict()
 
     def body(self, place: Place) -> bytes:
-        """The message object of the frame there. Raises LedgerError `damaged`."""
+        """The message object of the frame or line there. Raises LedgerError `damaged`."""
         try:
-            return self._decoder.body(self._read(place))
+            data = self._read(place)
+            return self._decoder.body(data) if place.segment > 0 else message_of_line(data)
         except (BrokenFrame, OSError) as error:
             raise self._damaged(place, error) from error
 
     def outcome(self, place: Place) -> Outcome:
-        """The outcome of the frame there. Raises LedgerError `damaged`."""
+        """The outcome of the frame there. Raises LedgerError `damaged`; ValueError for a line, which has only part of
+        one."""
+        if place.segment < 0:
+            raise ValueError("a line of results is no whole outcome")
         try:
             return self._decoder.outcome(self._read(place))
         except (BrokenFrame, OSError) as error:
             raise self._damaged(place, error) from error
 
     def _damaged(self, place: Place, error: Exception) -> LedgerError:
-        return damaged(f"{segment_path(self._folder, place.segment)}: the frame at byte {place.offset} is {error}")
+        what = "frame" if place.segment > 0 else "line"
+        return damaged(f"{segment_path(self._folder, place.segment)}: the {what} at byte {place.offset} is {error}")
 
     def _read(self, place: Place) -> bytes:
         descriptor = self._descriptors.get(place.segment)

@@ -1,8 +1,8 @@
 """`SqliteLedger`: the ledger contract over a run's folder.
 
 Owns   which transaction each method is, and how durable: the parts below write inside it.
-Knows  the parts: `database`, `enrolment`, `steps`, `settlement`, `recovery`, `results`, `batches`, `reopening`,
-       `spool`.
+Knows  the parts: `database`, `enrolment`, `steps`, `settlement`, `recovery`, `results`, `batches`, `landings`,
+       `collecting`, `reopening`, `canceling`, `spool`.
 
 Durable (FULL) are promises the outside world acts on: leases, batch intents and marks, meta, deliveries, reopening.
 NORMAL are outcomes, since their frames are synced before, and releases, since a lost one only leaves a bound in
@@ -21,19 +21,26 @@ from runner.encoding import decode, encode
 from runner.errors import LedgerError
 from runner.ledger import (
     Batch,
+    BatchFacts,
     BatchState,
+    BatchStep,
     Counts,
     Delivery,
     EnrolledRow,
+    Landed,
     Lease,
     Money,
     OpenStep,
     RowResult,
     Rule,
     Ruling,
+    Settled,
     batches,
     deliveries,
+    landings,
 )
+from runner.ledger.canceling import cancel_open
+from runner.ledger.collecting import settle
 from runner.ledger.database import Database, create_database, fetch, fetch_value
 from runner.ledger.enrolment import enrol, key_hash
 from runner.ledger.folder import DATABASE, ROWS, SPOOL, Lock, make_private, refuse_network
@@ -239,21 +246,59 @@ class SqliteLedger:
 
     # -- batches ---------------------------------------------------------------------------------------------------
     def intend_batch(
-        self, leases: Sequence[Lease], *, body_sha256: bytes, watermark: str | None, cap_pico: int | None, now: datetime
+        self,
+        leases: Sequence[Lease],
+        *,
+        body_sha256: bytes,
+        watermark: str | None,
+        cap_pico: int | None,
+        now: datetime,
+        priming: bool = False,
     ) -> Batch | None:
         with self._database.transaction(durable=True) as connection:
             if len(affordable(connection, leases, cap_pico)) < len(leases):
                 return None
-            return batches.intend(connection, leases, body_sha256=body_sha256, watermark=watermark, now=now)
+            return batches.intend(
+                connection, leases, body_sha256=body_sha256, watermark=watermark, now=now, priming=priming
+            )
 
-    def mark_batch(
-        self, number: int, state: BatchState, *, batch_id: str | None = None, expires_at: datetime | None = None
-    ) -> Batch:
+    def mark_batch(self, number: int, state: BatchState, facts: BatchFacts | None = None) -> Batch:
         with self._database.transaction(durable=True) as connection:
-            return batches.mark(connection, number, state, batch_id=batch_id, expires_at=expires_at)
+            return batches.mark(connection, number, state, facts or BatchFacts())
 
     def batches(self) -> Sequence[Batch]:
         return batches.read_batches(self._connection)
+
+    def batch(self, number: int) -> Batch:
+        """Raises LedgerError `no-batch`."""
+        return batches.read_batch(self._connection, number)
+
+    def batch_steps(self, number: int, after: Step | None, limit: int) -> Sequence[BatchStep]:
+        return batches.batch_steps(self._connection, number, after, limit)
+
+    def landing_path(self, number: int) -> Path:
+        return landings.landing_path(self._folder / SPOOL, self.batch(number).number)
+
+    def land(self, number: int) -> Path:
+        """Raises LedgerError `no-batch`, `cannot-write`, `disk-full`, `disk-error`."""
+        return landings.land(self._database, self._folder / SPOOL, self.batch(number).number)
+
+    def landed(self, number: int) -> Path | None:
+        landing = landings.last_landing(self._database, number)
+        return None if landing is None else landings.landed_path(self._folder / SPOOL, landing)
+
+    def settle_batch(self, number: int, lines: Sequence[Landed], rule: Rule, now: datetime) -> Settled:
+        """Raises LedgerError `no-batch`, and `not-landed` where no file of this batch has landed.
+
+        The outcomes that the rule is given have no `body`: the line has it.
+        """
+        batch, landing = self.batch(number), landings.last_landing(self._database, number)
+        if landing is None:
+            raise LedgerError(f"no results of batch {number} have landed", code="not-landed")
+        return settle(self._database, batch, landing, lines, rule, now)
+
+    def cancel_open(self) -> int:
+        return cancel_open(self._database)
 
 
 _SET_META = "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"

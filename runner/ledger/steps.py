@@ -24,13 +24,14 @@ from runner.ledger.totals import Changes, read_money
 from runner.types import Step
 
 _FACTS = """
-    SELECT s.state, s.attempts, s.tries, s.sent, l.number, coalesce(l.reserved, 0)
+    SELECT s.state, s.attempts, s.tries, s.sent, l.number, coalesce(l.reserved, 0), l.batch
     FROM steps AS s
     LEFT JOIN leases AS l ON l.row = s.row AND l.turn = s.turn AND l.sample = s.sample AND l.round = s.round
     WHERE s.row = ? AND s.turn = ? AND s.sample = ? AND s.round = ?
 """
 _FACTS_OF_ROWS = """
-    SELECT s.row, s.turn, s.sample, s.round, s.state, s.attempts, s.tries, s.sent, l.number, coalesce(l.reserved, 0)
+    SELECT s.row, s.turn, s.sample, s.round,
+        s.state, s.attempts, s.tries, s.sent, l.number, coalesce(l.reserved, 0), l.batch
     FROM json_each(?) AS wanted
     CROSS JOIN steps AS s ON s.row = wanted.value
     LEFT JOIN leases AS l ON l.row = s.row AND l.turn = s.turn AND l.sample = s.sample AND l.round = s.round
@@ -80,7 +81,8 @@ def step_key(step: Step) -> StepKey:
 
 
 class StepFacts(NamedTuple):
-    """What the tables hold of a step; `leased` is the number of the attempt under way, `reserved` its bound."""
+    """What the tables hold of a step; `leased` is the number of the attempt under way, `reserved` its bound, and
+    `batch` the batch it is in."""
 
     state: int
     attempts: int
@@ -88,6 +90,7 @@ class StepFacts(NamedTuple):
     sent: int
     leased: int | None
     reserved: int
+    batch: int | None
 
 
 def facts_of(connection: apsw.Connection, step: Step) -> StepFacts | None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from runner.errors import LedgerError
-from runner.ledger import BatchState, Delivery, EnrolledRow, Lease, OpenStep, Ruling
+from runner.ledger import BatchFacts, BatchState, Delivery, EnrolledRow, Lease, OpenStep, Ruling
 from runner.ledger.audit import audit
 from runner.ledger.batches import MOVES
 from runner.ledger.sqlite import SqliteLedger
@@ -343,9 +343,9 @@ class LedgerMachine(RuleBasedStateMachine):
         batch_id = f"msgbatch_{number}" if state == "in_progress" else None
         if not allowed:
             with pytest.raises(LedgerError):
-                self.ledger.mark_batch(number, state, batch_id=batch_id)
+                self.ledger.mark_batch(number, state, BatchFacts(batch_id))
             return
-        assert self.ledger.mark_batch(number, state, batch_id=batch_id).state == state
+        assert self.ledger.mark_batch(number, state, BatchFacts(batch_id)).state == state
         self.model.batches[number] = state
         if state in ("rejected", "not_sent") and state != before:
             for step in steps:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import LedgerError
-from runner.ledger import Batch, BatchState, Lease
+from runner.ledger import Batch, BatchFacts, BatchState, Lease
 from runner.ledger.audit import audit
 from runner.ledger.sqlite import SqliteLedger
 from runner.types import Step
@@ -20,7 +20,7 @@ def intend(ledger: SqliteLedger, *rows: int, cap: int | None = None) -> Batch | 
 
 def move(ledger: SqliteLedger, number: int, *states: BatchState) -> Batch:
     for state in states:
-        batch = ledger.mark_batch(number, state, batch_id="msgbatch_1" if state == "in_progress" else None)
+        batch = ledger.mark_batch(number, state, BatchFacts("msgbatch_1" if state == "in_progress" else None))
     return batch
 
 
@@ -92,10 +92,10 @@ def test_an_accepted_batch_has_one_id_for_ever(tmp_path: Path) -> None:
         move(ledger, 1, "sending")
         with pytest.raises(LedgerError, match="without an id"):
             ledger.mark_batch(1, "in_progress")
-        batch = ledger.mark_batch(1, "in_progress", batch_id="a", expires_at=NOON + timedelta(days=1))
+        batch = ledger.mark_batch(1, "in_progress", BatchFacts("a", NOON + timedelta(days=1)))
         assert (batch.batch_id, batch.expires_at) == ("a", NOON + timedelta(days=1))
         with pytest.raises(LedgerError, match="is a and cannot become b"):
-            ledger.mark_batch(1, "ended", batch_id="b")
+            ledger.mark_batch(1, "ended", BatchFacts("b"))
         assert ledger.mark_batch(1, "ended").batch_id == "a"
         with pytest.raises(LedgerError, match="no batch 2"):
             ledger.mark_batch(2, "sending")
