@@ -1,8 +1,10 @@
 """The stand-in's books: every request it accepted and billed, append-only, in its state folder.
 
 Owns   `accounts.db`, and the order of things: an entry is committed before its reply is sent, so the books are never
-       behind what a client has been told, however the stand-in ends.
-Knows  entries; nothing of HTTP or of runner's ledger, against which tests hold it.
+       behind what a client has been told, however the stand-in ends. Batches are entered twice: each one as accepted,
+       before its create is answered, and each succeeded request when it was processed.
+Knows  entries; nothing of HTTP or of runner's ledger, against which tests hold it. `batch_store` keeps its own tables
+       in the same file, so that a batch's progress and its bill are one commit.
 
 Entries of one turn of the event loop share a commit. A commit reaches the operating system (`synchronous=OFF`): it
 outlives SIGKILL, not a power cut, which is all that a test can do to it. The books work on the loop's thread: a commit
@@ -12,14 +14,14 @@ costs some ten microseconds, a hand-over to another thread costs more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import apsw
 
-from runner.types import Usage
+from runner.types import Mode, Usage
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS billed (
@@ -36,14 +38,32 @@ CREATE TABLE IF NOT EXISTS billed (
     ephemeral_1h_input_tokens INTEGER NOT NULL,
     cost_pico INTEGER,                     -- NULL where the model's price is not known
     fault TEXT,
-    delivered INTEGER NOT NULL DEFAULT 0   -- the reply was written to the socket to its end
+    delivered INTEGER NOT NULL DEFAULT 0,  -- the reply, or the results of its batch, were written to their end
+    mode TEXT NOT NULL DEFAULT 'parallel', -- or 'batch'
+    batch_id TEXT,
+    custom_id TEXT
 ) STRICT;
+CREATE TABLE IF NOT EXISTS accepted_batches (   -- append-only: what a client has bought, whatever it was told of it
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL,
+    at TEXT NOT NULL,
+    workspace TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    body_sha256 TEXT NOT NULL,
+    custom_ids_sha256 TEXT NOT NULL,            -- of the ids in their order, each followed by a line end
+    first_custom_id TEXT NOT NULL,
+    fault TEXT                                  -- what happened to the reply to its create
+) STRICT;
+CREATE TABLE IF NOT EXISTS clock (ahead_s REAL NOT NULL) STRICT;
 """
+_ADDED = (("mode", "TEXT NOT NULL DEFAULT 'parallel'"), ("batch_id", "TEXT"), ("custom_id", "TEXT"))
+"""Columns that books of an earlier version lack."""
+
 _COLUMNS = (
     "id, at, request_hash, echo, message_id, model, input_tokens, output_tokens, cache_read_input_tokens, "
-    "ephemeral_5m_input_tokens, ephemeral_1h_input_tokens, cost_pico, fault"
+    "ephemeral_5m_input_tokens, ephemeral_1h_input_tokens, cost_pico, fault, mode, batch_id, custom_id"
 )
-_INSERT = f"INSERT INTO billed ({_COLUMNS}) VALUES ({', '.join('?' * 13)})"  # noqa: S608 - names of our own
+_INSERT = f"INSERT INTO billed ({_COLUMNS}) VALUES ({', '.join('?' * 16)})"  # noqa: S608 - names of our own
 _TOTALS: Mapping[str, str] = {
     "requests": "count(*)",
     "delivered": "sum(delivered)",
@@ -75,6 +95,9 @@ class Entry:
     usage: Usage
     cost_pico: int | None
     fault: str | None = None
+    mode: Mode = "parallel"
+    batch_id: str | None = None
+    custom_id: str | None = None
 
     def values(self, number: int) -> tuple[Any, ...]:
         """The entry as a row, in the order of `_COLUMNS`."""
@@ -82,7 +105,22 @@ class Entry:
         tokens = (usage.input_tokens, usage.output_tokens, usage.cache_read_input_tokens)
         writes = (usage.ephemeral_5m_input_tokens, usage.ephemeral_1h_input_tokens)
         names = (self.at, self.request_hash, self.echo, self.message_id, self.model)
-        return (number, *names, *tokens, *writes, self.cost_pico, self.fault)
+        source = (self.fault, self.mode, self.batch_id, self.custom_id)
+        return (number, *names, *tokens, *writes, self.cost_pico, *source)
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedBatch:
+    """One accepted create. Two with one `body_sha256` are a batch bought twice."""
+
+    id: str
+    at: str
+    workspace: str
+    requests: int
+    body_sha256: str
+    custom_ids_sha256: str
+    first_custom_id: str
+    fault: str | None = None
 
 
 class Accounts:
@@ -94,11 +132,51 @@ class Accounts:
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute("PRAGMA synchronous=OFF")
         self._database.execute(_SCHEMA)
+        self._add_columns()
         self._next_id = int(self._value("SELECT coalesce(max(id), 0) FROM billed")) + 1
         self._pending: list[tuple[Any, ...]] = []
         self._delivered: list[tuple[int]] = []
         self._group: asyncio.Future[None] | None = None
         self._delivery_due = False
+
+    @property
+    def database(self) -> apsw.Connection:
+        """The connection, for tables that must be committed together with the books."""
+        return self._database
+
+    def enter(self, entries: Sequence[Entry]) -> tuple[int, int]:
+        """Enter requests at once, within the caller's transaction; returns the first number and the one after the
+        last."""
+        first = self._next_id
+        self._next_id += len(entries)
+        self._database.executemany(_INSERT, [entry.values(first + place) for place, entry in enumerate(entries)])
+        return first, self._next_id
+
+    def accept(self, batch: AcceptedBatch) -> None:
+        """Enter an accepted batch, within the caller's transaction."""
+        names = ", ".join(AcceptedBatch.__slots__)
+        values = [getattr(batch, name) for name in AcceptedBatch.__slots__]
+        query = f"INSERT INTO accepted_batches ({names}) VALUES ({', '.join('?' * len(values))})"  # noqa: S608 - as above
+        self._database.execute(query, values)
+
+    def accepted_batches(self) -> list[dict[str, Any]]:
+        """Every accepted batch, in the order of acceptance."""
+        names = AcceptedBatch.__slots__
+        rows = self._database.execute(f"SELECT {', '.join(names)} FROM accepted_batches ORDER BY number")  # noqa: S608
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def batch_delivered(self, batch_id: str) -> None:
+        """Note that the results of a batch were sent to their end."""
+        self._database.execute("UPDATE billed SET delivered = 1 WHERE batch_id = ?", (batch_id,))
+
+    def ahead_s(self) -> float:
+        """How far the clock had been turned."""
+        return float(self._value("SELECT coalesce(max(ahead_s), 0.0) FROM clock"))
+
+    def set_ahead_s(self, seconds: float) -> None:
+        with self._database:
+            self._database.execute("DELETE FROM clock")
+            self._database.execute("INSERT INTO clock VALUES (?)", (seconds,))
 
     async def bill(self, entry: Entry) -> int:
         """Enter a request; returns its number once the entry is committed."""
@@ -139,12 +217,27 @@ class Accounts:
                 group.set_result(None)
 
     def totals(self) -> dict[str, Any]:
-        """Sums over everything billed. `most_repeated` is how often the most frequent request was billed."""
+        """Sums over everything billed, and the same by mode under `modes` (modes with entries only).
+
+        `most_repeated` is how often the most frequent request was billed. `batches` and `batch_requests` count what
+        was accepted by create, billed or not; `batches_repeated` those whose body had been accepted before.
+        """
         self.flush()
         row = self._row(f"SELECT {', '.join(_TOTALS.values())} FROM billed")  # noqa: S608 - as above
         totals = {name: value or 0 for name, value in zip(_TOTALS, row, strict=True)}
         most = self._value("SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM billed GROUP BY request_hash)")
-        return {**totals, "most_repeated": most}
+        return {**totals, "most_repeated": most, **self._batch_totals(), "modes": self._totals_by_mode()}
+
+    def _batch_totals(self) -> dict[str, int]:
+        row = self._row(
+            "SELECT count(*), coalesce(sum(requests), 0), count(*) - count(DISTINCT workspace || body_sha256) "
+            "FROM accepted_batches"
+        )
+        return dict(zip(("batches", "batch_requests", "batches_repeated"), row, strict=True))
+
+    def _totals_by_mode(self) -> dict[str, dict[str, int]]:
+        rows = self._database.execute(f"SELECT mode, {', '.join(_TOTALS.values())} FROM billed GROUP BY mode")  # noqa: S608
+        return {row[0]: {name: value or 0 for name, value in zip(_TOTALS, row[1:], strict=True)} for row in rows}
 
     def counts(self) -> dict[str, int]:
         """How often each request was billed, by its hash."""
@@ -161,10 +254,17 @@ class Accounts:
     def clear(self) -> None:
         self.flush()
         self._database.execute("DELETE FROM billed")
+        self._database.execute("DELETE FROM accepted_batches")
 
     def close(self) -> None:
         self.flush()
         self._database.close()
+
+    def _add_columns(self) -> None:
+        known = {row[1] for row in self._database.execute("PRAGMA table_info(billed)")}
+        for name, kind in _ADDED:
+            if name not in known:
+                self._database.execute(f"ALTER TABLE billed ADD COLUMN {name} {kind}")
 
     def _row(self, query: str) -> tuple[Any, ...]:
         return tuple(next(iter(self._database.execute(query))))

@@ -1,6 +1,6 @@
 """The server's side of `/_control/…`: scripts of faults, the clock, the books.
 
-Owns   the control routes, and the clock that they can turn.
+Owns   the control routes, and the clock that they can turn (it stays turned after a restart).
 Knows  the parts it steers. Only the holder of the control token reaches it; the API's own credential does not open it.
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from runner.clock import Clock
 from runner.simulator.accounts import Accounts
+from runner.simulator.batches import Batches
 from runner.simulator.faults import Faults, Rule
 from runner.simulator.messages import Messages
 from runner.simulator.refusal import Refused
@@ -22,9 +23,13 @@ from runner.simulator.refusal import Refused
 class TurnedClock:
     """A clock that runs with another one, some time ahead of it."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, ahead_s: float = 0.0) -> None:
         self._clock = clock
-        self._ahead_s = 0.0
+        self._ahead_s = ahead_s
+
+    @property
+    def ahead_s(self) -> float:
+        return self._ahead_s
 
     def advance(self, seconds: float) -> None:
         self._ahead_s += seconds
@@ -60,12 +65,19 @@ class Traffic:
 
 class Admin:
     def __init__(
-        self, clock: TurnedClock, accounts: Accounts, faults: Faults, messages: Messages, traffic: Traffic
+        self,
+        clock: TurnedClock,
+        accounts: Accounts,
+        faults: Faults,
+        messages: Messages,
+        batches: Batches,
+        traffic: Traffic,
     ) -> None:
         self._clock = clock
         self._accounts = accounts
         self._faults = faults
         self._messages = messages
+        self._batches = batches
         self._traffic = traffic
         self._routes: Mapping[tuple[str, str], Callable[[Any], Any]] = {
             ("POST", "faults"): self._add_fault,
@@ -74,6 +86,8 @@ class Admin:
             ("GET", "requests"): lambda _: self._accounts.entries(),
             ("GET", "counts"): lambda _: self._accounts.counts(),
             ("GET", "traffic"): lambda _: self._describe_traffic(),
+            ("GET", "batches"): lambda _: self._batches.describe_all(),
+            ("POST", "batches/end"): lambda body: self._batches.end_now((body or {}).get("id")),
             ("POST", "clock"): self._turn_clock,
             ("POST", "reset"): lambda _: self._reset(),
         }
@@ -90,6 +104,8 @@ class Admin:
 
     def _turn_clock(self, body: Any) -> None:
         self._clock.advance(float(body["advance_s"]))
+        self._accounts.set_ahead_s(self._clock.ahead_s)  # a restart must not bring back yesterday
+        self._batches.work.wake()
 
     def _describe_traffic(self) -> dict[str, Any]:
         traffic = self._traffic
@@ -104,6 +120,7 @@ class Admin:
     def _reset(self) -> None:
         self._faults.clear()
         self._accounts.clear()
+        self._batches.forget()
         self._messages.cache.clear()
         self._messages.limits.clear()
         self._traffic.clear()

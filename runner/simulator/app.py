@@ -1,6 +1,7 @@
 """The HTTP server: routes, credentials, identity headers and the shape of errors.
 
-Owns   what every exchange has in common. What an endpoint does is in `messages` and `models`, control calls in `admin`.
+Owns   what every exchange has in common. What an endpoint does is in `messages`, `batches` and `models`, control
+       calls in `admin`.
 Knows  aiohttp's low-level server: with a handful of fixed paths its router would only cost time.
 
 Every response carries `request-id`, the organisation and workspace, and the rate-limit headers; every refusal has the
@@ -25,9 +26,11 @@ from aiohttp.web_protocol import RequestHandler
 from runner.clock import Clock
 from runner.simulator.accounts import Accounts
 from runner.simulator.admin import Admin, Traffic, TurnedClock
+from runner.simulator.batches import PATH as BATCHES
+from runner.simulator.batches import Batches
 from runner.simulator.control import TOKEN_HEADER
-from runner.simulator.exchange import Exchange
-from runner.simulator.faults import Act, Fault, Faults
+from runner.simulator.exchange import Exchange, fail
+from runner.simulator.faults import Fault, Faults
 from runner.simulator.messages import Messages, decode
 from runner.simulator.models import list_models, model_info
 from runner.simulator.options import ANY_KEY, Options
@@ -38,11 +41,12 @@ MAX_BODY_BYTES = 32_000_000
 """32 MB, in the stricter reading (whether the API means 2**20 is not known). Source: errors page, "Request size
 limits"."""
 
+_READ_BYTES = 1 << 20
+"""What a connection reads ahead: batches are large."""
+
 _ORGANIZATION = "00000000-0000-4000-8000-000000000000"
 _CONTROL = "/_control/"
 _MODELS = "/v1/models"
-
-_LOGIN_PAGE = b"<!doctype html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
 
 _Endpoint = Callable[[Exchange, bytes, Fault | None], Awaitable[web.StreamResponse]]
 """Gets the body and the fault that shall strike its reply, if any."""
@@ -53,12 +57,13 @@ class App:
 
     def __init__(self, options: Options, clock: Clock) -> None:
         self._options = options
-        self._clock = TurnedClock(clock)
         self._accounts = Accounts(options.state)
+        self._clock = TurnedClock(clock, self._accounts.ahead_s())
         self._faults = Faults(options.faults, options.seed)
         self._messages = Messages(options, self._clock, self._accounts)
+        self._batches = Batches(options, self._clock, self._accounts, self._faults)
         self._traffic = Traffic()
-        self._admin = Admin(self._clock, self._accounts, self._faults, self._messages, self._traffic)
+        self._admin = Admin(self._clock, self._accounts, self._faults, self._messages, self._batches, self._traffic)
         self._mark = secrets.token_hex(6)
         self._numbers = itertools.count(1)
         self._workspaces: dict[str, str] = {}
@@ -68,7 +73,12 @@ class App:
             _MODELS: {"GET": self._list_models},
         }
 
-    def close(self) -> None:
+    def start(self) -> None:
+        """Begin to work on batches, those of an earlier life too. Call it on the loop."""
+        self._batches.work.start()
+
+    async def close(self) -> None:
+        await self._batches.work.stop()
         self._accounts.close()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -90,11 +100,13 @@ class App:
     async def _answer(self, exchange: Exchange) -> web.StreamResponse:
         try:
             self._authenticate(exchange)
+            if exchange.path == BATCHES or exchange.path.startswith(BATCHES + "/"):
+                return await self._batches.handle(exchange)  # reads its body itself
             endpoint = self._find(exchange)
             data = await _read(exchange.request)
             fault = self._faults.choose(exchange.path, data)
             if fault is not None and fault.act.before_acceptance:
-                return await _fail(exchange, fault)
+                return await fail(exchange, fault)
             return await endpoint(exchange, data, fault)
         except Refused as refused:
             return await exchange.refuse(refused)
@@ -151,20 +163,6 @@ class App:
             return await exchange.refuse(refused)
 
 
-async def _fail(exchange: Exchange, fault: Fault) -> web.StreamResponse:
-    """Carry out a fault that strikes before a request is accepted."""
-    match fault.act:
-        case Act.RESET:
-            return await exchange.reset()
-        case Act.HANG:
-            return await exchange.hang()
-        case Act.HTML:
-            return await exchange.reply(_LOGIN_PAGE, content_type="text/html")
-        case _:
-            assert fault.error is not None
-            raise fault.error
-
-
 async def _read(request: web.BaseRequest) -> bytes:
     too_large = Refused("Request exceeds the maximum size", 413)
     if (request.content_length or 0) > MAX_BODY_BYTES:
@@ -189,4 +187,10 @@ def make_server(app: App) -> web.Server:
     ) -> web.BaseRequest:
         return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES)
 
-    return web.Server(app.handle, request_factory=make_request, handler_cancellation=True, access_log=None)
+    return web.Server(
+        app.handle,
+        request_factory=make_request,
+        handler_cancellation=True,
+        access_log=None,
+        read_bufsize=_READ_BYTES,
+    )

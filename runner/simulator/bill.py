@@ -15,7 +15,7 @@ from genai_prices import Usage as PricedUsage
 from genai_prices import calc_price
 from genai_prices.types import TieredPrices
 
-from runner.types import Usage
+from runner.types import Mode, Usage
 
 _PICO_PER_TOKEN = 10**6
 """USD a million tokens, times this, is pico-dollars a token."""
@@ -31,9 +31,9 @@ class _Rates:
     by_field: tuple[tuple[str, int, tuple[tuple[int, int], ...]], ...]
 
 
-def cost_pico(model: str, usage: Usage) -> int | None:
+def cost_pico(model: str, usage: Usage, mode: Mode = "parallel") -> int | None:
     """The cost of a usage in pico-dollars, None where the model's price is not known."""
-    rates = _rates(model)
+    rates = _rates(model, mode)
     if rates is None:
         return None
     prompt = usage.prompt_tokens
@@ -45,10 +45,14 @@ def cost_pico(model: str, usage: Usage) -> int | None:
 
 
 @cache
-def _rates(model: str) -> _Rates | None:
+def _rates(model: str, mode: Mode) -> _Rates | None:
     try:
         price = calc_price(
-            PricedUsage(input_tokens=1), model, provider_id="anthropic", genai_request_timestamp=_ASKED_AT
+            PricedUsage(input_tokens=1),
+            model,
+            provider_id="anthropic",
+            genai_request_timestamp=_ASKED_AT,
+            price_context={"processing": "batch"} if mode == "batch" else None,  # another key is ignored without a word
         ).model_price
     except LookupError:
         return None

@@ -36,7 +36,8 @@ class Controls:
         self._call("DELETE", "/_control/faults")
 
     def accounts(self) -> dict[str, Any]:
-        """Totals of what was billed: `requests`, `delivered`, `cost_pico`, token sums, `distinct`, `most_repeated`."""
+        """Totals of what was billed: `requests`, `delivered`, `cost_pico`, token sums, `distinct`, `most_repeated`;
+        `batches`, `batch_requests`, `batches_repeated`; and `modes`, the same sums by mode."""
         totals: dict[str, Any] = self._call("GET", "/_control/accounts")
         return totals
 
@@ -55,12 +56,23 @@ class Controls:
         traffic: dict[str, Any] = self._call("GET", "/_control/traffic")
         return traffic
 
+    def batches(self) -> list[dict[str, Any]]:
+        """Every accepted batch in order: `id`, `at`, `workspace`, `requests`, `body_sha256`, `custom_ids_sha256`,
+        `first_custom_id`, `fault` (of the reply to its create), `deleted` and `batch`, the object as it stands."""
+        batches: list[dict[str, Any]] = self._call("GET", "/_control/batches")
+        return batches
+
+    def end_batches(self, batch_id: str | None = None) -> int:
+        """End a batch at once, a stuck one too (all that are open, where none is named); returns how many."""
+        ended: int = self._call("POST", "/_control/batches/end", {"id": batch_id})
+        return ended
+
     def advance(self, seconds: float) -> None:
-        """Turn the stand-in's clock forward (cache lifetimes, limits)."""
+        """Turn the stand-in's clock forward (cache lifetimes, limits, batches)."""
         self._call("POST", "/_control/clock", {"advance_s": seconds})
 
     def reset(self) -> None:
-        """Forget faults, cache, limits and accounts."""
+        """Forget faults, cache, limits, batches and accounts."""
         self._call("POST", "/_control/reset")
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:

@@ -30,6 +30,7 @@ class Envelope:
     model: str
     answer: Answer
     usage: Usage
+    service_tier: str = "standard"
 
     def message(self) -> bytes:
         """The Message object as JSON."""
@@ -81,7 +82,7 @@ class Envelope:
             "output_tokens": output_tokens,
             "output_tokens_details": {"thinking_tokens": min(self.answer.thinking_tokens, output_tokens)},
             "server_tool_use": None,
-            "service_tier": "standard",
+            "service_tier": self.service_tier,
         }
 
 

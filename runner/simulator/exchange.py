@@ -15,7 +15,10 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from runner.simulator.faults import Act, Fault
 from runner.simulator.refusal import Refused
+
+LOGIN_PAGE = b"<!doctype html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
 
 _LINGER_NOTHING = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing the socket sends RST instead of FIN."""
@@ -39,6 +42,27 @@ class Exchange:
         await response.prepare(self.request)
         await response.write_eof()
         return response
+
+    async def deliver(self, body: bytes, fault: Fault | None) -> web.StreamResponse:
+        """Send the reply to what was done, or lose it as the fault says."""
+        match fault and fault.act:
+            case Act.REPLY_LOST:
+                return await self.reset()
+            case Act.REPLY_HANGS:
+                return await self.hang()
+            case Act.TRUNCATED:
+                return await self.cut_short(body)
+            case Act.WRONG_TYPE:
+                return await self.reply(body, content_type="text/plain")
+            case Act.REPLY_HTML:
+                return await self.reply(LOGIN_PAGE, content_type="text/html")
+            case Act.REPLY_GARBAGE:
+                return await self.reply(b'{"accepted":true}')
+            case Act.REPLY_ERROR if fault is not None and fault.error is not None:
+                return await self.refuse(fault.error)
+            case Act.SLOW if fault is not None:
+                await asyncio.sleep(fault.rule.seconds)
+        return await self.reply(body)
 
     async def refuse(self, refused: Refused) -> web.Response:
         self.headers.update(refused.headers)
@@ -81,6 +105,20 @@ class Exchange:
         """Never answer. Ends when the client has gone: the server cancels the handler of a lost connection."""
         await asyncio.Event().wait()
         raise AssertionError("an event nobody sets was set")
+
+
+async def fail(exchange: Exchange, fault: Fault) -> web.StreamResponse:
+    """Carry out a fault that strikes before a request is accepted. Raises Refused."""
+    match fault.act:
+        case Act.RESET:
+            return await exchange.reset()
+        case Act.HANG:
+            return await exchange.hang()
+        case Act.HTML:
+            return await exchange.reply(LOGIN_PAGE, content_type="text/html")
+        case _:
+            assert fault.error is not None
+            raise fault.error
 
 
 async def write_spread(response: web.StreamResponse, pieces: Iterable[bytes], seconds: float) -> None:

@@ -1,10 +1,14 @@
 """Misbehaviour on request: which request goes wrong, and how.
 
 Owns   the kinds of fault, the rules that pick requests (by order, text, rate) and the deterministic draw.
-Knows  a path and the bytes of a body. Carrying a fault out is the business of `messages` and `app`.
+Knows  a path and the bytes of a body. Carrying a fault out is the business of `messages`, `app` and the `batch…`
+       modules.
 
 A rate is drawn from the seed, the kind, the body and how often that body has come: it does not depend on the order in
 which concurrent requests arrive, and a retry is a new draw.
+
+Of batches, a rule names one of the places below instead of a path. A kind that means something at one place only is
+looked for there unless a rule says otherwise. What is done to a batch as such (`BATCH`) adds up: every rule strikes.
 """
 
 from __future__ import annotations
@@ -12,12 +16,32 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
 from runner.simulator.refusal import Refused
+
+BATCH_CREATE = "batch_create"
+BATCH_UPLOAD = "batch_upload"
+BATCH_RETRIEVE = "batch_retrieve"
+BATCH_LIST = "batch_list"
+BATCH_RESULTS = "batch_results"
+BATCH_CANCEL = "batch_cancel"
+BATCH_DELETE = "batch_delete"
+BATCH = "batch"
+BATCH_ROW = "batch_row"
+PLACES = (
+    BATCH_CREATE, BATCH_UPLOAD, BATCH_RETRIEVE, BATCH_LIST, BATCH_RESULTS, BATCH_CANCEL, BATCH_DELETE, BATCH, BATCH_ROW,
+)  # fmt: skip
+"""The calls of the batch endpoints (a create also before its body has come), an accepted batch as such, and each
+request in one."""
+
+_MESSAGES = "/v1/messages"
+
+Contains = Callable[[bytes], bool]
+"""Whether a request's body has these bytes in it."""
 
 
 class Act(StrEnum):
@@ -44,9 +68,78 @@ class Act(StrEnum):
     STREAM_ENDS = "stream_ends"
     WRONG_TYPE = "wrong_type"
 
+    # create: the connection is reset before the body is there; it is accepted, and the reply says otherwise
+    RESET_UPLOAD = "reset_upload"
+    REPLY_ERROR = "reply_error"
+    REPLY_HTML = "reply_html"
+    REPLY_GARBAGE = "reply_garbage"
+
+    # the batch: not to be seen for `seconds` after create, or its results after its end; never ends, also when canceled
+    LATE_RETRIEVE = "late_retrieve"
+    LATE_LIST = "late_list"
+    LATE_RESULTS = "late_results"
+    STUCK = "stuck"
+    STUCK_CANCELING = "stuck_canceling"
+    BAD_TALLIES = "bad_tallies"
+    DECOYS = "decoys"
+
+    PAGER_LOOPS = "pager_loops"
+
+    # a request in a batch
+    EXPIRED = "expired"
+    CANCELED = "canceled"
+    UNKNOWN_RESULT = "unknown_result"
+
+    # results: the transport (`short` looks whole), then what is in them
+    RESULTS_CUT = "results_cut"
+    RESULTS_CUT_LENGTH = "results_cut_length"
+    RESULTS_CUT_LINE = "results_cut_line"
+    RESULTS_CUT_LINE_LENGTH = "results_cut_line_length"
+    RESULTS_SHORT = "results_short"
+    RESULTS_SHORT_LINE = "results_short_line"
+    RESULTS_RESET = "results_reset"
+    RESULTS_STALL = "results_stall"
+    RESULTS_NO_TYPE = "results_no_type"
+    RESULTS_DOUBLED = "results_doubled"
+    RESULTS_CONFLICT = "results_conflict"
+    RESULTS_MISSING = "results_missing"
+    RESULTS_UNKNOWN_IDS = "results_unknown_ids"
+    RESULTS_BLANK_LINES = "results_blank_lines"
+    RESULTS_CRLF = "results_crlf"
+    RESULTS_NAN = "results_nan"
+    RESULTS_BAD_UTF8 = "results_bad_utf8"
+    RESULTS_SURROGATE = "results_surrogate"
+    RESULTS_LONG_LINE = "results_long_line"
+    RESULTS_NOT_JSON = "results_not_json"
+    RESULTS_UNKNOWN_TYPE = "results_unknown_type"
+
     @property
     def before_acceptance(self) -> bool:
         return self in (Act.REFUSE, Act.RESET, Act.HANG, Act.HTML)
+
+    @property
+    def place(self) -> str:
+        """Where it is looked for unless a rule says otherwise."""
+        return _PLACE_BY_ACT.get(self, BATCH_RESULTS if self.startswith("results_") else _MESSAGES)
+
+
+_PLACE_BY_ACT: Mapping[Act, str] = {
+    Act.RESET_UPLOAD: BATCH_UPLOAD,
+    Act.REPLY_ERROR: BATCH_CREATE,
+    Act.REPLY_HTML: BATCH_CREATE,
+    Act.REPLY_GARBAGE: BATCH_CREATE,
+    Act.LATE_RETRIEVE: BATCH,
+    Act.LATE_LIST: BATCH,
+    Act.LATE_RESULTS: BATCH,
+    Act.STUCK: BATCH,
+    Act.STUCK_CANCELING: BATCH,
+    Act.BAD_TALLIES: BATCH,
+    Act.DECOYS: BATCH,
+    Act.PAGER_LOOPS: BATCH_LIST,
+    Act.EXPIRED: BATCH_ROW,
+    Act.CANCELED: BATCH_ROW,
+    Act.UNKNOWN_RESULT: BATCH_ROW,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +178,18 @@ _ERRORS: Mapping[str, _Error] = {
     "contract_spend_limit": _Error(429, "The contract's spend limit is reached.", "contract_spend_limit_reached"),
     "ramp_limit": _Error(429, "Your traffic has grown too fast.", "ramp_limit_exceeded", "1"),
     "on_hold": _Error(400, "Your organization is on hold.", "organization_on_hold"),
+    "billing_error": _Error(402, "Your credit balance is too low to access the Anthropic API."),
     "image_too_large": _Error(400, "An image is too large.", "image_dimensions_too_large"),
 }
 
 BAD_RETRY_AFTER = ("-5", "nan", "inf", "1e9", "86400", "soon", "Fri, 31 Dec 2099 23:59:59 GMT", "")
 """What the kind `bad_retry_after` sends, one after the other."""
 
-KINDS = frozenset(_ERRORS) | {"bad_retry_after"} | {act.value for act in Act if act is not Act.REFUSE}
+_ACTS = frozenset(act.value for act in Act if act not in (Act.REFUSE, Act.REPLY_ERROR))
+_REPLY_ERRORS = {f"reply_{status}": _ERRORS[status] for status in ("408", "429", "500", "502", "503", "504", "529")}
+"""A create that was accepted and is answered with an error, as by a gateway in between."""
+
+KINDS = frozenset(_ERRORS) | frozenset(_REPLY_ERRORS) | {"bad_retry_after"} | _ACTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +198,13 @@ class Rule:
 
     `nth` counts the requests that match `path` and `text` since the rule was made, from 1. `rate` is drawn. `times`
     bounds how often it strikes. `text` is looked for in the request's JSON. The rest is what the fault needs:
-    `retry_after` (sent as it is; "" sends none), `message`, `seconds` (of `slow`), `category` (of `refusal`).
+    `retry_after` (sent as it is; "" sends none), `message`, `seconds` (of `slow` and `late_…`), `category` (of
+    `refusal`), `share` (of a stuck batch's requests that are done), `lines` (how many results go wrong) and `size` (of
+    a long line, in bytes).
     """
 
     kind: str
-    path: str = "/v1/messages"
+    path: str = _MESSAGES
     nth: tuple[int, ...] = ()
     text: str | None = None
     rate: float | None = None
@@ -113,6 +213,9 @@ class Rule:
     message: str | None = None
     seconds: float = 5.0
     category: str | None = "general_harms"
+    share: float = 0.5
+    lines: int = 1
+    size: int = 16_000_000
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Rule:
@@ -123,7 +226,14 @@ class Rule:
         if value.get("kind") not in KINDS:
             raise Refused(f"kind: {value.get('kind')!r} is none of {', '.join(sorted(KINDS))}")
         nth = value.get("nth", ())
-        return cls(**{**value, "nth": (nth,) if isinstance(nth, int) else tuple(nth)})
+        path = value.get("path") or _place(value["kind"])
+        return cls(**{**value, "path": path, "nth": (nth,) if isinstance(nth, int) else tuple(nth)})
+
+    @classmethod
+    def standing(cls, name: str, rate: float) -> Rule:
+        """The rule for a rate from the command line: KIND or PLACE:KIND. Raises Refused."""
+        place, _, kind = name.rpartition(":")
+        return cls.from_json({"kind": kind, "rate": rate} | ({"path": place} if place else {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +251,7 @@ class Faults:
 
     def __init__(self, rates: Sequence[tuple[str, float]], seed: int) -> None:
         self._seed = seed
-        self._standing = tuple(Rule.from_json({"kind": kind, "rate": rate}) for kind, rate in rates)
+        self._standing = tuple(Rule.standing(name, rate) for name, rate in rates)
         self._active: list[_Active] = []
         self._seen: Counter[bytes] = Counter()
         self.clear()
@@ -154,23 +264,40 @@ class Faults:
     def add(self, rule: Rule) -> None:
         self._active.append(_Active(rule))
 
-    def choose(self, path: str, body: bytes) -> Fault | None:
-        """The fault for this request, if any. Counts it for every rule."""
-        if not self._active:
-            return None
-        draw = self._draw_key(body)
-        struck = [active for active in self._active if active.strikes(path, body, draw)]
+    def choose(self, path: str, body: bytes, contains: Contains | None = None) -> Fault | None:
+        """The fault for this request, if any. Counts it for every rule.
+
+        Args:
+            contains: how to look for a text where `body` is not what was sent, but stands for it.
+        """
+        struck = self._struck(path, body, contains)
         if not struck:
             return None
         struck[0].struck += 1
         return _fault(struck[0])
 
-    def _draw_key(self, body: bytes) -> bytes:
-        if all(active.rule.rate is None for active in self._active):
-            return b""
-        digest = hashlib.blake2b(body, digest_size=12).digest()
-        self._seen[digest] += 1
-        return b"%d/%d/" % (self._seed, self._seen[digest]) + digest
+    def choose_all(self, path: str, body: bytes, contains: Contains | None = None) -> list[Fault]:
+        """The faults of all rules that strike."""
+        struck = self._struck(path, body, contains)
+        for active in struck:
+            active.struck += 1
+        return [_fault(active) for active in struck]
+
+    def _struck(self, path: str, body: bytes, contains: Contains | None) -> list[_Active]:
+        rules = [active for active in self._active if active.rule.path == path]
+        if not rules:
+            return []
+        digest = b""
+        draw = b""
+        if any(active.rule.rate is not None for active in rules):
+            place = b"" if path.startswith("/") else path.encode()
+            digest = hashlib.blake2b(place + body, digest_size=12).digest()
+            draw = b"%d/%d/" % (self._seed, self._seen[digest] + 1) + digest
+        struck = [active for active in rules if active.strikes(draw, contains or body.__contains__)]
+        # Requests in batches are many: only those that were struck are remembered. The rest have succeeded.
+        if digest and (struck or path != BATCH_ROW):
+            self._seen[digest] += 1
+        return struck
 
 
 class _Active:
@@ -183,9 +310,10 @@ class _Active:
         # The request holds the text as a JSON string; the SDK leaves non-ASCII characters as they are.
         self._needle = None if rule.text is None else json.dumps(rule.text, ensure_ascii=False)[1:-1].encode()
 
-    def strikes(self, path: str, body: bytes, draw: bytes) -> bool:
+    def strikes(self, draw: bytes, contains: Contains) -> bool:
+        """Whether it hits a request that has come to its place."""
         rule = self.rule
-        if path != rule.path or (self._needle is not None and self._needle not in body):
+        if self._needle is not None and not contains(self._needle):
             return False
         self._matched += 1
         if rule.times is not None and self.struck >= rule.times:
@@ -204,11 +332,18 @@ def _fault(active: _Active) -> Fault:
     if rule.kind == "bad_retry_after":
         value = BAD_RETRY_AFTER[(active.struck - 1) % len(BAD_RETRY_AFTER)]
         return Fault(rule.kind, Act.REFUSE, rule, _refused(_ERRORS["429"], rule, value))
-    error = _ERRORS.get(rule.kind)
+    error = _ERRORS.get(rule.kind) or _REPLY_ERRORS.get(rule.kind)
     if error is None:
         return Fault(rule.kind, Act(rule.kind), rule)
     retry_after = error.retry_after if rule.retry_after is None else rule.retry_after
-    return Fault(rule.kind, Act.REFUSE, rule, _refused(error, rule, retry_after))
+    act = Act.REPLY_ERROR if rule.kind in _REPLY_ERRORS else Act.REFUSE
+    return Fault(rule.kind, act, rule, _refused(error, rule, retry_after))
+
+
+def _place(kind: str) -> str:
+    if kind in _REPLY_ERRORS:
+        return BATCH_CREATE
+    return Act(kind).place if kind in _ACTS else _MESSAGES
 
 
 def _refused(error: _Error, rule: Rule, retry_after: str | None) -> Refused:

@@ -13,8 +13,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
-from runner.simulator.faults import KINDS
+from runner.simulator.faults import KINDS, PLACES
 
 DEFAULT_KEY = "simulated-key"
 """What the stand-in accepts as credential unless told otherwise. Not a secret."""
@@ -23,7 +24,7 @@ ANY_KEY = "*"
 """As `key`: accept every non-empty credential."""
 
 _DURATION = re.compile(r"^(?P<number>\d+(\.\d+)?)(?P<unit>ms|s)?$")
-_FAULT = re.compile(r"^(?P<kind>\w+)=(?P<rate>\d+(\.\d+)?|\.\d+)(?P<percent>%)?$")
+_FAULT = re.compile(r"^((?P<place>\w+):)?(?P<kind>\w+)=(?P<rate>\d+(\.\d+)?|\.\d+)(?P<percent>%)?$")
 _UNITS = {"ms": 0.001, "s": 1.0, None: 1.0}
 
 
@@ -64,16 +65,24 @@ def _seconds(text: str) -> float:
 
 
 def parse_fault(text: str) -> tuple[str, float]:
-    """Read `KIND=RATE`: `529=0.05`, `reply_lost=1%`. Raises ValueError."""
+    """Read `KIND=RATE` or `PLACE:KIND=RATE`: `529=0.05`, `batch_create:reply_lost=1%`. Raises ValueError.
+
+    Without a place a kind strikes where it belongs: at Messages requests, or, if it is one of batches, there.
+    """
     match = _FAULT.match(text)
     if match is None:
         raise ValueError(f"{text!r} is no fault; expected KIND=RATE, for example 529=0.05 or reply_lost=1%")
     if match["kind"] not in KINDS:
         raise ValueError(f"there is no fault {match['kind']!r}; there are: {', '.join(sorted(KINDS))}")
+    if match["place"] is not None and match["place"] not in PLACES:
+        raise ValueError(f"there is no place {match['place']!r}; there are: {', '.join(PLACES)}")
     share = float(match["rate"]) / (100 if match["percent"] else 1)
     if share > 1:
         raise ValueError(f"{text!r}: the rate must lie between 0 and 1")
-    return match["kind"], share
+    return text.rpartition("=")[0], share
+
+
+BatchStart = Literal["at_once", "staggered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +93,14 @@ class Options:
     credential it accepts (`*`: any). `rpm`, `itpm`, `otpm` are limits a minute (requests, input tokens, output tokens)
     for each line of models, None for none; `burst_s` is how many seconds' worth may be used at once. `max_concurrency`
     refuses more requests than this at a time. `faults` are (kind, rate) pairs, drawn by `seed`. `reply_tokens` is
-    about how long a plain answer is. `control_token` opens the control endpoint; empty lets the server make one.
+    about how long a plain answer is.
+
+    `batch_latency` is how long a batch takes, however many requests it has, and `batch_cancel_s` how long it stays
+    `canceling`. `batch_start` says whether its requests start all at once, so that none reads what another has written
+    to the cache, or staggered, so that the share `batch_hit_rate` of them does. `batch_queue` bounds the requests in
+    batches that have not ended.
+
+    `control_token` opens the control endpoint; empty lets the server make one.
     """
 
     state: Path
@@ -100,6 +116,11 @@ class Options:
     max_concurrency: int | None = None
     faults: tuple[tuple[str, float], ...] = ()
     seed: int = 0
+    batch_latency: Latency = Latency(1.0)
+    batch_cancel_s: float = 0.2
+    batch_start: BatchStart = "staggered"
+    batch_hit_rate: float = 0.8
+    batch_queue: int = 500_000
     control_token: str = ""
     die_with_stdin: bool = False
 
@@ -107,6 +128,9 @@ class Options:
         """The arguments that `from_arguments` reads back as equal options."""
         arguments = ["--state", str(self.state), "--port", str(self.port), "--host", self.host, "--key", self.key]
         arguments += ["--latency", str(self.latency), "--reply-tokens", str(self.reply_tokens)]
+        arguments += ["--batch-latency", str(self.batch_latency), "--batch-cancel-s", str(self.batch_cancel_s)]
+        arguments += ["--batch-start", self.batch_start, "--batch-hit-rate", str(self.batch_hit_rate)]
+        arguments += ["--batch-queue", str(self.batch_queue)]
         arguments += ["--burst-s", str(self.burst_s), "--seed", str(self.seed)]
         for name, limit in (("rpm", self.rpm), ("itpm", self.itpm), ("otpm", self.otpm)):
             arguments += [f"--{name}", str(limit)] if limit is not None else []
@@ -135,6 +159,11 @@ def from_arguments(arguments: Sequence[str]) -> Options:
     parser.add_argument("--max-concurrency", type=int)
     parser.add_argument("--fault", type=parse_fault, action="append", default=[], dest="faults", metavar="KIND=RATE")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch-latency", type=Latency.parse, default=Latency(1.0))
+    parser.add_argument("--batch-cancel-s", type=float, default=0.2)
+    parser.add_argument("--batch-start", choices=get_args(BatchStart), default="staggered")
+    parser.add_argument("--batch-hit-rate", type=float, default=0.8)
+    parser.add_argument("--batch-queue", type=int, default=500_000)
     parser.add_argument("--control-token", default="")
     parser.add_argument("--die-with-stdin", action="store_true")
     values = vars(parser.parse_args(arguments))

@@ -11,7 +11,9 @@ Rules (source: the API's prompt-caching page, October 2026)
     that breakpoint's time-to-live; the rest is plain input.
   * An entry can be read only once the reply that writes it has begun. Requests before that pay for their own write.
   * It lives for 5 minutes or 1 hour from the start of the request that wrote or last read it.
-  * Scope: workspace and model.
+  * Scope: workspace and model. Batches have a cache of their own, which live requests neither read nor write (measured
+    by others, not documented). There a request is accounted for later than it started, so a look-up is made as of a
+    moment (`at`): it sees what was readable by then, and of later entries only those of its `own` batch.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ Scope = tuple[str, str]
 class _Entry:
     ttl: str
     expires_at: float
+    readable_from: float
+    owner: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +72,20 @@ class PromptCache:
     def clear(self) -> None:
         self._entries.clear()
 
-    def look(self, prompt: Prompt, scope: Scope, minimum: int) -> CacheUse:
+    def look(self, prompt: Prompt, scope: Scope, minimum: int, *, at: float | None = None, own: str = "") -> CacheUse:
         """Account for a prompt that starts now: what it would read, and what it would write. Changes nothing.
 
         Args:
             minimum: the shortest prefix, in tokens, that the model caches.
+            at: when it started, if not now (the clock's monotonic seconds).
+            own: entries of this owner are read whenever they were written.
         """
-        now = self._clock.monotonic()
+        now = self._clock.monotonic() if at is None else at
         blocks = prompt.blocks
         marks = [index for index, block in enumerate(blocks) if block.ttl is not None and block.tokens >= minimum]
         if not marks:
             return CacheUse(0, 0, 0, prompt.tokens, (), (), scope, now)
-        hit = max(self._look_up(scope, blocks, mark, now) for mark in marks)
+        hit = max(self._look_up(scope, blocks, mark, now, own) for mark in marks)
         reads = {blocks[position].prefix for position in (hit, *marks) if 0 <= position <= hit}
         read = boundary = blocks[hit].tokens if hit >= 0 else 0
         written = {"5m": 0, "1h": 0}
@@ -100,22 +106,27 @@ class PromptCache:
             if entry is not None and entry.expires_at > use.started_at:
                 entry.expires_at = max(entry.expires_at, use.started_at + _LIFETIME_S[entry.ttl])
 
-    def begin(self, use: CacheUse) -> None:
+    def begin(self, use: CacheUse, owner: str = "") -> None:
         """The reply has begun: what it writes can be read from now on."""
+        now = self._clock.monotonic()
         for prefix, ttl in use.writes:
             expires_at = use.started_at + _LIFETIME_S[ttl]
             known = self._entries.get((use.scope, prefix))
-            if known is None or known.expires_at < expires_at:
-                self._entries[use.scope, prefix] = _Entry(ttl, expires_at)
+            if known is None or known.expires_at <= use.started_at:
+                self._entries[use.scope, prefix] = _Entry(ttl, expires_at, now, owner)
+            elif known.expires_at < expires_at:
+                known.ttl, known.expires_at = ttl, expires_at
         self._until_sweep -= len(use.writes)
         if self._until_sweep <= 0:
             self._sweep()
 
-    def _look_up(self, scope: Scope, blocks: Sequence[Block], mark: int, now: float) -> int:
+    def _look_up(self, scope: Scope, blocks: Sequence[Block], mark: int, now: float, own: str) -> int:
         """The nearest position at or before `mark` whose prefix has a live entry, -1 where there is none."""
         for index in range(mark, max(-1, mark - _LOOK_BACK), -1):
             entry = self._entries.get((scope, blocks[index].prefix))
-            if entry is not None and entry.expires_at > now:
+            if entry is None or entry.expires_at <= now:
+                continue
+            if entry.owner in ("", own) or entry.readable_from < now:
                 return index
         return -1
 

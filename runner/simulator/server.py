@@ -52,11 +52,12 @@ async def _serve(options: Options) -> None:
         loop.add_signal_handler(number, stopped.set)
     if options.die_with_stdin:
         loop.add_reader(sys.stdin.fileno(), _watch_pipe, stopped)
+    app.start()
     host, port = runner.addresses[0][:2]
     _say({"base_url": f"http://{host}:{port}", "control_token": options.control_token, "pid": os.getpid()})
     await stopped.wait()
     await runner.cleanup()
-    app.close()
+    await app.close()
 
 
 def _say(line: Mapping[str, object]) -> None:

@@ -63,6 +63,16 @@ _SOURCES: Mapping[str, Mapping[str, frozenset[str]]] = {
     },
 }
 
+LONG_OUTPUT_BETA = "output-300k-2026-03-24"
+_LONG_OUTPUT_TOKENS = 300_000
+_LONG_OUTPUT_MODELS = frozenset(
+    f"claude-{name}"
+    for name in (
+        "opus-5-5", "opus-5", "opus-4-8", "opus-4-7", "opus-4-6", "sonnet-5-5", "sonnet-5", "sonnet-4-6", "haiku-5-5",
+    )
+)  # fmt: skip
+"""Outputs beyond a model's own maximum: in batches only, and of these models. Source: batch guide and model pages."""
+
 _ROLES = ("user", "assistant", "system")
 _MAX_MESSAGES = 100_000
 _MAX_BREAKPOINTS = 4
@@ -84,6 +94,26 @@ def check_create(body: Any, version: str, betas: str) -> Card:
     if body["max_tokens"] == 0:
         _check_prewarm(body)
     return card
+
+
+def check_row(body: Any, version: str, betas: str) -> Card:
+    """Check the `params` of a request in a batch: as for `POST /v1/messages`, less what a batch cannot do, and with
+    longer outputs under their beta. Raises Refused; returns the card of its model."""
+    if not isinstance(body, dict):
+        return check_create(body, version, betas)
+    for refused, what in (
+        (body.get("stream"), "stream: true"),
+        (body.get("max_tokens") == 0, "max_tokens: 0"),
+        (body.get("speed") is not None, "speed"),
+    ):
+        if refused:
+            raise Refused(f"{what}: not supported in a message batch")
+    wanted, model = body.get("max_tokens"), body.get("model")
+    if LONG_OUTPUT_BETA in betas and model in _LONG_OUTPUT_MODELS and isinstance(wanted, int):
+        card = card_of(model)
+        if card.max_tokens < wanted <= _LONG_OUTPUT_TOKENS:
+            return check_create({**body, "max_tokens": card.max_tokens}, version, betas)
+    return check_create(body, version, betas)
 
 
 def check_count(body: Any, version: str, betas: str) -> Card:

@@ -71,12 +71,20 @@ class SimulatedApi:
         """received, in_flight, max_in_flight, by_status."""
         return self.controls.traffic()
 
+    def batches(self) -> list[dict[str, Any]]:
+        """Every batch that was bought, with its object as it stands: see `runner.simulator.Controls.batches`."""
+        return self.controls.batches()
+
+    def end_batches(self, batch_id: str | None = None) -> int:
+        """End a batch at once, a stuck one too; all that are open, where none is named."""
+        return self.controls.end_batches(batch_id)
+
     def advance(self, seconds: float) -> None:
         """Turn the stand-in's clock forward."""
         self.controls.advance(seconds)
 
     def reset(self) -> None:
-        """Forget faults, cache, limits and accounts."""
+        """Forget faults, cache, limits, batches and accounts."""
         self.controls.reset()
 
 
@@ -84,10 +92,11 @@ class SimulatedApi:
 def simulated_api(folder: Path, **options: Any) -> Iterator[SimulatedApi]:
     """Start a stand-in with its state in `folder`/simulator. `options` are those of `runner.simulator.Options`.
 
-    `latency` may be text ("20ms", "lognormal:50ms"), `faults` a mapping of kind to rate.
+    `latency` and `batch_latency` may be text ("20ms", "lognormal:50ms"), `faults` a mapping of kind to rate.
     """
-    if isinstance(options.get("latency"), str):
-        options["latency"] = Latency.parse(options["latency"])
+    for name in ("latency", "batch_latency"):
+        if isinstance(options.get(name), str):
+            options[name] = Latency.parse(options[name])
     if isinstance(options.get("faults"), dict):
         options["faults"] = tuple(options["faults"].items())
     with launch(Options(state=folder / "simulator", **options)) as running:

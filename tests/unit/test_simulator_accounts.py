@@ -24,7 +24,7 @@ def bill(accounts: Accounts, *entries: Entry) -> list[int]:
 def test_totals_add_up_and_tell_repeats(tmp_path: Path) -> None:
     accounts = Accounts(tmp_path)
     bill(accounts, entry("a"), entry("b"), entry("a", None))
-    assert accounts.totals() == {
+    sums = {
         "requests": 3,
         "delivered": 0,
         "input_tokens": 3,
@@ -36,15 +36,18 @@ def test_totals_add_up_and_tell_repeats(tmp_path: Path) -> None:
         "unpriced": 1,
         "cache_writes": 3,
         "distinct": 2,
-        "most_repeated": 2,
     }
+    accepted = {"batches": 0, "batch_requests": 0, "batches_repeated": 0}
+    assert accounts.totals() == {**sums, "most_repeated": 2, **accepted, "modes": {"parallel": sums}}
     assert accounts.counts() == {"a": 2, "b": 1}
     accounts.close()
 
 
 def test_empty_books_have_totals_too(tmp_path: Path) -> None:
     accounts = Accounts(tmp_path)
-    assert set(accounts.totals().values()) == {0}
+    totals = accounts.totals()
+    assert totals.pop("modes") == {}
+    assert set(totals.values()) == {0}
     accounts.close()
 
 

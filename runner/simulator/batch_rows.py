@@ -1,0 +1,156 @@
+"""One request of a batch: from its line to the line of its result.
+
+Owns   how a request in a batch ends (succeeded, errored, canceled, expired) and what it is billed; the scope of the
+       batches' prompt cache, and which of its entries a request reads.
+Knows  validation, answers and prices through the same modules as live requests; files and states are `batch_work`'s.
+
+Cache. All requests of a batch start when it is created. Which entry of its own batch a request can read is a setting:
+none where all start at once; some, drawn by `batch_hit_rate`, where they start one after the other. Entries of batches
+that were processed before this one was created are read by all. (Source: batch guide, "best effort", 30 to 98 %.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import orjson
+
+from runner.clock import Clock, to_rfc3339
+from runner.simulator.accounts import Entry
+from runner.simulator.answers import answer
+from runner.simulator.batch_store import Batch
+from runner.simulator.bill import cost_pico
+from runner.simulator.envelope import Envelope
+from runner.simulator.faults import BATCH_ROW, Act, Fault, Faults
+from runner.simulator.misanswers import misanswer
+from runner.simulator.options import Options
+from runner.simulator.prompt import Prompt, read_prompt
+from runner.simulator.prompt_cache import PromptCache
+from runner.simulator.refusal import Refused
+from runner.simulator.validation import check_row, check_size
+from runner.types import Usage
+
+End = Literal["succeeded", "errored", "canceled", "expired"]
+
+
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    """`line` is JSON with its line end; `entry` is there for what is billed."""
+
+    end: End
+    line: bytes
+    entry: Entry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cutoff:
+    """When processing stopped (epoch seconds), and what becomes of requests that were not done by then."""
+
+    at: float
+    end: Literal["canceled", "expired"]
+
+
+class _WallClock:
+    """A clock whose monotonic seconds are those since the epoch: batches outlive the process."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def monotonic(self) -> float:
+        return self._clock.now().timestamp()
+
+    async def sleep(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+
+
+class RowAnswers:
+    def __init__(self, options: Options, clock: Clock, faults: Faults) -> None:
+        self.cache = PromptCache(_WallClock(clock))
+        self._options = options
+        self._clock = clock
+        self._faults = faults
+
+    def process(self, line: bytes, batch: Batch, index: int, cutoff: Cutoff | None) -> RowResult:
+        """End one request.
+
+        Args:
+            line: the request as `EnvelopeReader` gave it.
+            index: its place in the batch, from 0.
+            cutoff: what stopped the batch, None where nothing did.
+        """
+        value = orjson.loads(line)
+        custom_id: str = value["custom_id"]
+        if cutoff is not None and _done_at(batch, custom_id) > cutoff.at:
+            return RowResult(cutoff.end, _line(custom_id, b'{"type":"%s"}' % cutoff.end.encode()))
+        fault = self._faults.choose(BATCH_ROW, line)
+        if fault is not None and fault.act in (Act.EXPIRED, Act.CANCELED):
+            end: End = "expired" if fault.act is Act.EXPIRED else "canceled"
+            return RowResult(end, _line(custom_id, b'{"type":"%s"}' % end.encode()))
+        request_id = f"req_{batch.id[-12:]}{index:06x}"
+        try:
+            if fault is not None and fault.error is not None:
+                raise fault.error
+            return self._succeed(value["params"], batch, index, custom_id, fault)
+        except Refused as refused:
+            return RowResult("errored", _line(custom_id, b'{"type":"errored","error":%s}' % refused.body(request_id)))
+
+    def _succeed(
+        self, params: dict[str, Any], batch: Batch, index: int, custom_id: str, fault: Fault | None
+    ) -> RowResult:
+        card = check_row(params, batch.version, batch.betas)
+        prompt = read_prompt(params, card)
+        check_size(prompt.tokens, card)
+        reply = misanswer(params, answer(params, prompt, card, self._options.reply_tokens), fault)
+        scope = (batch.workspace, card.id)
+        own = batch.id if self._hits(prompt, custom_id) else ""
+        use = self.cache.look(prompt, scope, card.cache_minimum, at=batch.created_at, own=own)
+        self.cache.refresh(use)
+        self.cache.begin(use, batch.id)
+        usage = Usage(use.uncached, reply.output_tokens, use.read, use.written_5m, use.written_1h)
+        message_id = f"msg_{batch.id[-12:]}{index:06x}"
+        message = Envelope(message_id, card.id, reply, usage, "batch").message()
+        kind = b"paused_for_tea" if fault is not None and fault.act is Act.UNKNOWN_RESULT else b"succeeded"
+        entry = Entry(
+            at=to_rfc3339(self._clock.now()),
+            request_hash=prompt.digest,
+            echo=prompt.echo,
+            message_id=message_id,
+            model=card.id,
+            usage=usage,
+            cost_pico=cost_pico(card.id, usage, "batch"),
+            fault=None if fault is None else fault.kind,
+            mode="batch",
+            batch_id=batch.id,
+            custom_id=custom_id,
+        )
+        line = _line(custom_id, b'{"type":"%s","message":%s}' % (kind, message))
+        return RowResult("succeeded", line, None if batch.is_foreign else entry)
+
+    def _hits(self, prompt: Prompt, custom_id: str) -> bool:
+        """Whether the request comes late enough to read what its own batch has written."""
+        if self._options.batch_start == "at_once":
+            return False
+        return _share(prompt.digest, custom_id) < self._options.batch_hit_rate
+
+
+def _done_at(batch: Batch, custom_id: str) -> float:
+    """When a request is done: spread evenly over the time that its batch takes. Some of a stuck batch never are."""
+    place = _share(batch.id, custom_id)
+    done_share = float(batch.traits.get("done_share", 1.0))
+    if place >= done_share:
+        return float("inf")
+    return batch.created_at + batch.latency_s * place / done_share
+
+
+def _share(*parts: str) -> float:
+    return int.from_bytes(hashlib.blake2b("/".join(parts).encode(), digest_size=8).digest(), "big") / 2**64
+
+
+def _line(custom_id: str, result: bytes) -> bytes:
+    return b'{"custom_id":"%s","result":%s}\n' % (custom_id.encode(), result)
