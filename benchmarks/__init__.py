@@ -8,6 +8,7 @@ Owns   the scripts, and `RESULTS.md`, which they write: nothing stands there tha
     reviews      the job over a published dataset
     throughput   rows a second and CPU a row, beside a plain loop over the SDK
     memory       peak memory over 20,000 and 200,000 rows, and what a run leaves on disk
+    batch-…      batch mode beside the plain SDK: reviews, submit, memory, collect, priming
 
     python -m benchmarks [NAME…] [--quick]
 """

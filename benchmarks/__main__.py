@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 
-from benchmarks import memory, reviews, startup, throughput
+from benchmarks import (
+    batch_collect,
+    batch_priming,
+    batch_reviews,
+    batch_submit,
+    memory,
+    reviews,
+    startup,
+    throughput,
+)  # fmt: skip
 from benchmarks.results import RESULTS, Machine, Section, write_section
 
 BENCHMARKS: Mapping[str, Callable[[bool], Section | None]] = {
@@ -13,6 +22,11 @@ BENCHMARKS: Mapping[str, Callable[[bool], Section | None]] = {
     "reviews": reviews.measure,
     "throughput": throughput.measure,
     "memory": memory.measure,
+    "batch-reviews": batch_reviews.measure,
+    "batch-submit": batch_submit.measure,
+    "batch-memory": batch_submit.measure_memory,
+    "batch-collect": batch_collect.measure,
+    "batch-priming": batch_priming.measure,
 }
 
 

@@ -40,8 +40,10 @@ class Used:
         return self.peak_bytes / 2**20
 
 
-def run(command: Sequence[str], *, cwd: Path, environ: Mapping[str, str] | None = None) -> Used:
-    """Run a program to its end. Raises RuntimeError, with what it said, where it does not end with status 0."""
+def run(
+    command: Sequence[str], *, cwd: Path, environ: Mapping[str, str] | None = None, expected: Sequence[int] = (0,)
+) -> Used:
+    """Run a program to its end. Raises RuntimeError, with what it said, where it ends with a status not `expected`."""
     clock = SystemClock()
     with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
         started = clock.monotonic()
@@ -53,7 +55,7 @@ def run(command: Sequence[str], *, cwd: Path, environ: Mapping[str, str] | None 
         child.returncode = os.waitstatus_to_exitcode(status)
         stdout.seek(0)
         stderr.seek(0)
-        if child.returncode != 0:
+        if child.returncode not in expected:
             raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}:\n{stdout.read()}{stderr.read()}")
         return Used(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * _RSS_UNIT, stdout.read())
 

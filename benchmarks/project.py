@@ -26,6 +26,8 @@ ROW_TOKENS = 200
 SYSTEM_TOKENS = 2_000
 MAX_TOKENS = 200
 CONCURRENCY = 64
+WAITING = 6
+"""The exit status of a run whose batches are at the API."""
 
 JOB = f"""\
 name: bench
@@ -47,17 +49,31 @@ class Project:
     root: Path
     api: Running
 
-    def write(self, path: str, text: str) -> None:
+    def write(self, path: str, text: str) -> Path:
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
+        return target
 
-    def run(self, job: str) -> tuple[Used, dict[str, Any]]:
+    def run(self, job: str, *arguments: str, **environ: str) -> tuple[Used, dict[str, Any]]:
         """Run a job from nothing; returns what it used and its summary. The run's folder stays until the next one."""
+        self.clear()
+        return self.command("run", job, *arguments, **environ)
+
+    def clear(self) -> None:
+        """No run, no output, and an API that knows nothing."""
         for folder in (".runner", "out"):
             shutil.rmtree(self.root / folder, ignore_errors=True)
         self.api.controls.reset()
-        used = run((*RUNNER, "run", job, "--format", "json"), cwd=self.root, environ=self.api.environ)
+
+    def command(self, *arguments: str, **environ: str) -> tuple[Used, dict[str, Any]]:
+        """A command that prints a summary; work that waits at the API is as good as finished."""
+        used = run(
+            (*RUNNER, *arguments, "--format", "json"),
+            cwd=self.root,
+            environ={**self.api.environ, **environ},
+            expected=(0, WAITING),
+        )
         summary: dict[str, Any] = json.loads(used.stdout)
         return used, summary
 
@@ -82,19 +98,25 @@ def project(**options: Any) -> Iterator[Project]:
 def write_bench_job(project: Project, rows: int) -> str:
     """The job that throughput and memory are measured with; returns its path."""
     project.write("jobs/bench.yaml", JOB)
-    project.write("templates/system.md.j2", _text(random.Random(1), _vocabulary(), SYSTEM_TOKENS))
+    project.write("templates/system.md.j2", shared_text(int(SYSTEM_TOKENS * BYTES_PER_TOKEN)))
     write_rows(project.root / "data" / "rows.csv", rows)
     return "jobs/bench.yaml"
 
 
-def write_rows(path: Path, rows: int) -> None:
+def shared_text(size_bytes: int) -> str:
+    """What all rows share: so many bytes of made-up words."""
+    draw, words = random.Random(1), _vocabulary()
+    return " ".join(draw.choices(words, k=size_bytes // 3))[:size_bytes]
+
+
+def write_rows(path: Path, rows: int, tokens: int = ROW_TOKENS) -> None:
     """Rows whose texts and keys all differ, the same on every machine."""
     draw, words = random.Random(2), _vocabulary()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "text"])
-        writer.writerows((f"row-{index:07}", f"{index} {_text(draw, words, ROW_TOKENS)}") for index in range(rows))
+        writer.writerows((f"row-{index:07}", f"{index} {_text(draw, words, tokens)}") for index in range(rows))
 
 
 def _vocabulary() -> list[str]:

@@ -40,7 +40,7 @@ def measure(quick: bool) -> Section | None:
     accounts: list[dict[str, Any]] = []
     bills: list[float] = []
     with project(latency=Latency(0.05)) as bench:
-        _write(bench)
+        write(bench)
         for _ in range(turns):
             one, summary = bench.run("jobs/reviews.yaml")
             assert summary["rows"]["succeeded"] == ROWS
@@ -66,7 +66,7 @@ def measure(quick: bool) -> Section | None:
     return Section("The reviews job", lines)
 
 
-def _write(bench: Project) -> None:
+def write(bench: Project) -> None:
     bench.write("jobs/reviews.yaml", JOB)
     bench.write("templates/rubric.md.j2", RUBRIC)
     bench.write("data/amazon_reviews.csv", REVIEWS.read_text(encoding="utf-8"))
