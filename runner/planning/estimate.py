@@ -9,7 +9,7 @@ How the expected figure is guessed
   * Output tokens as a quarter of `max_tokens`, unless earlier replies of the job tell their mean.
   * Shared prefix above the model's cache minimum: one write, then reads. In batch mode only a share of the rows read
     it, the others write: docs quote 30 to 98 % (batch guide, "Using prompt caching"), of which the lower end is
-    taken.
+    taken, and the upper one behind a priming batch.
   * A breakpoint behind a row's own text is taken as a write for every row: that rows repeat is not foreseen.
 """
 
@@ -18,11 +18,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Literal
 
+from runner.catalog.api import MAX_BATCH_BYTES, MAX_BATCH_REQUESTS
 from runner.catalog.models import ModelFacts
 from runner.catalog.prices import Prices, usd_rounded_up
 from runner.planning.requests import CompiledJob
 from runner.types import Mode, Request, Usage
+
+_Way = Literal["parallel", "batch", "primed"]
 
 BYTES_PER_TOKEN = 3.5
 """Bytes of UTF-8 text a token, for the older tokenizer: the API's glossary says about 3.5 English characters. Scripts
@@ -32,8 +36,13 @@ WIDE_TOKENIZER_FACTOR = 1.3
 EXPECTED_OUTPUT_SHARE = 0.25
 """Of `max_tokens`. An assumption, made so that a guess exists before the first trial; a trial's mean replaces it."""
 BATCH_READ_SHARE = 0.3
+PRIMED_READ_SHARE = 0.98
+"""Of the rows of a batch, how many read the shared prefix: unprimed, and behind a priming batch."""
+BATCH_FRAMING_BYTES = 64
+"""About what a batch puts around a request: its `custom_id` and some JSON."""
 
 _MODES: tuple[Mode, ...] = ("parallel", "batch")
+_READ_SHARES: Mapping[_Way, float] = {"parallel": 1.0, "batch": BATCH_READ_SHARE, "primed": PRIMED_READ_SHARE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,11 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """All requests together. `input_tokens_upper` is None where bytes do not bound the input of some request."""
+    """All requests together. `input_tokens_upper` is None where bytes do not bound the input of some request.
+
+    `primed`: what `cost` expects of batch mode supposes a priming batch. `batches` is how many batches there would be,
+    without it.
+    """
 
     requests: int
     input_tokens: int
@@ -64,6 +77,8 @@ class Estimate:
     output_tokens: int
     output_tokens_upper: int
     cost: Mapping[Mode, Cost]
+    primed: bool = False
+    batches: int = 0
 
 
 def tokens_in(size_bytes: int, facts: ModelFacts | None) -> int:
@@ -75,11 +90,19 @@ def tokens_in(size_bytes: int, facts: ModelFacts | None) -> int:
 class Estimator:
     """Sums up requests one by one.
 
-    `facts` are what is known of the model, `output_tokens` the mean length of a reply where one has been measured.
+    `facts` are what is known of the model, `output_tokens` the mean length of a reply where one has been measured, and
+    the two sizes what a batch may hold.
     """
 
     def __init__(
-        self, compiled: CompiledJob, prices: Prices, facts: ModelFacts | None, *, output_tokens: float | None = None
+        self,
+        compiled: CompiledJob,
+        prices: Prices,
+        facts: ModelFacts | None,
+        *,
+        output_tokens: float | None = None,
+        batch_max_requests: int = MAX_BATCH_REQUESTS,
+        batch_max_bytes: int = MAX_BATCH_BYTES,
     ) -> None:
         self._compiled = compiled
         self._prices = prices
@@ -90,8 +113,9 @@ class Estimator:
         self._requests = 0
         self._input_tokens = 0
         self._input_upper: int | None = 0
-        self._expected: dict[Mode, int | None] = dict.fromkeys(_MODES, 0)
+        self._expected: dict[_Way, int | None] = dict.fromkeys(_READ_SHARES, 0)
         self._upper: dict[Mode, int | None] = dict.fromkeys(_MODES, 0)
+        self._batches = _Batches(batch_max_requests, batch_max_bytes)
 
     def add(self, request: Request) -> None:
         """Count one request in."""
@@ -100,21 +124,29 @@ class Estimator:
         self._requests += 1
         self._input_tokens += tokens
         self._input_upper = _sum(self._input_upper, request.input_bound)
+        self._batches.add(len(request.body) + BATCH_FRAMING_BYTES)
         for mode in _MODES:
             ttl = self._compiled.cache.ttl[mode]
             bound = self._prices.bound(request.model, request.input_bound, request.max_tokens, ttl, mode)
             self._upper[mode] = _sum(self._upper[mode], bound)
-            self._expected[mode] = _sum(self._expected[mode], self._expected_cost(tokens, mode, first=first))
+        for way in _READ_SHARES:
+            self._expected[way] = _sum(self._expected[way], self._expected_cost(tokens, way, first=first))
 
-    def result(self) -> Estimate:
-        """The estimate of all that was added."""
+    def result(self, *, primed: bool = False) -> Estimate:
+        """The estimate of all that was added. `primed`: as batch mode it expects a run that primes."""
+        batch: _Way = "primed" if primed else "batch"
         return Estimate(
             requests=self._requests,
             input_tokens=self._input_tokens,
             input_tokens_upper=self._input_upper,
             output_tokens=self._requests * self._reply_tokens,
             output_tokens_upper=self._requests * self._compiled.max_tokens,
-            cost={mode: Cost(self._expected[mode], self._upper[mode]) for mode in _MODES},
+            cost={
+                "parallel": Cost(self._expected["parallel"], self._upper["parallel"]),
+                "batch": Cost(self._expected[batch], self._upper["batch"]),
+            },
+            primed=primed,
+            batches=self._batches.count,
         )
 
     def _cached_prefix_tokens(self) -> int:
@@ -123,12 +155,9 @@ class Estimator:
         tokens = tokens_in(self._compiled.cache.shared_prefix_bytes, self._facts)
         return tokens if minimum is not None and tokens >= minimum else 0
 
-    def _expected_cost(self, tokens: int, mode: Mode, *, first: bool) -> int | None:
-        read = self._prefix_tokens
-        if first:
-            read = 0
-        elif mode == "batch":
-            read = round(read * BATCH_READ_SHARE)
+    def _expected_cost(self, tokens: int, way: _Way, *, first: bool) -> int | None:
+        mode: Mode = "parallel" if way == "parallel" else "batch"
+        read = 0 if first else round(self._prefix_tokens * _READ_SHARES[way])
         written = self._prefix_tokens - read
         rest = tokens - self._prefix_tokens
         if self._compiled.cache.row_breakpoint:
@@ -142,6 +171,23 @@ class Estimator:
             ephemeral_1h_input_tokens=written if one_hour else 0,
         )
         return self._prices.cost(self._compiled.model, usage, mode)
+
+
+class _Batches:
+    """How many batches requests fill, taken in their order."""
+
+    def __init__(self, max_requests: int, max_bytes: int) -> None:
+        self._max_requests = max_requests
+        self._max_bytes = max_bytes
+        self._requests = self._bytes = self.count = 0
+
+    def add(self, size_bytes: int) -> None:
+        full = self._requests == self._max_requests or self._bytes + size_bytes > self._max_bytes
+        if full or not self.count:
+            self.count += 1
+            self._requests = self._bytes = 0
+        self._requests += 1
+        self._bytes += size_bytes
 
 
 def _sum(total: int | None, part: int | None) -> int | None:

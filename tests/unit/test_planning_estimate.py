@@ -8,7 +8,7 @@ from typing import Any
 
 from runner.catalog.models import ModelFacts, snapshot_facts
 from runner.catalog.price_list import prices_for_models
-from runner.planning.estimate import BATCH_READ_SHARE, Cost, Estimate, Estimator, tokens_in
+from runner.planning.estimate import BATCH_FRAMING_BYTES, BATCH_READ_SHARE, Cost, Estimate, Estimator, tokens_in
 from runner.planning.requests import CacheShape, CompiledJob
 from runner.types import Request, Usage
 
@@ -133,3 +133,18 @@ def test_an_input_that_bytes_do_not_bound_has_no_upper_figure() -> None:
 
 def test_costs_are_shown_rounded_up_to_the_cent() -> None:
     assert (Cost(1, 10**10 + 1).expected_usd, Cost(1, 10**10 + 1).upper_usd) == (Decimal("0.01"), Decimal("0.02"))
+
+
+def batches(sizes: list[int], **most: int) -> int:
+    estimator = Estimator(compiled(NOT_CACHED), PRICES, FACTS, **most)
+    for size_bytes in sizes:
+        estimator.add(request(size_bytes))
+    return estimator.result().batches
+
+
+def test_batches_are_counted_by_requests_and_by_bytes() -> None:
+    assert batches([]) == 0
+    assert batches([100] * 10, batch_max_requests=4) == 3
+    assert batches([1_000] * 10, batch_max_bytes=3 * (1_000 + BATCH_FRAMING_BYTES)) == 4
+    assert batches([1_000] * 10, batch_max_requests=2, batch_max_bytes=3 * (1_000 + BATCH_FRAMING_BYTES)) == 5
+    assert batches([5_000, 100, 5_000], batch_max_bytes=2_000) == 3
