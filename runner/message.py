@@ -22,7 +22,11 @@ is a server's mistake, and booking it would make the run impossible to open."""
 
 def parse_reply(body: bytes, request_id: str | None = None) -> Reply:
     """Read a message object. Raises ValueError where the bytes are no JSON or no message."""
-    message = _decode(body)
+    return reply_of(_decode(body), request_id)
+
+
+def reply_of(message: Any, request_id: str | None = None) -> Reply:
+    """The same, from the decoded object. Raises ValueError where it is no message."""
     if not isinstance(message, dict) or message.get("type") != "message":
         raise ValueError("not a message object")
     content = message.get("content")

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
 import aiohttp
@@ -31,8 +31,10 @@ from runner.clock import Clock, SystemClock
 from runner.encoding import encode
 from runner.errors import SetupError
 from runner.message import parse_reply
-from runner.providers import Sent, failures
+from runner.providers import BatchLine, BatchPage, RemoteBatch, Sent, failures
+from runner.providers.batches import STALL_S, Batches
 from runner.providers.credentials import Credentials, check_address, find_credentials, parse_custom_headers
+from runner.providers.results import read_result
 from runner.providers.stream import StreamBroken, StreamedMessage
 from runner.types import Capabilities, Failure, Request
 
@@ -63,6 +65,7 @@ _MAX_MODEL_PAGES = 20
 """Far beyond what the API lists: a server whose pages never end is not followed."""
 
 _TRANSPORT_ERRORS = (anthropic.APIConnectionError, httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError)
+_CREDENTIAL_ERRORS = (anthropic.CredentialsError, anthropic.WorkloadIdentityError)
 
 T = TypeVar("T")
 
@@ -78,8 +81,10 @@ class AnthropicProvider:
         workspace: str | None,
         clock: Clock,
         deadline_s: float,
+        stall_s: float = STALL_S,
     ) -> None:
         self._client = client
+        self._batches = Batches(SdkWire(client), clock=clock, secrets=secrets, reply_s=deadline_s, stall_s=stall_s)
         self._secrets = secrets
         self._clock = clock
         self._deadline_s = deadline_s
@@ -134,6 +139,26 @@ class AnthropicProvider:
                 break
             after = last
         return list(found.values())
+
+    async def create_batch(
+        self, chunks: AsyncIterable[bytes], size_bytes: int, betas: Sequence[str] = ()
+    ) -> RemoteBatch | Failure:
+        return await self._batches.create(chunks, size_bytes, betas)
+
+    async def retrieve_batch(self, batch_id: str) -> RemoteBatch | Failure:
+        return await self._batches.retrieve(batch_id)
+
+    async def list_batches(self, *, after_id: str | None = None, limit: int = 100) -> BatchPage | Failure:
+        return await self._batches.list(after_id, limit)
+
+    async def cancel_batch(self, batch_id: str) -> RemoteBatch | Failure:
+        return await self._batches.cancel(batch_id)
+
+    async def download_results(self, batch_id: str, write: Callable[[bytes], Awaitable[None]]) -> int | Failure:
+        return await self._batches.download(batch_id, write)
+
+    def read_result(self, line: bytes) -> BatchLine:
+        return read_result(line, self._secrets)
 
     async def aclose(self) -> None:
         await self._client.close()
@@ -231,7 +256,7 @@ class AnthropicProvider:
             if deadline.expired():
                 return Sent(None, failures.deadline_passed(deadline_s))
             return Sent(None, failures.from_transport(error, secrets=self._secrets))
-        except (anthropic.CredentialsError, anthropic.WorkloadIdentityError) as error:
+        except _CREDENTIAL_ERRORS as error:
             return Sent(None, failures.no_credential(str(error), secrets=self._secrets))
 
     def _bad_reply(self, what: str, status: int, headers: Mapping[str, str]) -> Sent:
@@ -240,8 +265,54 @@ class AnthropicProvider:
         return Sent(None, failure, request_id=request_id, headers=headers)
 
 
+class SdkWire:
+    """Batch calls through the SDK's client: see `runner.providers.exchange.Wire`."""
+
+    errors: tuple[type[Exception], ...] = _TRANSPORT_ERRORS
+    credential_errors: tuple[type[Exception], ...] = _CREDENTIAL_ERRORS
+
+    def __init__(self, client: anthropic.AsyncAnthropic) -> None:
+        self._client = client
+
+    async def post(
+        self, path: str, headers: Mapping[str, str], timeout_s: float, content: AsyncIterable[bytes] | None = None
+    ) -> httpx2.Response:
+        # The SDK's type asks for an iterator; its transport takes what it asks for once.
+        body = cast("AsyncIterator[bytes] | None", content)
+        options = _options(headers, timeout_s)
+        return await _any_status(self._client.post(path, content=body, cast_to=httpx2.Response, options=options))
+
+    async def get(self, path: str, headers: Mapping[str, str], timeout_s: float) -> httpx2.Response:
+        return await _any_status(self._client.get(path, cast_to=httpx2.Response, options=_options(headers, timeout_s)))
+
+    async def open(self, path: str, headers: Mapping[str, str], timeout_s: float) -> httpx2.Response:
+        options = _options(headers, timeout_s)
+        return await _any_status(self._client.get(path, cast_to=httpx2.Response, options=options, stream=True))
+
+
+def _options(headers: Mapping[str, str], timeout_s: float) -> anthropic.RequestOptions:
+    return {
+        "headers": dict(headers),
+        "timeout": anthropic.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
+        "follow_redirects": False,
+        "max_retries": 0,
+    }
+
+
+async def _any_status(call: Coroutine[Any, Any, httpx2.Response]) -> httpx2.Response:
+    try:
+        return await call
+    except anthropic.APIStatusError as error:
+        return error.response
+
+
 def connect(
-    environ: Mapping[str, str], *, max_concurrency: int, clock: Clock | None = None, deadline_s: float = DEADLINE_S
+    environ: Mapping[str, str],
+    *,
+    max_concurrency: int,
+    clock: Clock | None = None,
+    deadline_s: float = DEADLINE_S,
+    stall_s: float = STALL_S,
 ) -> AnthropicProvider:
     """Make a provider from an environment, by the SDK's names and order of precedence; call it on the loop that will
     send.
@@ -274,6 +345,7 @@ def connect(
         workspace=workspace if isinstance(workspace, str) else None,
         clock=clock or SystemClock(),
         deadline_s=deadline_s,
+        stall_s=stall_s,
     )
 
 

@@ -6,7 +6,7 @@ Knows  HTTP and the exceptions of the transport under the SDK. Not the SDK itsel
 
 The three questions that each failure answers:
   * `retryable`: may the same request work later? By the status (408, 409, 429, 5xx), or by the type of an error that
-    arrives inside a stream, where the status was 200.
+    arrives inside a stream or a batch's results, where the status was 200.
   * `scope`: could any other row work? No for a refused key, a missing permission, an unknown model, an exhausted
     balance.
   * `may_be_billed`: only a clean error reply, or a connection that never stood, proves that nothing was bought.
@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
@@ -72,7 +72,7 @@ _STATUS_OF_TYPE = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-"""What the status would have been, for an error inside a stream."""
+"""What the status would have been, for an error inside a stream or a batch's results."""
 
 _SPEND_CODES = frozenset({
     "enforced_spend_limit_reached",
@@ -133,16 +133,32 @@ def from_response(
 def from_stream_event(data: Mapping[str, Any], request_id: str | None, *, secrets: Sequence[str] = ()) -> Failure:
     """Read an `error` event inside a stream: the reply had begun, so its input may be billed."""
     error = _error_of(data) or _ApiError("api_error", "the stream ended with an error of an unknown shape", None, None)
-    rule = _rule_of(_STATUS_OF_TYPE.get(error.type, 500), error)
-    return Failure(
-        kind=rule.kind,
-        message=scrub(error.message, secrets),
-        retryable=rule.retryable,
-        http_status=200,
-        request_id=request_id or error.request_id,
-        scope=rule.scope,
-        may_be_billed=True,
+    return replace(
+        _of_type(error, secrets), http_status=200, request_id=request_id or error.request_id, may_be_billed=True
     )
+
+
+def from_result(data: Any, *, secrets: Sequence[str] = ()) -> Failure:
+    """Read the error of an `errored` result of a batch, which is never billed (batch guide)."""
+    error = _error_of(data) or _ApiError("api_error", "the result holds an error of an unknown shape", None, None)
+    return _of_type(error, secrets)
+
+
+def of_create(failure: Failure, *, whole: bool) -> Failure:
+    """The same failure, said of a batch's creation. `whole`: all of its body had left.
+
+    A part of a body cannot be accepted, and 4xx but 408 and 409 are refusals; whatever else was answered may hide a
+    batch, also an error of the API's own, since a batch lives on where the answer to its creation got lost.
+    """
+    status = failure.http_status
+    refused = 400 <= status < 500 and status not in (408, 409) if status is not None else not failure.may_be_billed
+    return replace(failure, may_be_billed=whole and not refused)
+
+
+def of_batch(failure: Failure) -> Failure:
+    """The same failure, said of a question about one batch, which buys nothing. A batch that is not found may show up
+    later, so that it says nothing of the job."""
+    return replace(failure, scope="row" if failure.http_status == 404 else failure.scope, may_be_billed=False)
 
 
 def from_transport(error: BaseException, *, secrets: Sequence[str] = ()) -> Failure:
@@ -179,6 +195,13 @@ def deadline_passed(deadline_s: float) -> Failure:
     )
 
 
+def stood_still(stall_s: float) -> Failure:
+    """A long transfer that did not move on within its bound."""
+    return Failure(
+        kind="timeout", message=f"the transfer stood still for {stall_s:g} s", retryable=True, may_be_billed=True
+    )
+
+
 def no_credential(message: str, *, secrets: Sequence[str] = ()) -> Failure:
     """A token could not be had (an expired login, an identity provider that refuses): no request was made."""
     return Failure(kind="authentication_error", message=scrub(message, secrets), scope="job")
@@ -211,6 +234,18 @@ def scrub(text: str, secrets: Sequence[str] = ()) -> str:
 def redacted(headers: Mapping[str, str]) -> dict[str, str]:
     """Headers fit to be kept: lower-case names, without those that carry credentials."""
     return {name: value for name, value in headers.items() if name not in SECRET_HEADERS}
+
+
+def _of_type(error: _ApiError, secrets: Sequence[str]) -> Failure:
+    """A failure by an error's type alone, where the status said nothing of it."""
+    rule = _rule_of(_STATUS_OF_TYPE.get(error.type, 500), error)
+    return Failure(
+        kind=rule.kind,
+        message=scrub(error.message, secrets),
+        retryable=rule.retryable,
+        request_id=error.request_id,
+        scope=rule.scope,
+    )
 
 
 def _rule_of(status: int, error: _ApiError | None) -> _Rule:

@@ -22,6 +22,7 @@ class Exchange:
     line: str
     headers: dict[str, str]
     body: bytes
+    reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
     def reset(self) -> None:
@@ -42,8 +43,9 @@ class RawServer:
 
 
 @asynccontextmanager
-async def serve(answer: Answer) -> AsyncIterator[RawServer]:
-    """Answer one request a connection with `answer`, then close it."""
+async def serve(answer: Answer, *, read_body: bool = True) -> AsyncIterator[RawServer]:
+    """Answer one request a connection with `answer`, then close it; without `read_body` the answer is given the head
+    alone, and reads what it wants of the rest."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -54,8 +56,8 @@ async def serve(answer: Answer) -> AsyncIterator[RawServer]:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             pairs = (line.partition(":") for line in head[1:] if line)
             headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-            body = await reader.readexactly(int(headers.get("content-length", "0")))
-            exchange = Exchange(head[0], headers, body, writer)
+            body = await reader.readexactly(int(headers.get("content-length", "0")) if read_body else 0)
+            exchange = Exchange(head[0], headers, body, reader, writer)
             running.requests.append(exchange)
             await answer(exchange)
         except (ConnectionError, asyncio.CancelledError, asyncio.IncompleteReadError):

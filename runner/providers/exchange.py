@@ -1,0 +1,91 @@
+"""One request of a batch call and its response, below what is asked: the wire, and the reading of what came.
+
+Owns   the seam to the SDK (`Wire`), and how a response or an exception becomes a Failure.
+Knows  HTTP. Nothing of batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import httpx2
+import orjson
+
+from runner.clock import Clock
+from runner.providers import failures
+from runner.types import Failure
+
+T = TypeVar("T")
+
+
+class Wire(Protocol):
+    """Sends one request, once, and returns the response whatever its status; no redirect is followed."""
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What it raises where the network fails."""
+        ...
+
+    @property
+    def credential_errors(self) -> tuple[type[Exception], ...]:
+        """What it raises where no token can be had; nothing was sent then."""
+        ...
+
+    async def post(
+        self, path: str, headers: Mapping[str, str], timeout_s: float, content: AsyncIterable[bytes] | None = None
+    ) -> httpx2.Response: ...
+
+    async def get(self, path: str, headers: Mapping[str, str], timeout_s: float) -> httpx2.Response: ...
+
+    async def open(self, path: str, headers: Mapping[str, str], timeout_s: float) -> httpx2.Response:
+        """GET; a success comes back unread, to be closed by the caller."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Responses and exceptions as what they say, or as failures without credentials."""
+
+    wire: Wire
+    clock: Clock
+    secrets: tuple[str, ...]
+
+    def object_of(
+        self, response: httpx2.Response, read: Callable[[Any], T], *, media_type: str | None = None
+    ) -> T | Failure:
+        """What a response holds, by `read`, which raises ValueError; with `media_type` it has to say what it is."""
+        if not response.is_success:
+            return self.refusal(response)
+        said = response.headers.get("content-type", "")
+        if media_type is not None and media_type_of(response) != media_type:
+            return self.bad_reply(response, f"the answer is {said or 'of no type'!r}", response.content)
+        try:
+            return read(orjson.loads(response.content))
+        except ValueError as error:
+            return self.bad_reply(response, f"the answer is none of the API's ({error})", response.content)
+
+    def failure_of(self, error: Exception) -> Failure:
+        if isinstance(error, self.wire.credential_errors):
+            return failures.no_credential(str(error), secrets=self.secrets)
+        return failures.from_transport(error, secrets=self.secrets)
+
+    def refusal(self, response: httpx2.Response) -> Failure:
+        """A response that is no success and has been read."""
+        headers = failures.redacted(response.headers)
+        now = self.clock.now()
+        return failures.from_response(response.status_code, headers, response.content, now=now, secrets=self.secrets)
+
+    def bad_reply(self, response: httpx2.Response, what: str, body: bytes = b"") -> Failure:
+        return failures.bad_reply(
+            f"{what}: {body[:200]!r}" if body else what,
+            response.status_code,
+            response.headers.get("request-id"),
+            secrets=self.secrets,
+        )
+
+
+def media_type_of(response: httpx2.Response) -> str:
+    said: str = response.headers.get("content-type", "")
+    return said.partition(";")[0].strip().lower()
