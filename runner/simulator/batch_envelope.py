@@ -21,6 +21,7 @@ from typing import Any
 
 import orjson
 
+from runner.simulator.batch_shapes import Shapes
 from runner.simulator.refusal import Refused
 
 MAX_REQUESTS = 100_000
@@ -38,13 +39,15 @@ _KEYS = frozenset({"custom_id", "params"})
 
 
 class EnvelopeReader:
-    """Give it the body with `feed` and end with `finish`; both return requests as lines of JSON.
+    """Give it the body with `feed` and end with `finish`; both return requests as lines for `batch_shapes.read_line`,
+    with the shapes found on the way.
 
     The first refusal is kept and raised by `finish`: until then the body has to be received all the same.
     """
 
     def __init__(self) -> None:
         self.count = 0
+        self.shapes = Shapes()
         self.first_id = ""
         self._ids: set[str] = set()
         self._ids_hash = hashlib.sha256()
@@ -121,11 +124,17 @@ class EnvelopeReader:
 
     def _take(self, piece: bytes, lines: list[bytes]) -> bool:
         """Add a request. False where the piece is not valid JSON by itself."""
+        short = self.shapes.split(piece)
+        if short is not None:
+            self._check_id(short[0], f"requests.{self.count}")
+            lines.append(short[1])
+            return True
         try:
             value = orjson.loads(piece)
         except orjson.JSONDecodeError:
             return False
         self._check(value)
+        self.shapes.learn(piece)
         lines.append(piece + b"\n" if b"\n" not in piece else orjson.dumps(value) + b"\n")
         return True
 
@@ -152,21 +161,23 @@ class EnvelopeReader:
 
     def _check(self, value: Any) -> None:
         path = f"requests.{self.count}"
-        if self.count >= MAX_REQUESTS:
-            raise Refused(f"requests: List should have at most {MAX_REQUESTS} items after validation")
         if not isinstance(value, dict):
             raise Refused(f"{path}: Input should be a valid dictionary or object to extract fields from")
         if value.keys() != _KEYS:
             _refuse_keys(value, path)
-        custom_id = value["custom_id"]
+        if not isinstance(value["params"], dict):
+            raise Refused(f"{path}.params: Input should be a valid dictionary or object to extract fields from")
+        self._check_id(value["custom_id"], path)
+
+    def _check_id(self, custom_id: Any, path: str) -> None:
+        if self.count >= MAX_REQUESTS:
+            raise Refused(f"requests: List should have at most {MAX_REQUESTS} items after validation")
         if not isinstance(custom_id, str):
             raise Refused(f"{path}.custom_id: Input should be a valid string")
         if _CUSTOM_ID.fullmatch(custom_id) is None:
             _refuse_id(custom_id, path)
         if custom_id in self._ids:
             raise Refused(f"{path}.custom_id: Value should be unique within the batch, {custom_id!r} is repeated")
-        if not isinstance(value["params"], dict):
-            raise Refused(f"{path}.params: Input should be a valid dictionary or object to extract fields from")
         self._ids.add(custom_id)
         self._ids_hash.update(custom_id.encode() + b"\n")
         self.first_id = self.first_id or custom_id

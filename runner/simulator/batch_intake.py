@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.simulator.batch_envelope import EnvelopeReader
+from runner.simulator.batch_shapes import Shape
 from runner.simulator.exchange import Exchange
 from runner.simulator.faults import BATCH_UPLOAD, Faults
 from runner.simulator.refusal import Refused
@@ -28,8 +29,11 @@ class Received:
     sha256: str
     ids_sha256: str
     first_id: str
+    shapes: tuple[Shape, ...]
 
     def contains(self, needle: bytes) -> bool:
+        if any(needle in shape.before or needle in shape.after for shape in self.shapes):
+            return True
         with self.file.open("rb") as lines:
             return any(needle in line for line in lines)
 
@@ -55,7 +59,8 @@ async def receive(exchange: Exchange, path: Path, faults: Faults) -> Received:
     except BaseException:
         _drop(path)
         raise
-    return Received(path, reader.count, hashing.hexdigest(), reader.ids_sha256, reader.first_id)
+    shapes = tuple(reader.shapes.all)
+    return Received(path, reader.count, hashing.hexdigest(), reader.ids_sha256, reader.first_id, shapes)
 
 
 def _drop(path: Path) -> None:

@@ -12,6 +12,7 @@ that were processed before this one was created are read by all. (Source: batch 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -21,11 +22,13 @@ import orjson
 from runner.clock import Clock, to_rfc3339
 from runner.simulator.accounts import Entry
 from runner.simulator.answers import answer
+from runner.simulator.batch_shapes import Line, Shape
 from runner.simulator.batch_store import Batch
 from runner.simulator.bill import cost_pico
 from runner.simulator.envelope import Envelope
 from runner.simulator.faults import BATCH_ROW, Act, Fault, Faults
 from runner.simulator.misanswers import misanswer
+from runner.simulator.models import Card
 from runner.simulator.options import Options
 from runner.simulator.prompt import Prompt, read_prompt
 from runner.simulator.prompt_cache import PromptCache
@@ -76,19 +79,17 @@ class RowAnswers:
         self._clock = clock
         self._faults = faults
 
-    def process(self, line: bytes, batch: Batch, index: int, cutoff: Cutoff | None) -> RowResult:
+    def process(self, request: Line, batch: Batch, index: int, cutoff: Cutoff | None) -> RowResult:
         """End one request.
 
         Args:
-            line: the request as `EnvelopeReader` gave it.
             index: its place in the batch, from 0.
             cutoff: what stopped the batch, None where nothing did.
         """
-        value = orjson.loads(line)
-        custom_id: str = value["custom_id"]
+        custom_id = request.custom_id
         if cutoff is not None and _done_at(batch, custom_id) > cutoff.at:
             return RowResult(cutoff.end, _line(custom_id, b'{"type":"%s"}' % cutoff.end.encode()))
-        fault = self._faults.choose(BATCH_ROW, line)
+        fault = self._choose(request)
         if fault is not None and fault.act in (Act.EXPIRED, Act.CANCELED):
             end: End = "expired" if fault.act is Act.EXPIRED else "canceled"
             return RowResult(end, _line(custom_id, b'{"type":"%s"}' % end.encode()))
@@ -96,15 +97,21 @@ class RowAnswers:
         try:
             if fault is not None and fault.error is not None:
                 raise fault.error
-            return self._succeed(value["params"], batch, index, custom_id, fault)
+            return self._succeed(request, batch, index, fault)
         except Refused as refused:
             return RowResult("errored", _line(custom_id, b'{"type":"errored","error":%s}' % refused.body(request_id)))
 
-    def _succeed(
-        self, params: dict[str, Any], batch: Batch, index: int, custom_id: str, fault: Fault | None
-    ) -> RowResult:
-        card = check_row(params, batch.version, batch.betas)
-        prompt = read_prompt(params, card)
+    def _choose(self, request: Line) -> Fault | None:
+        if not self._faults.any_at(BATCH_ROW):
+            return None
+        # The draw must not depend on how the request is kept, nor on what it shares with others.
+        row = request.custom_id.encode() + orjson.dumps(request.params.get("messages"))
+        return self._faults.choose(BATCH_ROW, row, lambda needle: needle in row + orjson.dumps(request.params))
+
+    def _succeed(self, request: Line, batch: Batch, index: int, fault: Fault | None) -> RowResult:
+        params, custom_id = request.params, request.custom_id
+        card = _check(request, batch)
+        prompt = read_prompt(params, card, request.memo)
         check_size(prompt.tokens, card)
         reply = misanswer(params, answer(params, prompt, card, self._options.reply_tokens), fault)
         scope = (batch.workspace, card.id)
@@ -137,6 +144,30 @@ class RowAnswers:
         if self._options.batch_start == "at_once":
             return False
         return _share(prompt.digest, custom_id) < self._options.batch_hit_rate
+
+
+def _check(request: Line, batch: Batch) -> Card:
+    """Check the params. Requests of one shape that differ in a plain message only are valid if one of them is.
+    Raises Refused."""
+    shape = request.shape
+    if shape is None or not _is_plain(request.params, shape):
+        return check_row(request.params, batch.version, batch.betas)
+    key = ("checked", batch.version, batch.betas)
+    card: Card | None = shape.memo.get(key)
+    if card is None:
+        card = shape.memo[key] = check_row(request.params, batch.version, batch.betas)
+    return card
+
+
+def _is_plain(params: Mapping[str, Any], shape: Shape) -> bool:
+    """Whether the row's own part is one message of a user, a text that is not empty."""
+    messages = params.get("messages")
+    if len(params) != len(shape.shared) + 1 or "messages" in shape.shared or not isinstance(messages, list):
+        return False
+    message = messages[0] if len(messages) == 1 else None
+    if not isinstance(message, dict) or message.keys() != {"role", "content"} or message["role"] != "user":
+        return False
+    return isinstance(message["content"], str) and bool(message["content"].strip())
 
 
 def _done_at(batch: Batch, custom_id: str) -> float:

@@ -1,7 +1,8 @@
-"""Where batches live: one row and up to two files each, in the stand-in's state folder.
+"""Where batches live: one row and a few files each, in the stand-in's state folder.
 
 Owns   the table `batches` (in the books' database, so that progress and bill are one commit) and the folder `batches`:
-       `ID.requests` (a line for each request, dropped once the batch has ended), `ID.partial` (results in the order of
+       `ID.requests` (a line for each request) and `ID.shapes` (what requests share, once), both dropped when the batch
+       has ended, `ID.partial` (results in the order of
        processing) and `ID.results` (shuffled, once ended). All of it outlives SIGKILL.
 Knows  batches as values; nothing of HTTP, and nothing of how requests are answered.
 
@@ -19,6 +20,7 @@ from typing import Any, Literal
 import orjson
 
 from runner.simulator.accounts import AcceptedBatch, Accounts, Entry
+from runner.simulator.batch_shapes import Shape
 
 State = Literal["in_progress", "canceling", "ended"]
 
@@ -125,6 +127,9 @@ class BatchStore:
     def requests_file(self, batch_id: str) -> Path:
         return self._folder / f"{batch_id}.requests"
 
+    def shapes_file(self, batch_id: str) -> Path:
+        return self._folder / f"{batch_id}.shapes"
+
     def partial_file(self, batch_id: str) -> Path:
         return self._folder / f"{batch_id}.partial"
 
@@ -145,8 +150,15 @@ class BatchStore:
         """Requests in batches that have not ended."""
         return sum(batch.total for batch in self._batches.values() if batch.state != "ended" and not batch.is_foreign)
 
-    def create(self, batch: Batch, requests: Path, accepted: AcceptedBatch | None) -> None:
-        """Take in a batch whose requests were received; durable when it returns. None: it is nobody's here."""
+    def create(
+        self, batch: Batch, requests: Path, shapes: Iterable[Shape] = (), accepted: AcceptedBatch | None = None
+    ) -> None:
+        """Take in a batch whose requests were received; durable when it returns.
+
+        Args:
+            accepted: its entry in the books; None for one that nobody here has bought.
+        """
+        self.shapes_file(batch.id).write_bytes(b"".join(shape.to_line() for shape in shapes))
         requests.rename(self.requests_file(batch.id))
         with self._database:
             self._database.execute(_PUT, batch.values())
@@ -166,6 +178,7 @@ class BatchStore:
         """A batch whose results file is complete has ended."""
         self.update(replace(batch, state="ended", ended_at=ended_at))
         self.requests_file(batch.id).unlink(missing_ok=True)
+        self.shapes_file(batch.id).unlink(missing_ok=True)
         self.partial_file(batch.id).unlink(missing_ok=True)
 
     def delete(self, batch: Batch) -> None:

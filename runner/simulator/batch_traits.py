@@ -76,7 +76,7 @@ def make_decoys(store: BatchStore, like: Batch, counts: Iterable[int]) -> list[s
         path = store.incoming_file()
         with path.open("wb") as file:
             file.writelines(_foreign_line(index) for index in range(count))
-        store.create(decoy, path, None)
+        store.create(decoy, path)
         ids.append(decoy.id)
     return ids
 

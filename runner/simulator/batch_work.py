@@ -14,7 +14,7 @@ import asyncio
 import os
 import random
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -23,6 +23,7 @@ from typing import BinaryIO
 
 from runner.clock import Clock
 from runner.simulator.batch_rows import Cutoff, RowAnswers
+from runner.simulator.batch_shapes import Shape, read_line, read_shapes
 from runner.simulator.batch_store import Batch, BatchStore
 
 _BLOCK = 64
@@ -105,6 +106,8 @@ class BatchWork:
     async def _process(self, batch: Batch, ends_at: float) -> None:
         begun = self._clock.monotonic()
         cutoff = self._cutoff(batch, ends_at)
+        with self._store.shapes_file(batch.id).open("rb") as lines:
+            shapes = read_shapes(lines)
         with _open_at(self._store.requests_file(batch.id), batch.requests_offset) as requests:
             partial = self._store.partial_file(batch.id)
             with _open_cut(partial, batch.results_bytes) as results:
@@ -114,7 +117,7 @@ class BatchWork:
                     if current is None:
                         return  # forgotten by a reset
                     # A cancel that comes now is too late: every request is done already.
-                    batch = self._block(current, cutoff, requests, results)
+                    batch = self._block(current, cutoff, requests, shapes, results)
                     await asyncio.sleep(0)
         await asyncio.to_thread(_shuffle, partial, self._store.results_file(batch.id), f"{self._seed}{batch.id}")
         current = self._store.get(batch.id)
@@ -131,10 +134,12 @@ class BatchWork:
             return Cutoff(ends_at, "expired")
         return None
 
-    def _block(self, batch: Batch, cutoff: Cutoff | None, requests: BinaryIO, results: BinaryIO) -> Batch:
+    def _block(
+        self, batch: Batch, cutoff: Cutoff | None, requests: BinaryIO, shapes: Sequence[Shape], results: BinaryIO
+    ) -> Batch:
         """Process the next requests of a batch; returns it as committed."""
         indexes = range(batch.done, min(batch.done + _BLOCK, batch.total))
-        done = [self._rows.process(requests.readline(), batch, index, cutoff) for index in indexes]
+        done = [self._rows.process(read_line(requests.readline(), shapes), batch, index, cutoff) for index in indexes]
         results.writelines(row.line for row in done)
         results.flush()
         ends = [row.end for row in done]

@@ -175,7 +175,7 @@ class Batches:
             first_custom_id=received.first_id,
             fault=None if fault is None else fault.kind,
         )
-        self.store.create(batch, received.file, accepted)
+        self.store.create(batch, received.file, received.shapes, accepted)
         if batch.traits.get("decoys"):
             make_decoys(self.store, batch, (batch.total, batch.total + 1))
         return batch

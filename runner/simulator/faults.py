@@ -264,6 +264,10 @@ class Faults:
     def add(self, rule: Rule) -> None:
         self._active.append(_Active(rule))
 
+    def any_at(self, path: str) -> bool:
+        """Whether there is any rule for that place."""
+        return any(active.rule.path == path for active in self._active)
+
     def choose(self, path: str, body: bytes, contains: Contains | None = None) -> Fault | None:
         """The fault for this request, if any. Counts it for every rule.
 

@@ -57,28 +57,49 @@ class Prompt:
     tokens: int
 
 
-def echo_of(text: str) -> str:
-    """What an answer echoes of the last user turn, so that a reply given to the wrong row is seen."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A prompt that was read so far."""
 
+    hashing: hashlib._Hash
+    tokens: int
+    blocks: tuple[Block, ...]
 
-def read_prompt(body: Mapping[str, Any], card: Card) -> Prompt:
-    """Flatten a valid request into its blocks, digests and token counts."""
-    hashing = hashlib.sha256(card.id.encode())
-    tokens = _MESSAGE_TOKENS
-    blocks: list[Block] = []
-    levels = (
-        (b"", _tools(body, card)),
-        (_dump([body.get("speed"), _any_block(body, _is_cited)]), _system(body, card)),
-        (_answer_settings(body), _messages(body, card)),
-    )
-    for settings, entries in levels:
+    def go_on(self, settings: bytes, entries: Iterator[_Entry]) -> _Reading:
+        """Read one more level."""
+        hashing, tokens, blocks = self.hashing.copy(), self.tokens, list(self.blocks)
         hashing.update(settings)
         for data, size, ttl in entries:
             hashing.update(len(data).to_bytes(8, "big"))
             hashing.update(data)
             tokens += size
             blocks.append(Block(hashing.digest()[:16], tokens, ttl))
+        return _Reading(hashing, tokens, tuple(blocks))
+
+
+def echo_of(text: str) -> str:
+    """What an answer echoes of the last user turn, so that a reply given to the wrong row is seen."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_prompt(body: Mapping[str, Any], card: Card, memo: dict[Any, Any] | None = None) -> Prompt:
+    """Flatten a valid request into its blocks, digests and token counts.
+
+    Args:
+        memo: kept by the caller for requests that share their system and tools as the same objects, which have to live
+            as long as the memo: these are then read once.
+    """
+    tools, system = body.get("tools"), body.get("system")
+    settings = _dump([body.get("speed"), _any_block(body, _is_cited)])
+    key = (card.id, id(tools), id(system), settings)
+    shared = None if memo is None else memo.get(key)
+    if shared is None:
+        shared = _Reading(hashlib.sha256(card.id.encode()), _MESSAGE_TOKENS, ())
+        shared = shared.go_on(b"", _tools(body, card)).go_on(settings, _system(body, card))
+        if memo is not None:
+            memo[key] = shared
+    whole = shared.go_on(_answer_settings(body), _messages(body, card))
+    hashing, tokens, blocks = whole.hashing, whole.tokens, list(whole.blocks)
     tokens += card.tokens(len(_dump(_format(body)))) if _format(body) else 0
     automatic = body.get("cache_control")
     if automatic and blocks and blocks[-1].ttl is None:
