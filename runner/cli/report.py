@@ -133,7 +133,7 @@ def sink_text(sink: Delivery) -> str:
 def plan_lines(planned: execution.Plan, width: int | None = None) -> list[str]:
     """What a run would send and cost."""
     head = f"{planned.job}: {planned.model}, {planned.mode} mode, because {planned.why}"
-    told = [line for label, text in _plan_facts(planned) for line in labelled(label, plain_text(text), width)]
+    told = [line for label, text in _plan_facts(planned) if text for line in labelled(label, plain_text(text), width)]
     return [*wrapped(head, width), *told]
 
 
@@ -151,10 +151,28 @@ def _plan_facts(planned: execution.Plan) -> Facts:
             ("cost", f"{_usd(cost.expected)} expected, {_usd(cost.upper)} at most, in {mode} mode")
             for mode, cost in estimate.cost.items()
         ],
+        *_plan_batches(planned),
         ("cap", usd(planned.cap_pico) if planned.cap_pico is not None else "none (limits.max_cost_usd)"),
         ("prices", planned.prices),
         *[("failing", failure.message) for failure in planned.first_unsendable],
         *([("note", waits)] if planned.unfinished else []),
+    ]
+
+
+def _plan_batches(planned: execution.Plan) -> Facts:
+    """What batch mode adds to a plan."""
+    priming = planned.priming
+    if priming is None:
+        return []
+    requests, cap, at_once = planned.estimate.requests, planned.cap_pico, planned.all_at_once_pico
+    first = "1 of a single request first, then " if priming.pays else ""
+    queue = f"takes {planned.queue_requests:,} requests at once; the others wait until batches have ended"
+    waits = f"batches wait for one another under this cap; from {_usd(at_once)} on all can go at once"
+    return [
+        ("batches", f"{first}{planned.estimate.batches:,}"),
+        ("priming", f"{'yes' if priming.pays else 'no'}: {priming.why}"),
+        ("queue", queue if requests > planned.queue_requests else ""),
+        ("note", waits if cap is not None and at_once is not None and cap < at_once else ""),
     ]
 
 

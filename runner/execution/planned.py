@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.catalog.models import ModelFacts
+from runner.catalog.prices import Prices
 from runner.clock import Clock, SystemClock
 from runner.errors import Problem
 from runner.execution.api import SIMULATOR, Api, address_of
@@ -28,10 +29,11 @@ from runner.execution.records import to_usd
 from runner.ledger import Ledger
 from runner.ledger.reuse import ReplyIndex
 from runner.ledger.sqlite import SqliteLedger
-from runner.planning.advice import advise
+from runner.planning.advice import advise, advise_on_cost
 from runner.planning.compile import compile_job
 from runner.planning.estimate import Estimate, Estimator
 from runner.planning.mode import Choice, choose, modes_of
+from runner.planning.priming import Priming, consider_priming
 from runner.planning.requests import CompiledJob
 from runner.spec.load import LoadedJob, load
 from runner.templating import Printed
@@ -55,10 +57,20 @@ class Plan:
     unsendable: Mapping[str, int]
     first_unsendable: Sequence[Failure]
     estimate: Estimate
+    priming: Priming | None
+    """Whether batch mode would prime; None in parallel mode."""
+    queue_requests: int
+    """How many requests the organisation's queue of batches takes at once."""
     cap_pico: int | None
     prices: str
     unfinished: str | None
     warnings: Sequence[Problem]
+
+    @property
+    def all_at_once_pico(self) -> int | None:
+        """The cap from which on all batches can be at the API at once, since each is reserved whole; below it some wait
+        until others have ended. None where it is not known."""
+        return self.estimate.cost["batch"].upper
 
     def to_dict(self) -> dict[str, Any]:
         estimate = self.estimate
@@ -86,10 +98,25 @@ class Plan:
                 mode: {"expected": to_usd(cost.expected), "upper": to_usd(cost.upper)}
                 for mode, cost in estimate.cost.items()
             },
+            "batches": self._batches_to_dict(),
             "max_cost_usd": to_usd(self.cap_pico),
             "prices": self.prices,
             "unfinished_run": self.unfinished,
             "warnings": [problem.to_dict() for problem in self.warnings],
+        }
+
+    def _batches_to_dict(self) -> dict[str, Any] | None:
+        if self.priming is None:
+            return None
+        return {
+            "count": self.estimate.batches,
+            "queue_requests": self.queue_requests,
+            "all_at_once_usd": to_usd(self.all_at_once_pico),
+            "priming": {
+                "pays": self.priming.pays,
+                "why": self.priming.why,
+                "saved_usd": to_usd(self.priming.saved_pico),
+            },
         }
 
 
@@ -108,9 +135,11 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
     facts = catalog.facts(loaded.job.model)
     line = line_of(loaded, api.address, api.simulated)
     with enrolled_aside(loaded, state, options.narrowing) as ledger, _earlier(state, line, options, clock) as earlier:
-        counted = _count(ledger, compiled, earlier, Estimator(compiled, prices, facts))
-    estimate = counted.estimator.result()
-    choice = _choice(loaded, options, estimate.requests, facts)
+        counted = _count(ledger, compiled, earlier, _estimator(loaded, compiled, prices, facts))
+    requests = counted.estimator.result().requests
+    choice = _choice(loaded, options, requests, facts)
+    priming = _priming(loaded, compiled, prices, facts, requests) if choice.mode == "batch" else None
+    estimate = counted.estimator.result(primed=priming is not None and priming.pays)
     if choice.mode != compiled.mode:
         compiled = compile_job(loaded, mode=choice.mode)
     unfinished = [info for info in state.of_line(line) if info.unfinished and not info.trial]
@@ -127,10 +156,18 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
         unsendable=dict(counted.unsendable),
         first_unsendable=tuple(counted.first_unsendable),
         estimate=estimate,
+        priming=priming,
+        queue_requests=loaded.settings.batch_queue_requests,
         cap_pico=loaded.job.limits.max_cost_pico,
         prices=prices.version,
         unfinished=unfinished[-1].run_id if unfinished else None,
-        warnings=(*loaded.warnings, *told, *_advice(loaded, compiled, facts, clock), *_of_rows(loaded, counted)),
+        warnings=(
+            *loaded.warnings,
+            *told,
+            *_advice(loaded, compiled, facts, clock),
+            *_of_rows(loaded, counted),
+            *advise_on_cost(estimate, choice.mode, locate=loaded.locate),
+        ),
     )
 
 
@@ -155,6 +192,30 @@ def _choice(loaded: LoadedJob, options: RunOptions, requests: int, facts: ModelF
         provider_batches=True,
         trial=options.is_trial,
         where=loaded.locate(("mode",)),
+    )
+
+
+def _estimator(loaded: LoadedJob, compiled: CompiledJob, prices: Prices, facts: ModelFacts | None) -> Estimator:
+    most = loaded.settings
+    return Estimator(
+        compiled,
+        prices,
+        facts,
+        batch_max_requests=most.batch_max_requests,
+        batch_max_bytes=most.batch_max_bytes,
+    )
+
+
+def _priming(
+    loaded: LoadedJob, compiled: CompiledJob, prices: Prices, facts: ModelFacts | None, requests: int
+) -> Priming:
+    return consider_priming(
+        compiled.cache,
+        model=compiled.model,
+        facts=facts,
+        prices=prices,
+        requests=requests,
+        deadline_s=loaded.job.limits.deadline,
     )
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from runner.catalog.models import ModelFacts, similar_model
 from runner.errors import Location, Problem
-from runner.planning.estimate import tokens_in
+from runner.planning.estimate import Estimate, tokens_in
 from runner.planning.requests import CompiledJob
+from runner.types import Mode
 
 RETIREMENT_NOTICE = timedelta(days=60)
 """The API announces a retirement at least 60 days before (model deprecations page)."""
@@ -26,7 +27,7 @@ Locate = Callable[[tuple[str | int, ...]], Location]
 
 def advise(compiled: CompiledJob, facts: ModelFacts | None, *, locate: Locate, today: date) -> list[Problem]:
     """What is worth saying about a job, located in its file. `facts` None: nobody knows the model."""
-    always = [*_same_for_every_row(compiled, locate)]
+    always = [*_same_for_every_row(compiled, locate), *_short_lived(compiled, locate)]
     if facts is None:
         return [_unknown_model(compiled.model, locate), *always]
     return [
@@ -36,6 +37,17 @@ def advise(compiled: CompiledJob, facts: ModelFacts | None, *, locate: Locate, t
         *_short_prefix(compiled, facts, locate),
         *_thinking_room(compiled, facts, locate),
     ]
+
+
+def advise_on_cost(estimate: Estimate, mode: Mode, *, locate: Locate) -> Iterator[Problem]:
+    """What the estimate shows: batches that cost more than requests in parallel, which the cache can bring about."""
+    batch, parallel = estimate.cost["batch"].expected, estimate.cost["parallel"].expected
+    if mode == "batch" and batch is not None and parallel is not None and batch > parallel:
+        message = (
+            "this is expected to cost more in batches than in parallel: many rows would write the cached block anew"
+        )
+        hint = "see `priming` in the plan; or write `mode: parallel`, or drop `cache`"
+        yield Problem("dearer-in-batches", message, locate(("mode",)), hint, "warning")
 
 
 def _unknown_model(model: str, locate: Locate) -> Problem:
@@ -89,6 +101,13 @@ def _short_prefix(compiled: CompiledJob, facts: ModelFacts, locate: Locate) -> I
         )
         where = locate(("system",))
         yield Problem("cache-too-short", message, where, "make it longer, or drop `cache`", "warning")
+
+
+def _short_lived(compiled: CompiledJob, locate: Locate) -> Iterator[Problem]:
+    if compiled.mode == "batch" and compiled.cache.ttl["batch"] == "5m":
+        message = "a breakpoint of 5 minutes is mostly gone before the requests of a batch are worked on"
+        hint = "write `cache: true`, which is 1h in batches and 5m in parallel"
+        yield Problem("short-lived-cache", message, locate(("system",)), hint, "warning")
 
 
 def _thinking_room(compiled: CompiledJob, facts: ModelFacts, locate: Locate) -> Iterator[Problem]:

@@ -68,7 +68,7 @@ def choose(
         return Choice("parallel", f"the deadline is in less than {SHORTEST_BATCH_DEADLINE_S / 3600:.0f} hours")
     if missing is not None:
         return Choice("parallel", missing)
-    return Choice("batch", f"{requests:,} requests can wait, and cost half in batches")
+    return Choice("batch", f"{requests:,} requests are enough for batches, which take half off every price")
 
 
 def modes_of(job: Job) -> tuple[Mode, ...]:

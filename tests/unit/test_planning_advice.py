@@ -10,8 +10,10 @@ import pytest
 
 from runner.catalog.models import ModelFacts, snapshot_facts
 from runner.errors import Problem
-from runner.planning.advice import advise
+from runner.planning.advice import advise, advise_on_cost
 from runner.planning.compile import compile_job
+from runner.planning.estimate import Cost, Estimate
+from runner.types import Mode
 from support.job_project import JOB, load_job
 
 TODAY = date(2026, 11, 22)
@@ -23,9 +25,9 @@ def known(model: str) -> ModelFacts:
     return facts
 
 
-def advice(tmp_path: Path, job: str, facts: ModelFacts | None) -> list[Problem]:
+def advice(tmp_path: Path, job: str, facts: ModelFacts | None, mode: Mode = "parallel") -> list[Problem]:
     loaded = load_job(tmp_path, job)
-    return advise(compile_job(loaded, mode="parallel"), facts, locate=loaded.locate, today=TODAY)
+    return advise(compile_job(loaded, mode=mode), facts, locate=loaded.locate, today=TODAY)
 
 
 def codes(problems: list[Problem]) -> list[tuple[str, str]]:
@@ -101,3 +103,24 @@ def test_a_model_without_structured_outputs_is_told_where_they_are_asked_for(tmp
     facts = replace(known("claude-haiku-5-5"), structured_outputs=False)
     assert codes(advice(tmp_path, JOB + "output: {labels: [a, b]}\n", facts)) == [("no-structured-outputs", "error")]
     assert advice(tmp_path, JOB, facts) == []
+
+
+@pytest.mark.parametrize(
+    ("mark", "mode", "told"), [("5m", "batch", True), ("1h", "batch", False), ("5m", "parallel", False)]
+)
+def test_minutes_in_batch_mode_are_told(tmp_path: Path, mark: str, mode: Mode, told: bool) -> None:
+    system = f"system: [{{text: '{'rubric ' * 800}', cache: {mark}}}]\n"
+    found = codes(advice(tmp_path, JOB + system, known("claude-haiku-5-5"), mode))
+    assert found == ([("short-lived-cache", "warning")] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("mode", "batch", "parallel", "told"),
+    [("batch", 5, 4, True), ("batch", 4, 4, False), ("parallel", 5, 4, False), ("batch", None, None, False)],
+)
+def test_batches_that_cost_more_than_parallel_are_told(
+    tmp_path: Path, mode: Mode, batch: int | None, parallel: int | None, told: bool
+) -> None:
+    estimate = Estimate(1, 1, 1, 1, 1, {"batch": Cost(batch, 9), "parallel": Cost(parallel, 9)})
+    found = advise_on_cost(estimate, mode, locate=load_job(tmp_path, JOB).locate)
+    assert codes(list(found)) == ([("dearer-in-batches", "warning")] if told else [])
