@@ -35,6 +35,11 @@ class Api:
         """Raise SetupError where there is no usable credential: before a run is made that could not send."""
         find_credentials(self.environ)
 
+    @property
+    def offers_batches(self) -> bool:
+        """Whether batches can be had there; asked before the SDK is loaded, so it is said here of what is built in."""
+        return True
+
     def connect(self, *, max_concurrency: int, clock: Clock) -> Provider:
         """Make the provider, on the loop that will use it. Raises SetupError where there is no usable credential."""
         provider: Provider = (

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from runner.catalog.models import ModelFacts
+from runner.catalog.models import Catalog, ModelFacts
 from runner.catalog.price_list import prices_for_models
 from runner.catalog.price_overrides import load_overrides
 from runner.catalog.prices import Prices
@@ -20,14 +22,15 @@ from runner.encoding import decode, encode
 from runner.engines.retry import RetryPolicy
 from runner.errors import BudgetError, LedgerError, Problem, SpecError
 from runner.events import Observer
-from runner.execution.advance import Advance
 from runner.execution.api import Api
 from runner.execution.earlier import Earlier
 from runner.execution.facts import refreshed
 from runner.execution.folders import Line, RunInfo, StateFolder
 from runner.execution.judging import make_judge, make_rule
+from runner.execution.known_batches import KnownBatches
 from runner.execution.records import record_maker
 from runner.execution.targets import checked_targets, make_targets
+from runner.execution.under_way import ATTENDED, Advance, Sitting
 from runner.ledger import Rule
 from runner.ledger.folder import open_private, sync_entries
 from runner.ledger.refusals import disk_errors
@@ -51,34 +54,55 @@ def assemble(
     clock: Clock,
     *,
     resumed: bool,
+    sitting: Sitting = ATTENDED,
+    known: Known | None = None,
 ) -> Advance:
     """Make a run ready to advance. Raises PlanError, BudgetError (a cap with an unknown price), DeliveryError."""
     mode: Mode = ledger.meta["mode"]
     job = loaded.job
     prices = stored_prices(info.folder)
     require_price(loaded, prices)
-    compiled = compile_job(loaded, mode=mode)
-    catalog, told = refreshed(state, api, clock)
-    facts = catalog.facts(job.model)
+    compiled_for = cache(lambda mode: compile_job(loaded, mode=mode))
+    compiled = compiled_for(mode)
+    known = known or Known.of(state, api, clock)
+    facts = known.catalog.facts(job.model)
     checked_targets(info, loaded, state)
+    known_batches = KnownBatches(state, observer)
     return Advance(
         run_id=info.run_id,
         folder=info.folder,
         ledger=ledger,
         job=job,
+        settings=loaded.settings,
         compiled=compiled,
+        compiled_for=compiled_for,
         check=Check(loaded.schema) if loaded.schema is not None else None,
         prices=prices,
         connect=lambda: api.connect(max_concurrency=job.limits.max_concurrency, clock=clock),
-        open_earlier=_open_earlier(info, state, clock),
+        open_earlier=earlier_of(info, state, clock),
         make_targets=lambda: make_targets(info, loaded, state),
+        known_ids=known_batches.ids,
         records=record_maker(info, loaded),
         observer=observer,
         clock=clock,
         facts=facts,
-        warnings=[*told, *_warnings(loaded, compiled, facts, clock)],
+        warnings=[*known.told, *_warnings(loaded, compiled, facts, clock)],
         resumed=resumed,
+        sitting=sitting,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of models, and what a person is to be told of that."""
+
+    catalog: Catalog
+    told: Sequence[Problem]
+
+    @classmethod
+    def of(cls, state: StateFolder, api: Api, clock: Clock) -> Known:
+        """Asks the API where it was not asked today."""
+        return cls(*refreshed(state, api, clock))
 
 
 def _warnings(loaded: LoadedJob, compiled: CompiledJob, facts: ModelFacts | None, clock: Clock) -> list[Problem]:
@@ -151,7 +175,7 @@ def stored_rule(folder: Path) -> Rule:
 # -- earlier answers -----------------------------------------------------------------------------------------------
 
 
-def _open_earlier(info: RunInfo, state: StateFolder, clock: Clock) -> Callable[[], Earlier | None]:
+def earlier_of(info: RunInfo, state: StateFolder, clock: Clock) -> Callable[[], Earlier | None]:
     """Opened on the feeder's thread, which is the one that reads them."""
     meta = info.meta
     if not meta["reuse"]:

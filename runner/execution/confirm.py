@@ -14,9 +14,9 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from runner.errors import BudgetError
-from runner.execution.advance import Advance
 from runner.execution.earlier import Earlier
 from runner.execution.records import to_usd
+from runner.execution.under_way import Advance
 from runner.planning.estimate import Estimator
 from runner.settings import Settings
 from runner.types import PICO_PER_USD, Request, Step

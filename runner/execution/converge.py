@@ -11,31 +11,48 @@ Knows  the state folder and the parts that a run is made of. Sending and deliver
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from runner.catalog.prices import Prices
 from runner.clock import Clock, SystemClock, to_rfc3339
 from runner.errors import LedgerError, UsageError
 from runner.events import Observer
-from runner.execution.advance import Advance, advance
+from runner.execution.advance import advance
 from runner.execution.api import Api, reach
-from runner.execution.assemble import assemble, load_run_prices, previous_run, store_prices, stored_rule
+from runner.execution.assemble import (
+    Known,
+    assemble,
+    earlier_of,
+    load_run_prices,
+    previous_run,
+    store_prices,
+    stored_rule,
+)
+from runner.execution.choosing import choose_mode, choose_priming
 from runner.execution.confirm import Confirm, confirm_cost
 from runner.execution.enrolment import Trial, enrol
 from runner.execution.folders import Line, RunInfo, StateFolder, line_of
 from runner.execution.judging import PASSING
 from runner.execution.summary import Summary, summarise
 from runner.execution.targets import is_written
+from runner.execution.under_way import Advance, Sitting
 from runner.ledger.folder import sync_entries
 from runner.ledger.refusals import disk_errors
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.identity import fingerprint_changes, job_fingerprint
-from runner.planning.mode import choose
+from runner.planning.priming import Priming
 from runner.spec.load import LoadedJob, load
+from runner.types import Mode
+
+MARK_LENGTH = 13
+"""36^13 is more than 2^67: two runs of one workspace never draw the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +70,8 @@ class RunOptions:
     simulate: bool = False
     deliver: bool = False
     trial: bool = False
+    detach: bool = False
+    """Submit what can be submitted, and leave it at the API."""
     refuse_stdout: bool = False
     """stdout is taken by `--format json`: a job with a stdout sink is refused."""
     environ: Mapping[str, str] | None = field(default=None, repr=False)
@@ -170,6 +189,8 @@ class _Converging:
             ledger.close()
 
     def _go_on(self, info: RunInfo) -> Summary:
+        if self.options.detach:
+            require_detachable(info.meta["mode"], info.meta["mode_why"])
         ledger = SqliteLedger.open(info.folder)
         try:
             self._store_again(info.folder / "inputs")
@@ -200,8 +221,10 @@ class _Converging:
             enrol(self.loaded, ledger, self.options.narrowing)
             if previous is not None and self._nothing_new(ledger, previous):
                 return replace(self._of_previous(previous), nothing_to_do=True)
-            store_prices(info.folder, load_run_prices(self.loaded, self.clock))
-            run = self._assemble(replace(info, meta=ledger.meta), ledger, resumed=False)
+            prices, known = load_run_prices(self.loaded, self.clock), Known.of(self.state, self.api, self.clock)
+            store_prices(info.folder, prices)
+            self._choose(info, ledger, known, prices)
+            run = self._assemble(replace(info, meta=ledger.meta), ledger, resumed=False, known=known)
             confirm_cost(run, self.loaded.settings, self.confirm, assume_yes=self.options.yes)
             for unfinished in given_up:
                 self._give_up(unfinished)
@@ -213,15 +236,8 @@ class _Converging:
             ledger.close()
 
     def _meta(self, previous: RunInfo | None) -> dict[str, Any]:
-        choice = choose(
-            self.loaded.job,
-            requests=0,
-            batch_min_rows=self.loaded.settings.batch_min_rows,
-            facts=None,
-            provider_batches=False,
-            trial=self.options.is_trial,
-            where=self.loaded.locate(("mode",)),
-        )
+        job, now = self.loaded.job, self.clock.now()
+        deadline_s = job.limits.deadline
         return {
             "state": "enrolling",
             "job": self.loaded.job.name,
@@ -236,12 +252,24 @@ class _Converging:
             "deliver": self.options.deliver,
             "reuse": self.options.reuse and self.loaded.job.reuse,
             "fingerprint": job_fingerprint(self.loaded),
-            "mode": choice.mode,
-            "mode_why": choice.why,
-            "model": self.loaded.job.model,
+            "mode": "parallel" if job.mode == "auto" else job.mode,  # until it is chosen, once there are rows
+            "mark": new_mark(),
+            "model": job.model,
             "previous": previous.run_id if previous is not None else None,
-            "created_at": to_rfc3339(self.clock.now()),
+            "created_at": to_rfc3339(now),
+            "deadline_at": None if deadline_s is None else to_rfc3339(now + timedelta(seconds=deadline_s)),
+            "detached": self.options.detach,
         }
+
+    def _choose(self, info: RunInfo, ledger: SqliteLedger, known: Known, prices: Prices) -> None:
+        """Noted, so that a resume goes on in it. Raises PlanError, and UsageError for what cannot be left alone."""
+        facts = known.catalog.facts(self.loaded.job.model)
+        earlier = earlier_of(info, self.state, self.clock)
+        choice, requests = choose_mode(self.loaded, ledger, info, self.state, self.api, facts, earlier)
+        if self.options.detach:
+            require_detachable(choice.mode, choice.why)
+        priming = choose_priming(self.loaded, choice.mode, requests, facts=facts, prices=prices)
+        ledger.set_meta({"mode": choice.mode, "mode_why": choice.why, **_noted(priming)})
 
     def _nothing_new(self, ledger: SqliteLedger, previous: RunInfo) -> bool:
         """Whether a new run would send nothing and write what is written already."""
@@ -269,5 +297,28 @@ class _Converging:
         finally:
             last.close()
 
-    def _assemble(self, info: RunInfo, ledger: SqliteLedger, *, resumed: bool) -> Advance:
-        return assemble(info, ledger, self.loaded, self.state, self.api, self.observer, self.clock, resumed=resumed)
+    def _assemble(self, info: RunInfo, ledger: SqliteLedger, *, resumed: bool, known: Known | None = None) -> Advance:
+        return assemble(
+            info, ledger, self.loaded, self.state, self.api, self.observer, self.clock, resumed=resumed,
+            sitting=Sitting(detach=self.options.detach), known=known,
+        )  # fmt: skip
+
+
+def _noted(priming: Priming | None) -> dict[str, Any]:
+    return {} if priming is None else {"priming": priming.pays, "priming_why": priming.why}
+
+
+def new_mark() -> str:
+    """The random mark of a run, in base 36: what its custom ids begin with, so that no other run's results are taken
+    for its own."""
+    return "".join(secrets.choice("0123456789abcdefghijklmnopqrstuvwxyz") for _ in range(MARK_LENGTH))
+
+
+def require_detachable(mode: Mode, why: str) -> None:
+    """Raise UsageError for a run that has nothing at the API to be left alone."""
+    if mode == "parallel":
+        raise UsageError(
+            f"--detach leaves batches at the API, and this run is in parallel mode, because {why}",
+            code="not-detachable",
+            hint="leave --detach out, or ask for --mode batch",
+        )

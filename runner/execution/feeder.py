@@ -169,7 +169,7 @@ class Feeder:
     def _unsendable(self, open_step: OpenStep, failure: Failure) -> Outcome:
         now = self._clock.now()
         return Outcome(
-            open_step.step, open_step.attempts + 1, "errored", "parallel", b"", now, now, failure=failure,
+            open_step.step, open_step.attempts + 1, "errored", self._compiled.mode, b"", now, now, failure=failure,
             tries=open_step.tries + 1
         )  # fmt: skip
 

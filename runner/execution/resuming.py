@@ -13,11 +13,12 @@ from dataclasses import replace
 from runner.clock import Clock, SystemClock
 from runner.errors import LedgerError, UsageError
 from runner.events import Observer
-from runner.execution.advance import Advance, advance
+from runner.execution.advance import advance
 from runner.execution.api import Api, reach
 from runner.execution.assemble import assemble
 from runner.execution.folders import Line, RunInfo, StateFolder
 from runner.execution.summary import Summary
+from runner.execution.under_way import Advance
 from runner.ledger.sqlite import SqliteLedger
 from runner.settings import Settings
 

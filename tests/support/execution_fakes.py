@@ -22,7 +22,7 @@ from typing import Any, Self, TypeVar
 from runner.clock import Clock, SystemClock
 from runner.encoding import decode, encode
 from runner.errors import DeliveryError, LedgerError
-from runner.execution.advance import Advance, advance
+from runner.execution.advance import advance
 from runner.execution.api import Api
 from runner.execution.assemble import assemble
 from runner.execution.confirm import Confirm
@@ -30,6 +30,7 @@ from runner.execution.converge import RunOptions, converge
 from runner.execution.delivery import Target
 from runner.execution.folders import Line, RunInfo, StateFolder, line_of
 from runner.execution.summary import Summary
+from runner.execution.under_way import Advance
 from runner.ledger import Delivery, Lease, Rule, Ruling
 from runner.ledger.sqlite import SqliteLedger
 from runner.message import parse_reply
@@ -219,6 +220,10 @@ class OwnApi(Api):
 
     def require_credential(self) -> None:
         """None is needed."""
+
+    @property
+    def offers_batches(self) -> bool:
+        return self.provider.capabilities.batches
 
     def connect(self, *, max_concurrency: int, clock: Clock) -> Provider:
         return self.provider

@@ -15,14 +15,14 @@ from runner.clock import Clock, SystemClock
 from runner.engines import Prepared
 from runner.errors import LedgerError
 from runner.events import Warned
-from runner.execution.advance import Advance
+from runner.execution.under_way import Advance
 from runner.execution.earlier import Earlier
 from runner.execution.feeder import SLOW_RENDERS_TOLD, Feeder
 from runner.execution.writer import BACKLOG, Writer
 from runner.ledger import Lease, Ruling
 from runner.message import parse_reply
 from runner.planning.requests import CompiledJob
-from runner.types import Failure, Outcome, Request, Row, Step
+from runner.types import Failure, Mode, Outcome, Request, Row, Step
 from support.engine_fakes import HandClock
 from support.execution_fakes import Bench, FaultyLedger, folder_in_memory, reply_body
 from support.ledgers import answer, failed
@@ -38,6 +38,10 @@ class Rendering:
     before: Callable[[Row], Request | Failure | None] = lambda _: None
     count: int = 0
     changed: threading.Condition = field(default_factory=threading.Condition)
+
+    @property
+    def mode(self) -> Mode:
+        return self.compiled.mode
 
     def request(self, row: Row) -> Request | Failure:
         with self.changed:

@@ -1,0 +1,172 @@
+"""Batch mode's part of a pass: its engine and its tracker, made from a run, and what a deadline makes of both.
+
+Owns   which settings and facts of a run become which arguments; the note that the point of no return has passed.
+Knows  the engines of batch mode, the ledger and the run. What is sent when is theirs.
+
+A run that has passed its point of no return stays past it (`past_deadline` in the ledger's meta): rows that are
+answered afterwards would move it back, and the run would begin with batches again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeGuard
+
+from runner.clock import to_rfc3339
+from runner.engines import BatchBook, Feed, StopReason
+from runner.engines.deadline import Deadline, parallel_rate, requests_per_batch
+from runner.engines.halt import Halt
+from runner.engines.polling import PollIntervals
+from runner.errors import SetupError
+from runner.execution.under_way import Advance
+from runner.planning import mode
+from runner.providers import BatchProvider, Provider
+from runner.types import Request
+
+if TYPE_CHECKING:
+    from runner.engines.batch import BatchSizes
+    from runner.engines.tracking import Tracker
+
+STAGING = "packed"
+"""The folder, in the run's, where the bodies of batches wait to be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlan:
+    """What one pass needs of the ledger, read before the writer's thread has it."""
+
+    mark: str
+    """The random mark that every custom id of the run begins with."""
+    sizes: BatchSizes
+    deadline: Deadline | None
+    primes: bool
+
+
+def plan_of(run: Advance) -> BatchPlan:
+    """Read what a pass in batches, or following them, needs."""
+    from runner.engines.batch import BatchSizes
+
+    deadline, most = deadline_of(run), run.settings.batch_max_requests
+    if deadline is not None:
+        most = min(most, requests_per_batch(deadline, run.ledger.counts().total))
+    sizes = BatchSizes(
+        max_requests=most,
+        max_bytes=run.settings.batch_max_bytes,
+        queue_requests=run.settings.batch_queue_requests,
+    )
+    meta = run.ledger.meta
+    return BatchPlan(str(meta["mark"]), sizes, deadline, bool(meta.get("priming")))
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """How a pass in batches ended; `too_late`: the point of no return has come."""
+
+    stopped_by: StopReason | None
+    too_late: bool
+
+
+async def drain(
+    run: Advance, plan: BatchPlan, provider: BatchProvider, feed: Feed, book: BatchBook, halt: Halt
+) -> Drained:
+    """One pass in batches."""
+    from runner.engines.batch import BatchEngine
+
+    async with tracking(run, plan, provider, book, halt) as tracker:
+        engine = BatchEngine(
+            provider,
+            feed,
+            book,
+            tracker,
+            mark=plan.mark,
+            sizes=plan.sizes,
+            staging=run.folder / STAGING,
+            clock=run.clock,
+            observer=run.observer,
+            halt=halt,
+            prime=_always if plan.primes else None,
+            known_ids=run.known_ids,
+            detach=run.sitting.detach,
+        )
+        return Drained(await engine.drain(), tracker.deadline_passed)
+
+
+@asynccontextmanager
+async def tracking(
+    run: Advance, plan: BatchPlan, provider: BatchProvider, book: BatchBook, halt: Halt
+) -> AsyncIterator[Tracker]:
+    """What follows the run's batches at the API; ended with the block, while they stay there."""
+    from runner.engines.tracking import Tracker
+
+    tracker = Tracker(
+        provider,
+        book,
+        mark=plan.mark,
+        clock=run.clock,
+        observer=run.observer,
+        halt=halt,
+        price=run.prices.cost,
+        intervals=PollIntervals(run.settings.batch_poll_first_s, run.settings.batch_poll_longest_s),
+        retry=run.retry,
+        deadline=plan.deadline,
+    )
+    try:
+        yield tracker
+    finally:
+        await tracker.aclose()
+
+
+def batches_of(provider: Provider) -> BatchProvider:
+    """The provider as one of batches. Raises SetupError where it has none."""
+    if not _has_batches(provider):
+        raise SetupError(
+            "the run is in batch mode, which this API does not have",
+            code="no-batches",
+            hint="set the address that the run began with",
+        )
+    return provider
+
+
+def _has_batches(provider: Provider) -> TypeGuard[BatchProvider]:
+    return provider.capabilities.batches
+
+
+def can_fall_back(run: Advance) -> bool:
+    """Whether what a batch leaves over could be sent in parallel."""
+    return mode.can_fall_back(run.job)
+
+
+def _always(_request: Request) -> bool:
+    return True
+
+
+# -- the deadline ------------------------------------------------------------------------------------------------------
+
+
+def is_too_late(run: Advance) -> bool:
+    """Whether the point of no return has passed: what is open goes out in parallel. Noted, so that it stays so."""
+    deadline = deadline_of(run)
+    if deadline is None:
+        return False
+    if run.ledger.meta.get("past_deadline") is None:
+        if run.clock.now() < deadline.point_of_no_return(run.ledger.counts().open):
+            return False
+        note_too_late(run)
+    return True
+
+
+def note_too_late(run: Advance) -> None:
+    if run.ledger.meta.get("past_deadline") is None:
+        run.ledger.set_meta({"past_deadline": to_rfc3339(run.clock.now())})
+
+
+def deadline_of(run: Advance) -> Deadline | None:
+    """The run's deadline; one whose point of no return was passed lies wholly in the past."""
+    at = run.deadline_at
+    if at is None or not can_fall_back(run):
+        return None
+    rate, open_rows = parallel_rate(run.job.limits.max_concurrency), run.ledger.counts().open
+    deadline = Deadline(at, run.created_at, rate, open_rows)
+    return deadline if run.ledger.meta.get("past_deadline") is None else replace(deadline, at=run.created_at)

@@ -1,0 +1,91 @@
+"""The user's word on what nobody can prove: `runner resume RUN --resend`.
+
+Owns   what becomes of batches in doubt, and of steps whose results are missing, once a person says that they are to
+       be sent again: their attempts end `lost`, their bounds stay in doubt, their steps are open.
+Knows  the ledger and the provider's word on how long a new batch may be missing from its list. It is asked after a
+       pass has looked once more and stopped for that very reason; nothing here is done unasked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from runner.clock import to_rfc3339
+from runner.engines import StopReason
+from runner.errors import LedgerError
+from runner.events import Warned
+from runner.execution.standing import open_batches
+from runner.execution.under_way import Advance
+from runner.ledger import Batch, BatchStep, Ledger
+from runner.providers import Provider
+from runner.types import PICO_PER_USD, Failure, Outcome, Step
+
+_PAGE = 1_000
+
+
+def give_up(run: Advance, provider: Provider, stopped_by: StopReason) -> bool:
+    """Open again what the run stopped for; whether there was anything. Raises LedgerError where it is too early."""
+    match stopped_by.kind:
+        case "in_doubt":
+            return _batches_in_doubt(run, provider.capabilities.batch_list_lag_s)
+        case "results_incomplete":
+            return _missing_results(run)
+        case _:
+            return False
+
+
+def _batches_in_doubt(run: Advance, lag_s: float) -> bool:
+    doubtful = [batch for batch in open_batches(run.ledger) if batch.state == "in_doubt"]
+    for batch in doubtful:
+        from_when = batch.created_at + timedelta(seconds=lag_s)
+        if run.clock.now() < from_when:
+            raise LedgerError(
+                f"batch {batch.number} of run {run.run_id} may still turn up in the API's list: "
+                f"it can be sent again from {to_rfc3339(from_when)} on",
+                code="too-early",
+                hint=f"`runner resume {run.run_id}` looks for it until then, and goes on if it is found",
+            )
+    for batch in doubtful:
+        run.ledger.mark_batch(batch.number, "not_sent")
+        _tell(run, batch, batch.steps, batch.reserved_pico)
+    return bool(doubtful)
+
+
+def _missing_results(run: Advance) -> bool:
+    """Batches that have ended, landed, and still lack results: their remaining steps are opened, and they close."""
+    lacking = [batch for batch in open_batches(run.ledger) if _lacks_results(run.ledger, batch)]
+    for batch in lacking:
+        reserved_pico = run.ledger.money().reserved
+        missing = [_lost(run, batch, step) for step in _steps(run.ledger, batch)]
+        for start in range(0, len(missing), _PAGE):
+            run.ledger.record(missing[start : start + _PAGE], run.rule)
+        run.ledger.mark_batch(batch.number, "closed")
+        _tell(run, batch, len(missing), reserved_pico - run.ledger.money().reserved)
+    return bool(lacking)
+
+
+def _lacks_results(ledger: Ledger, batch: Batch) -> bool:
+    return batch.state == "ended" and ledger.landed(batch.number) is not None
+
+
+def _steps(ledger: Ledger, batch: Batch) -> Iterator[BatchStep]:
+    after: Step | None = None
+    while page := ledger.batch_steps(batch.number, after, _PAGE):
+        yield from page
+        after = page[-1].step
+
+
+def _lost(run: Advance, batch: Batch, step: BatchStep) -> Outcome:
+    message = f"the results of batch {batch.batch_id} have no line for it; sent again by --resend"
+    failure = Failure("results_lost", message, retryable=True, may_be_billed=True)
+    return Outcome(
+        step.step, step.attempt, "lost", "batch", step.request_hash, step.started_at, run.clock.now(),
+        failure=failure, batch_id=batch.batch_id, tries=step.tries,
+    )  # fmt: skip
+
+
+def _tell(run: Advance, batch: Batch, requests: int, bound_pico: int) -> None:
+    name = f"batch {batch.number}" + (f" ({batch.batch_id})" if batch.batch_id is not None else "")
+    money = f"up to ${bound_pico / PICO_PER_USD:,.4f} of it stays in doubt"
+    run.observer.notify(Warned("sent-again", f"{name}: {requests:,} requests are sent again; {money}"))

@@ -1,0 +1,270 @@
+"""Passes: the open steps of a run, sent one pass after another until none is open, or the run has to stop.
+
+Owns   what one pass is: a writer, a feeder and an engine, started and ended; which engine it uses; when there is no
+       further pass.
+Knows  the parts by their contracts. `batching` makes those of batch mode.
+
+A run of parallel mode has parallel passes only. One of batch mode sends a pass in parallel where only few steps are
+left that were sent before, and where its deadline leaves no time for another batch; never what has not been asked for
+once while there is time for it, because that costs twice as much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from runner.catalog.prices import Prices
+from runner.engines import Engine, StopReason
+from runner.engines.halt import Halt
+from runner.engines.parallel import ParallelEngine
+from runner.errors import LedgerError
+from runner.events import Observer, StepEnded
+from runner.execution import batching, doubt
+from runner.execution.feeder import Feeder
+from runner.execution.signals import signals
+from runner.execution.standing import open_batches
+from runner.execution.summary import SIGNALLED
+from runner.execution.under_way import Advance
+from runner.execution.writer import Writer
+from runner.ledger import Counts, Ledger, OpenStep, Ruling
+from runner.planning.estimate import tokens_in
+from runner.planning.requests import CompiledJob
+from runner.providers import Provider
+from runner.spec.values import Share
+from runner.types import Failure, Mode, Outcome, Request
+
+if sys.platform == "win32":
+    new_event_loop = asyncio.new_event_loop
+else:
+    from uvloop import new_event_loop
+
+TOLERATED_FROM_ROWS = 100
+"""A share of failures says nothing about fewer finished rows (interface, section 2)."""
+
+
+def send_all(run: Advance) -> StopReason | None:
+    """Send what is open and follow what is at the API; why the run has to stop, or None where nothing is left."""
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(_sent(run))
+
+
+async def _sent(run: Advance) -> StopReason | None:
+    halt = Halt()
+    provider = run.connect()
+    try:
+        with signals(halt, run.clock):
+            return await _Passes(run, provider, halt).drain()
+    finally:
+        await provider.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """Where a run stands between two passes: one that changes nothing of it would be followed by the same again."""
+
+    counts: Counts
+    batches: tuple[tuple[int, str, int], ...]
+    mode: Mode
+
+    @property
+    def is_done(self) -> bool:
+        return not self.counts.open and not self.batches
+
+
+@dataclass(frozen=True, slots=True)
+class _Passes:
+    run: Advance
+    provider: Provider
+    halt: Halt
+
+    async def drain(self) -> StopReason | None:
+        """One pass over the open steps after another.
+
+        A limit that the last rows passed stops nothing: they are all there, and the run ends as any other.
+        """
+        before: _Standing | None = None
+        while not (standing := self._standing()).is_done:
+            if standing == before:
+                raise LedgerError(
+                    f"{standing.counts.open} rows of run {self.run.run_id} stay open though nothing waits", code="stuck"
+                )
+            before = standing
+            stopped_by = await self._pass(standing.mode)
+            if stopped_by is None or (self.run.sitting.resend and doubt.give_up(self.run, self.provider, stopped_by)):
+                continue
+            return stopped_by if stopped_by.kind in SIGNALLED or not self._standing().is_done else None
+        return None
+
+    def _standing(self) -> _Standing:
+        ledger = self.run.ledger
+        batches = tuple((batch.number, batch.state, batch.settled) for batch in open_batches(ledger))
+        return _Standing(ledger.counts(), batches, self._mode(at_api=bool(batches)))
+
+    def _mode(self, *, at_api: bool) -> Mode:
+        """Which engine the next pass uses."""
+        if self.run.mode == "parallel":
+            return "parallel"
+        if batching.is_too_late(self.run):
+            return "batch" if at_api else "parallel"
+        return "parallel" if self._are_few_left() else "batch"
+
+    def _are_few_left(self) -> bool:
+        """Whether all that waits was sent before, is little, and may be paid at the full price."""
+        most = self.run.settings.batch_resend_rows
+        waiting = self.run.ledger.open_steps(None, most + 1)
+        few = 0 < len(waiting) <= most and all(step.attempts for step in waiting)
+        return few and batching.can_fall_back(self.run) and self._is_affordable(waiting)
+
+    def _is_affordable(self, waiting: Sequence[OpenStep]) -> bool:
+        """Whether the cap admits all of these in parallel; in a batch they would cost half."""
+        cap_pico = self.run.job.limits.max_cost_pico
+        if cap_pico is None:
+            return True
+        compiled = self.run.compiled_for("parallel")
+        bound, most = _bound(self.run.prices, "parallel"), 0
+        for step in waiting:
+            request = compiled.request(self.run.ledger.row(step.step.row))
+            if isinstance(request, Failure):
+                continue
+            bound_pico = bound(request)
+            if bound_pico is None:
+                return False
+            most += bound_pico
+        money = self.run.ledger.money()
+        return most <= cap_pico - money.spent - money.reserved - money.doubtful
+
+    async def _pass(self, mode: Mode) -> StopReason | None:
+        """Send, or follow, once; nothing but the writer's thread touches the ledger meanwhile."""
+        if mode == "parallel":
+            compiled = self.run.compiled_for(mode)
+            async with self._at_work(compiled) as (feeder, writer):
+                return await self._parallel(feeder, writer, compiled).drain()
+        plan, provider = batching.plan_of(self.run), batching.batches_of(self.provider)
+        async with self._at_work(self.run.compiled_for(mode)) as (feeder, writer):
+            drained = await batching.drain(self.run, plan, provider, feeder, writer, self.halt)
+        if drained.too_late:
+            batching.note_too_late(self.run)
+        return drained.stopped_by
+
+    @asynccontextmanager
+    async def _at_work(self, compiled: CompiledJob) -> AsyncIterator[tuple[Feeder, Writer]]:
+        run = self.run
+        writer = make_writer(run, self.halt)
+        feeder = Feeder(
+            run.folder,
+            compiled,
+            writer,
+            bound=_bound(run.prices, compiled.mode),
+            open_earlier=run.open_earlier,
+            clock=run.clock,
+            observer=run.observer,
+        )
+        writer.start()
+        try:
+            feeder.start()
+            try:
+                yield feeder, writer
+            finally:
+                await feeder.close()
+        finally:
+            await writer.close()
+
+    def _parallel(self, feeder: Feeder, writer: Writer, compiled: CompiledJob) -> Engine:
+        run = self.run
+        return ParallelEngine(
+            self.provider,
+            feeder,
+            writer,
+            clock=run.clock,
+            observer=run.observer,
+            halt=self.halt,
+            retry=run.retry,
+            max_concurrency=run.job.limits.max_concurrency,
+            price=run.prices.cost,
+            warm_prefixes=_may_be_cached(run, compiled),
+        )
+
+
+def make_writer(run: Advance, halt: Halt) -> Writer:
+    """The writer of one pass, or of following batches to their end."""
+    limits = run.job.limits
+    return Writer(
+        run.ledger,
+        run.rule,
+        cap_pico=limits.max_cost_pico,
+        clock=run.clock,
+        on_posted=_tell(run.observer),
+        after_group=_failure_limit(run.ledger, limits.max_failures, halt),
+    )
+
+
+def _bound(prices: Prices, mode: Mode) -> Callable[[Request], int | None]:
+    def bound(request: Request) -> int | None:
+        return prices.bound(request.model, request.input_bound, request.max_tokens, request.cache_ttl, mode)
+
+    return bound
+
+
+def _may_be_cached(run: Advance, compiled: CompiledJob) -> Callable[[Request], bool]:
+    """Whether a request waits for the first one of its prefix: only where the prefix can be long enough to be cached.
+
+    A guess of tokens from bytes may be off; it errs towards waiting, which costs one reply's time, not a write a
+    request.
+    """
+    minimum = run.facts.cache_minimum if run.facts is not None else None
+    shape = compiled.cache
+    tokens = 2 * tokens_in(shape.shared_prefix_bytes, run.facts)
+    worthwhile = shape.row_breakpoint or minimum is None or tokens >= minimum
+    return lambda _: worthwhile
+
+
+def _tell(observer: Observer) -> Callable[[Sequence[tuple[Outcome, Ruling]]], None]:
+    """Tell of outcomes that never passed the engine: earlier answers, rows that cannot be rendered."""
+
+    def tell(posted: Sequence[tuple[Outcome, Ruling]]) -> None:
+        for outcome, ruling in posted:
+            status = ruling.state if ruling.state in ("succeeded", "failed", "expired", "canceled") else "open"
+            observer.notify(
+                StepEnded(
+                    outcome.step,
+                    outcome.attempt,
+                    status,
+                    ruling.failure,
+                    outcome.usage,
+                    outcome.cost_pico,
+                    outcome.reused,
+                    None,
+                )
+            )
+
+    return tell
+
+
+def _failure_limit(ledger: Ledger, max_failures: Share | None, halt: Halt) -> Callable[[], None]:
+    """What the writer asks after each group: have too many rows failed?"""
+    if max_failures is None:
+        return lambda: None
+
+    def check() -> None:
+        counts = ledger.counts()
+        finished = counts.total - counts.open
+        if max_failures.fraction is not None and finished < TOLERATED_FROM_ROWS:
+            return
+        if max_failures.exceeded_by(counts.failed, finished):
+            kinds = ", ".join(
+                f"{number} {kind}" for kind, number in sorted(counts.failures.items(), key=lambda item: -item[1])
+            )
+            halt.stop(
+                StopReason(
+                    "max_failures",
+                    f"{counts.failed} of {finished} finished rows failed ({kinds}); "
+                    f"limits.max_failures is {max_failures}",
+                    "look at them with `runner show latest`; raise limits.max_failures to go on",
+                )
+            )
+
+    return check

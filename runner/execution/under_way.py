@@ -1,0 +1,104 @@
+"""All that one run needs to go on, put together by `assemble`: what passes, a cancel and delivery share.
+
+Owns   the values only. Everything that is done with them is elsewhere: `advance`, `passes`, `following`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from runner.catalog.models import ModelFacts
+from runner.catalog.prices import Prices
+from runner.clock import Clock
+from runner.engines.retry import RetryPolicy
+from runner.errors import Problem
+from runner.events import Observer
+from runner.execution.delivery import Target
+from runner.execution.earlier import Earlier
+from runner.execution.judging import make_judge, make_rule
+from runner.execution.records import RecordMaker
+from runner.ledger import Ledger, Rule
+from runner.planning.requests import CompiledJob
+from runner.providers import Provider
+from runner.replies.schema import Check
+from runner.settings import Settings
+from runner.spec.job import Job
+from runner.types import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Sitting:
+    """How one command goes on with a run; the run itself remembers none of it but `detach`.
+
+    `detach`: submit what can be submitted, look once, and leave the rest at the API. `resend`: the user's word that
+    what is in doubt, or missing in results, is sent again.
+    """
+
+    detach: bool = False
+    resend: bool = False
+
+
+ATTENDED = Sitting()
+"""Follow everything to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """All that one run needs to go on. The ledger is open for writing; `connect` makes the provider on the loop that
+    uses it."""
+
+    run_id: str
+    folder: Path
+    ledger: Ledger
+    job: Job
+    settings: Settings
+    compiled: CompiledJob
+    """For the run's own mode."""
+    compiled_for: Callable[[Mode], CompiledJob]
+    """The same job for a mode: what a batch run sends in parallel differs in cache marks, not in identity."""
+    check: Check | None
+    prices: Prices
+    connect: Callable[[], Provider]
+    open_earlier: Callable[[], Earlier | None]
+    make_targets: Callable[[], Sequence[Target]]
+    """Called when there is something to deliver: what was exported while the run went on is known then."""
+    known_ids: Callable[[], AbstractSet[str]]
+    """The ids of all batches in ledgers of this state folder: what another run made is not taken for this one's."""
+    records: RecordMaker
+    observer: Observer
+    clock: Clock
+    facts: ModelFacts | None
+    warnings: Sequence[Problem]
+    """What is worth saying about the job before anything is sent."""
+    resumed: bool
+    sitting: Sitting = ATTENDED
+
+    @property
+    def mode(self) -> Mode:
+        mode: Mode = self.ledger.meta["mode"]
+        return mode
+
+    @property
+    def created_at(self) -> datetime:
+        return datetime.fromisoformat(self.ledger.meta["created_at"])
+
+    @property
+    def deadline_at(self) -> datetime | None:
+        """When all rows must have their answer; noted when the run began."""
+        noted = self.ledger.meta.get("deadline_at")
+        return None if noted is None else datetime.fromisoformat(noted)
+
+    @property
+    def retry(self) -> RetryPolicy:
+        retry = self.job.retry
+        return RetryPolicy(
+            retry.max_attempts, retry.initial_interval, retry.backoff_coefficient, retry.maximum_interval
+        )
+
+    @property
+    def rule(self) -> Rule:
+        return make_rule(make_judge(self.check), self.retry)
