@@ -47,11 +47,13 @@ def make_rule(judge: Judge, retry: RetryPolicy) -> Rule:
             return _ruling(judge(outcome.step, outcome.reply))
         failure = outcome.failure
         assert failure is not None, "an outcome has a reply or a failure"
-        if outcome.end == "expired":
-            return Ruling("expired", failure)
         if outcome.end == "canceled":
-            return Ruling("canceled", failure)
-        return Ruling("open" if _try_again(outcome, failure, retry) else "failed", failure)
+            # Nobody worked on it, so it says nothing about the row; whose cancel it was is in `retryable`
+            # (decision 19).
+            return Ruling("open" if failure.retryable and not outcome.reused else "canceled", failure)
+        if _try_again(outcome, failure, retry):
+            return Ruling("open", failure)
+        return Ruling("expired" if outcome.end == "expired" else "failed", failure)
 
     return rule
 

@@ -64,9 +64,22 @@ def test_an_error_that_was_carried_over_is_final_whatever_it_is() -> None:
     assert RULE(errored(Failure("billing_error", "was", scope="job"), reused=True)).state == "failed"
 
 
-@pytest.mark.parametrize("end", ["expired", "canceled"])
-def test_what_the_api_gave_up_keeps_the_api_s_word(end: str) -> None:
-    assert RULE(errored(Failure("timeout", "late", retryable=True), end=end)).state == end
+@pytest.mark.parametrize(("tries", "state"), [(1, "open"), (2, "open"), (3, "expired"), (4, "expired")])
+def test_what_expired_is_sent_again_until_the_tries_run_out_and_keeps_the_api_s_word(tries: int, state: str) -> None:
+    assert RULE(errored(Failure("expired", "late", retryable=True), end="expired", tries=tries)).state == state
+
+
+@given(st.integers(1, 1_000))
+def test_what_the_user_canceled_is_canceled_and_what_others_canceled_is_open_again(tries: int) -> None:
+    assert RULE(errored(Failure("canceled", "by the user"), end="canceled", tries=tries)).state == "canceled"
+    by_deadline = Failure("canceled", "by the deadline", retryable=True)
+    assert RULE(errored(by_deadline, end="canceled", tries=tries)).state == "open"
+
+
+def test_results_that_are_gone_fail_their_rows() -> None:
+    """They may have been billed, so only the user's word sends them again."""
+    gone = Failure("results_lost", "gone", may_be_billed=True)
+    assert RULE(errored(gone, end="lost")).state == "failed"
 
 
 def verdict_of(verdict: Verdict) -> Any:
