@@ -127,7 +127,9 @@ class LandedReader:
             census.foreign += 1
             return None
         end, reply, failure = result.end, result.reply, result.failure
-        place = start << 2 | _CODE[end]
+        # Only `succeeded` is billed (batch guide): a failure that may have been is a reply that cannot be read.
+        billed = failure is not None and failure.may_be_billed
+        place = start << 2 | (0 if billed else _CODE[end])
         first = census.first_at.setdefault(custom_id, place)
         if first != place:
             self._compare(first >> 2, line)
