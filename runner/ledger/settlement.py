@@ -95,7 +95,9 @@ class Settlement:
         else:
             state = ANSWERED
         self._attempts.append(_attempt_columns(outcome, reserved, failure, place))
-        self._steps.append((state, outcome.attempt, facts.tries + 1, int(facts.sent or leased), *step_key(step)))
+        # Nobody worked on a canceled request, so it does not count towards `max_attempts`.
+        tries = facts.tries + (outcome.end != "canceled")
+        self._steps.append((state, outcome.attempt, tries, int(facts.sent or leased), *step_key(step)))
 
     def decide(self, outcome: Outcome, ruling: Ruling) -> int:
         """Book what becomes of the row and of a next step; returns the code of the step's own new state."""
