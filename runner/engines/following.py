@@ -297,7 +297,7 @@ class Follower:
             ended_at=ended_at,
             failure=failure,
             batch_id=self.batch.batch_id,
-            tries=waiting.tries + 1,
+            tries=waiting.tries,
         )
 
     # -- the small parts -------------------------------------------------------------------------------------------
