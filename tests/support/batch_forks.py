@@ -23,6 +23,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
@@ -30,6 +31,8 @@ from typing import IO, Any
 from support.crash_points import CRASH_AT, CRASH_LOG, install
 from support.harness import ROOT, Done, Project
 
+CLOCK_AHEAD_S = "CLOCK_AHEAD_S"
+"""In a command's environment: how far ahead of the machine's clock its own is."""
 TIMEOUT_S = 100.0
 """Ends a child that hangs, before the test's own timeout would."""
 
@@ -98,6 +101,10 @@ class Forks:
             self._receive(10)
             raise AssertionError(f"a command did not end:\n{stderr.read_text(encoding='utf-8')}")
         return answer
+
+    def resume(self, project: Project, *arguments: str, environ: Mapping[str, str] | None = None) -> Done:
+        """`runner resume … --format json` of the project's last run."""
+        return self.runner(project, "resume", project.runs()[-1], *arguments, "--format", "json", environ=environ)
 
     def _ask(self, request: Mapping[str, Any], timeout_s: float) -> int:
         self._send(request)
@@ -169,6 +176,7 @@ def _become(request: Mapping[str, Any]) -> int:
         for number, descriptor in enumerate((null, *outputs)):
             os.dup2(descriptor, number)
         sys.argv = ["runner", *request["arguments"]]
+        _turn_clock(float(os.environ.get(CLOCK_AHEAD_S, "0")))
         install(os.environ.get(CRASH_AT), os.environ.get(CRASH_LOG))
         status = _run_main()
     except Exception:  # noqa: BLE001 - nobody above would print it
@@ -177,6 +185,14 @@ def _become(request: Mapping[str, Any]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _turn_clock(ahead_s: float) -> None:
+    """The machine's clock, as this process sees it: so far ahead."""
+    from runner.clock import SystemClock
+
+    now = SystemClock.now
+    SystemClock.now = lambda self: now(self) + timedelta(seconds=ahead_s)  # type: ignore[method-assign]  # the seam
 
 
 def _run_main() -> int:

@@ -1,0 +1,227 @@
+"""Results that come cut, twice, mangled, under wrong names or not at all: no row is lost, swapped or taken twice.
+
+Every id is accounted for, and a batch closes only when ids and tallies agree: what the API then still withholds stops
+the run, which says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.api import SimulatedApi
+from support.batch_forks import CLOCK_AHEAD_S, Forks, forks
+from support.batch_jobs import (
+    A_BATCH,
+    ROWS,
+    batch_api,
+    batch_project,
+    batches_of,
+    bought,
+    check,
+    check_ledger,
+    settle,
+    undisturbed,
+)
+from support.harness import stable
+
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+
+CUT = ("results_cut", "results_cut_length", "results_cut_line", "results_cut_line_length", "results_short",
+       "results_short_line", "results_reset", "html", "reset", "404", "500", "529", "429")  # fmt: skip
+"""A download that is broken: it is made again."""
+HARMLESS = ("results_doubled", "results_unknown_ids", "results_blank_lines", "results_crlf", "results_surrogate",
+            "results_no_type", "wrong_type", "results_long_line")  # fmt: skip
+"""Odd, and complete all the same. The long line is 16 MB."""
+BROKEN = ("results_missing", "results_nan", "results_bad_utf8", "results_not_json", "results_unknown_type",
+          "results_conflict")  # fmt: skip
+"""A line that cannot be used, or contradicts another one."""
+DAYS = 86_400.0
+
+
+@pytest.fixture(scope="module")
+def fork() -> Iterator[Forks]:
+    with forks() as fork:
+        yield fork
+
+
+@pytest.fixture(scope="module")
+def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
+    with batch_api(tmp_path_factory.mktemp("api")) as api:
+        yield api
+
+
+@pytest.fixture
+def api(shared_api: SimulatedApi) -> SimulatedApi:
+    shared_api.reset()
+    return shared_api
+
+
+@pytest.mark.parametrize("kind", [*CUT, *HARMLESS, *BROKEN])
+def test_results_that_are_wrong_once_are_made_good(fork: Forks, tmp_path: Path, api: SimulatedApi, kind: str) -> None:
+    expected = undisturbed(fork, tmp_path / "undisturbed", api)
+    api.fault(kind, path="batch_results", nth=2)
+    project = batch_project(tmp_path / "x", api)
+    done = fork.runner(project, "run", "jobs/x.yaml", "--format", "json")
+    assert (done.status, done.summary["rows"]["succeeded"]) == (0, ROWS), done.stderr
+    if kind == "results_surrogate":  # what the reply says is another text, half a character longer
+        assert [record["key"] for record in project.records()] == [record["key"] for record in expected]
+    else:
+        check(project, api, expected)
+    assert bought(api) == ROWS
+
+
+@pytest.mark.parametrize("kind", HARMLESS[:5])
+def test_results_that_are_always_odd_are_taken_all_the_same(
+    fork: Forks, tmp_path: Path, api: SimulatedApi, kind: str
+) -> None:
+    expected = undisturbed(fork, tmp_path / "undisturbed", api)
+    api.fault(kind)
+    project = batch_project(tmp_path / "x", api)
+    done = fork.runner(project, "run", "jobs/x.yaml", "--format", "json")
+    assert done.status == 0, done.stderr
+    if kind != "results_surrogate":
+        check(project, api, expected)
+
+
+@pytest.mark.parametrize("kind", ["results_missing", "results_not_json", "results_unknown_type", "bad_tallies"])
+def test_results_that_stay_wrong_stop_the_run_and_buy_nothing(
+    fork: Forks, tmp_path: Path, api: SimulatedApi, kind: str
+) -> None:
+    """What is there is kept; once the API has the rest, resuming takes it."""
+    expected = undisturbed(fork, tmp_path / "undisturbed", api)
+    api.fault(kind, text="text number 0")
+    api.fault(kind, path="batch" if kind == "bad_tallies" else "batch_results")
+    project = batch_project(tmp_path / "x", api)
+    done = fork.runner(project, "run", "jobs/x.yaml", "--format", "json")
+    assert (done.status, done.summary["stopped_by"]) == (4, "results_incomplete"), done.stderr
+    assert bought(api) == ROWS
+    check_ledger(project)
+    again = fork.resume(project)
+    assert (again.status, bought(api)) == (4, ROWS), again.stderr
+    if kind == "bad_tallies":
+        return  # the API says so for ever: the user's word closes it
+    api.clear_faults()
+    done = fork.resume(project)
+    assert done.status == 0, done.stderr
+    check(project, api, expected)
+    assert bought(api) == ROWS
+
+
+def test_results_that_never_come_are_sent_again_on_the_users_word_and_told(
+    fork: Forks, tmp_path: Path, api: SimulatedApi
+) -> None:
+    expected = undisturbed(fork, tmp_path / "undisturbed", api)
+    api.fault("results_missing")
+    project = batch_project(tmp_path / "x", api)
+    done = fork.runner(project, "run", "jobs/x.yaml", "--format", "json")
+    assert (done.status, done.summary["stopped_by"]) == (4, "results_incomplete"), done.stderr
+    missing = done.summary["rows"]["open"]
+    assert missing == -(-ROWS // A_BATCH), "one line of each batch"
+    api.clear_faults()
+    api.fault("results_missing", nth=[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18])
+    done = fork.resume(project, "--resend", environ={CLOCK_AHEAD_S: "4000"})
+    if done.status != 0:
+        api.clear_faults()
+        done = fork.resume(project)
+    assert done.status == 0, done.stderr
+    assert stable(project.records()) == expected
+    settle(api)
+    account = api.accounts()
+    assert (account["most_repeated"], bought(api)) == (2, ROWS + missing), "what was lost was paid again, as asked for"
+    check_ledger(project)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_errored_and_expired_rows_are_sent_again_and_no_other(
+    fork: Forks, tmp_path: Path, api: SimulatedApi, share: float
+) -> None:
+    rows = 60
+    expected = undisturbed(fork, tmp_path / "undisturbed", api, rows=rows)
+    api.fault("529", path="batch_row", rate=share)
+    api.fault("expired", rate=share)
+    project = batch_project(
+        tmp_path / "x", api, rows=rows, replaced={"max_attempts: 5": "max_attempts: 30"},
+        RUNNER_BATCH_MAX_REQUESTS="25",
+    )  # fmt: skip
+    done = fork.runner(project, "run", "jobs/x.yaml", "--format", "json")
+    assert (done.status, done.summary["rows"]["succeeded"]) == (0, rows), done.stderr
+    check(project, api, expected)
+    assert bought(api) > rows, "something was sent again"
+    assert api.accounts()["requests"] == rows, "every row was billed once"
+    assert sum(record["attempts"] for record in project.records()) == bought(api)
+
+
+def test_rows_that_the_api_refuses_fail_and_are_not_sent_again(fork: Forks, tmp_path: Path, api: SimulatedApi) -> None:
+    api.fault("400", path="batch_row", text="text number 3")
+    project = batch_project(tmp_path / "x", api)
+    done = fork.runner(project, "run", "jobs/x.yaml", "--format", "json")
+    assert (done.status, done.summary["failures"]) == (5, {"invalid_request_error": 1}), done.stderr
+    assert bought(api) == ROWS
+
+
+def test_a_billing_error_in_the_results_stops_the_run_and_its_rows_stay_open(
+    fork: Forks, tmp_path: Path, api: SimulatedApi
+) -> None:
+    expected = undisturbed(fork, tmp_path / "undisturbed", api)
+    api.fault("billing_error", path="batch_row", text="text number 3")
+    project = batch_project(tmp_path / "x", api)
+    done = fork.runner(project, "run", "jobs/x.yaml", "--format", "json")
+    assert done.status == 4, done.stderr
+    assert done.summary["rows"]["open"] >= 1
+    assert done.summary["rows"]["failed"] == 0
+    api.clear_faults()
+    done = fork.resume(project)
+    assert done.status == 0, done.stderr
+    check(project, api, expected)
+
+
+def test_a_batch_that_never_ends_is_told_and_waited_for(fork: Forks, tmp_path: Path, api: SimulatedApi) -> None:
+    """Not ended two hours after it should have expired: stuck. Nothing is sent again; it is collected when it ends."""
+    expected = undisturbed(fork, tmp_path / "undisturbed", api)
+    api.fault("stuck", text="text number 3", share=0.0)
+    project = batch_project(tmp_path / "x", api)
+    assert fork.runner(project, "run", "jobs/x.yaml", "--detach", "--format", "json").status == 6
+    settle_all_but_stuck(api)
+    late = {CLOCK_AHEAD_S: str(27 * 3600)}
+    api.advance(27 * 3600)
+    done = fork.resume(project, environ=late)
+    assert (done.status, done.summary["stopped_by"]) == (4, "stuck"), done.stderr
+    assert [batch.state for batch in batches_of(project)] == ["stuck", "closed", "closed"]
+    assert done.summary["rows"]["open"] == A_BATCH
+    assert bought(api) == ROWS
+    api.end_batches()
+    done = fork.resume(project, environ=late)
+    assert done.status == 0, done.stderr
+    check(project, api, expected)
+    assert bought(api) == ROWS
+
+
+def settle_all_but_stuck(api: SimulatedApi) -> None:
+    for batch in api.batches()[1:]:
+        api.end_batches(batch["id"])
+
+
+def test_results_that_the_api_has_dropped_are_lost_and_sent_again_only_on_the_users_word(
+    fork: Forks, tmp_path: Path, api: SimulatedApi
+) -> None:
+    expected = undisturbed(fork, tmp_path / "undisturbed", api)
+    project = batch_project(tmp_path / "x", api)
+    assert fork.runner(project, "run", "jobs/x.yaml", "--detach", "--format", "json").status == 6
+    settle(api)
+    api.advance(30 * DAYS)
+    late = {CLOCK_AHEAD_S: str(30 * DAYS)}
+    done = fork.resume(project, environ=late)
+    lost = done.summary["failures"].get("results_lost", 0)
+    assert (done.status, done.summary["rows"]["failed"]) == (5, lost), done.stderr
+    assert lost >= A_BATCH
+    assert bought(api) == ROWS
+    assert fork.runner(project, "run", "jobs/x.yaml", "--format", "json", environ=late).status in (0, 5)
+    assert bought(api) == ROWS, "running again does not pay again for what was lost"
+    done = fork.runner(project, "retry", project.runs()[-1], "--kind", "results_lost", "--format", "json", environ=late)
+    assert done.status == 0, done.stderr
+    assert stable(project.records()) == expected
+    assert bought(api) == ROWS + lost
+    check_ledger(project)
