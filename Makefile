@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup hooks check format test test-fast test-fault test-campaign docs bench demo wheel lock clean
+.PHONY: help setup hooks check format test test-fast test-fault test-campaign test-batch-campaign docs bench demo wheel lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -16,7 +16,7 @@ DEMO ?= out/demo
 PYTEST_ARGS ?=
 
 help:  ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.editable  ## Make .venv and install everything that is locked
 
@@ -56,6 +56,9 @@ test-fault: setup  ## The tests that kill, starve and cut
 
 test-campaign: setup  ## The long campaign: minutes to hours
 	$(BIN)/python -m pytest -m campaign --timeout=3600 $(PYTEST_ARGS)
+
+test-batch-campaign: setup  ## Batch mode killed at every point and 200 random moments
+	KILLS=200 $(BIN)/python -m pytest tests/fault/test_batch_crash.py --timeout=3600 --log-cli-level=INFO $(PYTEST_ARGS)
 
 docs: setup  ## Write the generated pages, schema and help texts again
 	$(BIN)/python -m scripts.docs
