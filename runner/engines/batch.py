@@ -1,0 +1,437 @@
+"""Batch mode: open steps are packed, staged and sent as batches, each at most once, and then followed to their end.
+
+Owns   the order of things, and when a drain is over. The parts decide: `filling` and `packing` what goes into a batch,
+       `staging` how it waits on disk, `priming` whether one request goes first, `sending` what is certain after a
+       create, `doubts` and `reconcile` what became of one whose reply never came; the tracker follows what is at the
+       API and collects it.
+Knows  contracts only: a provider, a feed, a book, a clock, an observer.
+
+Invariants
+  * One create is in flight (decision 4); the next batch is packed and staged meanwhile.
+  * What is in doubt stays where it is and is never sent again from here. Other steps may go on being sent while one
+    batch is in doubt; with two, nothing more is sent until one of them is resolved.
+  * Nothing new leaves once the run stops or its deadline's point of no return has come. Batches stay at the API.
+  * Memory does not grow with the rows: what is neither staged nor sent waits in the feed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from runner.clock import Clock
+from runner.engines import BatchBook, Feed, StopReason
+from runner.engines.doubts import FIRST_S, LONGEST_S, Doubts
+from runner.engines.filling import Filler
+from runner.engines.halt import Halt, stop_reason
+from runner.engines.packing import BatchSizes
+from runner.engines.parallel import OUT_OF_BUDGET
+from runner.engines.pauses import Pauses
+from runner.engines.priming import due_in_s, primed, why_unprimed
+from runner.engines.reconcile import Reconciler
+from runner.engines.sending import Sender, facts_of, next_move
+from runner.engines.staging import Staged, empty
+from runner.events import CoolingDown, Observer, Stopping, Warned
+from runner.ledger import Batch, BatchFacts
+from runner.providers import BatchProvider, RemoteBatch
+from runner.types import Failure, Request
+
+MAX_IN_DOUBT: Final = 2
+"""Batches in doubt with which nothing more is sent: an API that loses two replies may lose all of them."""
+
+
+class Follows(Protocol):
+    """The tracker, as far as this engine uses it."""
+
+    @property
+    def reopened(self) -> int: ...
+    @property
+    def open(self) -> int: ...
+    @property
+    def queued_requests(self) -> int: ...
+    @property
+    def reason(self) -> StopReason | None: ...
+    @property
+    def deadline_passed(self) -> bool: ...
+    def follow(self, batch: Batch) -> None: ...
+    async def changed(self) -> None: ...
+    async def look_once(self) -> None: ...
+
+
+class BatchEngine:
+    """Drains a feed once. `prime` says whether a request is worth going first to fill the cache; `known_ids` are the
+    batch ids in every ledger of this machine, read from files and so asked for off the loop."""
+
+    def __init__(
+        self,
+        provider: BatchProvider,
+        feed: Feed,
+        book: BatchBook,
+        tracker: Follows,
+        *,
+        mark: str,
+        sizes: BatchSizes,
+        staging: Path,
+        clock: Clock,
+        observer: Observer,
+        halt: Halt,
+        prime: Callable[[Request], bool] | None,
+        known_ids: Callable[[], AbstractSet[str]],
+        detach: bool,
+    ) -> None:
+        self._book = book
+        self._tracker = tracker
+        self._sizes = sizes
+        self._staging = staging
+        self._clock = clock
+        self._observer = observer
+        self._halt = halt
+        self._prime = prime
+        self._detach = detach
+        self._closed = asyncio.Event()
+        """Nothing new may leave any more."""
+        self._stopped = asyncio.Event()
+        """The run stops: nothing is waited for any more."""
+        self._wake = asyncio.Event()
+        self._filler = Filler(
+            feed, book, mark=mark, sizes=sizes, staging=staging, clock=clock, observer=observer, wants_alone=self._leads
+        )
+        self._sender = Sender(provider, book, observer, self._closed.is_set)
+        self._pauses = Pauses(clock, self._closed)
+        reconciler = Reconciler(provider, book, mark=mark, known_ids=known_ids)
+        looks = Pauses(clock, self._stopped, FIRST_S, LONGEST_S)
+        self._doubts = Doubts(reconciler, looks, adopt=self._adopt, refused=self._refused, changed=self._wake.set)
+        self._ready: deque[Staged] = deque()
+        """Packed and staged, in the order in which they are to be sent."""
+        self._last_number = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._packing: asyncio.Task[None] | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self._intended = asyncio.Event()
+        """Clear while a batch is about to be reserved, when nobody can say what the cap leaves for the next."""
+        self._intended.set()
+        self._cap_blocks = False
+        """The cap refused the next step, and nothing has come back since."""
+        self._changes = 0
+        self._primer_pending = False
+        """The others wait for the batch that fills the cache."""
+        self._looked = False
+        self._reason: StopReason | None = None
+        self._error: BaseException | None = None
+
+    async def drain(self) -> StopReason | None:
+        """Send until nothing is left to send and nothing to wait for (None), until steps have come back open (None:
+        they are the next pass's), or until the run has to stop (the reason). Raises what a bug or the book raised."""
+        self._halt.listen(self._notice_halt)
+        try:
+            await empty(self._staging)
+            await self._take_up()
+            self._spawn(self._watch())
+            self._spawn(self._doubts.watch())
+            await self._work()
+            await self._await_create()
+        finally:
+            self._halt.unlisten(self._notice_halt)
+            await self._abandon()
+        if self._error is not None:
+            raise self._error
+        return self._reason
+
+    # -- what an earlier sitting left --------------------------------------------------------------------------------
+
+    async def _take_up(self) -> None:
+        batches = await self._book.batches()
+        for batch in batches:
+            self._last_number = max(self._last_number, batch.number)
+            if batch.state == "intent":
+                await self._sender.mark(batch, "not_sent", BatchFacts(note="it had not left when the runner ended"))
+            elif batch.state in ("sending", "in_doubt"):
+                await self._doubt(batch, "the runner ended before the reply to its create came")
+            elif batch.state not in ("rejected", "not_sent", "closed"):
+                self._tracker.follow(batch)
+        if self._prime is None:
+            return
+        state = primed(batches, self._clock.now())
+        if state == "waiting":
+            self._hold_for_primer(due_in_s(batches, self._clock.now()))
+        if state != "none":
+            self._prime = None
+
+    async def _doubt(self, batch: Batch, why: str) -> None:
+        """Look for a batch from now on; `why` is what happened to one that was not in doubt yet."""
+        if batch.state == "sending":
+            batch = await self._sender.mark(batch, "in_doubt", BatchFacts(note=why))
+        self._doubts.add(batch)
+
+    async def _adopt(self, batch: Batch, remote: RemoteBatch) -> None:
+        """A batch in doubt is proven ours."""
+        self._tracker.follow(await self._sender.mark(batch, "in_progress", facts_of(remote)))
+
+    # -- the loop ----------------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        while True:
+            self._wake.clear()
+            self._heed_tracker()
+            if self._is_stopping:
+                return
+            if self._primer_pending:
+                await self._look_at_primer()
+            self._pack_ahead()
+            self._send_next()
+            if self._packing is None and self._sending is None and await self._is_over():
+                return
+            await self._wake.wait()
+
+    def _heed_tracker(self) -> None:
+        if self._tracker.reason is not None:
+            self._stop(self._tracker.reason)
+        elif self._tracker.deadline_passed and not self._closed.is_set():
+            self._closed.set()
+            if self._packing is not None:
+                self._packing.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            await self._tracker.changed()
+            self._note_change()
+
+    def _note_change(self) -> None:
+        self._changes += 1
+        self._cap_blocks = False
+        self._wake.set()
+
+    async def _is_over(self) -> bool:
+        """Whether nothing is left to do. Asked while nothing is being packed or sent."""
+        tracker, doubts = self._tracker, self._doubts
+        unsent = bool(self._ready) or not await self._filler.is_dry()
+        if unsent and not self._closed.is_set() and not self._is_blocked():
+            return False
+        if tracker.reopened and (not unsent or not tracker.open) and not self._closed.is_set():
+            return True
+        if self._detach and not self._closed.is_set():
+            return await self._is_detached()
+        if tracker.open:
+            return False
+        if self._closed.is_set() and (unsent or tracker.reopened):
+            return True  # the rest is for parallel mode
+        if doubts.is_hopeless:
+            self._stop(doubts.reason())
+        elif not doubts and unsent and self._cap_blocks:
+            self._stop(OUT_OF_BUDGET)
+        return self._is_stopping or not (doubts or unsent)
+
+    async def _is_detached(self) -> bool:
+        """Leave what is at the API there, after one look at all of it."""
+        if not self._looked:
+            self._looked = True
+            await self._tracker.look_once()
+            self._note_change()
+            return False
+        if not self._doubts.has_looked:
+            return False
+        count, requests = self._tracker.open, self._tracker.queued_requests
+        if count or self._doubts.held:
+            batches = "1 batch" if count == 1 else f"{count:,} batches"
+            self._stop(
+                StopReason(
+                    "waiting",
+                    f"{batches} with {requests:,} unfinished requests wait at the API" if count else
+                    "a batch in doubt waits for candidates at the API to end",
+                    "`runner resume` collects what has ended and goes on",
+                )
+            )  # fmt: skip
+            return True
+        self._detach = False  # nothing is at the API: end as any drain does
+        self._wake.set()
+        return False
+
+    # -- packing -----------------------------------------------------------------------------------------------------
+
+    def _pack_ahead(self) -> None:
+        """Keep one batch staged beside the one that is being sent."""
+        if self._packing is None and not self._ready and not self._cap_blocks and not self._closed.is_set():
+            self._packing = self._spawn(self._pack())
+
+    async def _pack(self) -> None:
+        changes = self._changes
+        left = await self._left_pico()
+        number = self._last_number + 1 + (self._sending is not None)
+        staged = await self._filler.next_batch(number, left)
+        if staged is not None:
+            self._ready.append(staged)
+        elif not await self._filler.is_dry():
+            self._cap_blocks = changes == self._changes
+
+    async def _left_pico(self) -> int | None:
+        """What the cap leaves for a batch that is packed now."""
+        if await self._book.left_pico() is None:
+            return None
+        await self._intended.wait()
+        left = await self._book.left_pico()
+        return None if left is None else left - sum(staged.leases.bound_pico for staged in self._ready)
+
+    # -- priming -----------------------------------------------------------------------------------------------------
+
+    def _leads(self, request: Request) -> bool:
+        """Whether this request, the first of all, goes alone; asked of the first one only."""
+        prime, self._prime = self._prime, None
+        return prime is not None and prime(request)
+
+    def _hold_for_primer(self, seconds: float) -> None:
+        self._primer_pending = True
+        self._spawn(self._wake_in(seconds))
+
+    async def _wake_in(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        self._wake.set()
+
+    async def _look_at_primer(self) -> None:
+        batches = await self._book.batches()
+        state = primed(batches, self._clock.now())
+        if state == "waiting":
+            return
+        self._primer_pending = False
+        if state != "warm":
+            self._observer.notify(Warned("unprimed", f"{why_unprimed(batches)}; the other rows go without it"))
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+
+    def _send_next(self) -> None:
+        if self._sending is None and self._ready and not self._is_blocked() and not self._closed.is_set():
+            self._intended.clear()
+            self._sending = self._spawn(self._send(self._ready.popleft()))
+
+    def _is_blocked(self) -> bool:
+        """Whether what is to be sent next has to wait for something to come back."""
+        if self._cap_blocks or len(self._doubts) >= MAX_IN_DOUBT:
+            return True
+        if not self._ready:
+            return False
+        queued = self._tracker.queued_requests
+        has_room = queued == 0 or self._ready[0].requests <= self._sizes.queue_requests - queued
+        return self._primer_pending or not has_room
+
+    async def _send(self, staged: Staged) -> None:
+        """Send a staged batch until its fate is known, or the run stops."""
+        try:
+            while not self._closed.is_set():
+                watermark = await self._sender.watermark()
+                if isinstance(watermark, Failure):
+                    if next_move(watermark) != "again":
+                        return self._refused(watermark)
+                    await self._cool_down(watermark)
+                    continue
+                changes = self._changes
+                created = await self._sender.create(staged, watermark, self._intended.set)
+                if created is None:
+                    return await self._shrink(staged, changes)
+                self._last_number = created.batch.number
+                if await self._is_done_with(created.batch, created.failure, staged):
+                    return None
+                self._intended.clear()
+        finally:
+            self._intended.set()
+
+    async def _is_done_with(self, batch: Batch, failure: Failure | None, staged: Staged) -> bool:
+        """Act on what a try to create came to; False where the same body is to be sent again."""
+        if batch.state == "in_progress":
+            self._pauses.reset()
+            self._tracker.follow(batch)
+            if batch.priming:
+                self._hold_for_primer(due_in_s([batch], self._clock.now()))
+        elif batch.state == "in_doubt":
+            await self._doubt(batch, "")
+        elif failure is None:
+            return True  # withheld, since the run stops
+        elif next_move(failure) == "split":
+            return await self._split(staged, failure)
+        elif next_move(failure) == "stop":
+            self._refused(failure)
+        else:
+            await self._cool_down(failure)
+            return False
+        await staged.discard()
+        return True
+
+    async def _cool_down(self, failure: Failure) -> None:
+        seconds = self._pauses.next_s(failure.retry_after_s)
+        self._observer.notify(CoolingDown(seconds, failure.kind))
+        await self._pauses.wait(seconds)
+
+    async def _split(self, staged: Staged, failure: Failure) -> bool:
+        """The API finds a batch too large: send it in two, or give up its only request."""
+        if staged.requests > 1:
+            self._ready.extendleft(reversed(await staged.split(staged.requests // 2)))
+            return True
+        lease = staged.leases[0]
+        attempts, tries = staged.leases.tried(0)
+        await self._filler.refuse(lease.step, lease.request_hash, attempts, tries, failure.message)
+        await staged.discard()
+        return True
+
+    async def _shrink(self, staged: Staged, changes: int) -> None:
+        """The cap admits less than was packed for it: send what fits, keep the rest until something comes back."""
+        count = staged.leases.admitted_by(await self._book.left_pico() or 0)
+        if 0 < count < staged.requests:
+            self._ready.extendleft(reversed(await staged.split(count)))
+            return
+        self._ready.appendleft(staged)
+        self._cap_blocks = count == 0 and changes == self._changes
+
+    # -- stopping ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _is_stopping(self) -> bool:
+        return self._reason is not None or self._error is not None
+
+    def _stop(self, reason: StopReason) -> None:
+        if not self._is_stopping:
+            self._reason = reason
+            if reason.kind != "waiting":
+                self._observer.notify(Stopping(reason.kind, reason.message))
+        self._stopped.set()
+        self._closed.set()
+        self._wake.set()
+
+    def _refused(self, failure: Failure) -> None:
+        self._stop(stop_reason(failure))
+
+    def _notice_halt(self) -> None:
+        assert self._halt.reason is not None, "a halt is told with its reason"
+        self._stop(self._halt.reason)
+
+    async def _await_create(self) -> None:
+        """Await the create in flight; let go of it when told to: its `sending` mark says what is certain then."""
+        while self._sending is not None and not self._halt.dropped:
+            self._wake.clear()
+            await self._wake.wait()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task is self._packing:
+            self._packing = None
+        if task is self._sending:
+            self._sending = None
+        if not task.cancelled() and task.exception() is not None and self._error is None:
+            self._error = task.exception()
+            self._stopped.set()
+            self._closed.set()
+        self._wake.set()
+
+    async def _abandon(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await empty(self._staging)
