@@ -14,8 +14,9 @@ from runner.cli.terminal import plain_text
 from runner.clock import SystemClock
 from runner.encoding import encode_text, printable
 from runner.errors import UsageError
-from runner.simulator import Latency, Options, Running, parse_fault, serve
+from runner.simulator import BatchStart, Latency, Options, Running, parse_fault, serve
 
+_FAULT_HELP = "A share of requests goes wrong: 529=0.05, or in batches batch_row:529=0.05."
 _MARKS = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}
 
 
@@ -43,10 +44,16 @@ def simulate(
     ] = None,
     faults: Annotated[
         list[str] | None,
-        typer.Option(
-            "--fault", metavar="KIND=RATE", help="A share of requests goes wrong: 529=0.05.", show_default=False
-        ),
+        typer.Option("--fault", metavar="[PLACE:]KIND=RATE", help=_FAULT_HELP, show_default=False),
     ] = None,
+    batch_latency: Annotated[str, typer.Option(metavar="TIME", help="How long a batch takes.")] = "1s",
+    batch_start: Annotated[
+        BatchStart,
+        typer.Option(help="Whether requests of a batch read what others of it wrote to the cache: none, or most."),
+    ] = "staggered",
+    batch_queue: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Requests in batches that have not ended.")
+    ] = 500_000,
     seed: Annotated[
         int, typer.Option(metavar="N", help="Decides which requests the faults hit and how latencies spread.")
     ] = 0,
@@ -60,6 +67,9 @@ def simulate(
             port=port,
             key=key,
             latency=Latency.parse(latency),
+            batch_latency=Latency.parse(batch_latency),
+            batch_start=batch_start,
+            batch_queue=batch_queue,
             rpm=rpm,
             itpm=itpm,
             otpm=otpm,

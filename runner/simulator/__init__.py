@@ -1,4 +1,4 @@
-"""The stand-in API: a local server that behaves like the Messages API, for people without a key and for every test.
+"""The stand-in API: a local server that behaves like the Messages API and its batches, for demos and for every test.
 
 Owns   a child process that speaks HTTP on the loopback, answers deterministically, refuses what the real API refuses,
        does prompt-cache and rate-limit arithmetic, misbehaves on request, and keeps accounts that nobody else can
@@ -14,11 +14,12 @@ This front door is light: it starts the server as a child and talks to it, and i
 """
 
 from runner.simulator.control import ControlFailed, Controls
-from runner.simulator.options import DEFAULT_KEY, Latency, Options, parse_fault
+from runner.simulator.options import DEFAULT_KEY, BatchStart, Latency, Options, parse_fault
 from runner.simulator.process import Running, launch, serve
 
 __all__ = [
     "DEFAULT_KEY",
+    "BatchStart",
     "ControlFailed",
     "Controls",
     "Latency",

@@ -33,12 +33,20 @@ def test_a_lognormal_latency_has_its_median_in_the_middle() -> None:
     assert Latency(0.8).draw(3) == 0.8
 
 
-@pytest.mark.parametrize(("text", "fault"), [("529=0.05", ("529", 0.05)), ("reply_lost=1%", ("reply_lost", 0.01))])
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("529=0.05", ("529", 0.05)),
+        ("reply_lost=1%", ("reply_lost", 0.01)),
+        ("batch_row:529=5%", ("batch_row:529", 0.05)),
+        ("results_missing=1", ("results_missing", 1.0)),
+    ],
+)
 def test_a_fault_rate_is_a_share_or_a_percentage(text: str, fault: tuple[str, float]) -> None:
     assert parse_fault(text) == fault
 
 
-@pytest.mark.parametrize("text", ["529", "=1", "529=2", "529=x"])
+@pytest.mark.parametrize("text", ["529", "=1", "529=2", "529=x", "nowhere:529=1", ":529=1", "batch_row:=1"])
 def test_a_wrong_fault_rate_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_fault(text)
@@ -57,7 +65,12 @@ def test_options_survive_the_command_line(tmp_path: Path) -> None:
         otpm=3,
         burst_s=4.5,
         max_concurrency=5,
-        faults=(("529", 0.1), ("reset", 0.01)),
+        faults=(("529", 0.1), ("batch_create:reply_lost", 0.01)),
+        batch_latency=Latency(60.0, 0.3),
+        batch_cancel_s=1.5,
+        batch_start="at_once",
+        batch_hit_rate=0.3,
+        batch_queue=7,
         seed=9,
         control_token="t",
         die_with_stdin=True,
