@@ -136,6 +136,8 @@ class ResultReader:
     def _body(self, attempt: _AttemptColumns) -> bytes:
         if attempt.segment is None or attempt.offset is None or attempt.length is None:
             return b""
+        if attempt.segment < 0 and ATTEMPT_ENDS[attempt.end] != "succeeded":
+            return b""  # a line of results whose message could not be read, if it has one
         return self._spool.body(Place(attempt.segment, attempt.offset, attempt.length))
 
     def attempts(self, row: int) -> list[Attempt]:
