@@ -123,6 +123,8 @@ class Follower:
                 self.batch = await self._desk.book.mark_batch(
                     self.batch.number, self.batch.state, BatchFacts(cause=cause)
                 )
+            if self.batch.state == "canceling":  # by an earlier call, which the API has heard
+                return
             await self._send_cancel()
             self._looks = 0
         self.kick.set()
