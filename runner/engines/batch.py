@@ -184,6 +184,7 @@ class BatchEngine:
             self._pack_ahead()
             self._send_next()
             if self._packing is None and self._sending is None and await self._is_over():
+                self._heed_tracker()  # steps that came back while that was asked may have come with a reason
                 return
             await self._wake.wait()
 
