@@ -27,25 +27,28 @@ def parse_reply(body: bytes, request_id: str | None = None) -> Reply:
 
 def reply_of(message: Any, request_id: str | None = None) -> Reply:
     """The same, from the decoded object. Raises ValueError where it is no message."""
+    # The lines of a batch's results come through here by the hundred thousand, so nothing is looked at twice, and the
+    # values are given by position.
     if not isinstance(message, dict) or message.get("type") != "message":
         raise ValueError("not a message object")
-    content = message.get("content")
-    if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
+    get = message.get
+    content, usage, stop_reason, stop_details = get("content"), get("usage"), get("stop_reason"), get("stop_details")
+    if not isinstance(content, list):
         raise ValueError("a message whose content is no list of blocks")
-    usage, stop_reason, stop_details = message.get("usage"), message.get("stop_reason"), message.get("stop_details")
+    for block in content:
+        if not isinstance(block, dict):
+            raise ValueError("a message whose content is no list of blocks")
     if not isinstance(usage, dict):
         raise ValueError("a message without usage")
-    if not isinstance(stop_reason, str | None) or not isinstance(stop_details, dict | None):
+    if not (stop_reason is None or isinstance(stop_reason, str)) or not (
+        stop_details is None or isinstance(stop_details, dict)
+    ):
         raise ValueError("a message whose stop reason has another shape")
-    return Reply(
-        message_id=str(message.get("id", "")),
-        request_id=request_id,
-        model=str(message.get("model", "")),
-        stop_reason=stop_reason,
-        content=content,
-        usage=parse_usage(usage),
-        stop_details=stop_details,
+    reply = _ReplyInTheMaking(
+        str(get("id", "")), request_id, str(get("model", "")), stop_reason, content, parse_usage(usage), stop_details
     )
+    reply.__class__ = Reply  # type: ignore[assignment]  # see the classes in the making
+    return reply  # type: ignore[return-value]
 
 
 def parse_usage(usage: Mapping[str, Any]) -> Usage:
@@ -54,28 +57,68 @@ def parse_usage(usage: Mapping[str, Any]) -> Usage:
     Raises ValueError for a count that is no count. Cache writes without a split by time-to-live (an older gateway)
     count as 5-minute writes, the API's default.
     """
-    written = _count(usage, "cache_creation_input_tokens")
-    split = usage.get("cache_creation") or {}
-    if not isinstance(split, dict):
-        raise ValueError("a usage whose cache writes are no object")
-    one_hour = _count(split, "ephemeral_1h_input_tokens")
-    return Usage(
-        input_tokens=_count(usage, "input_tokens"),
-        output_tokens=_count(usage, "output_tokens"),
-        cache_read_input_tokens=_count(usage, "cache_read_input_tokens"),
-        ephemeral_5m_input_tokens=max(written - one_hour, _count(split, "ephemeral_5m_input_tokens")),
-        ephemeral_1h_input_tokens=one_hour,
+    read, written = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
+    split = usage.get("cache_creation")
+    if split:
+        if not isinstance(split, dict):
+            raise ValueError("a usage whose cache writes are no object")
+        one_hour = _count(split, "ephemeral_1h_input_tokens")
+        five_minutes = max(written - one_hour, _count(split, "ephemeral_5m_input_tokens"))
+    else:
+        one_hour, five_minutes = 0, written
+    counts = _UsageInTheMaking(
+        _count(usage, "input_tokens"), _count(usage, "output_tokens"), read, five_minutes, one_hour
     )
+    counts.__class__ = Usage  # type: ignore[assignment]  # see the classes in the making
+    return counts  # type: ignore[return-value]
 
 
 def _count(counts: Mapping[str, Any], name: str) -> int:
     """A number of tokens; money is computed from it, so nothing else is taken for one."""
     value = counts.get(name)
+    if value.__class__ is int and 0 <= value <= MAX_TOKENS:
+        return value
     if value is None:
         return 0
-    if type(value) is not int or not 0 <= value <= MAX_TOKENS:
-        raise ValueError(f"a usage whose {name} is {value!r}")
-    return value
+    raise ValueError(f"a usage whose {name} is {value!r}")
+
+
+# Frozen dataclasses set each field by a call, which is half the price of reading a short reply (1.2 µs for a Usage,
+# instead of 0.3). So the two are made as a class of the same layout that is not frozen, and are then turned into what
+# they are: the interpreter refuses that where the fields are not the same.
+
+
+class _UsageInTheMaking:
+    __slots__ = Usage.__slots__
+
+    def __init__(self, fresh: int, output: int, read: int, five_minutes: int, one_hour: int) -> None:
+        self.input_tokens = fresh
+        self.output_tokens = output
+        self.cache_read_input_tokens = read
+        self.ephemeral_5m_input_tokens = five_minutes
+        self.ephemeral_1h_input_tokens = one_hour
+
+
+class _ReplyInTheMaking:
+    __slots__ = Reply.__slots__
+
+    def __init__(
+        self,
+        message_id: str,
+        request_id: str | None,
+        model: str,
+        stop_reason: str | None,
+        content: list[dict[str, Any]],
+        usage: Usage,
+        stop_details: dict[str, Any] | None,
+    ) -> None:
+        self.message_id = message_id
+        self.request_id = request_id
+        self.model = model
+        self.stop_reason = stop_reason
+        self.content = content
+        self.usage = usage
+        self.stop_details = stop_details
 
 
 def _decode(body: bytes) -> Any:
