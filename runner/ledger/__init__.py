@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from runner.types import Attempt, AttemptEnd, Failure, Mode, Outcome, Reply, Row, RowStatus, Step, Usage
 
@@ -44,8 +44,7 @@ CancelCause = Literal["deadline", "new", "user"]
 """Why we asked for a batch's cancellation: what becomes of its canceled rows follows it (decision 19)."""
 
 
-@dataclass(frozen=True, slots=True)
-class EnrolledRow:
+class EnrolledRow(NamedTuple):
     """A row on its way into the run, with its origin, so that a clash of keys can be named with file and line."""
 
     row: Row

@@ -49,8 +49,9 @@ _COLUMNS = """
 _READ = f"SELECT {_COLUMNS} FROM batches WHERE number = ?"  # noqa: S608 - our own names
 _READ_ALL = f"SELECT {_COLUMNS} FROM batches ORDER BY number"  # noqa: S608
 _ADD = """
-    INSERT INTO batches (number, state, steps, body_sha256, watermark, reserved, created_at, priming)
-    VALUES (?, 'intent', ?, ?, ?, ?, ?, ?)
+    INSERT INTO batches
+        (number, state, steps, body_sha256, watermark, reserved, created_at, priming, first_row, last_row)
+    VALUES (?, 'intent', ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _MOVE = """
     UPDATE batches SET state = ?2, batch_id = coalesce(?3, batch_id), expires_at = coalesce(?4, expires_at),
@@ -60,9 +61,16 @@ _MOVE = """
 """
 _STEPS = """
     SELECT l.row, l.turn, l.sample, l.round, l.number, s.tries + 1, l.request_hash, l.started_at
-    FROM leases AS l JOIN steps AS s USING (row, turn, sample, round)
-    WHERE l.batch = ? AND (l.row, l.turn, l.sample, l.round) > (?, ?, ?, ?)
+    FROM batches AS b
+    CROSS JOIN leases AS l ON l.batch = b.number AND l.row <= b.last_row
+    JOIN steps AS s USING (row, turn, sample, round)
+    WHERE b.number = ? AND (l.row, l.turn, l.sample, l.round) > (max(?, b.first_row - 1), ?, ?, ?)
     ORDER BY l.row, l.turn, l.sample, l.round LIMIT ?
+"""
+_MISSING = """
+    SELECT count(*) FROM batches AS b
+    CROSS JOIN leases AS l ON l.batch = b.number AND l.row BETWEEN b.first_row AND b.last_row
+    WHERE b.number = ?
 """
 _BEFORE_ALL = (-(2**63), 0, 0, 0)
 
@@ -80,7 +88,9 @@ def intend(
     number = fetch_value(connection, "SELECT coalesce(max(number), 0) + 1 FROM batches")
     millis = to_millis(now)
     reserved = take_leases(connection, leases, batch=number, now_millis=millis)
-    connection.execute(_ADD, (number, len(leases), body_sha256, watermark, reserved, millis, priming))
+    rows = [lease.step.row for lease in leases]
+    span = (min(rows, default=0), max(rows, default=0))
+    connection.execute(_ADD, (number, len(leases), body_sha256, watermark, reserved, millis, priming, *span))
     return read_batch(connection, number)
 
 
@@ -129,7 +139,7 @@ def _fact_columns(facts: BatchFacts) -> tuple[Any, ...]:
 
 
 def _check_answered(connection: apsw.Connection, number: int) -> None:
-    missing = fetch_value(connection, "SELECT count(*) FROM leases WHERE batch = ?", (number,))
+    missing = fetch_value(connection, _MISSING, (number,))
     if missing:
         raise LedgerError(f"batch {number} cannot be closed: {missing} of its steps have no outcome", code="batch-open")
 

@@ -162,8 +162,15 @@ ALTER TABLE batches ADD COLUMN ended_at INTEGER;
 ALTER TABLE batches ADD COLUMN tallies TEXT;  -- JSON
 ALTER TABLE batches ADD COLUMN cause TEXT;
 ALTER TABLE batches ADD COLUMN note TEXT;
-UPDATE batches SET settled = steps - (SELECT count(*) FROM leases WHERE leases.batch = batches.number)
-WHERE state NOT IN ('rejected', 'not_sent');
+ALTER TABLE batches ADD COLUMN first_row INTEGER NOT NULL DEFAULT 0;  -- its leases are of rows between these two
+ALTER TABLE batches ADD COLUMN last_row INTEGER NOT NULL DEFAULT 0;
+UPDATE batches SET
+    settled = iif(state IN ('rejected', 'not_sent'), 0,
+        steps - (SELECT count(*) FROM leases WHERE leases.batch = batches.number)),
+    first_row = coalesce((SELECT min(row) FROM leases WHERE leases.batch = batches.number), 0),
+    last_row = coalesce((SELECT max(row) FROM leases WHERE leases.batch = batches.number), 0);
+-- Leases end one by one and all over a batch: keeping this up to date cost more than it saved.
+DROP INDEX leases_by_batch;
 
 CREATE TABLE landings (  -- result files in spool/; an attempt of line n of file i has segment -i
     id INTEGER PRIMARY KEY,
@@ -177,7 +184,8 @@ CREATE TEMP VIEW batches AS
 SELECT number, state, batch_id, steps, body_sha256, watermark, reserved, created_at, expires_at, 0 AS priming,
     iif(state IN ('rejected', 'not_sent'), 0,
         steps - (SELECT count(*) FROM leases WHERE leases.batch = b.number)) AS settled,
-    NULL AS began_at, NULL AS ended_at, NULL AS tallies, NULL AS cause, NULL AS note
+    NULL AS began_at, NULL AS ended_at, NULL AS tallies, NULL AS cause, NULL AS note,
+    -9223372036854775808 AS first_row, 9223372036854775807 AS last_row
 FROM main.batches AS b;
 CREATE TEMP TABLE landings (id INTEGER PRIMARY KEY, batch INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT;
 """

@@ -12,12 +12,14 @@ literal.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import apsw
 
 from runner.ledger import Lease, OpenStep
+from runner.ledger.bulk import insert_flat, numbers
 from runner.ledger.database import fetch, fetch_one, fetch_value
 from runner.ledger.schema import END_CODE, LEASED, MODE_CODE
 from runner.ledger.totals import Changes, read_money
@@ -41,10 +43,18 @@ _OPEN_STEPS = """
     WHERE state = 0 AND row >= 0 AND (row, turn, sample, round) > (?, ?, ?, ?)
     ORDER BY row, turn, sample, round LIMIT ?
 """
-_LEASE_STEP = """
-    UPDATE steps SET state = ?, attempts = attempts + 1
-    WHERE row = ? AND turn = ? AND sample = ? AND round = ? AND state = 0 RETURNING attempts
+_NEXT_ATTEMPTS = """
+    SELECT s.row, s.turn, s.sample, s.round, s.attempts + 1
+    FROM carray(?) AS wanted CROSS JOIN steps AS s ON s.row = wanted.value
+    WHERE s.state = 0
 """
+_LEASE_STEPS = """
+    UPDATE steps SET state = ?, attempts = attempts + 1
+    WHERE row IN carray(?) AND turn = ? AND sample = ? AND round = ? AND state = 0
+"""
+_LEASES = "INSERT INTO leases VALUES "
+_LEASE = "({},{},{},{},{},{},{},{},?1,?2)"  # constants: batch, started_at
+_LEASES_AT_ONCE = 5000
 _RELEASE_LEASE = """
     DELETE FROM leases WHERE row = ? AND turn = ? AND sample = ? AND round = ? AND batch IS NULL
     RETURNING row, turn, sample, round, reserved
@@ -126,23 +136,34 @@ def affordable(connection: apsw.Connection, leases: Sequence[Lease], cap_pico: i
 
 
 def take_leases(connection: apsw.Connection, leases: Sequence[Lease], *, batch: int | None, now_millis: int) -> int:
-    """Lease open steps and reserve their bounds; returns the sum. Raises ValueError where one is not open."""
-    of_no_row = [step_key(lease.step) for lease in leases if lease.step.row < 0]
-    connection.executemany("INSERT OR IGNORE INTO steps VALUES (?, ?, ?, ?, 0, 0, 0, 0)", of_no_row)
-    keys = [step_key(lease.step) for lease in leases]
-    numbers = connection.executemany(_LEASE_STEP, [(LEASED, *key) for key in keys]).fetchall()
-    if len(numbers) != len(leases):
-        raise ValueError(f"of {len(leases)} steps to lease only {len(numbers)} are open")
-    connection.executemany(
-        "INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (*key, *number, MODE_CODE[lease.mode], lease.bound_pico, lease.request_hash, batch, now_millis)
-            for lease, key, number in zip(leases, keys, numbers, strict=True)
-        ],
-    )
+    """Lease open steps and reserve their bounds; returns the sum. Raises ValueError where one is not open.
+
+    A batch may have 100,000: some thousands at a time, so that memory does not grow with it.
+    """
+    for start in range(0, len(leases), _LEASES_AT_ONCE):
+        _take_some(connection, leases[start : start + _LEASES_AT_ONCE], (batch, now_millis))
     reserved = sum(lease.bound_pico for lease in leases)
     Changes(reserved=reserved).write(connection)
     return reserved
+
+
+def _take_some(connection: apsw.Connection, leases: Sequence[Lease], constants: tuple[int | None, int]) -> None:
+    keys = [step_key(lease.step) for lease in leases]
+    of_no_row = [key for key in keys if key[0] < 0]
+    connection.executemany("INSERT OR IGNORE INTO steps VALUES (?, ?, ?, ?, 0, 0, 0, 0)", of_no_row)
+    found = fetch(connection, _NEXT_ATTEMPTS, (numbers([key[0] for key in keys]),))
+    attempts = {each[:4]: each[4] for each in found}
+    values: list[Any] = []
+    rows: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+    for key, lease in zip(keys, leases, strict=True):
+        number = attempts.pop(key, None)
+        if number is None:
+            raise ValueError(f"{lease.step} is to be leased, but it is not open")
+        values += (*key, number, MODE_CODE[lease.mode], lease.bound_pico, lease.request_hash)
+        rows[key[1:]].append(key[0])
+    for rest, same in rows.items():
+        connection.execute(_LEASE_STEPS, (LEASED, numbers(same), *rest))
+    insert_flat(connection, _LEASES, _LEASE, values, constants)
 
 
 def release(connection: apsw.Connection, steps: Sequence[Step]) -> None:

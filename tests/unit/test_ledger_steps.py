@@ -37,7 +37,7 @@ def test_what_is_spent_and_in_doubt_counts_towards_the_cap(tmp_path: Path) -> No
 def test_a_step_that_is_not_open_cannot_be_leased_and_nothing_is(tmp_path: Path) -> None:
     with new_ledger(tmp_path / "run", 3) as ledger:
         lease_all(ledger, [Step(1)])
-        with pytest.raises(ValueError, match="only 1 are open"):
+        with pytest.raises(ValueError, match="it is not open"):
             ledger.lease(leases(0, 1), None)
         assert [found.step.row for found in ledger.open_steps(None, 9)] == [0, 2]
         assert ledger.money().reserved == BOUND
