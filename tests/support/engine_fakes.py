@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from runner.engines import Decision, Prepared
 from runner.engines.retry import RetryPolicy
@@ -22,6 +22,7 @@ from runner.providers import Sent
 from runner.types import Capabilities, Failure, Mode, Outcome, Request, Step, Usage
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -52,6 +53,15 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._virtual.now
+
+    def run_in_executor(self, executor: Any, func: Callable[[Unpack[Ts]], T], *args: *Ts) -> asyncio.Future[T]:
+        """Work for a thread is done on the spot: virtual time would not wait for it."""
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except BaseException as error:  # noqa: BLE001 - whatever it raises belongs to who awaits it
+            future.set_exception(error)
+        return future
 
 
 def run_virtual(coroutine: Coroutine[Any, Any, T]) -> T:
