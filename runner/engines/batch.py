@@ -181,7 +181,7 @@ class BatchEngine:
                 return
             if self._primer_pending:
                 await self._look_at_primer()
-            self._pack_ahead()
+            await self._pack_ahead()
             self._send_next()
             if self._packing is None and self._sending is None and await self._is_over():
                 self._heed_tracker()  # steps that came back while that was asked may have come with a reason
@@ -253,9 +253,11 @@ class BatchEngine:
 
     # -- packing -----------------------------------------------------------------------------------------------------
 
-    def _pack_ahead(self) -> None:
+    async def _pack_ahead(self) -> None:
         """Keep one batch staged beside the one that is being sent."""
-        if self._packing is None and not self._ready and not self._cap_blocks and not self._closed.is_set():
+        if self._packing is not None or self._ready or self._cap_blocks or self._closed.is_set():
+            return
+        if not await self._filler.is_dry():
             self._packing = self._spawn(self._pack())
 
     async def _pack(self) -> None:
