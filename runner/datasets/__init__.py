@@ -15,12 +15,10 @@ once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class SourceRow:
+class SourceRow(NamedTuple):
     """One row as the source has it; `file` and `line` (1-based, where the row begins) say where it stands."""
 
     values: Mapping[str, Any]

@@ -55,10 +55,10 @@ class CsvReader:
         header = self._header(records)
         if first is not None:
             self._agree(header, first)
-        width = len(header)
+        width, name = len(header), self.name
         for line, fields in records:
             if len(fields) == width:
-                yield SourceRow(dict(zip(header, fields, strict=True)), self.name, line)
+                yield SourceRow(dict(zip(header, fields, strict=False)), name, line)
             elif fields:
                 found.add(self._ragged(line, len(fields), width))
 

@@ -20,7 +20,7 @@ import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from runner.datasets import Dataset, SourceRow
 from runner.datasets.problems import Enough, ProblemList, data_problem
@@ -57,8 +57,7 @@ class Selection:
     only_keys: Collection[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SelectedRow:
+class SelectedRow(NamedTuple):
     """A row of the run with its origin. Its index counts the selected rows from 0."""
 
     row: Row
@@ -129,9 +128,15 @@ def _sampled(placed: Iterator[_Placed], rows: int, seed: int) -> Iterator[_Place
 
 
 def _keyed(placed: Iterator[_Placed], columns: Sequence[str] | None, found: ProblemList) -> Iterator[_Keyed]:
-    for position, source in placed:
-        if not columns:
-            yield str(position), source
+    if not columns:
+        yield from ((str(position), source) for position, source in placed)
+        return
+    lone = columns[0] if len(columns) == 1 else None
+    for _, source in placed:
+        # The usual key, a text of one column, without the detour: every row of every run comes by here.
+        value = source.values.get(lone) if lone is not None else None
+        if type(value) is str and value and value.isascii():
+            yield value, source
             continue
         try:
             row_key = key_of(source.values, columns)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def enrolled_rows(loaded: LoadedJob, trial: Trial) -> Iterator[EnrolledRow]:
         limit=_least(spec.limit, trial.limit),
         only_keys=tuple(trial.keys),
     )
-    return (EnrolledRow(selected.row, selected.file, selected.line) for selected in select(dataset, selection))
+    return starmap(EnrolledRow, select(dataset, selection))
 
 
 def open_dataset(loaded: LoadedJob) -> Dataset:
