@@ -27,6 +27,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from runner.cli.batch_tally import batch_words
 from runner.cli.tally import Level, Notice, Progress, Tally
 from runner.cli.terminal import duration, ranked, share, usd
 from runner.clock import Clock
@@ -194,11 +195,20 @@ def _line(progress: Progress) -> str:
     """All of it in one line."""
     parts = [f"{progress.done:,}/{progress.total:,} rows ({share(progress.done, progress.total)})"]
     if not progress.ended:
-        parts += [f"{progress.in_flight:,} in flight", _rate(progress)]
+        parts += _under_way(progress)
     parts += [*_tokens(progress), _cost(progress), *_troubles(progress)]
     if not progress.ended and progress.left_s is not None:
         parts.append(f"{duration(progress.left_s)} left")
     return ", ".join(part for part in parts if part)
+
+
+def _under_way(progress: Progress) -> list[str]:
+    """What is being waited for: requests in flight, and batches, of which nothing is known until they have ended."""
+    at_api = progress.at_api
+    if at_api is None:
+        return [f"{progress.in_flight:,} in flight", _rate(progress)]
+    in_flight = [f"{progress.in_flight:,} in flight", _rate(progress)] if progress.in_flight else []
+    return [*in_flight, *batch_words(at_api)]
 
 
 def _rate(progress: Progress) -> str:
@@ -253,7 +263,7 @@ class _Block:
             share(progress.done, progress.total),
             "" if progress.left_s is None else f"{duration(progress.left_s)} left",
         )
-        parts = [f"{progress.in_flight:,} in flight", _rate(progress), f"{duration(progress.elapsed_s)} so far"]
+        parts = [*_under_way(progress), f"{duration(progress.elapsed_s)} so far"]
         lines = [_joined(parts), _joined([_cost(progress), *_tokens(progress)])]
         troubles = _joined(_troubles(progress))
         if troubles:

@@ -5,7 +5,8 @@ Owns   `Tally`, which `notify` touches on the loop's thread and which costs a mi
 Knows  events only. Times come from the clock that it is given.
 
 Invariants
-  * Memory does not grow with the rows: kinds of failure, waiting notices and remembered warnings are bounded.
+  * Memory does not grow with the rows: kinds of failure, waiting notices and remembered warnings are bounded, and of
+    batches only those are remembered that are not over.
   * Text that an event carries has passed `terminal.plain_text` before it leaves this module.
 """
 
@@ -17,12 +18,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from runner.cli.batch_tally import AtApi, BatchTally, said_of
 from runner.cli.patience import SIGNALLED
 from runner.cli.terminal import counted, plain_text
 from runner.clock import Clock
 from runner.events import (
+    BatchMoved,
+    BatchSettled,
     CoolingDown,
     Event,
+    Packed,
     RunEnded,
     RunStarted,
     SinkDelivered,
@@ -76,6 +81,8 @@ class Progress:
     retried: Mapping[str, int] = field(default_factory=dict)
     cooling_s: float = 0.0
     cooling_reason: str = ""
+    at_api: AtApi | None = None
+    """What batches there are; None where there was none in this sitting."""
     stopping: bool = False
     ended: bool = True
 
@@ -94,6 +101,9 @@ class Tally:
             RunStarted: self._run_started,
             StepSent: self._step_sent,
             StepEnded: self._step_ended,
+            Packed: self._packed,
+            BatchMoved: self._batch_moved,
+            BatchSettled: self._batch_settled,
             CoolingDown: self._cooling_down,
             Warned: self._told_warning,
             Stopping: self._told_stop,
@@ -133,6 +143,7 @@ class Tally:
         self._cooling_until = now
         self._cooling_reason = ""
         self._stopping = False
+        self._batches = BatchTally()
 
     # -- events, rarest last; the first two come once or more for every row --------------------------------------------
     def _step_sent(self, event: StepSent) -> None:
@@ -161,6 +172,31 @@ class Tally:
             self._reused += event.reused
         if event.failure is not None:
             _count(self._retried if event.status == "open" else self._failures, event.failure.kind)
+
+    def _packed(self, event: Packed) -> None:
+        self._batches.packed(event)
+
+    def _batch_moved(self, event: BatchMoved) -> None:
+        self._batches.moved(event)
+        said = said_of(event)
+        if said is not None:
+            self._say("warning" if event.state == "in_doubt" else "info", said)
+
+    def _batch_settled(self, event: BatchSettled) -> None:
+        usage = event.usage
+        self._input += usage.input_tokens
+        self._cache_read += usage.cache_read_input_tokens
+        self._cache_written += usage.ephemeral_5m_input_tokens + usage.ephemeral_1h_input_tokens
+        self._output += usage.output_tokens
+        self._cost_pico += event.cost_pico
+        self._unpriced += event.unpriced
+        for status, number in event.statuses.items():
+            if status == "open":
+                self._retried["of batches"] += number
+                continue
+            self._done += number
+            if status != "succeeded":
+                self._failures[status] += number
 
     def _run_started(self, event: RunStarted) -> None:
         self._started, self._ended = event, False
@@ -207,7 +243,8 @@ class Tally:
         started = self._started
         if started is None:
             return Progress(at=now)
-        rate = self._rows_per_s(now)
+        at_api = self._batches.standing(self._clock.now())
+        rate = self._rows_per_s(now) if not (at_api and at_api.batches) else None  # a batch has no progress to tell of
         open_rows = started.rows - self._done
         return Progress(
             at=now,
@@ -230,6 +267,7 @@ class Tally:
             retried=_harmless(self._retried),
             cooling_s=max(0.0, self._cooling_until - now),
             cooling_reason=self._cooling_reason,
+            at_api=at_api,
             stopping=self._stopping,
             ended=self._ended,
         )

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from runner.engines import StopReason
 from runner.errors import Problem
-from runner.events import Event, Observer, Observers, RunEnded, RunStarted, Warned
+from runner.events import BatchMoved, Event, Observer, Observers, RunEnded, RunStarted, Warned
 from runner.execution.delivery import deliver
 from runner.execution.enrolment import no_rows
 from runner.execution.log import RunLog
@@ -69,6 +69,18 @@ def _begin(run: Advance) -> None:
     run.observer.notify(
         RunStarted(run.run_id, run.job.name, run.mode, counts.total, counts.open, cap_pico, run.resumed, spent_pico)
     )
+    for batch in open_batches(run.ledger):
+        run.observer.notify(
+            BatchMoved(
+                batch.number,
+                batch.state,
+                batch.batch_id,
+                batch.steps,
+                batch.began_at,
+                batch.expires_at,
+                batch.priming,
+            )
+        )
     for problem in (*run.warnings, *([] if counts.total else [no_rows()])):
         _tell(problem, run.observer)
 

@@ -12,22 +12,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TypeGuard
 
 from runner.clock import to_rfc3339
 from runner.engines import BatchBook, Feed, StopReason
+from runner.engines.batch import BatchEngine
 from runner.engines.deadline import Deadline, parallel_rate, requests_per_batch
 from runner.engines.halt import Halt
+from runner.engines.packing import BatchSizes
 from runner.engines.polling import PollIntervals
+from runner.engines.tracking import Tracker
 from runner.errors import SetupError
 from runner.execution.under_way import Advance
 from runner.planning import mode
 from runner.providers import BatchProvider, Provider
 from runner.types import Request
-
-if TYPE_CHECKING:
-    from runner.engines.batch import BatchSizes
-    from runner.engines.tracking import Tracker
 
 STAGING = "packed"
 """The folder, in the run's, where the bodies of batches wait to be sent."""
@@ -46,8 +45,6 @@ class BatchPlan:
 
 def plan_of(run: Advance) -> BatchPlan:
     """Read what a pass in batches, or following them, needs."""
-    from runner.engines.batch import BatchSizes
-
     deadline, most = deadline_of(run), run.settings.batch_max_requests
     if deadline is not None:
         most = min(most, requests_per_batch(deadline, run.ledger.counts().total))
@@ -72,8 +69,6 @@ async def drain(
     run: Advance, plan: BatchPlan, provider: BatchProvider, feed: Feed, book: BatchBook, halt: Halt
 ) -> Drained:
     """One pass in batches."""
-    from runner.engines.batch import BatchEngine
-
     async with tracking(run, plan, provider, book, halt) as tracker:
         engine = BatchEngine(
             provider,
@@ -98,8 +93,6 @@ async def tracking(
     run: Advance, plan: BatchPlan, provider: BatchProvider, book: BatchBook, halt: Halt
 ) -> AsyncIterator[Tracker]:
     """What follows the run's batches at the API; ended with the block, while they stay there."""
-    from runner.engines.tracking import Tracker
-
     tracker = Tracker(
         provider,
         book,

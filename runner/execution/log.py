@@ -12,7 +12,19 @@ from pathlib import Path
 
 from runner.clock import Clock, to_rfc3339
 from runner.encoding import encode
-from runner.events import CoolingDown, Event, RunEnded, RunStarted, SinkDelivered, StepEnded, StepSent, Stopping, Warned
+from runner.events import (
+    BatchMoved,
+    BatchSettled,
+    CoolingDown,
+    Event,
+    RunEnded,
+    RunStarted,
+    SinkDelivered,
+    StepEnded,
+    StepSent,
+    Stopping,
+    Warned,
+)
 from runner.ledger.folder import open_private
 from runner.ledger.refusals import disk_errors
 from runner.types import Failure
@@ -93,6 +105,18 @@ def _fields(event: Event) -> dict[str, object] | None:
                 "open": open_rows,
                 "resumed": resumed,
             }
+        case BatchMoved(number=number, state=state, batch_id=batch_id, steps=steps, expires_at=expires_at):
+            return {
+                "event": "batch",
+                "number": number,
+                "state": state,
+                "batch_id": batch_id,
+                "requests": steps,
+                "expires_at": to_rfc3339(expires_at) if expires_at is not None else None,
+                "priming": event.priming,
+            }
+        case BatchSettled(number=number, statuses=statuses):
+            return {"event": "settled", "number": number, "row_statuses": dict(statuses)}
         case CoolingDown(seconds=seconds, reason=reason):
             return {"event": "cooling_down", "seconds": round(seconds, 3), "reason": reason}
         case Warned(code=code, message=message):
