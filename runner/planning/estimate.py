@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Literal
 
 from runner.catalog.api import MAX_BATCH_BYTES, MAX_BATCH_REQUESTS
@@ -40,6 +41,8 @@ PRIMED_READ_SHARE = 0.98
 """Of the rows of a batch, how many read the shared prefix: unprimed, and behind a priming batch."""
 BATCH_FRAMING_BYTES = 64
 """About what a batch puts around a request: its `custom_id` and some JSON."""
+
+_REMEMBERED_SIZES = 4_096
 
 _MODES: tuple[Mode, ...] = ("parallel", "batch")
 _READ_SHARES: Mapping[_Way, float] = {"parallel": 1.0, "batch": BATCH_READ_SHARE, "primed": PRIMED_READ_SHARE}
@@ -116,21 +119,33 @@ class Estimator:
         self._expected: dict[_Way, int | None] = dict.fromkeys(_READ_SHARES, 0)
         self._upper: dict[Mode, int | None] = dict.fromkeys(_MODES, 0)
         self._batches = _Batches(batch_max_requests, batch_max_bytes)
+        # Rows of one length cost the same, and most rows have the length of some other row.
+        self._costs = lru_cache(_REMEMBERED_SIZES)(self._costs_of)
 
     def add(self, request: Request) -> None:
         """Count one request in."""
-        tokens = max(tokens_in(len(request.body), self._facts), self._prefix_tokens)
-        first = self._requests == 0
+        size_bytes = len(request.body)
+        tokens, upper, expected = self._costs(
+            size_bytes, request.input_bound, request.model, request.max_tokens, self._requests == 0
+        )
         self._requests += 1
         self._input_tokens += tokens
         self._input_upper = _sum(self._input_upper, request.input_bound)
-        self._batches.add(len(request.body) + BATCH_FRAMING_BYTES)
-        for mode in _MODES:
-            ttl = self._compiled.cache.ttl[mode]
-            bound = self._prices.bound(request.model, request.input_bound, request.max_tokens, ttl, mode)
-            self._upper[mode] = _sum(self._upper[mode], bound)
-        for way in _READ_SHARES:
-            self._expected[way] = _sum(self._expected[way], self._expected_cost(tokens, way, first=first))
+        self._batches.add(size_bytes + BATCH_FRAMING_BYTES)
+        for mode, pico in upper.items():
+            self._upper[mode] = _sum(self._upper[mode], pico)
+        for way, pico in expected.items():
+            self._expected[way] = _sum(self._expected[way], pico)
+
+    def _costs_of(
+        self, size_bytes: int, bound: int | None, model: str, max_tokens: int, first: bool
+    ) -> tuple[int, Mapping[Mode, int | None], Mapping[_Way, int | None]]:
+        """Input tokens, and what a request of that size costs at most and as expected."""
+        tokens = max(tokens_in(size_bytes, self._facts), self._prefix_tokens)
+        ttl = self._compiled.cache.ttl
+        upper = {mode: self._prices.bound(model, bound, max_tokens, ttl[mode], mode) for mode in _MODES}
+        expected = {way: self._expected_cost(tokens, way, first=first) for way in _READ_SHARES}
+        return tokens, upper, expected
 
     def result(self, *, primed: bool = False) -> Estimate:
         """The estimate of all that was added. `primed`: as batch mode it expects a run that primes."""
