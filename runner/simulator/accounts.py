@@ -75,7 +75,6 @@ _TOTALS: Mapping[str, str] = {
     "cost_pico": "sum(cost_pico)",
     "unpriced": "sum(cost_pico IS NULL)",
     "cache_writes": "sum(ephemeral_5m_input_tokens + ephemeral_1h_input_tokens > 0)",
-    "distinct": "count(DISTINCT request_hash)",
 }
 """What `totals` tells, and how it is summed up. `cache_writes` counts requests that wrote."""
 
@@ -165,9 +164,11 @@ class Accounts:
         rows = self._database.execute(f"SELECT {', '.join(names)} FROM accepted_batches ORDER BY number")  # noqa: S608
         return [dict(zip(names, row, strict=True)) for row in rows]
 
-    def batch_delivered(self, batch_id: str) -> None:
-        """Note that the results of a batch were sent to their end."""
-        self._database.execute("UPDATE billed SET delivered = 1 WHERE batch_id = ?", (batch_id,))
+    def batch_delivered(self, batch_id: str, first: int, end: int) -> None:
+        """Note that the results of a batch were sent to their end. Its entries have numbers from `first` to before
+        `end`, those of others among them."""
+        query = "UPDATE billed SET delivered = 1 WHERE id >= ? AND id < ? AND batch_id = ?"
+        self._database.execute(query, (first, end, batch_id))
 
     def ahead_s(self) -> float:
         """How far the clock had been turned."""
@@ -223,10 +224,22 @@ class Accounts:
         was accepted by create, billed or not; `batches_repeated` those whose body had been accepted before.
         """
         self.flush()
-        row = self._row(f"SELECT {', '.join(_TOTALS.values())} FROM billed")  # noqa: S608 - as above
-        totals = {name: value or 0 for name, value in zip(_TOTALS, row, strict=True)}
-        most = self._value("SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM billed GROUP BY request_hash)")
-        return {**totals, "most_repeated": most, **self._batch_totals(), "modes": self._totals_by_mode()}
+        modes = self._totals_by_mode()
+        totals = {name: sum(sums[name] for sums in modes.values()) for name in _TOTALS}
+        distinct, most = self._repeats()
+        for mode, sums in modes.items():
+            sums["distinct"] = self._repeats(mode)[0] if len(modes) > 1 else distinct
+        repeats = {"distinct": distinct, "most_repeated": most}
+        return {**totals, **repeats, **self._batch_totals(), "modes": modes}
+
+    def _repeats(self, mode: str = "%") -> tuple[int, int]:
+        """How many different requests were billed, and how often the most frequent one."""
+        distinct, most = self._row(
+            "SELECT count(*), coalesce(max(n), 0) FROM "
+            "(SELECT count(*) AS n FROM billed WHERE mode LIKE ? GROUP BY request_hash)",
+            mode,
+        )
+        return distinct, most
 
     def _batch_totals(self) -> dict[str, int]:
         row = self._row(
@@ -266,8 +279,8 @@ class Accounts:
             if name not in known:
                 self._database.execute(f"ALTER TABLE billed ADD COLUMN {name} {kind}")
 
-    def _row(self, query: str) -> tuple[Any, ...]:
-        return tuple(next(iter(self._database.execute(query))))
+    def _row(self, query: str, *values: str) -> tuple[Any, ...]:
+        return tuple(next(iter(self._database.execute(query, values))))
 
     def _value(self, query: str) -> Any:
         return self._row(query)[0]

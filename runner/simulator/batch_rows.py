@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import orjson
 
-from runner.clock import Clock, to_rfc3339
+from runner.clock import Clock
 from runner.simulator.accounts import Entry
 from runner.simulator.answers import answer
 from runner.simulator.batch_shapes import Line, Shape
@@ -76,15 +76,15 @@ class RowAnswers:
     def __init__(self, options: Options, clock: Clock, faults: Faults) -> None:
         self.cache = PromptCache(_WallClock(clock))
         self._options = options
-        self._clock = clock
         self._faults = faults
 
-    def process(self, request: Line, batch: Batch, index: int, cutoff: Cutoff | None) -> RowResult:
+    def process(self, request: Line, batch: Batch, index: int, cutoff: Cutoff | None, at: str) -> RowResult:
         """End one request.
 
         Args:
             index: its place in the batch, from 0.
             cutoff: what stopped the batch, None where nothing did.
+            at: the time for the books.
         """
         custom_id = request.custom_id
         if cutoff is not None and _done_at(batch, custom_id) > cutoff.at:
@@ -97,7 +97,7 @@ class RowAnswers:
         try:
             if fault is not None and fault.error is not None:
                 raise fault.error
-            return self._succeed(request, batch, index, fault)
+            return self._succeed(request, batch, index, fault, at)
         except Refused as refused:
             return RowResult("errored", _line(custom_id, b'{"type":"errored","error":%s}' % refused.body(request_id)))
 
@@ -108,7 +108,7 @@ class RowAnswers:
         row = request.custom_id.encode() + orjson.dumps(request.params.get("messages"))
         return self._faults.choose(BATCH_ROW, row, lambda needle: needle in row + orjson.dumps(request.params))
 
-    def _succeed(self, request: Line, batch: Batch, index: int, fault: Fault | None) -> RowResult:
+    def _succeed(self, request: Line, batch: Batch, index: int, fault: Fault | None, at: str) -> RowResult:
         params, custom_id = request.params, request.custom_id
         card = _check(request, batch)
         prompt = read_prompt(params, card, request.memo)
@@ -124,7 +124,7 @@ class RowAnswers:
         message = Envelope(message_id, card.id, reply, usage, "batch").message()
         kind = b"paused_for_tea" if fault is not None and fault.act is Act.UNKNOWN_RESULT else b"succeeded"
         entry = Entry(
-            at=to_rfc3339(self._clock.now()),
+            at=at,
             request_hash=prompt.digest,
             echo=prompt.echo,
             message_id=message_id,

@@ -21,7 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
-from runner.clock import Clock
+from runner.clock import Clock, to_rfc3339
 from runner.simulator.batch_rows import Cutoff, RowAnswers
 from runner.simulator.batch_shapes import Shape, read_line, read_shapes
 from runner.simulator.batch_store import Batch, BatchStore
@@ -98,7 +98,11 @@ class BatchWork:
                 ((self.end_moment(batch), batch) for batch in open_batches), key=_by_end, default=_NONE
             )
             if batch is not None and ends_at <= now:
-                await self._process(batch, ends_at)
+                try:
+                    await self._process(batch, ends_at)
+                except FileNotFoundError:
+                    if self._store.get(batch.id) is not None:
+                        raise  # else it was forgotten by a reset, with its files
                 continue
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), min(ends_at - now, _LONGEST_WAIT_S))
@@ -121,7 +125,9 @@ class BatchWork:
                     await asyncio.sleep(0)
         await asyncio.to_thread(_shuffle, partial, self._store.results_file(batch.id), f"{self._seed}{batch.id}")
         current = self._store.get(batch.id)
-        if current is not None:
+        if current is None:
+            self._store.results_file(batch.id).unlink(missing_ok=True)
+        else:
             took = self._clock.monotonic() - begun
             self._store.end(current, min(ends_at + took, self._clock.now().timestamp()))
 
@@ -139,7 +145,9 @@ class BatchWork:
     ) -> Batch:
         """Process the next requests of a batch; returns it as committed."""
         indexes = range(batch.done, min(batch.done + _BLOCK, batch.total))
-        done = [self._rows.process(read_line(requests.readline(), shapes), batch, index, cutoff) for index in indexes]
+        at = to_rfc3339(self._clock.now())
+        lines = (read_line(requests.readline(), shapes) for _ in indexes)
+        done = [self._rows.process(line, batch, index, cutoff, at) for index, line in zip(indexes, lines, strict=True)]
         results.writelines(row.line for row in done)
         results.flush()
         ends = [row.end for row in done]
