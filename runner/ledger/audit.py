@@ -1,7 +1,7 @@
 """The audit: do the tables of a ledger agree with each other? Every total is counted again.
 
 Owns   the queries that say what must hold (reliability invariants I1, I5, I7), for tests and for `runner doctor`.
-Knows  the tables. Reads only, and takes seconds where a run has millions of rows.
+Knows  the tables (mode 0 is `batch`, end 4 `lost`). Reads only, and takes seconds where a run has millions of rows.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import apsw
+
 from runner.ledger.database import Database, fetch
-from runner.ledger.folder import DATABASE
+from runner.ledger.folder import DATABASE, SPOOL
+from runner.ledger.landings import landed_path
 
 _MUST_BE_EMPTY: Final[dict[str, str]] = {
     "rows without a step, or steps of no row": """
@@ -61,6 +64,34 @@ _MUST_BE_EMPTY: Final[dict[str, str]] = {
         SELECT number FROM batches
         WHERE state IN ('closed', 'rejected', 'not_sent') AND number IN (SELECT batch FROM leases)
     """,
+    "batches whose steps are neither under way nor settled, or leases of no batch": """
+        SELECT b.number FROM batches AS b LEFT JOIN
+            (SELECT batch, count(*) AS leased, min(row) AS first, max(row) AS last FROM leases GROUP BY batch) AS l
+            ON l.batch = b.number
+        WHERE b.settled + coalesce(l.leased, 0) <> iif(b.state IN ('rejected', 'not_sent'), 0, b.steps)
+            OR l.first < b.first_row OR l.last > b.last_row
+        UNION ALL SELECT batch FROM leases WHERE batch IS NOT NULL AND batch NOT IN (SELECT number FROM batches)
+    """,
+    "batches whose settled steps are not their attempts, or attempts of no batch": """
+        SELECT b.number FROM batches AS b LEFT JOIN
+            (SELECT batch_id, count(*) AS ended FROM attempts
+             WHERE mode = 0 AND reused = 0 AND end <> 4 GROUP BY batch_id) AS a USING (batch_id)
+        WHERE b.settled <> coalesce(a.ended, 0)
+        UNION ALL
+        SELECT row FROM attempts WHERE mode = 0 AND reused = 0 AND batch_id IS NOT NULL
+            AND batch_id NOT IN (SELECT batch_id FROM batches WHERE batch_id IS NOT NULL)
+    """,
+    "batches that share an id": """
+        SELECT batch_id FROM batches WHERE batch_id IS NOT NULL GROUP BY batch_id HAVING count(*) > 1
+    """,
+    "attempts from files that have not landed, or that another batch brought": """
+        SELECT a.row FROM attempts AS a
+        LEFT JOIN landings AS l ON l.id = -a.segment LEFT JOIN batches AS b ON b.number = l.batch
+        WHERE a.segment < 0 AND (b.batch_id IS NOT a.batch_id OR a.offset + a.length > l.bytes)
+    """,
+    "two attempts from one line": """
+        SELECT segment FROM attempts WHERE segment < 0 GROUP BY segment, offset HAVING count(*) > 1
+    """,
 }
 
 
@@ -71,6 +102,17 @@ def audit(folder: Path) -> list[str]:
     try:
         with connection:  # one snapshot
             wrong = [what for what, query in _MUST_BE_EMPTY.items() if fetch(connection, f"{query} LIMIT 1")]
+            if _missing_files(connection, folder / SPOOL):
+                wrong.append("landed files that are missing or not as long as they were")
     finally:
         database.close()
     return [f"there are {what}" for what in wrong]
+
+
+def _missing_files(connection: apsw.Connection, spool: Path) -> bool:
+    """Whether a landed file is not as long as it was."""
+    for landing, size in fetch(connection, "SELECT id, bytes FROM landings"):
+        path = landed_path(spool, landing)
+        if not path.exists() or path.stat().st_size != size:
+            return True
+    return False

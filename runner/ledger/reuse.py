@@ -1,7 +1,7 @@
 """The reply index: which run holds an answer to a request that was asked before, so that nobody pays for it twice.
 
-Owns   `replies.db`, a map from a request's identity to a frame in some run's spool.
-Knows  run folders and their ledgers, which it only reads.
+Owns   `replies.db`, a map from a request's identity to a frame or a landed line in some run's spool.
+Knows  run folders and their ledgers, which it only reads; `holders` reads what is at a place.
 
 The index is never truth: it can be deleted at any time and is made again from the runs (decision 11). So a damaged
 one, or one of another format, is thrown away without a word, a run that cannot be read is passed over, and what
@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,15 +27,15 @@ import apsw
 from runner.encoding import decode
 from runner.errors import LedgerError
 from runner.ledger.database import Database, all_or_nothing, fetch, fetch_one, fetch_value, translated
-from runner.ledger.folder import DATABASE, SPOOL, open_private
+from runner.ledger.folder import DATABASE, open_private
+from runner.ledger.holders import Holders
 from runner.ledger.refusals import damaged, disk_errors
 from runner.ledger.schema import END_CODE, ROW_CODE
-from runner.ledger.spool import Place, SpoolReader
-from runner.types import Outcome, Reply
+from runner.ledger.spool import Place
+from runner.types import Reply
 
-_FORMAT = 1
+_FORMAT = 2
 _BUSY_TIMEOUT_MS = 30_000
-_OPEN_RUNS = 8
 
 _SCHEMA = """
 BEGIN;
@@ -45,34 +44,40 @@ CREATE TABLE runs (
     folder TEXT NOT NULL UNIQUE,
     scope TEXT NOT NULL,
     stamp TEXT NOT NULL,  -- of the ledger's files when they were read last
-    segment INTEGER NOT NULL, offset INTEGER NOT NULL  -- frames before it are in the index, or never will be
+    segment INTEGER NOT NULL, offset INTEGER NOT NULL,  -- frames before it are in the index, or never will be,
+    landing INTEGER NOT NULL  -- and so are the landed files up to this one
 ) STRICT;
 CREATE TABLE replies (
     request_hash BLOB NOT NULL,
     run INTEGER NOT NULL,
+    row INTEGER NOT NULL,
     segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
     PRIMARY KEY (request_hash, run)
 ) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 COMMIT;
 """
 
 _ACCEPTED = """
-SELECT a.request_hash, a.segment, a.offset, a.length
+SELECT a.request_hash, a.row, a.segment, a.offset, a.length
 FROM attempts AS a JOIN rows AS r ON r.idx = a.row
-WHERE a.end = ? AND a.failure IS NULL AND r.status = ? AND (a.segment, a.offset) >= (?, ?)
+WHERE a.end = ? AND a.failure IS NULL AND r.status = ?
+    AND ((a.segment > 0 AND (a.segment, a.offset) >= (?, ?)) OR a.segment < -?)
 """
 
 _HOLDERS = """
-SELECT runs.folder, replies.segment, replies.offset, replies.length
+SELECT runs.folder, replies.row, replies.segment, replies.offset, replies.length
 FROM replies JOIN runs ON runs.id = replies.run
 WHERE replies.request_hash = ? AND runs.scope = ? ORDER BY runs.id DESC
 """
 _REGISTER = """
-INSERT INTO runs (folder, scope, stamp, segment, offset) VALUES (?, ?, ?, 1, 0)
-ON CONFLICT (folder) DO UPDATE SET stamp = excluded.stamp RETURNING id, segment, offset
+INSERT INTO runs (folder, scope, stamp, segment, offset, landing) VALUES (?, ?, ?, 1, 0, 0)
+ON CONFLICT (folder) DO UPDATE SET stamp = excluded.stamp RETURNING id, segment, offset, landing
 """
-_END_OF_FINISHED = "SELECT segment, offset FROM spool_mark WHERE (SELECT rows_open FROM totals) = 0"
+_END_OF_FINISHED = """
+SELECT segment, offset, (SELECT coalesce(max(id), 0) FROM landings) FROM spool_mark
+WHERE (SELECT rows_open FROM totals) = 0
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ class ReplyIndex:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection = self._open()
-        self._readers: OrderedDict[str, SpoolReader] = OrderedDict()
+        self._holders = Holders()
 
     def __enter__(self) -> Self:
         return self
@@ -101,8 +106,7 @@ class ReplyIndex:
         self.close()
 
     def close(self) -> None:
-        while self._readers:
-            self._readers.popitem()[1].close()
+        self._holders.close()
         self._connection.close()
 
     # -- opening ---------------------------------------------------------------------------------------------------
@@ -202,11 +206,11 @@ class ReplyIndex:
         with ledger:  # one snapshot: the mark must not be newer than the replies
             end = fetch_one(ledger, _END_OF_FINISHED)
             self._connection.executemany(
-                "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)",
                 ((request_hash, run, *place) for request_hash, *place in _accepted(ledger, known)),
             )
         if end is not None:  # while rows are open, a reply that is known may yet become an accepted one
-            self._connection.execute("UPDATE runs SET segment = ?, offset = ? WHERE id = ?", (*end, run))
+            self._connection.execute("UPDATE runs SET segment = ?, offset = ?, landing = ? WHERE id = ?", (*end, run))
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -226,24 +230,13 @@ class ReplyIndex:
                 raise
             self._start_over()
             return None
-        for folder, *place in candidates:
+        for folder, row, *place in candidates:
             if Path(folder).name == but_not:
                 continue
-            outcome = self._read(folder, Place(*place))
-            if outcome is not None and outcome.reply is not None and outcome.request_hash == request_hash:
-                return Found(Path(folder).name, outcome.body, outcome.reply, outcome.request_id, outcome.batch_id)
+            held = self._holders.read(folder, row, Place(*place), request_hash)
+            if held is not None:
+                return Found(Path(folder).name, *held)
         return None
-
-    def _read(self, folder: str, place: Place) -> Outcome | None:
-        reader = self._readers.get(folder)
-        if reader is None:
-            reader = self._readers[folder] = SpoolReader(Path(folder) / SPOOL)
-            if len(self._readers) > _OPEN_RUNS:
-                self._readers.popitem(last=False)[1].close()
-        try:
-            return reader.outcome(place)
-        except LedgerError:
-            return None  # the run was deleted, or is damaged: this reply has to be asked for again
 
 
 class _UnreadableRun(Exception):
