@@ -100,7 +100,9 @@ class BatchEngine:
         self._filler = Filler(
             feed, book, mark=mark, sizes=sizes, staging=staging, clock=clock, observer=observer, wants_alone=self._leads
         )
-        self._sender = Sender(provider, book, observer, self._closed.is_set)
+        self._sender = Sender(
+            provider, book, observer, stopped=lambda: self._closed.is_set() or halt.reason is not None
+        )
         self._pauses = Pauses(clock, self._closed)
         reconciler = Reconciler(provider, book, mark=mark, known_ids=known_ids)
         looks = Pauses(clock, self._stopped, FIRST_S, LONGEST_S)
@@ -212,7 +214,7 @@ class BatchEngine:
         unsent = bool(self._ready) or not await self._filler.is_dry()
         if unsent and not self._closed.is_set() and not self._is_blocked():
             return False
-        if tracker.reopened and (not unsent or not tracker.open) and not self._closed.is_set():
+        if tracker.reopened and not unsent and not self._closed.is_set():
             return True
         if self._detach and not self._closed.is_set():
             return await self._is_detached()

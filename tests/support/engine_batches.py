@@ -73,8 +73,8 @@ def lost(**fields: Any) -> Fate:
     return Fate(failure=Failure("connection_error", "reset", retryable=True, may_be_billed=True), **fields)
 
 
-def refused(status: int, kind: str = "invalid_request_error", **fields: Any) -> Fate:
-    return Fate(accepts=False, failure=Failure(kind, f"it is {kind}", http_status=status, **fields))
+def refused(status: int, kind: str = "invalid_request_error", *, reads: int | None = None, **fields: Any) -> Fate:
+    return Fate(accepts=False, failure=Failure(kind, f"it is {kind}", http_status=status, **fields), reads=reads)
 
 
 @dataclass
