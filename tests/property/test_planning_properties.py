@@ -93,6 +93,15 @@ def test_rows_have_one_identity_exactly_when_they_say_the_same(
 
 
 @given(shared=shared_bodies, parts=messages, text=texts, other=texts)
+def test_what_rows_are_said_to_share_is_the_same_in_both(
+    shared: dict[str, Any], parts: list[CompiledMessage], text: str, other: str
+) -> None:
+    one, two = (request_for(compiled(shared, parts), each) for each in (text, other))
+    assert one.shared_bytes == two.shared_bytes >= len(encode(shared)) - 1
+    assert one.body[: one.shared_bytes] == two.body[: two.shared_bytes]
+
+
+@given(shared=shared_bodies, parts=messages, text=texts, other=texts)
 def test_equal_prefixes_begin_with_equal_text(
     shared: dict[str, Any], parts: list[CompiledMessage], text: str, other: str
 ) -> None:

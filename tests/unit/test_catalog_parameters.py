@@ -11,14 +11,22 @@ from anthropic.types import message_create_params
 
 from runner.catalog.api import API_VERSION
 from runner.catalog.models import ModelFacts
-from runner.catalog.parameters import EFFORT_LEVELS, REFUSED, TAKEN, check_params
+from runner.catalog.parameters import (
+    BATCH_ONLY_BETAS,
+    EFFORT_LEVELS,
+    LONG_OUTPUT_BETA,
+    REFUSED,
+    TAKEN,
+    batch_only_betas,
+    check_params,
+)
 from runner.catalog.shapes import ByType, Fields
 
 HAIKU = "claude-haiku-5-5"
 
 
-def codes(params: dict[str, Any], model: str = HAIKU) -> list[tuple[str, str]]:
-    return [(".".join(map(str, problem.path)), problem.code) for problem in check_params(model, params)]
+def codes(params: dict[str, Any], model: str = HAIKU, mode: str = "auto") -> list[tuple[str, str]]:
+    return [(".".join(map(str, problem.path)), problem.code) for problem in check_params(model, params, mode=mode)]
 
 
 def hints(annotation: Any) -> dict[str, Any]:
@@ -178,3 +186,37 @@ def test_fresh_facts_stand_above_the_snapshot() -> None:
     facts = ModelFacts("m", "m", max_tokens=10)
     (problem,) = check_params("m", {"max_tokens": 11}, facts)
     assert problem.message == "m writes at most 10 tokens, not 11"
+
+
+def test_the_betas_of_batches_alone_are_betas_of_the_sdk() -> None:
+    _, literals = get_args(types.AnthropicBetaParam)
+    assert set(get_args(literals)) >= BATCH_ONLY_BETAS
+
+
+LONG = {"max_tokens": 300_000, "betas": ["other", LONG_OUTPUT_BETA]}
+
+
+def test_long_replies_are_for_batches_alone() -> None:
+    assert codes(LONG, mode="batch") == []
+    assert codes(LONG, mode="parallel") == codes(LONG, mode="auto") == [("betas.1", "batch-only")]
+    assert codes({**LONG, "max_tokens": 300_001}, mode="batch") == [("max_tokens", "out-of-range")]
+
+
+def test_long_replies_need_their_beta_and_a_model_that_writes_them() -> None:
+    (problem,) = check_params(HAIKU, {"max_tokens": 300_000}, mode="batch")
+    assert problem.hint is not None
+    assert LONG_OUTPUT_BETA in problem.hint
+    assert codes(LONG, "claude-fable-5", "batch") == [("max_tokens", "out-of-range")]
+    assert codes(LONG, "claude-haiku-5-5-20261001", "batch") == codes(LONG, "of-a-gateway", "batch") == []
+
+
+@pytest.mark.parametrize("name", ["speed", "stream"])
+def test_what_batches_do_not_take_is_told_as_that(name: str) -> None:
+    (problem,) = check_params(HAIKU, {"max_tokens": 1, name: "fast"}, mode="batch")
+    assert "batch" in problem.message
+    assert problem.code == "refused-param"
+
+
+def test_no_betas_are_no_betas_of_batches() -> None:
+    assert batch_only_betas({}) == batch_only_betas({"betas": 5}) == batch_only_betas({"betas": ["x"]}) == []
+    assert batch_only_betas({"betas": ["x", LONG_OUTPUT_BETA]}) == [LONG_OUTPUT_BETA]

@@ -108,6 +108,14 @@ def test_the_identity_is_that_of_the_whole_body() -> None:
     assert len(request.hash) == hashlib.sha256().digest_size
 
 
+def test_the_bytes_that_rows_share_reach_up_to_the_first_of_the_rows_own() -> None:
+    request = sent(compiled(user(fixed("Handbook"), block("review"))), row("x"))
+    assert request.body[: request.shared_bytes].endswith(b'{"type":"text","text":')
+    assert request.body[request.shared_bytes :] == b'"Review: x"}]}]}'
+    same = sent(compiled(user(fixed("Handbook"))), row("x"))
+    assert same.shared_bytes == len(same.body) - 1
+
+
 def test_templates_see_the_row_and_what_rows_share() -> None:
     body = json.loads(sent(compiled(user(block("tone"))), row("x")).body)
     assert body["messages"][0]["content"][0]["text"] == "strict x"

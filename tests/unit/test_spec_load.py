@@ -294,3 +294,44 @@ def test_loading_imports_nothing_heavy() -> None:
     code = f"import sys, runner.spec.load; print([name for name in {heavy!r} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_deadline_in_parallel_mode_is_told_to_change_nothing(tmp_path: Path) -> None:
+    job = JOB + "limits: {deadline: 6h}\n"
+    assert loaded(tmp_path, job).warnings == ()
+    assert loaded(tmp_path, job).job.limits.deadline == 6 * 3600
+    (warning,) = loaded(tmp_path, job + "mode: parallel\n").warnings
+    assert (warning.code, warning.severity) == ("no-effect", "warning")
+
+
+@pytest.mark.parametrize(
+    ("mode", "marks", "told"),
+    [
+        ("auto", "true 1h", "in parallel mode"),
+        ("auto", "5m true", "in batch mode"),
+        ("parallel", "5m true", None),
+        ("parallel", "true 1h", "in parallel mode"),
+        ("batch", "5m true", "in batch mode"),
+        ("batch", "true 1h", "in parallel mode"),
+        ("auto", "true true 5m", None),
+        ("auto", "1h true 5m", None),
+    ],
+)
+def test_breakpoints_stand_in_order_in_every_mode_there_may_be(
+    tmp_path: Path, mode: str, marks: str, told: str | None
+) -> None:
+    system = ", ".join(f"{{text: one, cache: {mark}}}" for mark in marks.split())
+    job = f"{JOB}mode: {mode}\nsystem: [{system}]\n"
+    if told is None:
+        loaded(tmp_path, job)
+    else:
+        (problem,) = problems(tmp_path, job)
+        assert problem.code == "breakpoint-order"
+        assert told in problem.message
+
+
+def test_breakpoints_of_a_job_for_batches_alone_need_no_order_in_parallel(tmp_path: Path) -> None:
+    lines = [line for line in JOB.splitlines() if not line.startswith("params")]
+    params = "params: {max_tokens: 1024, betas: [output-300k-2026-03-24]}"
+    system = "system: [{text: one, cache: true}, {text: two, cache: 1h}]"
+    assert loaded(tmp_path, "\n".join([*lines, params, system, "mode: batch\n"])).job.mode == "batch"
