@@ -84,7 +84,14 @@ class AnthropicProvider:
         stall_s: float = STALL_S,
     ) -> None:
         self._client = client
-        self._batches = Batches(SdkWire(client), clock=clock, secrets=secrets, reply_s=deadline_s, stall_s=stall_s)
+        # A connection that was kept open and is dropped at the very moment of a create would leave a small batch in
+        # doubt, so that creates open their own.
+        self._uploads = client.copy(
+            http_client=anthropic.DefaultAioHttpClient(limits=httpx2.Limits(max_connections=4, keepalive_expiry=0.0))
+        )
+        self._batches = Batches(
+            SdkWire(client, self._uploads), clock=clock, secrets=secrets, reply_s=deadline_s, stall_s=stall_s
+        )
         self._secrets = secrets
         self._clock = clock
         self._deadline_s = deadline_s
@@ -161,6 +168,7 @@ class AnthropicProvider:
         return read_result(line, self._secrets)
 
     async def aclose(self) -> None:
+        await self._uploads.close()
         await self._client.close()
 
     # -- one message -----------------------------------------------------------------------------------------------
@@ -266,13 +274,14 @@ class AnthropicProvider:
 
 
 class SdkWire:
-    """Batch calls through the SDK's client: see `runner.providers.exchange.Wire`."""
+    """Batch calls through the SDK's client, creates through `uploads`: see `runner.providers.exchange.Wire`."""
 
     errors: tuple[type[Exception], ...] = _TRANSPORT_ERRORS
     credential_errors: tuple[type[Exception], ...] = _CREDENTIAL_ERRORS
 
-    def __init__(self, client: anthropic.AsyncAnthropic) -> None:
+    def __init__(self, client: anthropic.AsyncAnthropic, uploads: anthropic.AsyncAnthropic) -> None:
         self._client = client
+        self._uploads = uploads
 
     async def post(
         self, path: str, headers: Mapping[str, str], timeout_s: float, content: AsyncIterable[bytes] | None = None
@@ -280,7 +289,8 @@ class SdkWire:
         # The SDK's type asks for an iterator; its transport takes what it asks for once.
         body = cast("AsyncIterator[bytes] | None", content)
         options = _options(headers, timeout_s)
-        return await _any_status(self._client.post(path, content=body, cast_to=httpx2.Response, options=options))
+        client = self._client if content is None else self._uploads
+        return await _any_status(client.post(path, content=body, cast_to=httpx2.Response, options=options))
 
     async def get(self, path: str, headers: Mapping[str, str], timeout_s: float) -> httpx2.Response:
         return await _any_status(self._client.get(path, cast_to=httpx2.Response, options=_options(headers, timeout_s)))

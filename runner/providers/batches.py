@@ -77,7 +77,7 @@ class Batches:
         else:
             answer = self._reading.object_of(response, batch_of, media_type="application/json")
         finally:
-            upload.close()
+            await upload.close()
         if upload.raised is not None:
             raise upload.raised
         return failures.of_create(answer, whole=upload.whole) if isinstance(answer, Failure) else answer

@@ -35,7 +35,9 @@ class Wire(Protocol):
 
     async def post(
         self, path: str, headers: Mapping[str, str], timeout_s: float, content: AsyncIterable[bytes] | None = None
-    ) -> httpx2.Response: ...
+    ) -> httpx2.Response:
+        """With `content`, over a connection of its own."""
+        ...
 
     async def get(self, path: str, headers: Mapping[str, str], timeout_s: float) -> httpx2.Response: ...
 

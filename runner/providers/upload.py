@@ -47,6 +47,7 @@ class Upload:
         self._stall_s = stall_s
         self._reply_s = reply_s
         self._open = True
+        self._pulling: asyncio.Task[object] | None = None
         self.handed_bytes = 0
         self.raised: BaseException | None = None
 
@@ -54,9 +55,14 @@ class Upload:
     def whole(self) -> bool:
         return self.handed_bytes == self._size_bytes
 
-    def close(self) -> None:
-        """The call is over: its deadline is not moved any more."""
+    async def close(self) -> None:
+        """The call is over: its deadline is not moved any more, and the source is not waited for any more, so that it
+        can be closed."""
         self._open = False
+        task = self._pulling
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+            await asyncio.wait([task])
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         source = aiter(self._chunks)
@@ -73,17 +79,19 @@ class Upload:
 
     async def _pull(self, source: AsyncIterator[bytes]) -> bytes | None:
         """The next chunk, None after the last. What the source raises is kept, since the transport wraps it."""
+        self._pulling = task = asyncio.current_task()
         try:
             chunk = await anext(source, None)
             size_bytes = self.handed_bytes + (len(chunk) if chunk is not None else 0)
             if size_bytes > self._size_bytes or (chunk is None and size_bytes != self._size_bytes):
                 raise WrongSize(f"a body of {self._size_bytes:,} bytes that has {size_bytes:,}")
         except BaseException as error:
-            task = asyncio.current_task()
             # A transport that has its answer stops pulling by cancelling; that is not the source's doing.
             if not (isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()):
                 self.raised = error
             raise
+        finally:
+            self._pulling = None
         return chunk
 
     def _move(self, seconds: float | None) -> None:

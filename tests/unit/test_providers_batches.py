@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 import pytest
@@ -354,6 +354,52 @@ def test_a_create_that_is_cancelled_pulls_no_more() -> None:
 
     pulled, _ = ask(_silent, call, read_body=False)
     assert 0 < pulled < 400
+
+
+def test_a_source_that_is_being_waited_for_can_be_closed_when_its_create_is_cancelled() -> None:
+    closed: list[bool] = []
+
+    async def source() -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"a"
+            await asyncio.sleep(30)
+        finally:
+            closed.append(True)
+
+    async def call(provider: AnthropicProvider) -> None:
+        async def create_and_close() -> None:
+            async with aclosing(source()) as chunks:
+                await provider.create_batch(chunks, 2)
+
+        task = asyncio.create_task(create_and_close())
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert closed == [True]
+
+    ask(_silent, call, read_body=False)
+
+
+def test_a_create_has_a_connection_of_its_own() -> None:
+    """This server closes each connection after one answer without saying so."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.send(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(BODY) + BODY
+        )
+        await asyncio.sleep(0.05)
+
+    async def call(provider: AnthropicProvider) -> list[object]:
+        chunks = Chunks(1)
+        return [
+            await provider.retrieve_batch("msgbatch_01"),
+            await provider.create_batch(chunks, 10),
+            await provider.create_batch(chunks, 10),
+        ]
+
+    answers, _ = ask(answer, call)
+    assert all(isinstance(answer, RemoteBatch) for answer in answers), answers
 
 
 # -- questions ---------------------------------------------------------------------------------------------------------
