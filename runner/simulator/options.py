@@ -23,9 +23,9 @@ DEFAULT_KEY = "simulated-key"
 ANY_KEY = "*"
 """As `key`: accept every non-empty credential."""
 
-_DURATION = re.compile(r"^(?P<number>\d+(\.\d+)?)(?P<unit>ms|s)?$")
+_DURATION = re.compile(r"^(?P<number>\d+(\.\d+)?)(?P<unit>ms|s|min|h)?$")
 _FAULT = re.compile(r"^((?P<place>\w+):)?(?P<kind>\w+)=(?P<rate>\d+(\.\d+)?|\.\d+)(?P<percent>%)?$")
-_UNITS = {"ms": 0.001, "s": 1.0, None: 1.0}
+_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, None: 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Latency:
 
     @classmethod
     def parse(cls, text: str) -> Latency:
-        """Read `200ms`, `1.5s`, `lognormal:800ms` or `lognormal:800ms,0.7` (sigma). Raises ValueError."""
+        """Read `200ms`, `1.5s`, `10min`, `lognormal:800ms` or `lognormal:800ms,0.7` (sigma). Raises ValueError."""
         spread, _, rest = text.rpartition(":")
         if spread not in ("", "lognormal"):
             raise ValueError(f"{text!r} is no latency; expected for example 200ms or lognormal:800ms,0.5")

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
 import pytest
 
-from runner.simulator.accounts import Accounts, Entry
+from runner.simulator.accounts import AcceptedBatch, Accounts, Entry
 from runner.types import Usage
 
 
@@ -94,3 +95,66 @@ def test_a_failed_commit_reaches_everybody_who_waits_for_it(tmp_path: Path) -> N
     with pytest.raises(apsw.SQLError):
         accounts.totals()
     accounts._database.close()
+
+
+def accepted(batch_id: str, body: str, workspace: str = "w") -> AcceptedBatch:
+    return AcceptedBatch(batch_id, "2026-11-22T10:00:00.000Z", workspace, 3, body, "ids", "a")
+
+
+def test_batches_are_told_apart_from_single_requests(tmp_path: Path) -> None:
+    accounts = Accounts(tmp_path)
+    bill(accounts, entry("a"), replace(entry("a", 2), mode="batch", batch_id="msgbatch_1"), entry("b"))
+    modes = accounts.totals()["modes"]
+    assert {mode: (sums["requests"], sums["cost_pico"], sums["distinct"]) for mode, sums in modes.items()} == {
+        "parallel": (2, 10, 2),
+        "batch": (1, 2, 1),
+    }
+    accounts.close()
+
+
+def test_a_batch_that_is_bought_twice_is_seen(tmp_path: Path) -> None:
+    accounts = Accounts(tmp_path)
+    for batch in (accepted("m1", "x"), accepted("m2", "y"), accepted("m3", "x"), accepted("m4", "x", "another")):
+        accounts.accept(batch)
+    totals = accounts.totals()
+    assert (totals["batches"], totals["batch_requests"], totals["batches_repeated"]) == (4, 12, 1)
+    assert [batch["id"] for batch in accounts.accepted_batches()] == ["m1", "m2", "m3", "m4"]
+    accounts.clear()
+    assert accounts.accepted_batches() == []
+    accounts.close()
+
+
+def test_entries_of_a_batch_are_delivered_together(tmp_path: Path) -> None:
+    accounts = Accounts(tmp_path)
+    mine = replace(entry("b"), mode="batch", batch_id="m1")
+    numbers = accounts.enter([entry("a"), mine, replace(mine, batch_id="m2"), mine])
+    assert numbers == (1, 5)
+    accounts.batch_delivered("m1", *numbers)
+    assert [row["delivered"] for row in accounts.entries()] == [0, 1, 0, 1]
+    accounts.close()
+
+
+def test_books_of_an_earlier_version_are_taken_over(tmp_path: Path) -> None:
+    accounts = Accounts(tmp_path)
+    bill(accounts, entry("a"))
+    for column in ("mode", "batch_id", "custom_id"):
+        accounts.database.execute(f"ALTER TABLE billed DROP COLUMN {column}")
+    accounts.close()
+    accounts = Accounts(tmp_path)
+    bill(accounts, replace(entry("b"), mode="batch", batch_id="m1", custom_id="r1"))
+    assert [(row["mode"], row["batch_id"], row["custom_id"]) for row in accounts.entries()] == [
+        ("parallel", None, None),
+        ("batch", "m1", "r1"),
+    ]
+    accounts.close()
+
+
+def test_the_turn_of_the_clock_is_kept(tmp_path: Path) -> None:
+    accounts = Accounts(tmp_path)
+    assert accounts.ahead_s() == 0
+    accounts.set_ahead_s(5.5)
+    accounts.set_ahead_s(7.5)
+    accounts.close()
+    accounts = Accounts(tmp_path)
+    assert accounts.ahead_s() == 7.5
+    accounts.close()

@@ -44,6 +44,17 @@ def test_five_minutes_and_an_hour_have_their_own_price() -> None:
     assert usd == [Decimal(5), Decimal(8)]
 
 
+@given(
+    st.sampled_from(["claude-haiku-5-5", "claude-opus-5-5", "claude-sonnet-4-6", "claude-haiku-4-5-20251001"]),
+    st.builds(Usage, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS),
+)
+def test_a_batch_costs_half_of_everything(model: str, usage: Usage) -> None:
+    whole, half = cost_pico(model, usage), cost_pico(model, usage, "batch")
+    assert whole is not None
+    assert half is not None
+    assert whole == 2 * half
+
+
 @pytest.mark.parametrize("model", ["claude-mythos-5-1", "no-such-model"])
 def test_a_model_without_a_price_has_no_cost(model: str) -> None:
     assert cost_pico(model, Usage(input_tokens=1)) is None

@@ -4,7 +4,18 @@ from typing import Any
 
 import pytest
 
-from runner.simulator.faults import BAD_RETRY_AFTER, KINDS, Act, Faults, Rule
+from runner.simulator.faults import (
+    BAD_RETRY_AFTER,
+    BATCH,
+    BATCH_CREATE,
+    BATCH_RESULTS,
+    BATCH_ROW,
+    BATCH_UPLOAD,
+    KINDS,
+    Act,
+    Faults,
+    Rule,
+)  # fmt: skip
 from runner.simulator.refusal import Refused
 
 PATH = "/v1/messages"
@@ -92,3 +103,42 @@ def test_an_unknown_kind_or_field_is_refused() -> None:
         Rule.from_json({"kind": "earthquake"})
     with pytest.raises(Refused, match="tiems"):
         Rule.from_json({"kind": "529", "tiems": 1})
+
+
+def test_every_rule_for_a_batch_as_such_strikes() -> None:
+    faults = with_rules({"kind": "late_list"}, {"kind": "stuck", "times": 1}, {"kind": "529", "path": "batch_create"})
+    assert [fault.kind for fault in faults.choose_all(BATCH, b"x")] == ["late_list", "stuck"]
+    assert [fault.kind for fault in faults.choose_all(BATCH, b"x")] == ["late_list"]
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("529", PATH),
+        ("batch_row:529", BATCH_ROW),
+        ("expired", BATCH_ROW),
+        ("reply_502", BATCH_CREATE),
+        ("reply_lost", PATH),
+        ("batch_create:reply_lost", BATCH_CREATE),
+        ("results_missing", BATCH_RESULTS),
+        ("reset_upload", BATCH_UPLOAD),
+        ("batch:slow", BATCH),
+    ],
+)
+def test_a_kind_strikes_where_it_belongs_or_where_it_is_told(name: str, place: str) -> None:
+    assert Faults([(name, 1.0)], 0).choose(place, b"x") is not None
+
+
+def test_a_text_can_be_looked_for_elsewhere_than_in_the_body() -> None:
+    faults = with_rules({"kind": "529", "text": "row 1"})
+    assert faults.choose(PATH, b"row 1", lambda _: False) is None
+    assert faults.choose(PATH, b"", lambda needle: needle == b"row 1") is not None
+
+
+def test_a_request_in_a_batch_that_was_struck_is_drawn_anew() -> None:
+    faults = with_rules({"kind": "529", "path": BATCH_ROW, "rate": 0.5})
+    rows = [b"%d" % row for row in range(200)]
+    first = [row for row in rows if faults.choose(BATCH_ROW, row)]
+    second = [row for row in first if faults.choose(BATCH_ROW, row)]
+    assert 60 < len(first) < 140
+    assert 0 < len(second) < len(first)

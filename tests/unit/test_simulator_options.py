@@ -13,6 +13,8 @@ from runner.simulator.options import Latency, Options, from_arguments, parse_fau
         ("0", Latency()),
         ("200ms", Latency(0.2)),
         ("1.5s", Latency(1.5)),
+        ("10min", Latency(600.0)),
+        ("2h", Latency(7200.0)),
         ("lognormal:800ms", Latency(0.8, 0.5)),
         ("lognormal:2s,0.7", Latency(2.0, 0.7)),
     ],

@@ -166,3 +166,36 @@ def test_dead_entries_are_swept(api: Api) -> None:
         api.ask(body([block(f"{number} {LONG}", "5m")]))
         api.clock.advance(1)
     assert len(api.cache._entries) < 4_500
+
+
+# --- as of a moment, for batches
+
+
+def ask_in_batch(api: Api, batch: str, at: float, own: str = "") -> CacheUse:
+    prompt = read_prompt(body([block(LONG, "1h")]), CARD)
+    use = api.cache.look(prompt, SCOPE, CARD.cache_minimum, at=at, own=own)
+    api.cache.refresh(use)
+    api.cache.begin(use, batch)
+    return use
+
+
+def test_a_batch_reads_only_what_was_there_when_it_began(api: Api) -> None:
+    api.clock.advance(60)
+    assert ask_in_batch(api, "first", at=0).writes
+    assert ask_in_batch(api, "began before the first was processed", at=30).writes
+    assert ask_in_batch(api, "began after", at=61).reads
+
+
+def test_a_batch_reads_its_own_entries_only_when_it_may(api: Api) -> None:
+    api.clock.advance(60)
+    assert ask_in_batch(api, "mine", at=0, own="mine").writes
+    assert ask_in_batch(api, "mine", at=0).writes
+    assert ask_in_batch(api, "mine", at=0, own="mine").reads
+
+
+def test_an_entry_of_a_batch_lives_from_the_start_of_its_requests(api: Api) -> None:
+    api.clock.advance(3_000)
+    ask_in_batch(api, "first", at=0)
+    assert ask_in_batch(api, "in time", at=3_599).reads
+    assert ask_in_batch(api, "renewed by the last", at=7_198).reads
+    assert ask_in_batch(api, "too late", at=10_798).writes
