@@ -46,6 +46,7 @@ _COMMANDS: Mapping[str, Callable[..., int]] = {
     "show": look.show,
     "resume": running.resume,
     "retry": running.retry,
+    "cancel": running.cancel,
     "export": look.export,
     "init": author.init,
     "schema": author.schema,

@@ -42,4 +42,7 @@ Simulate = Annotated[
     bool, typer.Option("--simulate", help="Send to the stand-in API: no key, no cost, made-up answers.")
 ]
 Deliver = Annotated[bool, typer.Option("--deliver", help="Let a trial write to the job's own sinks.")]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Submit what can be submitted, leave it at the API, and exit 6.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask about the cost.")]

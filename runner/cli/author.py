@@ -127,7 +127,7 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to make the project.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> int:
-    """Make a project to start from: four jobs with their templates and data."""
+    """Make a project to start from: five jobs with their templates and data."""
     made = execution.make_project(folder, force=force)
     typer.echo(f"made {len(made)} files in {folder}")
     enter = f"  cd {folder}\n" if folder != Path() else ""

@@ -1,4 +1,4 @@
-"""Commands that send: run, try, resume, retry."""
+"""Commands that send, or take back: run, try, resume, retry, cancel."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 from runner import execution
 from runner.cli.arguments import (
     Deliver,
+    Detach,
     Format,
     JobPath,
     JobPaths,
@@ -42,7 +43,9 @@ def run(
     sets: Sets = None,
     variables: Variables = None,
     profile: Profile = None,
-    mode: Annotated[str | None, typer.Option(metavar="MODE", help="auto or parallel.", show_default=False)] = None,
+    mode: Annotated[
+        str | None, typer.Option(metavar="MODE", help="auto, batch or parallel.", show_default=False)
+    ] = None,
     limit: Limit = None,
     keys: Keys = None,
     new: Annotated[
@@ -52,6 +55,7 @@ def run(
     yes: Yes = False,
     simulate: Simulate = False,
     deliver: Deliver = False,
+    detach: Detach = False,
     output: Format = OutputFormat.text,
     summary_file: Annotated[
         Path | None,
@@ -70,6 +74,7 @@ def run(
         yes=yes,
         simulate=simulate,
         deliver=deliver,
+        detach=detach,
         refuse_stdout=output is OutputFormat.json,
     )
     return _each(
@@ -117,9 +122,23 @@ def resume(
         str | None,
         typer.Argument(metavar="RUN", help="A run's id, a prefix, a job's name or `latest`. Default: all open runs."),
     ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Do what is due and leave the rest at the API; exits 6 while any is there.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow a detached run to its end.")] = False,
+    resend: Annotated[
+        bool,
+        typer.Option(
+            "--resend", help="Send again what is in doubt, or missing in results: it may be paid for a second time."
+        ),
+    ] = False,
     output: Format = OutputFormat.text,
 ) -> int:
     """Go on with an unfinished run, as the job was when it began."""
+    if detach and wait:
+        raise UsageError("--detach and --wait contradict each other")
+    if resend and not run_name:
+        raise UsageError("--resend takes the run that it is about", hint="`runner list` shows them")
     project = Project.here()
     runs = (
         [project.state.find(run_name)]
@@ -132,7 +151,13 @@ def resume(
     return _each(
         runs,
         lambda info, observer: execution.resume_run(
-            info, project.state, project.settings, project.settings.environment, observer=observer
+            info,
+            project.state,
+            project.settings,
+            project.settings.environment,
+            # of all open runs, those of parallel mode are simply gone on with
+            how=execution.Resume(detach and (bool(run_name) or info.meta["mode"] == "batch"), wait, resend),
+            observer=observer,
         ),
         output,
     )
@@ -168,6 +193,25 @@ def retry(
             kinds=kinds or (),
             keys=keys or (),
             observer=observer,
+        ),
+        output,
+    )
+
+
+def cancel(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a prefix, a job's name or `latest`.")],
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Do not wait until the batches have ended; exits 6 while any has not.")
+    ] = False,
+    output: Format = OutputFormat.text,
+) -> int:
+    """Cancel a run: take back what is at the API, and keep what finished."""
+    project = Project.here()
+    info = project.state.find(run_name)
+    return _each(
+        [info],
+        lambda found, observer: execution.cancel_run(
+            found, project.state, project.settings, project.settings.environment, detach=detach, observer=observer
         ),
         output,
     )

@@ -4,12 +4,19 @@ Read it as the table of contents of a row's life:
 
     api         the user's API, or the stand-in started for a command
     folders     where runs live, and who may work on a job
+    pricing     the prices that a run keeps
     converge    `runner run`: go on, or make a new run
     enrolment   the dataset's rows are copied into the run
+    choosing    its mode, and whether it primes
     assemble    everything a run needs, put together
     facts       what is known of models, asked for once a day
     confirm     the bill before it is run up
+    under_way   all that a run under way needs
     advance     a run under way
+      passes      its open steps, one pass after another
+      batching    a pass in batches
+      doubt       the user's word on what nobody can prove
+      signals     Ctrl-C, once and twice
       feeder      open steps become requests (a thread)
       earlier     answers that were paid for before
       writer      leases and outcomes become durable (a thread)
@@ -18,7 +25,10 @@ Read it as the table of contents of a row's life:
     targets     the sinks of a run, made and checked
     outputs     which files are the job's own
     delivery    records go to the sinks
-    resuming    resume, retry
+    resuming    resume, retry, cancel
+    following   batches followed to their end, and nothing sent
+    standing    what a run has at the API
+    known_batches   whose batches are whose, on this machine
     exporting   sinks written again
     showing     one row, one run, for people
     planned     what a run would do, and cost
@@ -48,6 +58,8 @@ if TYPE_CHECKING:
     from runner.execution.planned import Plan as Plan
     from runner.execution.planned import plan_job as plan_job
     from runner.execution.planned import render_job as render_job
+    from runner.execution.resuming import Resume as Resume
+    from runner.execution.resuming import cancel_run as cancel_run
     from runner.execution.resuming import resume_run as resume_run
     from runner.execution.resuming import retry_run as retry_run
     from runner.execution.showing import conversations as conversations
@@ -60,9 +72,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Plan": "planned",
+    "Resume": "resuming",
     "RunOptions": "converge",
     "StateFolder": "folders",
     "Summary": "summary",
+    "cancel_run": "resuming",
     "check_jobs": "checking",
     "conversations": "showing",
     "examine": "doctoring",

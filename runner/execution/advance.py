@@ -52,7 +52,7 @@ def _at_work(run: Advance, act: Callable[[Advance], Ended], heard: _Heard) -> Su
     elapsed_s = float(run.ledger.meta.get("elapsed_s", 0.0)) + run.clock.monotonic() - started
     notes = {**stop_note(stopped_by), **tolerance_note(run.job.limits.allow_failures)}
     run.ledger.set_meta({"elapsed_s": elapsed_s, "state": state, **notes})
-    summary = summarise(run.ledger, stopped_by=stopped_by, warnings=heard.warnings)
+    summary = summarise(run.ledger, stopped_by=stopped_by, warnings=heard.warnings, prices=run.prices)
     run.observer.notify(RunEnded(run.run_id, summary.status))
     return summary
 

@@ -5,8 +5,6 @@ Owns   which part gets what. The same for a new run, one that goes on, and a ret
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,13 +12,10 @@ from functools import cache
 from pathlib import Path
 
 from runner.catalog.models import Catalog, ModelFacts
-from runner.catalog.price_list import prices_for_models
-from runner.catalog.price_overrides import load_overrides
-from runner.catalog.prices import Prices
 from runner.clock import Clock
-from runner.encoding import decode, encode
+from runner.encoding import decode
 from runner.engines.retry import RetryPolicy
-from runner.errors import BudgetError, LedgerError, Problem, SpecError
+from runner.errors import LedgerError, Problem, SpecError
 from runner.events import Observer
 from runner.execution.api import Api
 from runner.execution.earlier import Earlier
@@ -28,12 +23,11 @@ from runner.execution.facts import refreshed
 from runner.execution.folders import Line, RunInfo, StateFolder
 from runner.execution.judging import make_judge, make_rule
 from runner.execution.known_batches import KnownBatches
+from runner.execution.pricing import require_price, stored_prices
 from runner.execution.records import record_maker
 from runner.execution.targets import checked_targets, make_targets
 from runner.execution.under_way import ATTENDED, Advance, Sitting
 from runner.ledger import Rule
-from runner.ledger.folder import open_private, sync_entries
-from runner.ledger.refusals import disk_errors
 from runner.ledger.reuse import ReplyIndex
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.advice import advise
@@ -56,17 +50,22 @@ def assemble(
     resumed: bool,
     sitting: Sitting = ATTENDED,
     known: Known | None = None,
+    to_send: bool = True,
 ) -> Advance:
-    """Make a run ready to advance. Raises PlanError, BudgetError (a cap with an unknown price), DeliveryError."""
+    """Make a run ready to advance. Raises PlanError, BudgetError (a cap with an unknown price), DeliveryError.
+
+    With `to_send` False it is only to follow what is at the API: neither its sinks nor today's facts are looked at.
+    """
     mode: Mode = ledger.meta["mode"]
     job = loaded.job
     prices = stored_prices(info.folder)
     require_price(loaded, prices)
     compiled_for = cache(lambda mode: compile_job(loaded, mode=mode))
     compiled = compiled_for(mode)
-    known = known or Known.of(state, api, clock)
+    known = known or (Known.of(state, api, clock) if to_send else Known(Catalog(), ()))
     facts = known.catalog.facts(job.model)
-    checked_targets(info, loaded, state)
+    if to_send:
+        checked_targets(info, loaded, state)
     known_batches = KnownBatches(state, observer)
     return Advance(
         run_id=info.run_id,
@@ -86,7 +85,7 @@ def assemble(
         observer=observer,
         clock=clock,
         facts=facts,
-        warnings=[*known.told, *_warnings(loaded, compiled, facts, clock)],
+        warnings=[*known.told, *_warnings(loaded, compiled, facts, clock)] if to_send else (),
         resumed=resumed,
         sitting=sitting,
     )
@@ -112,45 +111,6 @@ def _warnings(loaded: LoadedJob, compiled: CompiledJob, facts: ModelFacts | None
     if errors:
         raise SpecError(errors)
     return [*loaded.warnings, *advice]
-
-
-# -- money ---------------------------------------------------------------------------------------------------------
-
-
-PRICES = "inputs/prices.json"
-
-
-def load_run_prices(loaded: LoadedJob, clock: Clock) -> Prices:
-    """Today's prices of the job's model, the user's own first."""
-    overrides = load_overrides(loaded.settings.prices) if loaded.settings.prices is not None else None
-    geo = loaded.job.params.get("inference_geo")
-    return prices_for_models([loaded.job.model], at=clock.now(), overrides=overrides, inference_geo=geo)
-
-
-def store_prices(folder: Path, prices: Prices) -> None:
-    """Keep the prices with the run: a resume never prices anew. All its inputs are durable then. Raises LedgerError."""
-    with disk_errors(folder):
-        with os.fdopen(open_private(folder / PRICES, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
-            file.write(encode(prices.to_json()))
-            file.flush()
-            os.fsync(file.fileno())
-        sync_entries(folder / "inputs")
-        sync_entries(folder)
-
-
-def stored_prices(folder: Path) -> Prices:
-    return Prices.from_json(json.loads((folder / PRICES).read_bytes()))
-
-
-def require_price(loaded: LoadedJob, prices: Prices) -> None:
-    """A cap on what nobody can price would cap nothing."""
-    job = loaded.job
-    if job.limits.max_cost_usd is not None and not prices.knows(job.model):
-        raise BudgetError(
-            f"limits.max_cost_usd is set, but the price of {job.model} is not known",
-            code="unknown-price",
-            hint="give its price in the file that the setting `prices` names, or take the cap out",
-        )
 
 
 def previous_run(state: StateFolder, line: Line) -> RunInfo | None:

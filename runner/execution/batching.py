@@ -43,9 +43,9 @@ class BatchPlan:
     primes: bool
 
 
-def plan_of(run: Advance) -> BatchPlan:
+def plan_of(run: Advance, *, with_deadline: bool = True) -> BatchPlan:
     """Read what a pass in batches, or following them, needs."""
-    deadline, most = deadline_of(run), run.settings.batch_max_requests
+    deadline, most = deadline_of(run) if with_deadline else None, run.settings.batch_max_requests
     if deadline is not None:
         most = min(most, requests_per_batch(deadline, run.ledger.counts().total))
     sizes = BatchSizes(
@@ -66,9 +66,9 @@ class Drained:
 
 
 async def drain(
-    run: Advance, plan: BatchPlan, provider: BatchProvider, feed: Feed, book: BatchBook, halt: Halt
+    run: Advance, plan: BatchPlan, provider: BatchProvider, feed: Feed, book: BatchBook, halt: Halt, *, detach: bool
 ) -> Drained:
-    """One pass in batches."""
+    """One pass in batches; with `detach` it looks once at what is at the API, and leaves it there."""
     async with tracking(run, plan, provider, book, halt) as tracker:
         engine = BatchEngine(
             provider,
@@ -83,7 +83,7 @@ async def drain(
             halt=halt,
             prime=_always if plan.primes else None,
             known_ids=run.known_ids,
-            detach=run.sitting.detach,
+            detach=detach,
         )
         return Drained(await engine.drain(), tracker.deadline_passed)
 

@@ -12,7 +12,7 @@ Knows  the state folder and the parts that a run is made of. Sending and deliver
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -23,23 +23,25 @@ from typing import Any
 from runner.catalog.prices import Prices
 from runner.clock import Clock, SystemClock, to_rfc3339
 from runner.errors import LedgerError, UsageError
-from runner.events import Observer
-from runner.execution.advance import advance
+from runner.events import Observer, Warned
+from runner.execution.advance import Ended, advance, at_work
 from runner.execution.api import Api, reach
 from runner.execution.assemble import (
     Known,
     assemble,
     earlier_of,
-    load_run_prices,
     previous_run,
-    store_prices,
     stored_rule,
 )
 from runner.execution.choosing import choose_mode, choose_priming
 from runner.execution.confirm import Confirm, confirm_cost
 from runner.execution.enrolment import Trial, enrol
 from runner.execution.folders import Line, RunInfo, StateFolder, line_of
+from runner.execution.following import cancel, collect
 from runner.execution.judging import PASSING
+from runner.execution.pricing import load_run_prices, store_prices
+from runner.execution.resuming import require_detachable
+from runner.execution.standing import open_batches
 from runner.execution.summary import Summary, summarise
 from runner.execution.targets import is_written
 from runner.execution.under_way import Advance, Sitting
@@ -49,7 +51,6 @@ from runner.ledger.sqlite import SqliteLedger
 from runner.planning.identity import fingerprint_changes, job_fingerprint
 from runner.planning.priming import Priming
 from runner.spec.load import LoadedJob, load
-from runner.types import Mode
 
 MARK_LENGTH = 13
 """36^13 is more than 2^67: two runs of one workspace never draw the same."""
@@ -128,7 +129,7 @@ class _Converging:
     def summary(self) -> Summary:
         if not (self.options.new or self.options.is_trial):
             self.state.require_readable()
-        unfinished = self._unfinished()
+        unfinished = [info for info in self._unfinished() if not self._ended_as_canceled(info)]
         if not unfinished:
             return self._begin(())
         if unfinished[-1].meta["fingerprint"] == job_fingerprint(self.loaded) and not self.options.new:
@@ -188,6 +189,44 @@ class _Converging:
         finally:
             ledger.close()
 
+    def _ended_as_canceled(self, info: RunInfo) -> bool:
+        """End a run that was being canceled when its process ended; whether it was. Raises LedgerError where it cannot
+        be ended yet."""
+        if not info.meta.get("canceling"):
+            return False
+        summary = self._follow(info, cancel)
+        if summary.status != "canceled":
+            why = f": {summary.stopped_by.message}" if summary.stopped_by is not None else ""
+            raise LedgerError(
+                f"run {info.run_id} is being canceled, and has not ended{why}",
+                code="canceling",
+                hint=f"`runner cancel {info.run_id}` goes on with it",
+            )
+        return True
+
+    def _collected(self, given_up: Sequence[RunInfo]) -> Summary | None:
+        """Wait for what the runs that are given up have at the API; how one of them stands where that is not done."""
+        for info in given_up:
+            with SqliteLedger.open(info.folder, read_only=True) as ledger:
+                waits = bool(open_batches(ledger))
+            if waits:
+                message = f"the open batches of run {info.run_id} are collected first; what they answer is reused"
+                self.observer.notify(Warned("collected-first", message))
+                summary = self._follow(info, collect)
+                if summary.stopped_by is not None:
+                    return summary
+        return None
+
+    def _follow(self, info: RunInfo, act: Callable[[Advance], Ended]) -> Summary:
+        """Do something with another run of the line that sends nothing."""
+        loaded, sitting = info.stored_job(self.loaded.settings), Sitting(detach=self.options.detach)
+        with SqliteLedger.open(info.folder) as ledger:
+            run = assemble(
+                info, ledger, loaded, self.state, self.api, self.observer, self.clock, resumed=True, sitting=sitting,
+                to_send=False,
+            )  # fmt: skip
+            return at_work(run, act)
+
     def _go_on(self, info: RunInfo) -> Summary:
         if self.options.detach:
             require_detachable(info.meta["mode"], info.meta["mode_why"])
@@ -211,6 +250,9 @@ class _Converging:
 
     def _begin(self, given_up: Sequence[RunInfo]) -> Summary:
         """A new run, in the place of unfinished ones; they stay as they are until it may send."""
+        waiting = self._collected(given_up)
+        if waiting is not None:
+            return waiting
         previous = previous_run(self.state, self.line)
         info, ledger = self.state.new_run(self.line, self._meta(previous), self.clock.now())
         with ExitStack() as undo:  # until its first request may leave, a run that fails leaves nothing
@@ -312,13 +354,3 @@ def new_mark() -> str:
     """The random mark of a run, in base 36: what its custom ids begin with, so that no other run's results are taken
     for its own."""
     return "".join(secrets.choice("0123456789abcdefghijklmnopqrstuvwxyz") for _ in range(MARK_LENGTH))
-
-
-def require_detachable(mode: Mode, why: str) -> None:
-    """Raise UsageError for a run that has nothing at the API to be left alone."""
-    if mode == "parallel":
-        raise UsageError(
-            f"--detach leaves batches at the API, and this run is in parallel mode, because {why}",
-            code="not-detachable",
-            hint="leave --detach out, or ask for --mode batch",
-        )

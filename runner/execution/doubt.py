@@ -15,7 +15,7 @@ from runner.clock import to_rfc3339
 from runner.engines import StopReason
 from runner.errors import LedgerError
 from runner.events import Warned
-from runner.execution.standing import open_batches
+from runner.execution.standing import doubtful, name_of, open_batches
 from runner.execution.under_way import Advance
 from runner.ledger import Batch, BatchStep, Ledger
 from runner.providers import Provider
@@ -24,20 +24,21 @@ from runner.types import PICO_PER_USD, Failure, Outcome, Step
 _PAGE = 1_000
 
 
-def give_up(run: Advance, provider: Provider, stopped_by: StopReason) -> bool:
-    """Open again what the run stopped for; whether there was anything. Raises LedgerError where it is too early."""
+def give_up(run: Advance, stopped_by: StopReason) -> bool:
+    """Open again what a pass, which has looked once more, could not settle; whether there was anything."""
     match stopped_by.kind:
-        case "in_doubt":
-            return _batches_in_doubt(run, provider.capabilities.batch_list_lag_s)
-        case "results_incomplete":
+        case "in_doubt" | "waiting":
+            return _batches_in_doubt(run)
+        case "results_incomplete" | "stuck":  # every batch that is left is one or the other
             return _missing_results(run)
         case _:
             return False
 
 
-def _batches_in_doubt(run: Advance, lag_s: float) -> bool:
-    doubtful = [batch for batch in open_batches(run.ledger) if batch.state == "in_doubt"]
-    for batch in doubtful:
+def require_late_enough(run: Advance, provider: Provider) -> None:
+    """Raise LedgerError while a batch in doubt may still turn up in the API's list."""
+    lag_s = provider.capabilities.batch_list_lag_s
+    for batch in doubtful(open_batches(run.ledger)):
         from_when = batch.created_at + timedelta(seconds=lag_s)
         if run.clock.now() < from_when:
             raise LedgerError(
@@ -46,10 +47,14 @@ def _batches_in_doubt(run: Advance, lag_s: float) -> bool:
                 code="too-early",
                 hint=f"`runner resume {run.run_id}` looks for it until then, and goes on if it is found",
             )
-    for batch in doubtful:
+
+
+def _batches_in_doubt(run: Advance) -> bool:
+    lost = [batch for batch in open_batches(run.ledger) if batch.state == "in_doubt"]
+    for batch in lost:
         run.ledger.mark_batch(batch.number, "not_sent")
         _tell(run, batch, batch.steps, batch.reserved_pico)
-    return bool(doubtful)
+    return bool(lost)
 
 
 def _missing_results(run: Advance) -> bool:
@@ -86,6 +91,5 @@ def _lost(run: Advance, batch: Batch, step: BatchStep) -> Outcome:
 
 
 def _tell(run: Advance, batch: Batch, requests: int, bound_pico: int) -> None:
-    name = f"batch {batch.number}" + (f" ({batch.batch_id})" if batch.batch_id is not None else "")
     money = f"up to ${bound_pico / PICO_PER_USD:,.4f} of it stays in doubt"
-    run.observer.notify(Warned("sent-again", f"{name}: {requests:,} requests are sent again; {money}"))
+    run.observer.notify(Warned("sent-again", f"{name_of(batch)}: {requests:,} requests are sent again; {money}"))

@@ -11,8 +11,6 @@ once while there is time for it, because that costs twice as much.
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from runner.errors import LedgerError
 from runner.events import Observer, StepEnded
 from runner.execution import batching, doubt
 from runner.execution.feeder import Feeder
+from runner.execution.loop import on_loop
 from runner.execution.signals import signals
 from runner.execution.standing import open_batches
 from runner.execution.summary import SIGNALLED
@@ -37,19 +36,13 @@ from runner.providers import Provider
 from runner.spec.values import Share
 from runner.types import Failure, Mode, Outcome, Request
 
-if sys.platform == "win32":
-    new_event_loop = asyncio.new_event_loop
-else:
-    from uvloop import new_event_loop
-
 TOLERATED_FROM_ROWS = 100
 """A share of failures says nothing about fewer finished rows (interface, section 2)."""
 
 
 def send_all(run: Advance) -> StopReason | None:
     """Send what is open and follow what is at the API; why the run has to stop, or None where nothing is left."""
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_sent(run))
+    return on_loop(_sent(run))
 
 
 async def _sent(run: Advance) -> StopReason | None:
@@ -86,6 +79,10 @@ class _Passes:
 
         A limit that the last rows passed stops nothing: they are all there, and the run ends as any other.
         """
+        sitting = self.run.sitting
+        if sitting.resend:
+            doubt.require_late_enough(self.run, self.provider)
+        looks_first = sitting.resend  # once, without waiting for anything: what is found need not be sent again
         before: _Standing | None = None
         while not (standing := self._standing()).is_done:
             if standing == before:
@@ -93,8 +90,14 @@ class _Passes:
                     f"{standing.counts.open} rows of run {self.run.run_id} stay open though nothing waits", code="stuck"
                 )
             before = standing
-            stopped_by = await self._pass(standing.mode)
-            if stopped_by is None or (self.run.sitting.resend and doubt.give_up(self.run, self.provider, stopped_by)):
+            stopped_by = await self._pass(standing.mode, detach=sitting.detach or looks_first)
+            if stopped_by is None:
+                continue
+            if sitting.resend and doubt.give_up(self.run, stopped_by):
+                looks_first = False
+                continue
+            if stopped_by.kind == "waiting" and looks_first and not sitting.detach:
+                looks_first, before = False, None
                 continue
             return stopped_by if stopped_by.kind in SIGNALLED or not self._standing().is_done else None
         return None
@@ -137,7 +140,7 @@ class _Passes:
         money = self.run.ledger.money()
         return most <= cap_pico - money.spent - money.reserved - money.doubtful
 
-    async def _pass(self, mode: Mode) -> StopReason | None:
+    async def _pass(self, mode: Mode, *, detach: bool) -> StopReason | None:
         """Send, or follow, once; nothing but the writer's thread touches the ledger meanwhile."""
         if mode == "parallel":
             compiled = self.run.compiled_for(mode)
@@ -145,7 +148,7 @@ class _Passes:
                 return await self._parallel(feeder, writer, compiled).drain()
         plan, provider = batching.plan_of(self.run), batching.batches_of(self.provider)
         async with self._at_work(self.run.compiled_for(mode)) as (feeder, writer):
-            drained = await batching.drain(self.run, plan, provider, feeder, writer, self.halt)
+            drained = await batching.drain(self.run, plan, provider, feeder, writer, self.halt, detach=detach)
         if drained.too_late:
             batching.note_too_late(self.run)
         return drained.stopped_by
@@ -153,7 +156,7 @@ class _Passes:
     @asynccontextmanager
     async def _at_work(self, compiled: CompiledJob) -> AsyncIterator[tuple[Feeder, Writer]]:
         run = self.run
-        writer = make_writer(run, self.halt)
+        writer = sender_of(run, self.halt)
         feeder = Feeder(
             run.folder,
             compiled,
@@ -189,16 +192,25 @@ class _Passes:
         )
 
 
-def make_writer(run: Advance, halt: Halt) -> Writer:
-    """The writer of one pass, or of following batches to their end."""
-    limits = run.job.limits
+def sender_of(run: Advance, halt: Halt) -> Writer:
+    """The writer of one pass."""
+    return _writer(run, _failure_limit(run.ledger, run.job.limits.max_failures, halt))
+
+
+def follower_of(run: Advance) -> Writer:
+    """The writer for what only follows batches to their end: nothing more is sent, so no number of failures stops
+    it."""
+    return _writer(run, lambda: None)
+
+
+def _writer(run: Advance, after_group: Callable[[], None]) -> Writer:
     return Writer(
         run.ledger,
         run.rule,
-        cap_pico=limits.max_cost_pico,
+        cap_pico=run.job.limits.max_cost_pico,
         clock=run.clock,
         on_posted=_tell(run.observer),
-        after_group=_failure_limit(run.ledger, limits.max_failures, halt),
+        after_group=after_group,
     )
 
 

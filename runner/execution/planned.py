@@ -19,12 +19,13 @@ from runner.catalog.prices import Prices
 from runner.clock import Clock, SystemClock
 from runner.errors import Problem
 from runner.execution.api import SIMULATOR, Api, address_of
-from runner.execution.assemble import load_run_prices, previous_run, require_price
+from runner.execution.assemble import previous_run
 from runner.execution.converge import RunOptions
 from runner.execution.earlier import Earlier
 from runner.execution.enrolment import enrolled_aside, no_rows
 from runner.execution.facts import refreshed
 from runner.execution.folders import Line, StateFolder, line_of
+from runner.execution.pricing import load_run_prices, require_price
 from runner.execution.records import to_usd
 from runner.ledger import Ledger
 from runner.ledger.reuse import ReplyIndex

@@ -1,4 +1,4 @@
-"""Going on with runs that exist: resume, retry, export. Nothing of the project's files is read again.
+"""Going on with runs that exist: resume, retry, cancel. Nothing of the project's files is read again.
 
 Owns   what each command does to a run it is given by name. A run goes on with the job, templates, schema and prices
        that it stored when it began.
@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from runner.clock import Clock, SystemClock
 from runner.errors import LedgerError, UsageError
 from runner.events import Observer
-from runner.execution.advance import advance
+from runner.execution.advance import advance, at_work
 from runner.execution.api import Api, reach
 from runner.execution.assemble import assemble
 from runner.execution.folders import Line, RunInfo, StateFolder
+from runner.execution.following import cancel
 from runner.execution.summary import Summary
-from runner.execution.under_way import Advance
+from runner.execution.under_way import ATTENDED, Advance, Sitting
 from runner.ledger.sqlite import SqliteLedger
 from runner.settings import Settings
+from runner.types import Mode
 
 
 def resume_run(
@@ -29,23 +32,110 @@ def resume_run(
     settings: Settings,
     environ: Mapping[str, str],
     *,
+    how: Resume | None = None,
     observer: Observer,
     clock: Clock | None = None,
 ) -> Summary:
-    """Go on with an unfinished run. Raises LedgerError where there is nothing to go on with."""
+    """Go on with an unfinished run. Raises LedgerError where there is nothing to go on with, and UsageError for a
+    parallel run that is to be detached."""
     with reach(environ, simulate=bool(info.meta["simulated"]), simulator_state=state.simulator_path) as api:
         api.require_credential()
-        return resume(info, state, settings, api, observer=observer, clock=clock or SystemClock())
+        return resume(info, state, settings, api, how=how, observer=observer, clock=clock or SystemClock())
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """What `runner resume` takes beside the run, by the names of its flags."""
+
+    detach: bool = False
+    """Do what is due and leave the rest at the API: from now on, for this run."""
+    wait: bool = False
+    """Follow a detached run to its end, this time."""
+    resend: bool = False
+    """Send again what is in doubt, and what is missing in results."""
+
+    def sitting(self, meta: Mapping[str, Any]) -> Sitting:
+        detached = self.detach or bool(meta.get("detached"))
+        return Sitting(detach=detached and not self.wait, resend=self.resend)
 
 
 def resume(
-    info: RunInfo, state: StateFolder, settings: Settings, api: Api, *, observer: Observer, clock: Clock
+    info: RunInfo,
+    state: StateFolder,
+    settings: Settings,
+    api: Api,
+    *,
+    how: Resume | None = None,
+    observer: Observer,
+    clock: Clock,
 ) -> Summary:
-    """`resume_run` at an API that was reached."""
+    """`resume_run` at an API that was reached. A run that is being canceled is ended."""
+    how = how or Resume()
     _require(info, ("open",), f"`runner retry {info.run_id}` sends its failed rows again")
+    if how.detach:
+        require_detachable(info.meta["mode"], str(info.meta["mode_why"]))
     with _owned(info, state, api) as ledger:
-        _require(_now(info, ledger), ("open",), f"`runner show {info.run_id}` shows how it ended")
-        return advance(_assembled(info, ledger, state, settings, api, observer, clock))
+        now = _now(info, ledger)
+        _require(now, ("open",), f"`runner show {info.run_id}` shows how it ended")
+        sitting, canceling = how.sitting(now.meta), bool(now.meta.get("canceling"))
+        run = _assembled(now, ledger, state, settings, api, observer, clock, sitting, to_send=not canceling)
+        return at_work(run, cancel) if canceling else advance(run)
+
+
+def cancel_run(
+    info: RunInfo,
+    state: StateFolder,
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    detach: bool = False,
+    observer: Observer,
+    clock: Clock | None = None,
+) -> Summary:
+    """Cancel a run: what it has at the API is canceled there, what finished is collected and kept, and every other row
+    ends `canceled`. With `detach` the end is not awaited. Raises LedgerError where there is nothing to cancel."""
+    with reach(environ, simulate=bool(info.meta["simulated"]), simulator_state=state.simulator_path) as api:
+        api.require_credential()
+        return cancel_at(info, state, settings, api, detach=detach, observer=observer, clock=clock or SystemClock())
+
+
+def cancel_at(
+    info: RunInfo,
+    state: StateFolder,
+    settings: Settings,
+    api: Api,
+    *,
+    detach: bool = False,
+    observer: Observer,
+    clock: Clock,
+) -> Summary:
+    """`cancel_run` at an API that was reached."""
+    _require_to_cancel(info)
+    with _owned(info, state, api) as ledger:
+        now = _now(info, ledger)
+        _require_to_cancel(now)
+        sitting = Sitting(detach=detach)
+        return at_work(_assembled(now, ledger, state, settings, api, observer, clock, sitting, to_send=False), cancel)
+
+
+def _require_to_cancel(info: RunInfo) -> None:
+    state = info.meta["state"]
+    if state != "open":
+        raise LedgerError(
+            f"run {info.run_id} is {state}: there is nothing to cancel",
+            code="nothing-to-cancel",
+            hint=f"`runner show {info.run_id}` shows how it ended",
+        )
+
+
+def require_detachable(mode: Mode, why: str) -> None:
+    """Raise UsageError for a run that has nothing at the API to be left alone."""
+    if mode == "parallel":
+        raise UsageError(
+            f"--detach leaves batches at the API, and this run is in parallel mode, because {why}",
+            code="not-detachable",
+            hint="leave --detach out, or ask for --mode batch",
+        )
 
 
 def retry_run(
@@ -81,18 +171,22 @@ def retry(
 ) -> Summary:
     """`retry_run` at an API that was reached. The run stays as it is until all is ready to send."""
     with _owned(info, state, api) as ledger:
-        _require(_now(info, ledger), ("open", "finished"), "a newer run has taken its place: `runner list` shows it")
+        _require(
+            _now(info, ledger),
+            ("open", "finished", "canceled"),
+            "a newer run has taken its place: `runner list` shows it",
+        )
         for key in keys:
             if ledger.find(key) is None:
                 raise UsageError(f"run {info.run_id} has no row with the key {key!r}", code="unknown-key")
-        run = _assembled(info, ledger, state, settings, api, observer, clock)
+        run = _assembled(info, ledger, state, settings, api, observer, clock, ATTENDED)
         _reopen(info, ledger, kinds, keys)
         return advance(run)
 
 
 def _reopen(info: RunInfo, ledger: SqliteLedger, kinds: Sequence[str], keys: Sequence[str]) -> None:
     stood, failures = ledger.meta["state"], ledger.counts().failures
-    ledger.set_meta({"state": "open"})  # first: rows that are open again are never in a finished run
+    ledger.set_meta({"state": "open", "canceling": None})  # first: rows that are open again are never in a finished run
     if not ledger.reopen(kinds=kinds, keys=keys):
         ledger.set_meta({"state": stood})
         present = ", ".join(f"{kind} ({number})" for kind, number in sorted(failures.items()))
@@ -135,9 +229,12 @@ def _assembled(
     api: Api,
     observer: Observer,
     clock: Clock,
+    sitting: Sitting,
+    *,
+    to_send: bool = True,
 ) -> Advance:
     loaded = info.stored_job(settings)
-    return assemble(info, ledger, loaded, state, api, observer, clock, resumed=True)
+    return assemble(info, ledger, loaded, state, api, observer, clock, resumed=True, sitting=sitting, to_send=to_send)
 
 
 def line_of_run(info: RunInfo) -> Line:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from runner.catalog.prices import Prices
 from runner.clock import to_rfc3339
 from runner.errors import UsageError
 from runner.execution.folders import RunInfo, StateFolder
+from runner.execution.pricing import stored_prices
 from runner.execution.records import record_maker, to_usd
 from runner.execution.summary import Summary, summarise
 from runner.ledger.folder import is_owned
@@ -64,12 +67,19 @@ def read_summary(info: RunInfo) -> Summary:
     owned = is_owned(info.folder)
     ledger = SqliteLedger.open(info.folder, read_only=True)
     try:
-        summary = summarise(ledger)
+        summary = summarise(ledger, prices=_prices_of(info))
     finally:
         ledger.close()
     if not owned or summary.status in ("finished", "canceled"):  # those are only exported
         return summary
     return replace(summary, status="running", stopped_by=None, resume=None)
+
+
+def _prices_of(info: RunInfo) -> Prices | None:
+    """The prices that the run has stored; a run that was never begun has none."""
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        return stored_prices(info.folder)
+    return None
 
 
 def read_row(info: RunInfo, settings: Settings, key: str) -> ShownRow:

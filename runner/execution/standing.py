@@ -30,6 +30,15 @@ def at_api(batches: Sequence[Batch]) -> list[Batch]:
     return [batch for batch in batches if batch.batch_id is not None and batch.state not in OVER]
 
 
+def doubtful(batches: Sequence[Batch]) -> list[Batch]:
+    """Those that the API may have, though nobody knows their ids."""
+    return [batch for batch in batches if batch.state in UNSURE]
+
+
+def name_of(batch: Batch) -> str:
+    return f"batch {batch.number}" + (f" ({batch.batch_id})" if batch.batch_id is not None else "")
+
+
 def waiting_requests(batches: Sequence[Batch]) -> int:
     """How many requests have no outcome yet."""
     return sum(batch.steps - batch.settled for batch in batches)

@@ -11,9 +11,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
 
+from runner.catalog.prices import Prices
+from runner.clock import to_rfc3339
 from runner.engines import StopReason
 from runner.execution.records import to_usd
-from runner.ledger import Counts, Delivery, Ledger, Money
+from runner.execution.standing import GONE, OVER
+from runner.ledger import Batch, Counts, Delivery, Ledger, Money
+from runner.planning.priming import CacheBill, cache_saving
 from runner.spec.values import Share
 from runner.types import Mode, Usage
 
@@ -21,7 +25,7 @@ FORMAT = 1
 RunStatus = Literal["finished", "waiting", "stopped", "canceled", "interrupted", "running"]
 """How a command left a run; `running` only where another process is looked at."""
 
-FINISHED, CANNOT_GO_ON, TOO_MANY_FAILED, INTERRUPTED, TERMINATED = 0, 4, 5, 130, 143
+FINISHED, CANNOT_GO_ON, TOO_MANY_FAILED, WAITING, INTERRUPTED, TERMINATED = 0, 4, 5, 6, 130, 143
 """Exit statuses that come from counting; those of errors stand with their classes in `errors`."""
 _ENDED: frozenset[RunStatus] = frozenset({"finished", "canceled"})
 SIGNALLED = frozenset({"interrupted", "terminated"})
@@ -45,6 +49,10 @@ class Summary:
     elapsed_s: float
     sinks: Sequence[Delivery]
     simulated: bool
+    batches: Sequence[Batch] = ()
+    """Those that the API has or may have, in the order in which they were made."""
+    cache: CacheBill | None = None
+    """What caching cost and saved; None where nothing was cached or the price is not known."""
     warnings: Sequence[str] = ()
     resume: str | None = None
     nothing_to_do: bool = False
@@ -78,7 +86,7 @@ class Summary:
             "overhead_usd": to_usd(money.overhead),
             "estimated_cost_usd": to_usd(self.estimated_cost_pico),
             "elapsed_s": round(self.elapsed_s, 3),
-            "batches": [],
+            "batches": [_batch(batch) for batch in self.batches],
             "sinks": [
                 {
                     "kind": sink.kind,
@@ -93,6 +101,16 @@ class Summary:
             "resume": self.resume,
             "simulated": self.simulated,
         }
+
+
+def _batch(batch: Batch) -> dict[str, Any]:
+    """`status` is the ledger's word: the API's own until it has ended, `closed` once all of it is collected."""
+    return {
+        "id": batch.batch_id,
+        "status": batch.state,
+        "requests": batch.steps,
+        "expires_at": to_rfc3339(batch.expires_at) if batch.expires_at is not None else None,
+    }
 
 
 def _stopped_by(reason: StopReason | None) -> dict[str, Any] | None:
@@ -123,11 +141,14 @@ def exit_status(
     deliveries: Sequence[Delivery],
     stopped_by: StopReason | None,
     allow_failures: Share,
+    at_api: int = 0,
 ) -> int:
     """The exit status that the counts give: a row that is still open, or a sink that still waits, is never a
-    success."""
+    success. `at_api` are the batches that something is still to be done about: only with one can a run wait."""
     if stopped_by is not None and stopped_by.kind in SIGNALLED:
         return TERMINATED if stopped_by.kind == "terminated" else INTERRUPTED
+    if status == "waiting" and at_api:
+        return WAITING
     undelivered = any(delivery.state != "delivered" for delivery in deliveries)
     if status not in _ENDED or counts.open or undelivered:
         return CANNOT_GO_ON
@@ -141,6 +162,7 @@ def summarise(
     stopped_by: StopReason | None = None,
     allow_failures: Share | None = None,
     warnings: Sequence[str] = (),
+    prices: Prices | None = None,
 ) -> Summary:
     """Read a run's summary from its ledger; what is not given (why it stopped, how many failures are allowed) is as
     noted there."""
@@ -150,29 +172,42 @@ def summarise(
     status = _status(str(meta["state"]), stopped_by)
     if allow_failures is None:
         allow_failures = _tolerance(meta)
+    batches = [batch for batch in ledger.batches() if batch.state not in GONE]
+    at_api = sum(batch.state not in OVER for batch in batches)
+    usage = ledger.usage()
     return Summary(
         run_id=str(meta["run_id"]),
         job=str(meta["job"]),
         status=status,
         stopped_by=stopped_by,
-        exit_status=exit_status(status, counts, deliveries, stopped_by, allow_failures),
+        exit_status=exit_status(status, counts, deliveries, stopped_by, allow_failures, at_api),
         mode=meta["mode"],
         counts=counts,
         money=ledger.money(),
-        usage=ledger.usage(),
+        usage=usage,
         estimated_cost_pico=meta.get("estimated_cost_pico"),
         elapsed_s=float(meta.get("elapsed_s", 0.0)),
         sinks=deliveries,
         simulated=bool(meta["simulated"]),
+        batches=batches,
+        cache=_cache_bill(meta, usage, prices, counts.requests),
         warnings=warnings,
         resume=f"runner resume {meta['run_id']}" if meta["state"] == "open" else None,
         meta=dict(meta),
     )
 
 
+def _cache_bill(meta: Mapping[str, Any], usage: Usage, prices: Prices | None, requests: int) -> CacheBill | None:
+    if prices is None:
+        return None
+    return cache_saving(usage, prices, str(meta["model"]), meta["mode"], requests=requests)
+
+
 def _status(state: str, stopped_by: StopReason | None) -> RunStatus:
     if stopped_by is not None:
-        return "interrupted" if stopped_by.kind in SIGNALLED else "stopped"
+        if stopped_by.kind in SIGNALLED:
+            return "interrupted"
+        return "waiting" if stopped_by.kind == "waiting" else "stopped"
     match state:
         case "finished" | "canceled":
             return state

@@ -1,0 +1,121 @@
+"""Following a run's batches to their end without sending anything: to cancel them, or before a new run takes its place.
+
+Owns   `runner cancel`, and collecting what an old run has at the API before `run --new`.
+Knows  the tracker by name. A batch that is not proven ours is never touched: it is named and left.
+
+That a run is to be canceled is noted (`canceling` in its meta) before the first call: whoever goes on with it then, a
+`resume` or the next `run` of the job, ends it and sends nothing more.
+"""
+
+from __future__ import annotations
+
+from runner.engines import BatchBook, StopReason
+from runner.engines.halt import Halt
+from runner.engines.tracking import Tracker
+from runner.execution import batching, doubt
+from runner.execution.advance import Ended
+from runner.execution.loop import on_loop
+from runner.execution.passes import follower_of
+from runner.execution.signals import signals
+from runner.execution.standing import doubtful, name_of, open_batches, waiting_requests
+from runner.execution.under_way import Advance
+from runner.ledger import Batch, BatchFacts, BatchState, CancelCause
+from runner.types import PICO_PER_USD
+
+_SENT: frozenset[BatchState] = frozenset({"in_progress", "canceling", "ended", "unseen", "stuck", "archived"})
+
+
+def cancel(run: Advance) -> Ended:
+    """Cancel what is at the API, keep what finished, and end every row that is open; what is in doubt is left."""
+    run.ledger.set_meta({"canceling": True})
+    run.ledger.cancel_open()
+    stopped_by = _follow(run, "user")
+    if stopped_by is None:
+        if run.sitting.resend:
+            doubt.give_up(run, StopReason("in_doubt", ""))
+        run.ledger.cancel_open()  # what came back open has nobody to send it any more
+        stopped_by = _doubt(run, f"`runner resume {run.run_id} --resend` gives it up, and the run ends")
+    return ("open", stopped_by) if stopped_by is not None else ("canceled", None)
+
+
+def collect(run: Advance) -> Ended:
+    """Collect what is at the API; nothing is canceled, and nothing sent again."""
+    looks = f"`runner resume {run.run_id}` looks for it, and with --resend sends its rows again"
+    stopped_by = _follow(run, None) or _doubt(run, looks)
+    return "open", stopped_by
+
+
+def _follow(run: Advance, cause: CancelCause | None) -> StopReason | None:
+    if not open_batches(run.ledger):
+        return None
+    return on_loop(_followed(run, cause))
+
+
+async def _followed(run: Advance, cause: CancelCause | None) -> StopReason | None:
+    halt = Halt()
+    provider = batching.batches_of(run.connect())
+    try:
+        if run.sitting.resend:
+            doubt.require_late_enough(run, provider)
+        with signals(halt, run.clock):
+            plan = batching.plan_of(run, with_deadline=False)
+            writer = follower_of(run)
+            writer.start()
+            try:
+                async with batching.tracking(run, plan, provider, writer, halt) as tracker:
+                    for batch in await _left_by_others(writer):
+                        tracker.follow(batch)
+                    if cause is not None:
+                        await tracker.cancel_all(cause)
+                    return await _until_closed(run, tracker, halt)
+            finally:
+                await writer.close()
+    finally:
+        await provider.aclose()
+
+
+async def _left_by_others(book: BatchBook) -> list[Batch]:
+    """The batches to follow, once what an earlier sitting was about to send is put right."""
+    found = []
+    for batch in await book.batches():
+        if batch.state == "intent":
+            await book.mark_batch(batch.number, "not_sent")
+        elif batch.state == "sending":
+            note = BatchFacts(note="the runner ended before the reply to its create came")
+            await book.mark_batch(batch.number, "in_doubt", note)
+        elif batch.state in _SENT:
+            found.append(batch)
+    return found
+
+
+async def _until_closed(run: Advance, tracker: Tracker, halt: Halt) -> StopReason | None:
+    if run.sitting.detach:
+        await tracker.look_once()
+    while tracker.open and tracker.reason is None and halt.reason is None and not run.sitting.detach:
+        await tracker.changed()
+    if halt.reason is not None or tracker.reason is not None:
+        return halt.reason or tracker.reason
+    if not tracker.open:
+        return None
+    count, requests = tracker.open, tracker.queued_requests
+    batches = "1 batch" if count == 1 else f"{count:,} batches"
+    return StopReason(
+        "waiting",
+        f"{batches} with {requests:,} unfinished requests wait at the API",
+        f"`runner resume {run.run_id}` collects what has ended by then",
+    )
+
+
+def _doubt(run: Advance, cure: str) -> StopReason | None:
+    """The reason for leaving a run open that has batches in doubt; they are reserved still, and named."""
+    batches = doubtful(open_batches(run.ledger))
+    if not batches:
+        return None
+    named = ", ".join(name_of(batch) for batch in batches)
+    bound = sum(batch.reserved_pico for batch in batches) / PICO_PER_USD
+    return StopReason(
+        "in_doubt",
+        f"the reply to the create of {named} never came: {waiting_requests(batches):,} rows, at most ${bound:,.4f}, "
+        "may have been bought",
+        f"`runner show {run.run_id}` tells of it; {cure}",
+    )
