@@ -26,6 +26,7 @@ from support.batch_jobs import (
     check,
     check_ledger,
     go_on,
+    stopped_by,
     undisturbed,
 )
 from support.harness import stable
@@ -134,7 +135,7 @@ def test_a_batch_that_the_list_does_not_show_yet_is_not_sent_again(
     api.fault("reply_502", nth=3)
     project = batch_project(tmp_path / "x", api)
     done = fork.runner(project, "run", "jobs/x.yaml", "--format", "json")
-    assert (done.status, done.summary["stopped_by"]) == (4, "in_doubt"), done.stderr
+    assert (done.status, stopped_by(done)) == (4, "in_doubt"), done.stderr
     assert bought(api) == ROWS
     refused = fork.resume(project, "--resend")
     assert (refused.status, "can be sent again from" in refused.stderr) == (4, True), refused.stderr

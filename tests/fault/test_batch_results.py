@@ -23,6 +23,7 @@ from support.batch_jobs import (
     check,
     check_ledger,
     settle,
+    stopped_by,
     undisturbed,
 )
 from support.harness import stable
@@ -96,7 +97,7 @@ def test_results_that_stay_wrong_stop_the_run_and_buy_nothing(
     api.fault(kind, path="batch" if kind == "bad_tallies" else "batch_results")
     project = batch_project(tmp_path / "x", api)
     done = fork.runner(project, "run", "jobs/x.yaml", "--format", "json")
-    assert (done.status, done.summary["stopped_by"]) == (4, "results_incomplete"), done.stderr
+    assert (done.status, stopped_by(done)) == (4, "results_incomplete"), done.stderr
     assert bought(api) == ROWS
     check_ledger(project)
     again = fork.resume(project)
@@ -117,7 +118,7 @@ def test_results_that_never_come_are_sent_again_on_the_users_word_and_told(
     api.fault("results_missing")
     project = batch_project(tmp_path / "x", api)
     done = fork.runner(project, "run", "jobs/x.yaml", "--format", "json")
-    assert (done.status, done.summary["stopped_by"]) == (4, "results_incomplete"), done.stderr
+    assert (done.status, stopped_by(done)) == (4, "results_incomplete"), done.stderr
     missing = done.summary["rows"]["open"]
     assert missing == -(-ROWS // A_BATCH), "one line of each batch"
     api.clear_faults()
@@ -188,7 +189,7 @@ def test_a_batch_that_never_ends_is_told_and_waited_for(fork: Forks, tmp_path: P
     late = {CLOCK_AHEAD_S: str(27 * 3600)}
     api.advance(27 * 3600)
     done = fork.resume(project, environ=late)
-    assert (done.status, done.summary["stopped_by"]) == (4, "stuck"), done.stderr
+    assert (done.status, stopped_by(done)) == (4, "stuck"), done.stderr
     assert [batch.state for batch in batches_of(project)] == ["stuck", "closed", "closed"]
     assert done.summary["rows"]["open"] == A_BATCH
     assert bought(api) == ROWS

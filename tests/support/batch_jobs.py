@@ -28,8 +28,8 @@ ROWS = 20
 A_BATCH = 7
 SETTINGS = {
     "RUNNER_BATCH_MAX_REQUESTS": str(A_BATCH),
-    "RUNNER_BATCH_POLL_FIRST_S": "0.03",
-    "RUNNER_BATCH_POLL_LONGEST_S": "0.05",
+    "RUNNER_BATCH_POLL_FIRST_S": "0.6",
+    "RUNNER_BATCH_POLL_LONGEST_S": "1",
     "RUNNER_BATCH_RESEND_ROWS": "0",
 }
 BATCH_LATENCY = "150ms"
@@ -97,14 +97,22 @@ def go_on(fork: Forks, project: Project, *, tries: int = 12, environ: Mapping[st
         all_done.append(done)
         if done.status in (0, 5):
             return all_done
-        if done.stdout and done.summary["stopped_by"] == "in_doubt":
+        if stopped_by(done) == "in_doubt":
             assert done.status == 4, done.stderr
             late = {**(environ or {}), CLOCK_AHEAD_S: str(LIST_LAG_S)}
             done = fork.resume(project, "--resend", environ=late)
             all_done.append(done)
             if done.status in (0, 5):
                 return all_done
-    raise AssertionError("\n".join(f"{done.status} {done.stdout}{done.stderr}" for done in all_done))
+    last = all_done[-1]
+    statuses = [done.status for done in all_done]
+    raise AssertionError(f"the run does not end: {statuses}\n{last.stdout}{last.stderr}")
+
+
+def stopped_by(done: Done) -> str | None:
+    """What stopped the run, by the summary's word; None where nothing did, or it said nothing."""
+    reason = done.summary["stopped_by"] if done.stdout else None
+    return None if reason is None else str(reason["kind"])
 
 
 # -- the oracles -------------------------------------------------------------------------------------------------------
