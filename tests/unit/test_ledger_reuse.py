@@ -9,7 +9,9 @@ import pytest
 from runner.ledger import Ruling
 from runner.ledger.reuse import ReplyIndex
 from runner.ledger.sqlite import SqliteLedger
-from runner.types import Failure, Outcome, Step
+from runner.types import Failure, Outcome, Step, Usage
+from support.ledger_batches import EXPIRED, Line, answered, collect, ended_batch
+from support.ledger_versions import turn_to_version_1
 from support.ledgers import accept, answer, failed, lease_all, message, new_ledger
 
 SCOPE = "ab" * 32
@@ -200,4 +202,98 @@ def test_runs_that_cannot_be_read_are_passed_over(tmp_path: Path, index: ReplyIn
     assert found is not None
     assert found.run == "good"
     assert (tmp_path / "replies.db").stat().st_mode & 0o777 == 0o600
+    index.close()
+
+
+def make_batch_run(runs: Path, name: str, rows: int = 3) -> None:
+    """Rows 0 and 1 succeeded in a batch, row 1 as it was sent again; row 2 was judged no answer."""
+
+    def judge(outcome: Outcome) -> Ruling:
+        if outcome.step.row == 2:
+            return Ruling("failed", Failure("schema_mismatch", "no"))
+        return accept(outcome) if outcome.failure is None else Ruling("open", outcome.failure)
+
+    with new_ledger(runs / name, rows, scope=SCOPE) as ledger:
+        first = ended_batch(ledger, [Step(row) for row in range(3)])
+        lines: list[Line] = [(Step(1), "expired", EXPIRED), *answered(Step(2), Step(0))]
+        collect(ledger, first, lines, judge)
+        collect(ledger, ended_batch(ledger, [Step(1)]), answered(Step(1)), judge)
+
+
+def test_a_reply_in_a_landed_file_is_found(tmp_path: Path, index: ReplyIndex) -> None:
+    make_batch_run(tmp_path / "runs", "a")
+    index.catch_up(tmp_path / "runs")
+    found = [index.find(SCOPE, hash_of(row)) for row in range(3)]
+    assert found[2] is None
+    assert [(each.body, each.batch_id, each.request_id) for each in found[:2] if each is not None] == [
+        (message("reply 0"), "msgbatch_1", None),
+        (message("reply 1"), "msgbatch_2", None),
+    ]
+    assert found[0] is not None
+    assert found[0].reply.content[0]["text"] == "reply 0"
+    index.close()
+
+
+def test_a_found_line_is_copied_into_the_next_run_s_own_spool(tmp_path: Path, index: ReplyIndex) -> None:
+    make_batch_run(tmp_path / "runs", "a")
+    index.catch_up(tmp_path / "runs")
+    found = index.find(SCOPE, hash_of(1))
+    assert found is not None
+    with new_ledger(tmp_path / "runs/b", 2, scope=SCOPE) as ledger:
+        outcome = answer(Step(1), mode="batch", body=found.body, reply=found.reply, reused=True, cost=0, usage=Usage())
+        ledger.record([outcome], accept)
+        shutil.rmtree(tmp_path / "runs/a")
+        assert ledger.result(1).body == message("reply 1")
+    index.catch_up(tmp_path / "runs")
+    assert index.find(SCOPE, hash_of(1)) is not None
+    index.close()
+
+
+def test_a_landed_line_is_only_found_while_the_run_says_what_it_answers(tmp_path: Path, index: ReplyIndex) -> None:
+    make_batch_run(tmp_path / "runs", "a")
+    index.catch_up(tmp_path / "runs")
+    connection = apsw.Connection(str(tmp_path / "runs/a/ledger.db"))
+    connection.execute("UPDATE attempts SET request_hash = x'07' WHERE row = 0")
+    connection.close()
+    assert index.find(SCOPE, hash_of(0)) is None
+    assert index.find(SCOPE, hash_of(1)) is not None
+    landed = tmp_path / "runs/a/spool/000002.jsonl"
+    landed.write_bytes(b'{"custom_id":"x","result":{"type":"succeeded","message":{}}}'.ljust(landed.stat().st_size))
+    assert index.find(SCOPE, hash_of(1)) is None
+    shutil.rmtree(tmp_path / "runs/a")
+    assert index.find(SCOPE, hash_of(1)) is None
+    index.close()
+
+
+def test_what_lands_after_a_run_was_finished_and_reopened_is_found(tmp_path: Path, index: ReplyIndex) -> None:
+    make_batch_run(tmp_path / "runs", "a")
+    index.catch_up(tmp_path / "runs")
+    assert index.find(SCOPE, hash_of(2)) is None
+    with SqliteLedger.open(tmp_path / "runs/a") as ledger:
+        assert ledger.reopen() == 1
+        collect(ledger, ended_batch(ledger, [Step(2)]), answered(Step(2)))
+    index.catch_up(tmp_path / "runs")
+    found = index.find(SCOPE, hash_of(2))
+    assert found is not None
+    assert found.batch_id == "msgbatch_3"
+    assert index.find(SCOPE, hash_of(0)) is not None
+    index.close()
+
+
+def test_an_index_of_the_first_format_is_made_again(tmp_path: Path, index: ReplyIndex) -> None:
+    make_batch_run(tmp_path / "runs", "a")
+    index.close()
+    connection = apsw.Connection(str(tmp_path / "replies.db"))
+    connection.pragma("user_version", 1)
+    connection.close()
+    with ReplyIndex(tmp_path / "replies.db") as again:
+        again.catch_up(tmp_path / "runs")
+        assert again.find(SCOPE, hash_of(0)) is not None
+
+
+def test_an_older_run_is_taken_up_as_it_is(tmp_path: Path, index: ReplyIndex) -> None:
+    make_run(tmp_path / "runs", "a")
+    turn_to_version_1(tmp_path / "runs/a/ledger.db")
+    index.catch_up(tmp_path / "runs")
+    assert index.find(SCOPE, hash_of(0)) is not None
     index.close()
