@@ -77,6 +77,7 @@ class AnthropicProvider:
         self,
         client: anthropic.AsyncAnthropic,
         *,
+        uploads: anthropic.AsyncAnthropic,
         secrets: tuple[str, ...],
         workspace: str | None,
         clock: Clock,
@@ -84,13 +85,9 @@ class AnthropicProvider:
         stall_s: float = STALL_S,
     ) -> None:
         self._client = client
-        # A connection that was kept open and is dropped at the very moment of a create would leave a small batch in
-        # doubt, so that creates open their own.
-        self._uploads = client.copy(
-            http_client=anthropic.DefaultAioHttpClient(limits=httpx2.Limits(max_connections=4, keepalive_expiry=0.0))
-        )
+        self._uploads = uploads
         self._batches = Batches(
-            SdkWire(client, self._uploads), clock=clock, secrets=secrets, reply_s=deadline_s, stall_s=stall_s
+            SdkWire(client, uploads), clock=clock, secrets=secrets, reply_s=deadline_s, stall_s=stall_s
         )
         self._secrets = secrets
         self._clock = clock
@@ -335,13 +332,14 @@ def connect(
         max_connections=max_concurrency + _SPARE_CONNECTIONS,
         max_keepalive_connections=max_concurrency + _SPARE_CONNECTIONS,
     )
+    tls = httpx2.create_ssl_context()  # it reads the certificates, which takes some 50 ms: once for both
     try:
         client = anthropic.AsyncAnthropic(
             **_credential_arguments(credentials),
             base_url=credentials.address,
             default_headers=_headers(credentials),
             max_retries=0,
-            http_client=anthropic.DefaultAioHttpClient(limits=limits),
+            http_client=anthropic.DefaultAioHttpClient(limits=limits, verify=tls),
         )
     except anthropic.AnthropicError as error:
         raise SetupError(
@@ -349,8 +347,12 @@ def connect(
         ) from error
     check_address(str(client.base_url))  # a profile may bring its own
     workspace = credentials.workspace or client.default_headers.get("anthropic-workspace-id")
+    # A connection that was kept open and is dropped at the very moment of a create would leave a small batch in doubt:
+    # creates open their own.
+    own = httpx2.Limits(max_connections=_SPARE_CONNECTIONS, keepalive_expiry=0.0)
     return AnthropicProvider(
         client,
+        uploads=client.copy(http_client=anthropic.DefaultAioHttpClient(limits=own, verify=tls)),
         secrets=credentials.secrets,
         workspace=workspace if isinstance(workspace, str) else None,
         clock=clock or SystemClock(),

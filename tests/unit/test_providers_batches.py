@@ -328,8 +328,11 @@ def test_where_no_connection_stood_nothing_was_sent() -> None:
             return await create(Chunks())(provider)
 
     async def tls() -> RemoteBatch | Failure:
-        async with serve(_close) as server, provider_of(server.address.replace("http", "https")) as provider:
-            return await create(Chunks())(provider)
+        async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.close()
+
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+            return await main(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
 
     for outcome in (
         asyncio.run(main(f"http://127.0.0.1:{port}")),
