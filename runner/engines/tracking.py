@@ -127,7 +127,6 @@ class Tracker:
         self._drop_verdict()
         if not self._is_over:
             self._start(self._follow(follower))
-            self._watch_deadline()
         self._news.set()
 
     async def changed(self) -> None:
@@ -287,6 +286,8 @@ class Tracker:
         if not self._listening:
             self._listening = True
             self._halt.listen(self._notice_halt)
+        if not self._is_over:
+            self._watch_deadline()
 
     def _notice_halt(self) -> None:
         """No more looks. What has landed is read again when the run goes on."""

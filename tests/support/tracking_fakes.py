@@ -16,6 +16,7 @@ from runner.encoding import encode
 from runner.engines.custom_ids import custom_id
 from runner.engines.deadline import Deadline
 from runner.engines.halt import Halt
+from runner.engines.parallel import Price
 from runner.engines.polling import PollIntervals
 from runner.engines.retry import RetryPolicy
 from runner.engines.tracking import Tracker
@@ -192,6 +193,7 @@ class BatchRun:
         self.ledger = new_ledger(folder, rows)
         self.intervals = INTERVALS
         self.deadline: Deadline | None = None
+        self.price: Price = output_price
 
     def batch(self, rows: Sequence[int], answers: BatchAnswers, *, age_s: float = 3_600) -> Batch:
         """A batch of these rows that was sent, by an earlier sitting, `age_s` ago."""
@@ -229,7 +231,7 @@ class BatchRun:
             clock=self.clock,
             observer=self.listener,
             halt=self.halt,
-            price=output_price,
+            price=self.price,
             intervals=self.intervals,
             retry=RETRY,
             deadline=self.deadline,

@@ -306,7 +306,7 @@ def canceled_run(folder: Path) -> BatchRun:
     run = BatchRun(folder, 2)
     lines = jsonl(succeeded(name(0)), ended(name(1), "canceled"))
     canceling = remote(ID, "canceling", processing=2)
-    after = [canceling, canceling, remote(ID, "ended", succeeded=1, canceled=1)]
+    after: list[Any] = [canceling, canceling, remote(ID, "ended", succeeded=1, canceled=1)]
     run.batch(range(2), BatchAnswers([remote(ID, processing=2)], [lines], [canceling], after))
     return run
 
@@ -460,7 +460,7 @@ def test_a_halt_ends_the_polling_at_once_and_leaves_the_batch(tmp_path: Path) ->
 
     async def follow() -> int:
         async with run.tracker() as tracker:
-            while not run.api.count("look"):
+            while not run.api.count("look"):  # noqa: ASYNC110 - a look that finds nothing new is told to nobody
                 await asyncio.sleep(0)
             run.halt.stop(INTERRUPTED)
             async with asyncio.timeout(5):
