@@ -98,7 +98,7 @@ def test_a_full_disk_is_said_with_its_cure(tmp_path: Path) -> None:
             tmp_path / "gone",
             mark=MARK,
             number=1,
-            read_result=lambda _: pytest.fail(),
+            read_result=lambda _: pytest.fail("nothing can be read"),
             price=output_price,
             canceled=canceled_failure(None),
         )
