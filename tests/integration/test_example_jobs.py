@@ -15,7 +15,7 @@ from support.harness import Project
 
 pytestmark = pytest.mark.slow
 
-ROWS = {"questions": 15, "sentiment": 24, "summaries_ja": 8, "tickets": 18}
+ROWS = {"questions": 15, "replies": 24, "sentiment": 24, "summaries_ja": 8, "tickets": 18}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_a_starter_project_has_nothing_wrong_with_it(project: Project) -> None:
     checked = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.status == 0, done.stderr
     assert [Path(job["job_file"]).stem for job in checked] == sorted(ROWS)
-    assert [job["problems"] for job in checked] == [[], [], [], []]
+    assert [job["problems"] for job in checked] == [[]] * len(ROWS)
 
 
 def test_a_second_init_overwrites_nothing(project: Project) -> None:
@@ -56,13 +56,13 @@ def test_a_second_init_overwrites_nothing(project: Project) -> None:
 def test_every_example_is_planned(project: Project) -> None:
     done = project.runner("plan", "jobs/sentiment.yaml", "--format", "json")
     assert done.status == 0, done.stderr
-    for job in ("questions", "summaries_ja", "tickets"):
+    for job in ("questions", "replies", "summaries_ja", "tickets"):
         assert project.runner("plan", f"jobs/{job}.yaml").status == 0
 
 
 @pytest.fixture(scope="module")
 def ran(project: Project) -> dict[str, dict[str, Any]]:
-    """All four jobs, run by one command; their summaries by name."""
+    """All five jobs, run by one command; their summaries by name."""
     done = project.runner("run", *(f"jobs/{job}.yaml" for job in ROWS), "--format", "json")
     assert done.status == 0, done.stderr
     return {summary["job"]: summary for summary in done.summaries}
