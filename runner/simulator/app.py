@@ -4,8 +4,8 @@ Owns   what every exchange has in common. What an endpoint does is in `messages`
        calls in `admin`.
 Knows  aiohttp's low-level server: with a handful of fixed paths its router would only cost time.
 
-Every response carries `request-id`, the organisation and workspace, and the rate-limit headers; every refusal has the
-API's error shape. A handler is cancelled when its client has gone.
+Every response carries the date by the stand-in's clock, `request-id`, the organisation and workspace, and the
+rate-limit headers; every refusal has the API's error shape. A handler is cancelled when its client has gone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import hashlib
 import itertools
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from email.utils import format_datetime
 from typing import Any
 
 import orjson
@@ -89,6 +90,8 @@ class App:
         exchange = Exchange(request, path, f"req_sim{self._mark}{next(self._numbers):08x}", "", "", "")
         exchange.headers.update(self._messages.limits.headers(""))
         exchange.headers |= {"request-id": exchange.request_id, "anthropic-organization-id": _ORGANIZATION}
+        if self._clock.ahead_s:
+            exchange.headers["date"] = format_datetime(self._clock.now(), usegmt=True)
         self._traffic.begin()
         try:
             response = await self._answer(exchange)

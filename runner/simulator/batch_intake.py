@@ -10,10 +10,11 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.simulator.acts import BATCH_UPLOAD
 from runner.simulator.batch_envelope import EnvelopeReader
 from runner.simulator.batch_shapes import Shape
 from runner.simulator.exchange import Exchange
-from runner.simulator.faults import BATCH_UPLOAD, Faults
+from runner.simulator.faults import Faults
 from runner.simulator.refusal import Refused
 
 MAX_BODY_BYTES = 256_000_000

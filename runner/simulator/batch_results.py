@@ -17,9 +17,10 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from runner.simulator.acts import Act
 from runner.simulator.batch_store import Batch
 from runner.simulator.exchange import Exchange
-from runner.simulator.faults import Act, Fault, Rule
+from runner.simulator.faults import Fault, Rule
 
 CONTENT_TYPE = "application/x-jsonl"
 _PIECE_BYTES = 1 << 20

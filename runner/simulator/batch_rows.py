@@ -21,12 +21,13 @@ import orjson
 
 from runner.clock import Clock
 from runner.simulator.accounts import Entry
+from runner.simulator.acts import BATCH_ROW, Act
 from runner.simulator.answers import answer
 from runner.simulator.batch_shapes import Line, Shape
 from runner.simulator.batch_store import Batch
 from runner.simulator.bill import cost_pico
 from runner.simulator.envelope import Envelope
-from runner.simulator.faults import BATCH_ROW, Act, Fault, Faults
+from runner.simulator.faults import Fault, Faults
 from runner.simulator.misanswers import misanswer
 from runner.simulator.models import Card
 from runner.simulator.options import Options

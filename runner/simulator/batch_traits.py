@@ -13,8 +13,9 @@ from typing import Any
 
 import orjson
 
+from runner.simulator.acts import Act
 from runner.simulator.batch_store import Batch, BatchStore
-from runner.simulator.faults import Act, Fault
+from runner.simulator.faults import Fault
 
 _LATE = (Act.LATE_RETRIEVE, Act.LATE_LIST, Act.LATE_RESULTS)
 

@@ -24,14 +24,7 @@ from aiohttp import web
 
 from runner.clock import Clock, to_rfc3339
 from runner.simulator.accounts import AcceptedBatch, Accounts
-from runner.simulator.batch_intake import Received, receive
-from runner.simulator.batch_results import send_results
-from runner.simulator.batch_rows import RowAnswers
-from runner.simulator.batch_store import Batch, BatchStore
-from runner.simulator.batch_traits import describe_tallies, is_listed, make_decoys, results_are_there, sees, traits_of
-from runner.simulator.batch_work import BatchWork
-from runner.simulator.exchange import Exchange, fail
-from runner.simulator.faults import (
+from runner.simulator.acts import (
     BATCH,
     BATCH_CANCEL,
     BATCH_CREATE,
@@ -40,9 +33,15 @@ from runner.simulator.faults import (
     BATCH_RESULTS,
     BATCH_RETRIEVE,
     Act,
-    Fault,
-    Faults,
 )
+from runner.simulator.batch_intake import Received, receive
+from runner.simulator.batch_results import send_results
+from runner.simulator.batch_rows import RowAnswers
+from runner.simulator.batch_store import Batch, BatchStore
+from runner.simulator.batch_traits import describe_tallies, is_listed, make_decoys, results_are_there, sees, traits_of
+from runner.simulator.batch_work import BatchWork
+from runner.simulator.exchange import Exchange, fail
+from runner.simulator.faults import Fault, Faults
 from runner.simulator.options import Options
 from runner.simulator.refusal import Refused
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from runner.simulator.faults import Act, Fault
+from runner.simulator.acts import Act
+from runner.simulator.faults import Fault
 from runner.simulator.refusal import Refused
 
 LOGIN_PAGE = b"<!doctype html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>"

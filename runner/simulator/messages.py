@@ -23,11 +23,12 @@ from aiohttp import web
 
 from runner.clock import Clock, to_rfc3339
 from runner.simulator.accounts import Accounts, Entry
+from runner.simulator.acts import Act
 from runner.simulator.answers import answer
 from runner.simulator.bill import cost_pico
 from runner.simulator.envelope import Envelope, event
 from runner.simulator.exchange import Exchange, write_spread
-from runner.simulator.faults import Act, Fault
+from runner.simulator.faults import Fault
 from runner.simulator.limits import Limits
 from runner.simulator.misanswers import misanswer
 from runner.simulator.models import Card

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from runner.simulator.acts import Act
 from runner.simulator.answers import Answer
-from runner.simulator.faults import Act, Fault
+from runner.simulator.faults import Fault
 
 
 def misanswer(body: Mapping[str, Any], whole: Answer, fault: Fault | None) -> Answer:

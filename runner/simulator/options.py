@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from runner.simulator.faults import KINDS, PLACES
+from runner.simulator.acts import PLACES
+from runner.simulator.faults import KINDS
 
 DEFAULT_KEY = "simulated-key"
 """What the stand-in accepts as credential unless told otherwise. Not a secret."""

@@ -8,14 +8,19 @@ import signal
 import time  # noqa: TID251 - waits for another process
 import urllib.error
 import urllib.request
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
+from runner.clock import SystemClock
 from support.api import SimulatedApi, simulated_api
+
+HEADERS = {"anthropic-version": "2026-10-21"}
 
 
 def call(api: SimulatedApi, path: str = "", method: str = "GET", body: Any = None) -> bytes:
-    headers = {"x-api-key": api.api_key, "anthropic-version": "2026-10-21"}
+    headers = {**HEADERS, "x-api-key": api.api_key}
     data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
     url = f"{api.base_url}/v1/messages/batches{path}"
     with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=10) as response:
@@ -114,6 +119,11 @@ def test_an_advanced_clock_stays_so_after_a_restart(tmp_path: Path) -> None:
     with simulated_api(tmp_path, batch_latency="2h") as api:
         batch = create(api, 2)
         api.advance(3_600)
+        url = urllib.request.Request(f"{api.base_url}/v1/models", headers=HEADERS | {"x-api-key": api.api_key})
+        with urllib.request.urlopen(url, timeout=10) as response:
+            told = parsedate_to_datetime(response.headers["date"])
+        ahead = told - SystemClock().now()
+        assert timedelta(seconds=3_500) < ahead < timedelta(seconds=3_601)
     with simulated_api(tmp_path, batch_latency="2h") as api:
         assert status(api, batch) == "in_progress"
         api.advance(3_601)

@@ -4,18 +4,8 @@ from typing import Any
 
 import pytest
 
-from runner.simulator.faults import (
-    BAD_RETRY_AFTER,
-    BATCH,
-    BATCH_CREATE,
-    BATCH_RESULTS,
-    BATCH_ROW,
-    BATCH_UPLOAD,
-    KINDS,
-    Act,
-    Faults,
-    Rule,
-)  # fmt: skip
+from runner.simulator.acts import BATCH, BATCH_CREATE, BATCH_RESULTS, BATCH_ROW, BATCH_UPLOAD, Act
+from runner.simulator.faults import BAD_RETRY_AFTER, KINDS, Faults, Rule
 from runner.simulator.refusal import Refused
 
 PATH = "/v1/messages"
