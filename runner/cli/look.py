@@ -9,9 +9,11 @@ import typer
 
 from runner import execution
 from runner.cli.arguments import Format, OutputFormat, RunName
+from runner.cli.batch_report import batch_table
 from runner.cli.project import Project
 from runner.cli.report import as_json, lines, sink_text, width_of
 from runner.cli.terminal import aligned, plain_text, usd
+from runner.clock import SystemClock
 from runner.encoding import encode_text, printable
 
 
@@ -50,13 +52,19 @@ def show(
     info = project.state.find(run_name)
     if key is None:
         summary = execution.read_summary(info)
-        typer.echo(as_json(summary) if output is OutputFormat.json else "\n".join(lines(summary, width_of(sys.stdout))))
+        told = [as_json(summary)] if output is OutputFormat.json else _shown(summary)
+        typer.echo("\n".join(told))
         return 0
     shown = execution.read_row(info, project.settings, key)
     typer.echo(
         printable(encode_text(shown.to_dict())) if output is OutputFormat.json else plain_text(shown.text(), lines=True)
     )
     return 0
+
+
+def _shown(summary: execution.Summary) -> list[str]:
+    batches = batch_table(summary, SystemClock().now())
+    return [*lines(summary, width_of(sys.stdout)), *(["", *batches] if batches else [])]
 
 
 def export(

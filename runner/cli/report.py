@@ -13,10 +13,13 @@ from typing import TextIO
 
 from runner import execution
 from runner.cli.arguments import OutputFormat
+from runner.cli.batch_report import batch_facts
 from runner.cli.terminal import counted, duration, labelled, plain_text, ranked, share, usd, wrapped
 from runner.encoding import encode_text, printable
 from runner.errors import RunnerError, render
+from runner.execution import standing
 from runner.ledger import Delivery
+from runner.planning.priming import CacheBill
 
 _BAD_TO_GOOD = (1, 2, 3, 4, 5, 6, 0)
 """Several jobs end with the worst (interface, section 5); an interruption comes before all of them."""
@@ -82,8 +85,10 @@ def _of_nothing(summary: execution.Summary) -> Facts:
 
 def _facts(summary: execution.Summary) -> Facts:
     counts, money, usage, stopped = summary.counts, summary.money, summary.usage, summary.stopped_by
-    # A finished run's attempts are settled; what an ended one still has reserved is for replies that nobody awaits.
-    doubtful = money.doubtful + (money.reserved if summary.status != "running" else 0)
+    # A finished run's attempts are settled; what an ended one still has reserved is for replies that nobody awaits,
+    # unless it is for batches, which are told apart.
+    at_work = summary.status == "running" or any(batch.state not in standing.OVER for batch in summary.batches)
+    doubtful = money.doubtful + (0 if at_work else money.reserved)
     requests = f"{counts.requests:,}" + (
         f" in {counts.attempts:,} attempts" if counts.attempts > counts.requests else ""
     )
@@ -97,10 +102,15 @@ def _facts(summary: execution.Summary) -> Facts:
         ("requests", requests),
         ("tokens", _tokens(usage.prompt_tokens, usage.cache_read_input_tokens, usage.output_tokens)),
         ("cost", _cost(money.spent, money.unpriced, summary.estimated_cost_pico)),
+        ("cache", _cache(summary.cache)),
         ("in doubt", f"up to {usd(doubtful)} for requests whose reply never came" if doubtful else ""),
+        *batch_facts(summary),
         *_sinks(summary),
         *[("warning", warning) for warning in summary.warnings],
-        ("stopped", stopped.message if stopped is not None and not by_signal else ""),
+        (
+            "waiting" if summary.status == "waiting" else "stopped",
+            stopped.message if stopped is not None and not by_signal else "",
+        ),
         ("", stopped.hint or "" if stopped is not None and not by_signal else ""),
         ("go on", f"{summary.resume}, or run the job again" if summary.resume is not None else ""),
     ]
@@ -111,6 +121,16 @@ def _tokens(prompt: int, cached: int, output: int) -> str:
         return ""
     read = f" ({share(cached, prompt)} read from the cache)" if cached else ""
     return f"{prompt:,} in{read}, {output:,} out"
+
+
+def _cache(bill: CacheBill | None) -> str:
+    """What was written and read, and what that saved against plain input."""
+    if bill is None:
+        return ""
+    written = f"{bill.written_tokens:,} tokens written for {usd(bill.written_pico)}"
+    read = f"{bill.read_tokens:,} read for {usd(bill.read_pico)}"
+    what = "saved" if bill.saved_pico >= 0 else "cost more than without a cache by"
+    return f"{written}, {read}; {what} {usd(abs(bill.saved_pico))}"
 
 
 def _cost(spent_pico: int, unpriced: int, estimated_pico: int | None) -> str:

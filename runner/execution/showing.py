@@ -57,7 +57,7 @@ class ShownRow:
         parts.append(f"-- reply ({record.stop_reason})\n{reply}" if reply is not None else "-- no reply")
         if record.error is not None:
             parts.append(f"-- error\n{record.error['kind']}: {record.error['message']}")
-        if len(self.attempts) > 1:
+        if len(self.attempts) > 1 or any(attempt.batch_id is not None for attempt in self.attempts):
             parts += ["-- attempts", *(_attempt_line(attempt) for attempt in self.attempts)]
         return "\n".join(parts) + "\n"
 
@@ -162,5 +162,5 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 def _attempt_line(attempt: Attempt) -> str:
     why = f": {attempt.failure.kind}: {attempt.failure.message}" if attempt.failure else ""
     end = attempt.end or "under way"
-    request = f" ({attempt.request_id})" if attempt.request_id else ""
-    return f"{attempt.number}. {to_rfc3339(attempt.started_at)} {end}{why}{request}"
+    ids = ", ".join(name for name in (attempt.batch_id, attempt.request_id) if name)
+    return f"{attempt.number}. {to_rfc3339(attempt.started_at)} {end}{why}{f' ({ids})' if ids else ''}"
