@@ -92,6 +92,7 @@ def _facts(summary: execution.Summary) -> Facts:
     requests = f"{counts.requests:,}" + (
         f" in {counts.attempts:,} attempts" if counts.attempts > counts.requests else ""
     )
+    canceled = summary.status == "canceled"
     by_signal = summary.status == "interrupted"  # which the headline has said
     return [
         ("failed", ranked(counts.failures) if counts.failed else ""),
@@ -106,6 +107,7 @@ def _facts(summary: execution.Summary) -> Facts:
         ("in doubt", f"up to {usd(doubtful)} for requests whose reply never came" if doubtful else ""),
         *batch_facts(summary),
         *_sinks(summary),
+        ("sinks", f"not written; `runner export {summary.run_id}` writes what there is" if canceled else ""),
         *[("warning", warning) for warning in summary.warnings],
         (
             "waiting" if summary.status == "waiting" else "stopped",
