@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from runner.catalog.api import MAX_BATCH_BYTES, MAX_BATCH_REQUESTS
 from runner.errors import Problem, SpecError
 from runner.settings import Settings, find_root, load_settings, merged_environment, shown_path
+from support.harness import ROOT
 
 
 def settings_of(root: Path, toml: str = "", dotenv: str = "", **environ: str) -> Settings:
@@ -212,3 +216,25 @@ def test_paths_are_shown_from_where_the_user_is(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     assert shown_path(tmp_path / "jobs" / ".." / "jobs" / "a.yaml") == "jobs/a.yaml"
     assert shown_path(tmp_path.parent / "b.yaml") == str(tmp_path.parent / "b.yaml")
+
+
+# -- batches -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("batch_max_requests", MAX_BATCH_REQUESTS), ("batch_max_bytes", MAX_BATCH_BYTES)]
+)
+def test_no_batch_may_be_larger_than_the_api_takes_it(tmp_path: Path, name: str, most: int) -> None:
+    assert getattr(settings_of(tmp_path), name) < most
+    assert getattr(settings_of(tmp_path, f"{name} = {most}\n"), name) == most
+    for wrong in (most + 1, 0):
+        (problem,) = problems_of(tmp_path, f"{name} = {wrong}\n")
+        assert f"from 1 to {most:,}" in problem.message
+
+
+def test_the_page_on_batch_mode_has_every_setting_of_it_with_its_default() -> None:
+    page = (ROOT / "docs" / "batch.md").read_text()
+    told: dict[str, float] = {}
+    for names, defaults in re.findall(r"^\| (`batch_[^|]*) \| ([\d, ]+) \|", page, re.MULTILINE):
+        told |= dict(zip(re.findall(r"`(\w+)`", names), map(float, defaults.split(",")), strict=True))
+    assert told == {field.name: field.default for field in fields(Settings) if field.name.startswith("batch_")}
