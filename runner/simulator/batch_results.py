@@ -27,6 +27,7 @@ _PIECE_BYTES = 1 << 20
 
 _CUTS = {
     # act: (at the end of a line, with a content-length, as if it were whole)
+    Act.TRUNCATED: (False, True, False),
     Act.RESULTS_CUT: (False, False, False),
     Act.RESULTS_CUT_LENGTH: (False, True, False),
     Act.RESULTS_CUT_LINE: (True, False, False),
@@ -43,6 +44,10 @@ async def send_results(exchange: Exchange, path: Path, batch: Batch, fault: Faul
     act = None if fault is None else fault.act
     if fault is not None and act in _CUTS:
         return await _send_cut(exchange, path, fault.act)
+    if fault is not None and act in (Act.REPLY_LOST, Act.REPLY_HANGS):
+        return await exchange.deliver(b"", fault)
+    if fault is not None and act is Act.SLOW:
+        await asyncio.sleep(fault.rule.seconds)
     response = _Typeless() if act is Act.RESULTS_NO_TYPE else web.StreamResponse()
     response.headers.update(exchange.headers)
     response.content_type = "text/plain" if act is Act.WRONG_TYPE else CONTENT_TYPE

@@ -188,7 +188,8 @@ class Batches:
         if self._now() >= batch.archived_at or not results_are_there(batch, self._now()):
             raise Refused(f"The results of batch {batch.id} are not available", 404)
         response = await send_results(exchange, self.store.results_file(batch.id), batch, fault)
-        self._accounts.batch_delivered(batch.id, batch.first_entry, batch.end_entry)
+        if fault is None:
+            self._accounts.batch_delivered(batch.id, batch.first_entry, batch.end_entry)
         return response
 
     async def _cancel(self, exchange: Exchange, batch: Batch, fault: Fault | None) -> web.StreamResponse:

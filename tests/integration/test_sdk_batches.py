@@ -553,11 +553,29 @@ def fetch(api: SimulatedApi, client: Anthropic, kind: str, count: int = 5, **rul
 
 @pytest.mark.parametrize(
     "kind",
-    ["results_cut", "results_cut_length", "results_cut_line", "results_cut_line_length", "results_reset", "reset"],
+    [
+        "results_cut",
+        "results_cut_length",
+        "results_cut_line",
+        "results_cut_line_length",
+        "results_reset",
+        "reset",
+        "reply_lost",
+        "truncated",
+    ],
 )
 def test_a_download_that_breaks_is_seen_to(api: SimulatedApi, client: Anthropic, kind: str) -> None:
     with pytest.raises(httpx2.TransportError):
         fetch(api, client, kind)
+
+
+def test_only_a_whole_download_counts_as_delivered(api: SimulatedApi, client: Anthropic) -> None:
+    fetched = run(client, asks(3))
+    api.fault("results_short_line", times=1)
+    raw_results(api, fetched)
+    assert api.accounts()["delivered"] == 0
+    raw_results(api, fetched)
+    assert api.accounts()["delivered"] == 3
 
 
 def test_a_download_can_end_early_and_look_whole(api: SimulatedApi, client: Anthropic) -> None:
