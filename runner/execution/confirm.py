@@ -78,7 +78,7 @@ def _sampled(run: Advance, earlier: Earlier | None) -> Expected:
         request = run.compiled.request(row)
         if isinstance(request, Request) and (earlier is None or earlier.find(Step(index), row, request) is None):
             estimator.add(request)
-    cost = estimator.result().cost[run.mode]
+    cost = estimator.result(primed=bool(run.ledger.meta.get("priming"))).cost[run.mode]
     return Expected(_scaled(cost.expected, total, sampled), _scaled(cost.upper, total, sampled))
 
 

@@ -20,6 +20,7 @@ from runner.clock import Clock, SystemClock
 from runner.errors import Problem
 from runner.execution.api import SIMULATOR, Api, address_of
 from runner.execution.assemble import previous_run
+from runner.execution.choosing import choose_priming
 from runner.execution.converge import RunOptions
 from runner.execution.earlier import Earlier
 from runner.execution.enrolment import enrolled_aside, no_rows
@@ -34,7 +35,7 @@ from runner.planning.advice import advise, advise_on_cost
 from runner.planning.compile import compile_job
 from runner.planning.estimate import Estimate, Estimator
 from runner.planning.mode import Choice, choose, modes_of
-from runner.planning.priming import Priming, consider_priming
+from runner.planning.priming import Priming
 from runner.planning.requests import CompiledJob
 from runner.spec.load import LoadedJob, load
 from runner.templating import Printed
@@ -139,7 +140,7 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
         counted = _count(ledger, compiled, earlier, _estimator(loaded, compiled, prices, facts))
     requests = counted.estimator.result().requests
     choice = _choice(loaded, options, requests, facts)
-    priming = _priming(loaded, compiled, prices, facts, requests) if choice.mode == "batch" else None
+    priming = choose_priming(loaded, choice.mode, requests, facts=facts, prices=prices)
     estimate = counted.estimator.result(primed=priming is not None and priming.pays)
     if choice.mode != compiled.mode:
         compiled = compile_job(loaded, mode=choice.mode)
@@ -204,19 +205,6 @@ def _estimator(loaded: LoadedJob, compiled: CompiledJob, prices: Prices, facts: 
         facts,
         batch_max_requests=most.batch_max_requests,
         batch_max_bytes=most.batch_max_bytes,
-    )
-
-
-def _priming(
-    loaded: LoadedJob, compiled: CompiledJob, prices: Prices, facts: ModelFacts | None, requests: int
-) -> Priming:
-    return consider_priming(
-        compiled.cache,
-        model=compiled.model,
-        facts=facts,
-        prices=prices,
-        requests=requests,
-        deadline_s=loaded.job.limits.deadline,
     )
 
 
