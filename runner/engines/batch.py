@@ -1,9 +1,9 @@
 """Batch mode: open steps are packed, staged and sent as batches, each at most once, and then followed to their end.
 
 Owns   the order of things, and when a drain is over. The parts decide: `filling` and `packing` what goes into a batch,
-       `staging` how it waits on disk, `priming` whether one request goes first, `sending` what is certain after a
-       create, `doubts` and `reconcile` what became of one whose reply never came; the tracker follows what is at the
-       API and collects it.
+       `staging` how it waits on disk, `priming` whether one request goes first, `submitting` and `sending` what a
+       create comes to, `doubts` and `reconcile` what became of one whose reply never came. The tracker follows what is
+       at the API and collects it.
 Knows  contracts only: a provider, a feed, a book, a clock, an observer.
 
 Invariants
@@ -17,7 +17,6 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -31,11 +30,13 @@ from runner.engines.halt import Halt, stop_reason
 from runner.engines.packing import BatchSizes
 from runner.engines.parallel import OUT_OF_BUDGET
 from runner.engines.pauses import Pauses
-from runner.engines.priming import due_in_s, primed, why_unprimed
+from runner.engines.priming import Primer
+from runner.engines.purse import Purse
 from runner.engines.reconcile import Reconciler
-from runner.engines.sending import Sender, facts_of, next_move
-from runner.engines.staging import Staged, empty
-from runner.events import CoolingDown, Observer, Stopping, Warned
+from runner.engines.sending import Sender, facts_of
+from runner.engines.staging import empty
+from runner.engines.submitting import Submitter
+from runner.events import Observer, Stopping
 from runner.ledger import Batch, BatchFacts
 from runner.providers import BatchProvider, RemoteBatch
 from runner.types import Failure, Request
@@ -90,37 +91,39 @@ class BatchEngine:
         self._clock = clock
         self._observer = observer
         self._halt = halt
-        self._prime = prime
         self._detach = detach
         self._closed = asyncio.Event()
         """Nothing new may leave any more."""
         self._stopped = asyncio.Event()
         """The run stops: nothing is waited for any more."""
         self._wake = asyncio.Event()
+        self._primer = Primer(prime, book, clock, observer, self._alarm)
         self._filler = Filler(
-            feed, book, mark=mark, sizes=sizes, staging=staging, clock=clock, observer=observer, wants_alone=self._leads
+            feed,
+            book,
+            mark=mark,
+            sizes=sizes,
+            staging=staging,
+            clock=clock,
+            observer=observer,
+            wants_alone=self._primer.leads,
         )
         self._sender = Sender(
             provider, book, observer, stopped=lambda: self._closed.is_set() or halt.reason is not None
         )
-        self._pauses = Pauses(clock, self._closed)
+        self._purse = Purse(book)
+        self._submitter = Submitter(
+            self._sender, self._filler, self._purse, Pauses(clock, self._closed), observer, self._closed,
+            accepted=self._follow, doubtful=self._doubt, refused=self._refused,
+        )  # fmt: skip
+        self._ready = self._submitter.ready
         reconciler = Reconciler(provider, book, mark=mark, known_ids=known_ids)
         looks = Pauses(clock, self._stopped, FIRST_S, LONGEST_S)
         self._doubts = Doubts(reconciler, looks, adopt=self._adopt, refused=self._refused, changed=self._wake.set)
-        self._ready: deque[Staged] = deque()
-        """Packed and staged, in the order in which they are to be sent."""
         self._last_number = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._packing: asyncio.Task[None] | None = None
         self._sending: asyncio.Task[None] | None = None
-        self._intended = asyncio.Event()
-        """Clear while a batch is about to be reserved, when nobody can say what the cap leaves for the next."""
-        self._intended.set()
-        self._cap_blocks = False
-        """The cap refused the next step, and nothing has come back since."""
-        self._changes = 0
-        self._primer_pending = False
-        """The others wait for the batch that fills the cache."""
         self._looked = False
         self._reason: StopReason | None = None
         self._error: BaseException | None = None
@@ -152,26 +155,29 @@ class BatchEngine:
             if batch.state == "intent":
                 await self._sender.mark(batch, "not_sent", BatchFacts(note="it had not left when the runner ended"))
             elif batch.state in ("sending", "in_doubt"):
-                await self._doubt(batch, "the runner ended before the reply to its create came")
+                await self._doubt(batch)
             elif batch.state not in ("rejected", "not_sent", "closed"):
                 self._tracker.follow(batch)
-        if self._prime is None:
-            return
-        state = primed(batches, self._clock.now())
-        if state == "waiting":
-            self._hold_for_primer(due_in_s(batches, self._clock.now()))
-        if state != "none":
-            self._prime = None
+        self._primer.take_up(batches)
 
-    async def _doubt(self, batch: Batch, why: str) -> None:
-        """Look for a batch from now on; `why` is what happened to one that was not in doubt yet."""
+    async def _doubt(self, batch: Batch) -> None:
+        """Look for a batch from now on."""
+        self._last_number = max(self._last_number, batch.number)
         if batch.state == "sending":
-            batch = await self._sender.mark(batch, "in_doubt", BatchFacts(note=why))
+            why = BatchFacts(note="the runner ended before the reply to its create came")
+            batch = await self._sender.mark(batch, "in_doubt", why)
         self._doubts.add(batch)
+        self._primer.sent(batch)
+
+    def _follow(self, batch: Batch) -> None:
+        """A batch was accepted."""
+        self._last_number = max(self._last_number, batch.number)
+        self._tracker.follow(batch)
+        self._primer.sent(batch)
 
     async def _adopt(self, batch: Batch, remote: RemoteBatch) -> None:
         """A batch in doubt is proven ours."""
-        self._tracker.follow(await self._sender.mark(batch, "in_progress", facts_of(remote)))
+        self._follow(await self._sender.mark(batch, "in_progress", facts_of(remote)))
 
     # -- the loop ----------------------------------------------------------------------------------------------------
 
@@ -181,8 +187,8 @@ class BatchEngine:
             self._heed_tracker()
             if self._is_stopping:
                 return
-            if self._primer_pending:
-                await self._look_at_primer()
+            if self._primer.pending:
+                await self._primer.look()
             await self._pack_ahead()
             self._send_next()
             if self._packing is None and self._sending is None and await self._is_over():
@@ -198,14 +204,20 @@ class BatchEngine:
             if self._packing is not None:
                 self._packing.cancel()
 
+    def _alarm(self, seconds: float) -> None:
+        self._spawn(self._wake_in(seconds))
+
+    async def _wake_in(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        self._wake.set()
+
     async def _watch(self) -> None:
         while True:
             await self._tracker.changed()
             self._note_change()
 
     def _note_change(self) -> None:
-        self._changes += 1
-        self._cap_blocks = False
+        self._purse.note_change()
         self._wake.set()
 
     async def _is_over(self) -> bool:
@@ -224,7 +236,7 @@ class BatchEngine:
             return True  # the rest is for parallel mode
         if doubts.is_hopeless:
             self._stop(doubts.reason())
-        elif not doubts and unsent and self._cap_blocks:
+        elif not doubts and unsent and self._purse.is_empty:
             self._stop(OUT_OF_BUDGET)
         return self._is_stopping or not (doubts or unsent)
 
@@ -257,136 +269,36 @@ class BatchEngine:
 
     async def _pack_ahead(self) -> None:
         """Keep one batch staged beside the one that is being sent."""
-        if self._packing is not None or self._ready or self._cap_blocks or self._closed.is_set():
+        if self._packing is not None or self._ready or self._purse.is_empty or self._closed.is_set():
             return
         if not await self._filler.is_dry():
             self._packing = self._spawn(self._pack())
 
     async def _pack(self) -> None:
-        changes = self._changes
-        left = await self._left_pico()
+        changes = self._purse.changes
+        left = await self._purse.left_pico(self._ready)
         number = self._last_number + 1 + (self._sending is not None)
         staged = await self._filler.next_batch(number, left)
         if staged is not None:
             self._ready.append(staged)
         elif not await self._filler.is_dry():
-            self._cap_blocks = changes == self._changes
-
-    async def _left_pico(self) -> int | None:
-        """What the cap leaves for a batch that is packed now."""
-        if await self._book.left_pico() is None:
-            return None
-        await self._intended.wait()
-        left = await self._book.left_pico()
-        return None if left is None else left - sum(staged.leases.bound_pico for staged in self._ready)
-
-    # -- priming -----------------------------------------------------------------------------------------------------
-
-    def _leads(self, request: Request) -> bool:
-        """Whether this request, the first of all, goes alone; asked of the first one only."""
-        prime, self._prime = self._prime, None
-        return prime is not None and prime(request)
-
-    def _hold_for_primer(self, seconds: float) -> None:
-        self._primer_pending = True
-        self._spawn(self._wake_in(seconds))
-
-    async def _wake_in(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
-        self._wake.set()
-
-    async def _look_at_primer(self) -> None:
-        batches = await self._book.batches()
-        state = primed(batches, self._clock.now())
-        if state == "waiting":
-            return
-        self._primer_pending = False
-        if state != "warm":
-            self._observer.notify(Warned("unprimed", f"{why_unprimed(batches)}; the other rows go without it"))
+            self._purse.refused(changes)
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
     def _send_next(self) -> None:
         if self._sending is None and self._ready and not self._is_blocked() and not self._closed.is_set():
-            self._intended.clear()
-            self._sending = self._spawn(self._send(self._ready.popleft()))
+            self._sending = self._spawn(self._submitter.send(self._ready.popleft()))
 
     def _is_blocked(self) -> bool:
         """Whether what is to be sent next has to wait for something to come back."""
-        if self._cap_blocks or len(self._doubts) >= MAX_IN_DOUBT:
+        if self._purse.is_empty or len(self._doubts) >= MAX_IN_DOUBT:
             return True
         if not self._ready:
             return False
         queued = self._tracker.queued_requests
         has_room = queued == 0 or self._ready[0].requests <= self._sizes.queue_requests - queued
-        return self._primer_pending or not has_room
-
-    async def _send(self, staged: Staged) -> None:
-        """Send a staged batch until its fate is known, or the run stops."""
-        try:
-            while not self._closed.is_set():
-                watermark = await self._sender.watermark()
-                if isinstance(watermark, Failure):
-                    if next_move(watermark) != "again":
-                        return self._refused(watermark)
-                    await self._cool_down(watermark)
-                    continue
-                changes = self._changes
-                created = await self._sender.create(staged, watermark, self._intended.set)
-                if created is None:
-                    return await self._shrink(staged, changes)
-                self._last_number = created.batch.number
-                if await self._is_done_with(created.batch, created.failure, staged):
-                    return None
-                self._intended.clear()
-        finally:
-            self._intended.set()
-
-    async def _is_done_with(self, batch: Batch, failure: Failure | None, staged: Staged) -> bool:
-        """Act on what a try to create came to; False where the same body is to be sent again."""
-        if batch.state == "in_progress":
-            self._pauses.reset()
-            self._tracker.follow(batch)
-            if batch.priming:
-                self._hold_for_primer(due_in_s([batch], self._clock.now()))
-        elif batch.state == "in_doubt":
-            await self._doubt(batch, "")
-        elif failure is None:
-            return True  # withheld, since the run stops
-        elif next_move(failure) == "split":
-            return await self._split(staged, failure)
-        elif next_move(failure) == "stop":
-            self._refused(failure)
-        else:
-            await self._cool_down(failure)
-            return False
-        await staged.discard()
-        return True
-
-    async def _cool_down(self, failure: Failure) -> None:
-        seconds = self._pauses.next_s(failure.retry_after_s)
-        self._observer.notify(CoolingDown(seconds, failure.kind))
-        await self._pauses.wait(seconds)
-
-    async def _split(self, staged: Staged, failure: Failure) -> bool:
-        """The API finds a batch too large: send it in two, or give up its only request."""
-        if staged.requests > 1:
-            self._ready.extendleft(reversed(await staged.split(staged.requests // 2)))
-            return True
-        lease = staged.leases[0]
-        attempts, tries = staged.leases.tried(0)
-        await self._filler.refuse(lease.step, lease.request_hash, attempts, tries, failure.message)
-        await staged.discard()
-        return True
-
-    async def _shrink(self, staged: Staged, changes: int) -> None:
-        """The cap admits less than was packed for it: send what fits, keep the rest until something comes back."""
-        count = staged.leases.admitted_by(await self._book.left_pico() or 0)
-        if 0 < count < staged.requests:
-            self._ready.extendleft(reversed(await staged.split(count)))
-            return
-        self._ready.appendleft(staged)
-        self._cap_blocks = count == 0 and changes == self._changes
+        return self._primer.pending or not has_room
 
     # -- stopping ----------------------------------------------------------------------------------------------------
 

@@ -84,7 +84,8 @@ class Doubts:
     async def _look(self) -> float | None:
         look = await self._reconciler.look(tuple(self._batches.values()))
         for number, remote in look.proven.items():
-            await self._adopt(self._batches.pop(number), remote)
+            await self._adopt(self._batches[number], remote)
+            del self._batches[number]  # not before: a drain with nothing in doubt and nothing followed is over
         self._looks += 1
         self.held = look.held
         failure = look.failure

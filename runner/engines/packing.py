@@ -57,15 +57,15 @@ class Leases(Sequence[Lease]):
         self._tried: dict[int, tuple[int, int]] = {}
         """Attempts and tries so far, by place, of steps that had any."""
 
-    def add(self, prepared: Prepared) -> None:
-        step, request_hash = prepared.step, prepared.request.hash
+    def add(self, prepared: Prepared, request_hash: bytes) -> None:
+        step, rows = prepared.step, self._rows
         if len(request_hash) != _HASH_BYTES:
             raise ValueError(f"the identity of {step} has {len(request_hash)} bytes, not {_HASH_BYTES}")
         if step.turn or step.sample or step.round:
-            self._later[len(self._rows)] = step
+            self._later[len(rows)] = step
         if prepared.attempts:
-            self._tried[len(self._rows)] = (prepared.attempts, prepared.tries)
-        self._rows.append(step.row)
+            self._tried[len(rows)] = (prepared.attempts, prepared.tries)
+        rows.append(step.row)
         self._bounds.append(prepared.bound_pico or 0)
         self._hashes += request_hash
 
@@ -135,7 +135,6 @@ class Pack:
         self._head_bytes = len(id_head(mark, 0)) - 1
         self._longest_item = _ITEM_BYTES + self._head_bytes + MAX_NUMBER_DIGITS
         self._worst_bytes = _ENVELOPE_BYTES
-        self._own_bytes = 0
         self.leases = Leases()
         self.betas: tuple[str, ...] = ()
 
@@ -148,27 +147,26 @@ class Pack:
         """What the body will have at most."""
         return self._worst_bytes
 
-    def offer(self, prepared: Prepared) -> tuple[Verdict, str]:
+    def offer(self, prepared: Prepared) -> tuple[Verdict, bytes]:
         """Add a step if it may be added; with the end of its custom id."""
-        request = prepared.request
-        tail = id_tail(prepared.step)
-        own = len(tail) + len(request.body)
-        worst = self._longest_item + own
-        if self._worst_bytes + worst > self._max_bytes or len(self.leases) >= self._max_requests:
+        request, leases = prepared.request, self.leases
+        tail = id_tail(prepared.step).encode()
+        worst = self._longest_item + len(tail) + len(request.body)
+        whole = self._worst_bytes + worst
+        if whole > self._max_bytes or len(leases) >= self._max_requests:
             alone = _ENVELOPE_BYTES + worst <= self._max_bytes
             return ("full" if alone else "too_large"), tail
-        if not self.leases:
+        if request.betas != self.betas:
+            if leases:
+                return "full", tail  # betas are a header, so they are the whole batch's
             self.betas = request.betas
-        elif request.betas != self.betas:
-            return "full", tail  # betas are a header, so they are the whole batch's
         if self._left_pico is not None:
             bound = prepared.bound_pico
             if bound is None or bound > self._left_pico:
                 return "unaffordable", tail
             self._left_pico -= bound
-        self.leases.add(prepared)
-        self._worst_bytes += worst
-        self._own_bytes += own
+        leases.add(prepared, request.hash)
+        self._worst_bytes = whole
         return "added", tail
 
 

@@ -10,11 +10,15 @@ like any other: nothing is paid twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
+from runner.clock import Clock
+from runner.engines import BatchBook
+from runner.events import Observer, Warned
 from runner.ledger import Batch
+from runner.types import Request
 
 LIFETIME: Final = timedelta(hours=1)
 """Of a cache entry with a 1h breakpoint, and so also how long it is worth waiting for one."""
@@ -61,3 +65,56 @@ def due_in_s(batches: Iterable[Batch], now: datetime) -> float:
 def _begin(batch: Batch) -> datetime:
     """By our clock, which is the one that we wait by."""
     return batch.created_at
+
+
+class Primer:
+    """One per drain. `prime` says whether a request is worth going first; `wake_in` asks for a look after some
+    seconds."""
+
+    def __init__(
+        self,
+        prime: Callable[[Request], bool] | None,
+        book: BatchBook,
+        clock: Clock,
+        observer: Observer,
+        wake_in: Callable[[float], None],
+    ) -> None:
+        self._prime = prime
+        self._book = book
+        self._clock = clock
+        self._observer = observer
+        self._wake_in = wake_in
+        self.pending = False
+        """The others wait for the batch that fills the cache."""
+
+    def take_up(self, batches: Sequence[Batch]) -> None:
+        """What an earlier sitting or pass has primed need not be primed again."""
+        if self._prime is None:
+            return
+        state = primed(batches, self._clock.now())
+        if state == "waiting":
+            self._hold(batches)
+        if state != "none":
+            self._prime = None
+
+    def leads(self, request: Request) -> bool:
+        """Whether this request, the first of all, goes alone; asked of the first one only."""
+        prime, self._prime = self._prime, None
+        return prime is not None and prime(request)
+
+    def sent(self, batch: Batch) -> None:
+        """A batch was sent, or may have been."""
+        if batch.priming:
+            self._hold([batch])
+
+    async def look(self) -> None:
+        """Let the others go once the priming batch has ended, or will not any more."""
+        batches = await self._book.batches()
+        state = primed(batches, self._clock.now())
+        self.pending = state == "waiting"
+        if state in ("failed", "none"):
+            self._observer.notify(Warned("unprimed", f"{why_unprimed(batches)}; the other rows go without it"))
+
+    def _hold(self, batches: Sequence[Batch]) -> None:
+        self.pending = True
+        self._wake_in(due_in_s(batches, self._clock.now()))

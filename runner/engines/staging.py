@@ -21,7 +21,7 @@ import os
 import shutil
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -119,12 +119,11 @@ class Stager:
         """Add steps from the left until one may not be added, which stays; `added` where none is left."""
         offer, add = self._pack.offer, self._lines.add
         while steps:
-            prepared = steps[0]
-            verdict, tail = offer(prepared)
+            verdict, tail = offer(steps[0])
             if verdict != "added":
                 return verdict
-            add(tail.encode(), prepared.request.body, prepared.request.shared_bytes)
-            steps.popleft()
+            request = steps.popleft().request
+            add(tail, request.body, request.shared_bytes)
         return "added"
 
     async def flush(self) -> None:
@@ -148,8 +147,9 @@ class Stager:
         )
 
     def close(self) -> None:
-        """Let go of a file that will not be sealed."""
-        self._lines.file.close()
+        """Let go of a file that will not be sealed; that the disk is full was said before."""
+        with suppress(OSError):
+            self._lines.file.close()
 
     async def abandon(self) -> None:
         self.close()
@@ -187,20 +187,22 @@ class _Lines:
     def add(self, tail: bytes, body: bytes, shared_bytes: int) -> None:
         if not self._has_head:
             self.head, self._has_head = body[:shared_bytes], True
-        own = len(tail) + len(body)
+        own_bytes = len(tail) + len(body)
         if shared_bytes == len(self.head) and body.startswith(self.head):
-            self._push(tail, _SHARED, body[shared_bytes:], own)
+            self._current += (tail, _SHARED, body[shared_bytes:], _NEXT)
         else:
-            self._push(tail, _WHOLE, body, own)
+            self._current += (tail, _WHOLE, body, _NEXT)
+        self.own_bytes += own_bytes
+        self._wire_bytes += own_bytes
+        if self._wire_bytes >= PIECE_BYTES:
+            self._cut()
 
     def copy(self, line: bytes) -> None:
         """Take over a line of another file with the same head."""
         separator = _SHARED if _SHARED in line else _WHOLE
         tail, _, rest = line[:-1].partition(separator)
         head_bytes = len(self.head) if separator == _SHARED else 0
-        self._push(tail, separator, rest, len(tail) + head_bytes + len(rest))
-
-    def _push(self, tail: bytes, separator: bytes, rest: bytes, own_bytes: int) -> None:
+        own_bytes = len(tail) + head_bytes + len(rest)
         self._current += (tail, separator, rest, _NEXT)
         self.own_bytes += own_bytes
         self._wire_bytes += own_bytes
@@ -252,13 +254,17 @@ def _expanded(file: BinaryIO, length: int, staged: Staged, number: int, first: b
     if len(lines) != length:
         raise ValueError(f"{staged.path} was cut while it was sent")
     item = OPEN_ITEM + id_head(staged.mark, number).encode()
-    whole = lines[:-1].replace(_NEXT, CLOSE_ITEM + b"," + item)
-    if _WHOLE in whole:
-        whole = whole.replace(_WHOLE, AFTER_ID)
-    whole = whole.replace(_SHARED, AFTER_ID + staged.head)
-    before = BEGIN if first else b","
-    after = CLOSE_ITEM + END if last else CLOSE_ITEM
-    return b"".join((before, item, whole, after))
+    text = b"".join(
+        (
+            BEGIN if first else b",",
+            item,
+            lines[:-1].replace(_NEXT, CLOSE_ITEM + b"," + item),
+            CLOSE_ITEM + END if last else CLOSE_ITEM,
+        )
+    )
+    if _WHOLE in text:
+        text = text.replace(_WHOLE, AFTER_ID)
+    return text.replace(_SHARED, AFTER_ID + staged.head)  # the one copy that is large
 
 
 def _split(staged: Staged, first: int) -> tuple[Staged, Staged]:
