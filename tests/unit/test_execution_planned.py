@@ -1,0 +1,102 @@
+"""What a plan says of batch mode: how many batches, whether it primes, what waits for the cap and for the queue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.cli.report import plan_lines
+from runner.execution.converge import RunOptions
+from runner.execution.planned import Plan, plan_job, render_job
+from runner.types import Request
+from support.frozen_clock import FrozenClock
+from support.job_project import write_project
+
+ROWS = 12
+JOB = """\
+name: reviews
+model: claude-haiku-5-5
+params: {max_tokens: 1024}
+system: [{file: rubric.txt, cache: true}]
+prompt: "Review: {{ row.text }}"
+dataset: {path: data.csv, key: id}
+"""
+SETTINGS = "batch_min_rows = 10\nbatch_max_requests = 5\nprices = 'prices.toml'\n"
+FILES = {
+    "data.csv": "id,text\n" + "".join(f"{n},good\n" for n in range(ROWS)),
+    "rubric.txt": "A rubric for reviews. " * 400,
+    "prices.toml": '["claude-haiku-5-5"]\ninput = 1\noutput = 5\n',
+}
+
+
+def planned(folder: Path, more: str = "", settings: str = "", **options: Any) -> Plan:
+    write_project(folder, {**FILES, "runner.toml": SETTINGS + settings, "jobs/reviews.yaml": JOB + more})
+    return plan_job(folder / "jobs" / "reviews.yaml", RunOptions(environ={}, **options), FrozenClock())
+
+
+def told(plan: Plan) -> dict[str, str]:
+    """The facts of a plan as people read them, by label; the costs and other repeated labels joined."""
+    found: dict[str, str] = {}
+    for line in plan_lines(plan)[1:]:
+        label, text = line[2:11].strip(), line[11:]
+        found[label] = f"{found[label]}; {text}" if label in found else text
+    return found
+
+
+def test_a_run_of_many_requests_is_planned_in_batches(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    assert plan.mode == "batch"
+    assert plan.why == "12 requests are enough for batches, which take half off every price"
+    assert plan.priming is not None
+    assert plan.priming.pays
+    assert plan.estimate.primed
+    assert told(plan)["batches"] == "1 of a single request first, then 3"
+    assert told(plan)["priming"].startswith("yes: 11 requests can read about")
+    assert "queue" not in told(plan)
+    assert plan.to_dict()["batches"] == {
+        "count": 3,
+        "queue_requests": 200_000,
+        "all_at_once_usd": plan.to_dict()["cost_usd"]["batch"]["upper"],
+        "priming": {"pays": True, "why": plan.priming.why, "saved_usd": pytest.approx(0.02, abs=0.02)},
+    }
+
+
+def test_a_plan_in_parallel_mode_speaks_of_no_batches(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "mode: parallel\n")
+    assert plan.priming is None
+    assert not plan.estimate.primed
+    assert plan.to_dict()["batches"] is None
+    assert not {"batches", "priming", "queue"} & told(plan).keys()
+
+
+@pytest.mark.parametrize("options", [{"limit": 11}, {"simulate": True}])
+def test_a_trial_is_planned_in_parallel(tmp_path: Path, options: dict[str, Any]) -> None:
+    assert planned(tmp_path, **options).why == "a trial is to answer at once"
+
+
+def test_a_cap_that_does_not_cover_all_batches_is_told_with_the_one_that_does(tmp_path: Path) -> None:
+    below = told(planned(tmp_path, "limits: {max_cost_usd: 0.1}\n"))
+    assert below["note"].startswith("batches wait for one another under this cap; from $")
+    assert "note" not in told(planned(tmp_path, "limits: {max_cost_usd: 100}\n"))
+
+
+def test_more_than_the_queue_takes_is_told(tmp_path: Path) -> None:
+    queue = told(planned(tmp_path, settings="batch_queue_requests = 11\n"))["queue"]
+    assert queue == "takes 11 requests at once; the others wait until batches have ended"
+
+
+def test_what_a_deadline_rules_out_is_told(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "mode: batch\nlimits: {deadline: 3h}\n")
+    assert told(plan)["priming"] == "no: a deadline in less than 4 hours leaves no time for it"
+    assert [problem.code for problem in plan.warnings] == ["dearer-in-batches"]
+
+
+@pytest.mark.parametrize(("settings", "ttl"), [("", b'"ttl":"1h"'), ("batch_min_rows = 13\n", b'"ttl":"5m"')])
+def test_requests_are_shown_as_the_mode_would_send_them(tmp_path: Path, settings: str, ttl: bytes) -> None:
+    toml = "prices = 'prices.toml'\n" + (settings or "batch_min_rows = 10\n")
+    write_project(tmp_path, {**FILES, "runner.toml": toml, "jobs/reviews.yaml": JOB})
+    shown = list(render_job(tmp_path / "jobs" / "reviews.yaml", RunOptions(environ={})))
+    assert len(shown) == ROWS
+    assert all(isinstance(request, Request) and ttl in request.body for _, request in shown)
