@@ -112,3 +112,12 @@ def test_an_id_is_checked_in_requests_that_are_kept_short_too() -> None:
     alike = [{"custom_id": f"r{index % 15}", "params": {**SHARED, "messages": [f"row {index}"]}} for index in range(20)]
     with pytest.raises(Refused, match=r"requests\.15\.custom_id"):
         read(dump(alike))
+
+
+@pytest.mark.parametrize("size", [1, 7, 500])
+def test_requests_are_given_out_as_they_come(size: int) -> None:
+    reader = EnvelopeReader()
+    body = dump([{"custom_id": f"r{index}", "params": {**SHARED, "messages": [index]}} for index in range(20)])
+    before_the_end = [line for start in range(0, len(body), size) for line in reader.feed(body[start : start + size])]
+    assert len(before_the_end) == 19
+    assert len(reader.finish()) == 1
