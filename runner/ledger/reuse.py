@@ -98,6 +98,7 @@ class ReplyIndex:
         self._path = path
         self._connection = self._open()
         self._holders = Holders()
+        self._worth_asking: dict[tuple[str, str | None], bool] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -164,6 +165,7 @@ class ReplyIndex:
     def catch_up(self, runs_folder: Path) -> None:
         """Take up the replies that the runs in this folder have got since the last time, and forget runs that are
         gone."""
+        self._worth_asking.clear()
         try:
             self._catch_up(runs_folder)
         except LedgerError as error:
@@ -221,9 +223,12 @@ class ReplyIndex:
     def find(self, scope: str, request_hash: bytes, *, but_not: str | None = None) -> Found | None:
         """The newest run's reply to this request in this scope; None where no run that is still there has one.
 
-        `but_not` is the folder name of a run that is passed over: the one that asks.
+        `but_not` is the folder name of a run that is passed over: the one that asks. A first run that another process
+        has taken up since the last `catch_up` is not seen.
         """
         try:
+            if not self._has_others(scope, but_not):
+                return None
             candidates = fetch(self._connection, _HOLDERS, (request_hash, scope))
         except LedgerError as error:
             if error.code != "damaged":
@@ -237,6 +242,17 @@ class ReplyIndex:
             if held is not None:
                 return Found(Path(folder).name, *held)
         return None
+
+    def _has_others(self, scope: str, but_not: str | None) -> bool:
+        """Whether any other run can have a reply. Remembered: a first run of many rows would ask in vain for each, at
+        some 40 microseconds a question."""
+        asked = (scope, but_not)
+        known = self._worth_asking.get(asked)
+        if known is None:
+            folders = fetch(self._connection, "SELECT folder FROM runs WHERE scope = ?", (scope,))
+            known = any(Path(folder).name != but_not for (folder,) in folders)
+            self._worth_asking[asked] = known
+        return known
 
 
 class _UnreadableRun(Exception):
