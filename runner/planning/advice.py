@@ -75,6 +75,9 @@ def _lifecycle(facts: ModelFacts, locate: Locate, today: date) -> Iterator[Probl
 
 
 def _refused_features(compiled: CompiledJob, facts: ModelFacts, locate: Locate) -> Iterator[Problem]:
+    if compiled.mode == "batch" and facts.batch is False:
+        message = f"{facts.id} takes no batches"
+        yield Problem("no-batches", message, locate(("mode",)), "write `mode: parallel`, or take another model")
     if compiled.schema is not None and facts.structured_outputs is False:
         message = f"{facts.id} has no structured outputs"
         yield Problem("no-structured-outputs", message, locate(("output",)), "take another model, or drop `output`")

@@ -124,3 +124,12 @@ def test_batches_that_cost_more_than_parallel_are_told(
     estimate = Estimate(1, 1, 1, 1, 1, {"batch": Cost(batch, 9), "parallel": Cost(parallel, 9)})
     found = advise_on_cost(estimate, mode, locate=load_job(tmp_path, JOB).locate)
     assert codes(list(found)) == ([("dearer-in-batches", "warning")] if told else [])
+
+
+def test_a_model_without_batches_is_told_where_they_are_asked_for(tmp_path: Path) -> None:
+    without = replace(known("claude-haiku-5-5"), batch=False)
+    (problem,) = advice(tmp_path, JOB + "mode: batch\n", without, "batch")
+    assert (problem.code, problem.severity) == ("no-batches", "error")
+    assert problem.where is not None
+    assert problem.where.line == JOB.count("\n") + 1
+    assert advice(tmp_path, JOB + "mode: parallel\n", without) == []
