@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from runner.errors import LedgerError
-from runner.ledger import BatchFacts, BatchState, Delivery, EnrolledRow, Lease, OpenStep, Ruling
+from runner.ledger import BatchFacts, BatchState, Delivery, EnrolledRow, Landed, Lease, OpenStep, Ruling
 from runner.ledger.audit import audit
 from runner.ledger.batches import MOVES
 from runner.ledger.sqlite import SqliteLedger
-from runner.types import Failure, Outcome, Row, Step, Usage
+from runner.message import parse_reply
+from runner.types import AttemptEnd, Failure, Outcome, Row, Step, Usage
 from support.ledgers import message
 
 CAP = 4_000
@@ -60,14 +61,16 @@ def rule_on(outcome: Outcome) -> Ruling:
     return ruling
 
 
-def outcome_of(step: Step, attempt: int, ending: str, *, reused: bool = False, cost: int = 40) -> Outcome:
+def outcome_of(
+    step: Step, attempt: int, ending: str, *, reused: bool = False, cost: int = 40, batch_id: str | None = None
+) -> Outcome:
     failure = ENDINGS[ending][0]
     billed = failure is None and not reused
     return Outcome(
         step=step,
         attempt=attempt,
         end="succeeded" if failure is None else "errored",
-        mode="parallel",
+        mode="parallel" if batch_id is None else "batch",
         request_hash=bytes(32),
         started_at=NOON,
         ended_at=NOON,
@@ -76,8 +79,29 @@ def outcome_of(step: Step, attempt: int, ending: str, *, reused: bool = False, c
         usage=USAGE if billed else Usage(),
         cost_pico=None if ending == "unpriced" and billed else (cost if billed else 0),
         request_id=ending,
+        batch_id=batch_id,
         reused=reused,
     )
+
+
+def line_of(outcome: Outcome, offset: int) -> tuple[Landed, bytes]:
+    """The line of results that tells of an outcome, and what is read from it."""
+    kind: AttemptEnd = "succeeded" if outcome.failure is None else "expired"
+    rest = b',"message":' + outcome.body if outcome.failure is None else b""
+    line = b'{"custom_id":"x","result":{"type":"%s"%s}}\n' % (kind.encode(), rest)
+    reply = parse_reply(outcome.body) if outcome.failure is None else None
+    ended = Landed(
+        outcome.step,
+        kind,
+        offset,
+        len(line),
+        reply,
+        outcome.failure,
+        outcome.usage,
+        outcome.cost_pico,
+        outcome.request_id,
+    )
+    return ended, line
 
 
 @dataclass
@@ -89,6 +113,9 @@ class StepModel:
     bound: int = 0
     batch: int | None = None
     answered: Outcome | None = None
+    ended: bool = False
+    failure: str | None = None
+    """What its last attempt ended with."""
 
 
 @dataclass
@@ -105,6 +132,9 @@ class Model:
     meta: dict[str, Any] = field(default_factory=dict)
     deliveries: dict[int, Delivery] = field(default_factory=dict)
     batches: dict[int, BatchState] = field(default_factory=dict)
+    settled: Counter[int] = field(default_factory=Counter)
+    ids: dict[int, str] = field(default_factory=dict)
+    bodies: dict[Step, bytes] = field(default_factory=dict)
 
     def in_state(self, *states: str) -> list[Step]:
         return sorted(step for step, facts in self.steps.items() if facts.state in states)
@@ -131,12 +161,16 @@ class Model:
         self.doubtful += facts.bound
         self.attempts += 1
         facts.state, facts.bound, facts.batch, facts.sent = "open", 0, None, True
+        facts.ended, facts.failure = True, None
 
     def take_up(self, outcome: Outcome) -> None:
         facts = self.steps[outcome.step]
         leased = facts.state == "leased"
         if leased and outcome.failure is not None and outcome.failure.may_be_billed:
             self.doubtful += facts.bound
+        if facts.batch is not None:
+            self.settled[facts.batch] += 1
+        self.bodies[outcome.step] = outcome.body
         facts.bound, facts.batch = 0, None
         facts.attempts = outcome.attempt
         facts.tries += 1
@@ -153,6 +187,8 @@ class Model:
         assert outcome is not None
         ruling = rule_on(outcome)
         facts.answered = None
+        failure = ruling.failure or outcome.failure
+        facts.ended, facts.failure = True, failure.kind if failure else None
         if ruling.next_step is not None:
             facts.state = "failed"
             following = self.steps.setdefault(ruling.next_step, StepModel())
@@ -162,8 +198,7 @@ class Model:
         facts.state = ruling.state
         if ruling.state != "open":
             self.status[step.row] = ruling.state
-            failure = ruling.failure or outcome.failure
-            self.kind[step.row] = failure.kind if failure else None
+            self.kind[step.row] = facts.failure
             self.reused[step.row] = outcome.reused and ruling.state == "succeeded"
 
 
@@ -204,8 +239,15 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(endings=st.lists(ended, min_size=1, max_size=4), batch=st.booleans())
     def record(self, endings: list[str], batch: bool) -> None:
         steps = [step for step in self.model.in_state("leased") if (self.model.steps[step].batch is not None) == batch]
+        if batch:  # a batch without an id cannot have told of any of its steps
+            steps = [step for step in steps if self.model.steps[step].batch in self.model.ids]
         outcomes = [
-            outcome_of(step, self.model.steps[step].attempts, ending)
+            outcome_of(
+                step,
+                self.model.steps[step].attempts,
+                ending,
+                batch_id=self.model.ids.get(self.model.steps[step].batch or 0),
+            )
             for step, ending in zip(steps, endings, strict=False)
         ]
         self._record(outcomes)
@@ -347,9 +389,96 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         assert self.ledger.mark_batch(number, state, BatchFacts(batch_id)).state == state
         self.model.batches[number] = state
+        if batch_id is not None:
+            self.model.ids[number] = batch_id
         if state in ("rejected", "not_sent") and state != before:
             for step in steps:
                 self.model.lose(step) if before == "in_doubt" else self.model.free(step)
+
+    @precondition(lambda self: self.model.ids)
+    @rule(data=st.data())
+    def collect(self, data: st.DataObject) -> None:
+        """Land a file with lines of steps under way, of some that are settled, of others' and of one twice, and settle
+        it in one or two groups, with or without a crash between."""
+        number = data.draw(st.sampled_from(sorted(self.model.ids)))
+        steps = self.model.leased(number)
+        own = data.draw(st.lists(st.sampled_from(steps), unique=True)) if steps else []
+        others = data.draw(
+            st.lists(st.sampled_from([*sorted(self.model.steps), Step(77), Step(0, sample=5)]), max_size=3)
+        )
+        outcomes = [
+            outcome_of(
+                step,
+                self.model.steps[step].attempts if step in self.model.steps else 1,
+                data.draw(ended),
+                batch_id=self.model.ids[number],
+            )
+            for step in data.draw(st.permutations([*own, *others]))
+        ]
+        lines = self._land(number, outcomes)
+        cut = data.draw(st.integers(0, len(lines)))
+        for start, stop in ((0, cut), (cut, len(lines))):
+            self._settle(number, lines[start:stop], outcomes[start:stop])
+            crash = data.draw(st.sampled_from([None, True, False]))
+            if crash is not None:
+                self._reopen(clean=crash)
+                self._owner_is_gone()
+        again = self.ledger.settle_batch(number, lines, _never, NOON)
+        assert again.rulings == [None] * len(lines)
+
+    def _land(self, number: int, outcomes: list[Outcome]) -> list[Landed]:
+        lines, data = [], b""
+        for outcome in outcomes:
+            landed, line = line_of(outcome, len(data))
+            lines.append(landed)
+            data += line
+        self.ledger.landing_path(number).write_bytes(data)
+        assert self.ledger.land(number) == self.ledger.landed(number)
+        return lines
+
+    def _settle(self, number: int, lines: list[Landed], outcomes: list[Outcome]) -> None:
+        settled = self.ledger.settle_batch(number, lines, rule_on, NOON)
+        ended = {
+            attempt.step
+            for row in range(len(self.model.status))
+            for attempt in self.ledger.attempts(row)
+            if attempt.batch_id == self.model.ids[number] and attempt.end not in (None, "lost")
+        }
+        passed_over = []
+        for outcome, ruling in zip(outcomes, settled.rulings, strict=True):
+            if outcome.step in self.model.leased(number):
+                assert ruling == rule_on(outcome)
+                self.model.take_up(outcome)
+                self.model.decide(outcome.step)
+            else:
+                assert ruling is None
+                passed_over.append(outcome.step)
+        assert settled.repeated == sum(step in ended for step in passed_over)
+        assert settled.unknown == len(passed_over) - settled.repeated
+
+    @precondition(lambda self: self.model.ids)
+    @rule()
+    def die_while_landing(self) -> None:
+        """A file is being written, or has got its name and no more."""
+        self.ledger.landing_path(min(self.model.ids)).write_bytes(b"half a li")
+        (self.folder / "spool" / "000999.jsonl").write_bytes(b"a line\n")
+        self._reopen(clean=False)
+        self._owner_is_gone()
+        assert not self.ledger.landing_path(min(self.model.ids)).exists()
+
+    @rule()
+    def cancel_open(self) -> None:
+        model = self.model
+        busy = {step.row for step in model.in_state("leased", "answered")}
+        chosen = [row for row, status in enumerate(model.status) if status == "open" and row not in busy]
+        assert self.ledger.cancel_open() == len(chosen)
+        for step in model.in_state("open"):
+            if step.row in chosen:
+                model.steps[step].state = "canceled"
+        for row in chosen:
+            model.status[row] = "canceled"
+            ended = [facts for step, facts in sorted(model.steps.items()) if step.row == row and facts.ended]
+            model.kind[row] = ended[-1].failure if ended else None  # it tells of what it was waiting after
 
     # -- small things ----------------------------------------------------------------------------------------------
     @rule(sink=st.integers(0, 2), records=st.integers(0, 9))
@@ -407,6 +536,16 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def batches_deliveries_and_meta_agree(self) -> None:
         assert {batch.number: batch.state for batch in self.ledger.batches()} == self.model.batches
+        for batch in self.ledger.batches():
+            assert (batch.settled, batch.batch_id) == (
+                self.model.settled[batch.number],
+                self.model.ids.get(batch.number),
+            )
+            leased = self.model.leased(batch.number)
+            assert [found.step for found in self.ledger.batch_steps(batch.number, None, 100)] == leased
+            for found in self.ledger.batch_steps(batch.number, None, 100):
+                facts = self.model.steps[found.step]
+                assert (found.attempt, found.tries) == (facts.attempts, facts.tries + 1)
         assert {delivery.sink: delivery for delivery in self.ledger.deliveries()} == self.model.deliveries
         assert dict(self.ledger.meta) == self.model.meta
 
@@ -420,6 +559,6 @@ def _broken(outcome: Outcome) -> Ruling:
 
 
 LedgerMachine.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=25, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )
 test_the_ledger_agrees_with_a_dictionary = LedgerMachine.TestCase
