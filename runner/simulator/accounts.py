@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS billed (
     ephemeral_1h_input_tokens INTEGER NOT NULL,
     cost_pico INTEGER,                     -- NULL where the model's price is not known
     fault TEXT,
-    delivered INTEGER NOT NULL DEFAULT 0,  -- the reply, or the results of its batch, were written to their end
+    delivered INTEGER NOT NULL DEFAULT 0,  -- the reply was written to the socket to its end
     mode TEXT NOT NULL DEFAULT 'parallel', -- or 'batch'
     batch_id TEXT,
     custom_id TEXT
@@ -54,6 +54,7 @@ CREATE TABLE IF NOT EXISTS accepted_batches (   -- append-only: what a client ha
     first_custom_id TEXT NOT NULL,
     fault TEXT                                  -- what happened to the reply to its create
 ) STRICT;
+CREATE TABLE IF NOT EXISTS delivered_batches (id TEXT PRIMARY KEY) STRICT;  -- results were written to their end
 CREATE TABLE IF NOT EXISTS clock (ahead_s REAL NOT NULL) STRICT;
 """
 _ADDED = (("mode", "TEXT NOT NULL DEFAULT 'parallel'"), ("batch_id", "TEXT"), ("custom_id", "TEXT"))
@@ -64,9 +65,10 @@ _COLUMNS = (
     "ephemeral_5m_input_tokens, ephemeral_1h_input_tokens, cost_pico, fault, mode, batch_id, custom_id"
 )
 _INSERT = f"INSERT INTO billed ({_COLUMNS}) VALUES ({', '.join('?' * 16)})"  # noqa: S608 - names of our own
+_DELIVERED = "max(delivered, coalesce(batch_id IN (SELECT id FROM delivered_batches), 0))"
 _TOTALS: Mapping[str, str] = {
     "requests": "count(*)",
-    "delivered": "sum(delivered)",
+    "delivered": f"sum({_DELIVERED})",
     "input_tokens": "sum(input_tokens)",
     "output_tokens": "sum(output_tokens)",
     "cache_read_input_tokens": "sum(cache_read_input_tokens)",
@@ -143,13 +145,11 @@ class Accounts:
         """The connection, for tables that must be committed together with the books."""
         return self._database
 
-    def enter(self, entries: Sequence[Entry]) -> tuple[int, int]:
-        """Enter requests at once, within the caller's transaction; returns the first number and the one after the
-        last."""
+    def enter(self, entries: Sequence[Entry]) -> None:
+        """Enter requests at once, within the caller's transaction."""
         first = self._next_id
         self._next_id += len(entries)
         self._database.executemany(_INSERT, [entry.values(first + place) for place, entry in enumerate(entries)])
-        return first, self._next_id
 
     def accept(self, batch: AcceptedBatch) -> None:
         """Enter an accepted batch, within the caller's transaction."""
@@ -164,11 +164,9 @@ class Accounts:
         rows = self._database.execute(f"SELECT {', '.join(names)} FROM accepted_batches ORDER BY number")  # noqa: S608
         return [dict(zip(names, row, strict=True)) for row in rows]
 
-    def batch_delivered(self, batch_id: str, first: int, end: int) -> None:
-        """Note that the results of a batch were sent to their end. Its entries have numbers from `first` to before
-        `end`, those of others among them."""
-        query = "UPDATE billed SET delivered = 1 WHERE id >= ? AND id < ? AND batch_id = ?"
-        self._database.execute(query, (first, end, batch_id))
+    def batch_delivered(self, batch_id: str) -> None:
+        """Note that the results of a batch were sent to their end: so were all of its entries."""
+        self._database.execute("INSERT OR IGNORE INTO delivered_batches VALUES (?)", (batch_id,))
 
     def ahead_s(self) -> float:
         """How far the clock had been turned."""
@@ -261,13 +259,14 @@ class Accounts:
         """Everything billed, in the order of acceptance."""
         self.flush()
         names = [*_COLUMNS.split(", "), "delivered"]
-        rows = self._database.execute(f"SELECT {_COLUMNS}, delivered FROM billed ORDER BY id")  # noqa: S608 - as above
+        rows = self._database.execute(f"SELECT {_COLUMNS}, {_DELIVERED} FROM billed ORDER BY id")  # noqa: S608 - as above
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def clear(self) -> None:
         self.flush()
         self._database.execute("DELETE FROM billed")
         self._database.execute("DELETE FROM accepted_batches")
+        self._database.execute("DELETE FROM delivered_batches")
 
     def close(self) -> None:
         self.flush()

@@ -53,9 +53,7 @@ CREATE TABLE IF NOT EXISTS batches (
     succeeded INTEGER NOT NULL,
     errored INTEGER NOT NULL,
     canceled INTEGER NOT NULL,
-    expired INTEGER NOT NULL,
-    first_entry INTEGER NOT NULL,          -- its numbers in the books, from here to before `end_entry`
-    end_entry INTEGER NOT NULL
+    expired INTEGER NOT NULL
 ) STRICT;
 """
 
@@ -86,8 +84,6 @@ class Batch:
     errored: int = 0
     canceled: int = 0
     expired: int = 0
-    first_entry: int = 0
-    end_entry: int = 0
 
     @property
     def expires_at(self) -> float:
@@ -173,9 +169,7 @@ class BatchStore:
     def update(self, batch: Batch, entries: Iterable[Entry] = ()) -> Batch:
         """Replace a batch and enter what its requests cost, in one commit."""
         with self._database:
-            if billed := list(entries):
-                first, end = self._accounts.enter(billed)
-                batch = replace(batch, first_entry=batch.first_entry or first, end_entry=end)
+            self._accounts.enter(list(entries))
             self._database.execute(_PUT, batch.values())
         self._batches[batch.id] = batch
         return batch

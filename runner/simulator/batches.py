@@ -189,7 +189,7 @@ class Batches:
             raise Refused(f"The results of batch {batch.id} are not available", 404)
         response = await send_results(exchange, self.store.results_file(batch.id), batch, fault)
         if fault is None:
-            self._accounts.batch_delivered(batch.id, batch.first_entry, batch.end_entry)
+            self._accounts.batch_delivered(batch.id)
         return response
 
     async def _cancel(self, exchange: Exchange, batch: Batch, fault: Fault | None) -> web.StreamResponse:
