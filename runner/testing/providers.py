@@ -1,18 +1,19 @@
 """The conformance suite of providers: `check_provider`, over a server that the caller brings.
 
-A provider is made for one event loop, so the suite runs its own.
+A provider is made for one event loop, so the suite runs its own. One whose capabilities say `batches` is held to
+`BatchProvider` as well, over a `BatchServer`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from runner.encoding import encode
-from runner.providers import Provider, Sent
+from runner.providers import BatchLine, BatchPage, BatchProvider, Provider, RemoteBatch, Sent
 from runner.types import Failure, Request
 
 Make = Callable[[], Awaitable[Provider]]
@@ -37,6 +38,26 @@ class Server(Protocol):
         ...
 
 
+class BatchServer(Server, Protocol):
+    """What the suite needs of a server that takes batches, besides."""
+
+    def refuse_next_batch(self, status: int) -> None:
+        """Answer the next create of a batch with this status, in the API's error shape."""
+        ...
+
+    def drop_next_batch(self) -> None:
+        """Accept the next batch and close the connection without an answer."""
+        ...
+
+    def end_batches(self) -> None:
+        """End all batches that are open; their results can be had."""
+        ...
+
+    def batches(self) -> int:
+        """How many batches have been accepted so far."""
+        ...
+
+
 def sample_request(text: str = "Say something.", *, max_tokens: int = 64, model: str = _MODEL) -> Request:
     """A small sound request."""
     body: dict[str, Any] = {
@@ -53,7 +74,8 @@ def sample_request(text: str = "Say something.", *, max_tokens: int = 64, model:
 def check_provider(open_server: Callable[[], AbstractAsyncContextManager[tuple[Server, Make]]]) -> None:
     """Run the whole suite; each part gets a fresh provider."""
     parts = (_answers, _streams, _never_retries, _fails_as_values, _closes_twice, _counts, _lists_models)
-    for part in parts:
+    batch_parts = (_takes_a_batch, _cancels_a_batch, _creates_once, _withholds_the_rest, _knows_no_other_batch)
+    for part in (*parts, *map(_if_batches, batch_parts)):
         asyncio.run(_run(open_server, part))
 
 
@@ -136,6 +158,150 @@ async def _lists_models(_server: Server, provider: Provider) -> None:
     listed = await provider.models()
     assert not isinstance(listed, Failure), "the list, where the server has it"
     assert all(isinstance(model.get("id"), str) for model in listed)
+
+
+# -- batches -----------------------------------------------------------------------------------------------------------
+
+_Part = Callable[[Server, Provider], Awaitable[None]]
+_PATIENCE_POLLS = 500
+
+
+def _if_batches(part: Callable[[BatchServer, BatchProvider], Awaitable[None]]) -> _Part:
+    async def checked(server: Server, provider: Provider) -> None:
+        if provider.capabilities.batches:
+            await part(cast(BatchServer, server), cast(BatchProvider, provider))
+
+    return checked
+
+
+def _sample_batch(count: int = 3) -> bytes:
+    requests = (
+        b'{"custom_id":"row-%d","params":%s}' % (number, sample_request(f"Say {number}.").body)
+        for number in range(count)
+    )
+    return b'{"requests":[' + b",".join(requests) + b"]}"
+
+
+async def _in_chunks(body: bytes, *, size: int = 100, until: int | None = None) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), size):
+        if until is not None and start >= until:
+            raise LookupError("the source has broken")
+        yield body[start : start + size]
+
+
+async def _create(provider: BatchProvider) -> RemoteBatch | Failure:
+    body = _sample_batch()
+    return await provider.create_batch(_in_chunks(body), len(body))
+
+
+async def _takes_a_batch(server: BatchServer, provider: BatchProvider) -> None:
+    created = _good(await _create(provider))
+    assert created.requests == 3, "the tallies add up to the number of requests"
+    assert created.created_at < created.expires_at
+    older = _good(await _create(provider))
+    server.end_batches()
+    batch = await _ended(provider, created.batch_id)
+    assert batch.tallies["succeeded"] == 3, "once a batch has ended, its tallies say how"
+    assert batch.ended_at is not None
+    await _check_results(provider, created.batch_id)
+
+    page = await provider.list_batches(limit=1)
+    assert isinstance(page, BatchPage), page
+    assert [found.batch_id for found in page.batches] == [older.batch_id], "the newest is the first"
+    assert page.has_more, "`has_more` where older ones follow"
+    page = await provider.list_batches(after_id=older.batch_id)
+    assert isinstance(page, BatchPage), page
+    assert [found.batch_id for found in page.batches] == [created.batch_id], "`after_id` goes on behind that batch"
+    assert not page.has_more
+
+
+async def _check_results(provider: BatchProvider, batch_id: str) -> None:
+    landed = bytearray()
+
+    async def write(piece: bytes) -> None:
+        landed.extend(piece)
+
+    got = await provider.download_results(batch_id, write)
+    assert got == len(landed), "the bytes that were written"
+    lines = {read.custom_id: read for read in map(provider.read_result, bytes(landed).splitlines())}
+    assert set(lines) == {"row-0", "row-1", "row-2"}, "each request has a line"
+    for read in lines.values():
+        assert isinstance(read, BatchLine)
+        assert (read.end, read.failure) == ("succeeded", None)
+        assert read.reply is not None, "a succeeded line has its reply"
+        assert read.reply.content and read.reply.usage.output_tokens > 0  # noqa: PT018
+    for line in (b"", b"{}", b'{"custom_id":"row-0","result":{"type":"unheard_of"}}'):
+        try:
+            read = provider.read_result(line)
+        except ValueError:
+            continue
+        raise AssertionError(f"no result was read as one: {read}")
+
+
+async def _cancels_a_batch(server: BatchServer, provider: BatchProvider) -> None:
+    created = _good(await _create(provider))
+    canceled = _good(await provider.cancel_batch(created.batch_id))
+    assert canceled.batch_id == created.batch_id
+    assert canceled.status in {"canceling", "ended"}
+    server.end_batches()
+    assert (await _ended(provider, created.batch_id)).requests == 3
+
+
+async def _creates_once(server: BatchServer, provider: BatchProvider) -> None:
+    for status in (400, 429, 500):
+        before = server.batches()
+        server.refuse_next_batch(status)
+        failure = await _create(provider)
+        assert isinstance(failure, Failure)
+        assert failure.http_status == status, "a refusal is told by its status"
+        assert failure.may_be_billed == (status >= 500), "only a 4xx proves that there is no batch"
+        assert server.batches() == before, "a create that was refused is not sent again"
+    before = server.batches()
+    server.drop_next_batch()
+    failure = await _create(provider)
+    assert isinstance(failure, Failure)
+    assert failure.may_be_billed, "a batch may stand behind an answer that was lost"
+    assert server.batches() == before + 1, "and it is one"
+
+
+async def _withholds_the_rest(server: BatchServer, provider: BatchProvider) -> None:
+    body = _sample_batch()
+    before = server.batches()
+    for until in (0, 200, (len(body) - 1) // 100 * 100):  # the last: only the last chunk is missing
+        try:
+            await provider.create_batch(_in_chunks(body, until=until), len(body))
+        except LookupError:
+            continue
+        raise AssertionError("what the chunks raise is raised")
+    assert server.batches() == before, "a body without its last chunk is no batch"
+
+
+async def _knows_no_other_batch(_server: BatchServer, provider: BatchProvider) -> None:
+    async def write(_piece: bytes) -> None:
+        raise AssertionError("there is nothing to write")
+
+    unknown = "msgbatch_unheard_of"
+    for answer in (
+        await provider.retrieve_batch(unknown),
+        await provider.cancel_batch(unknown),
+        await provider.download_results(unknown, write),
+    ):
+        assert isinstance(answer, Failure), "a batch that is not known is a failure"
+        assert (answer.http_status, answer.scope) == (404, "row"), "which says nothing of the job"
+
+
+async def _ended(provider: BatchProvider, batch_id: str) -> RemoteBatch:
+    for _ in range(_PATIENCE_POLLS):
+        batch = _good(await provider.retrieve_batch(batch_id))
+        if batch.status == "ended":
+            return batch
+        await asyncio.sleep(0.02)
+    raise AssertionError("the server's batch does not end")
+
+
+def _good(answer: RemoteBatch | Failure) -> RemoteBatch:
+    assert isinstance(answer, RemoteBatch), f"a sound call failed: {answer}"
+    return answer
 
 
 def _check_success(sent: Sent) -> None:

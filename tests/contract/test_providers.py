@@ -15,7 +15,7 @@ from support.api import SimulatedApi, simulated_api
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
-    with simulated_api(tmp_path_factory.mktemp("api")) as running:
+    with simulated_api(tmp_path_factory.mktemp("api"), batch_latency="5s") as running:
         yield running
 
 
@@ -35,6 +35,20 @@ class StandIn:
 
     def received(self) -> int:
         return int(self._api.traffic()["received"])
+
+    def refuse_next_batch(self, status: int) -> None:
+        self._api.clear_faults()
+        self._api.fault(str(status), path="batch_create", times=1)
+
+    def drop_next_batch(self) -> None:
+        self._api.clear_faults()
+        self._api.fault("reply_lost", path="batch_create", times=1)
+
+    def end_batches(self) -> None:
+        self._api.end_batches()
+
+    def batches(self) -> int:
+        return len(self._api.batches())
 
 
 def test_the_sdks_adapter_keeps_the_contract(api: SimulatedApi) -> None:
