@@ -101,22 +101,21 @@ class Leases(Sequence[Lease]):
         return Lease(step, request_hash, self._bounds[at], "batch")
 
     def __iter__(self) -> Iterator[Lease]:
-        hashes = bytes(self._hashes)
-        later = self._later
+        hashes, later = bytes(self._hashes), self._later
         for at, (row, bound) in enumerate(zip(self._rows, self._bounds, strict=True)):
             step = later[at] if at in later else Step(row)
             yield Lease(step, hashes[at * _HASH_BYTES : (at + 1) * _HASH_BYTES], bound, "batch")
 
     def _part(self, places: range) -> Leases:
+        if places.step != 1:
+            raise ValueError("leases are parted into runs of their own order only")
+        begin, end = places.start, max(places.start, places.stop)
         part = Leases()
-        for new, old in enumerate(places):
-            part._rows.append(self._rows[old])
-            part._bounds.append(self._bounds[old])
-            part._hashes += self._hashes[old * _HASH_BYTES : (old + 1) * _HASH_BYTES]
-            if old in self._later:
-                part._later[new] = self._later[old]
-            if old in self._tried:
-                part._tried[new] = self._tried[old]
+        part._rows = self._rows[begin:end]
+        part._bounds = self._bounds[begin:end]
+        part._hashes = self._hashes[begin * _HASH_BYTES : end * _HASH_BYTES]
+        part._later = {place - begin: step for place, step in self._later.items() if begin <= place < end}
+        part._tried = {place - begin: tried for place, tried in self._tried.items() if begin <= place < end}
         return part
 
 

@@ -140,9 +140,11 @@ def take_leases(connection: apsw.Connection, leases: Sequence[Lease], *, batch: 
 
     A batch may have 100,000: some thousands at a time, so that memory does not grow with it.
     """
+    reserved = 0
     for start in range(0, len(leases), _LEASES_AT_ONCE):
-        _take_some(connection, leases[start : start + _LEASES_AT_ONCE], (batch, now_millis))
-    reserved = sum(lease.bound_pico for lease in leases)
+        some = list(leases[start : start + _LEASES_AT_ONCE])  # a sequence may make its items as they are looked at
+        _take_some(connection, some, (batch, now_millis))
+        reserved += sum(lease.bound_pico for lease in some)
     Changes(reserved=reserved).write(connection)
     return reserved
 
