@@ -24,11 +24,13 @@ import errno
 import gc
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from runner.engines import BatchBook, StopReason
 from runner.engines.custom_ids import custom_id
@@ -170,8 +172,9 @@ class Collection:
     async def _download(self, batch: Batch) -> Failure | None:
         path = await self._desk.book.landing_path(batch.number)
         assert batch.batch_id is not None, "a batch that has ended has an id"
-        landing = await asyncio.to_thread(_Landing, path)
+        landing = _Landing(path)
         try:
+            await _in_thread(landing.open)
             got = await self._desk.provider.download_results(batch.batch_id, landing.write)
             await landing.flush()
         finally:
@@ -186,7 +189,7 @@ class Collection:
             return await self._take_up_groups(path, batch)
 
     async def _take_up_groups(self, path: Path, batch: Batch) -> Census:
-        reader = await asyncio.to_thread(self._reader, path, batch)
+        reader = self._reader(path, batch)
         ahead = asyncio.create_task(asyncio.to_thread(_next_group, reader, path))
         try:
             while group := await asyncio.shield(ahead):
@@ -199,15 +202,14 @@ class Collection:
         return reader.census
 
     def _reader(self, path: Path, batch: Batch) -> LandedReader:
-        with disk_errors(path):
-            return LandedReader(
-                path,
-                mark=self._desk.mark,
-                number=batch.number,
-                read_result=self._desk.provider.read_result,
-                price=self._desk.price,
-                canceled=canceled_failure(batch.cause),
-            )
+        return LandedReader(
+            path,
+            mark=self._desk.mark,
+            number=batch.number,
+            read_result=self._desk.provider.read_result,
+            price=self._desk.price,
+            canceled=canceled_failure(batch.cause),
+        )
 
     async def _note(self, batch: Batch, group: Sequence[Landed], settled: Settled) -> None:
         """Count what a group of lines came to, and tell of it."""
@@ -371,8 +373,11 @@ class _Landing:
         self._path = path
         self._pieces: list[bytes] = []
         self._waiting_bytes = 0
-        with disk_errors(path):
-            self._file: BinaryIO = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb", 0)
+        self._file: FileIO | None = None
+
+    def open(self) -> None:
+        with disk_errors(self._path):
+            self._file = FileIO(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
 
     async def write(self, piece: bytes) -> None:
         self._pieces.append(piece)
@@ -383,16 +388,27 @@ class _Landing:
     async def flush(self) -> None:
         pieces, self._pieces, self._waiting_bytes = self._pieces, [], 0
         if pieces:
-            await asyncio.to_thread(self._write, b"".join(pieces))
+            await _in_thread(partial(self._write, b"".join(pieces)))
 
     def _write(self, data: bytes) -> None:
+        assert self._file is not None, "it is written to between open and close"
         rest = memoryview(data)
         with disk_errors(self._path):
             while rest:
                 rest = rest[self._file.write(rest) :]
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+
+async def _in_thread(act: Callable[[], None]) -> None:
+    """Run something on a thread, and be done with it also when canceled: a file is not closed under it."""
+    task = asyncio.create_task(asyncio.to_thread(act))
+    try:
+        await asyncio.shield(task)
+    finally:
+        await asyncio.wait([task])
 
 
 class _RareCollections:

@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from runner.engines.custom_ids import id_head, read_custom_id
 from runner.engines.parallel import Price
@@ -89,16 +89,20 @@ class LandedReader:
         self._price = price
         self._canceled = canceled
         self._offset = 0
-        self._file = path.open("rb", buffering=1 << 20)
+        self._file: BinaryIO | None = None
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def next_group(self) -> list[Landed]:
-        """The next lines of this batch; empty only at the end of the file."""
+        """The next lines of this batch; empty only at the end of the file. Raises OSError."""
+        file = self._file
+        if file is None:
+            file = self._file = self._path.open("rb", buffering=1 << 20)
         # One loop with everything in locals: it runs a hundred thousand times a batch.
         group: list[Landed] = []
-        add, readline, read_result = group.append, self._file.readline, self._read_result
+        add, readline, read_result = group.append, file.readline, self._read_result
         price, head, head_length, canceled = self._price, self._head, len(self._head), self._canceled
         plain_row, first_at = _PLAIN_ROW.fullmatch, self.census.first_at
         start = self._offset
@@ -113,7 +117,7 @@ class LandedReader:
                 start += len(raw)
                 line = raw.rstrip(b"\r\n")
                 if len(raw) > MAX_LINE_BYTES and raw[-1:] != b"\n":
-                    start += self._skip_line()
+                    start += self._skip_line(readline)
                     continue
                 if not line or line.isspace():
                     continue
@@ -173,10 +177,10 @@ class LandedReader:
         else:
             self.census.conflicting += 1
 
-    def _skip_line(self) -> int:
+    def _skip_line(self, readline: Callable[[int], bytes]) -> int:
         """Read on to the end of a line that is too long; returns the bytes."""
         skipped = 0
-        while part := self._file.readline(_SKIP_BYTES):
+        while part := readline(_SKIP_BYTES):
             skipped += len(part)
             if part.endswith(b"\n"):
                 break

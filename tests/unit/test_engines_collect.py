@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.engines.collect import Collection, Desk, canceled_failure, disk_errors
-from runner.engines.landed import LandedReader
 from runner.errors import LedgerError
 from runner.ledger import BatchFacts
 from runner.ledger.audit import audit
@@ -93,15 +92,9 @@ def test_a_full_disk_is_said_with_its_cure(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="no space left") as caught, disk_errors(tmp_path):
         raise OSError(28, os.strerror(28))
     assert caught.value.code == "disk-full"
-    with pytest.raises(LedgerError, match="the disk failed"), disk_errors(tmp_path):
-        LandedReader(
-            tmp_path / "gone",
-            mark=MARK,
-            number=1,
-            read_result=lambda _: pytest.fail("nothing can be read"),
-            price=output_price,
-            canceled=canceled_failure(None),
-        )
+    with pytest.raises(LedgerError, match="the disk failed") as caught, disk_errors(tmp_path):
+        (tmp_path / "gone").read_bytes()
+    assert caught.value.code == "disk-error"
 
 
 @pytest.mark.parametrize(("cause", "retryable"), [("user", False), ("deadline", True), ("new", True), (None, True)])

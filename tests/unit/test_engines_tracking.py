@@ -501,3 +501,82 @@ def test_many_batches_share_a_few_calls(tmp_path: Path) -> None:
     assert run.to_the_end().reason is None
     assert run.statuses() == ["succeeded"] * 40
     assert run.api.most_under_way <= 8
+
+
+def test_a_batch_whose_tallies_fit_a_file_that_lacks_a_row_is_not_closed(tmp_path: Path) -> None:
+    run = BatchRun(tmp_path / "run", 3)
+    run.batch(range(3), BatchAnswers([ended_well(2)], [all_succeeded(range(2))]))
+    tracker = run.to_the_end()
+    assert tracker.reason is not None
+    assert (tracker.reason.kind, run.state()) == ("results_incomplete", "ended")
+
+
+def test_a_machine_that_slept_past_the_point_notices(tmp_path: Path) -> None:
+    run = canceled_run(tmp_path / "run")
+    run.deadline = deadline_in(run, 7 * 86_400)
+
+    async def follow() -> None:
+        async with run.tracker() as tracker:
+            await asyncio.sleep(0.01)
+            assert not tracker.deadline_passed
+            run.clock.advance(7 * 86_400)
+            await until(tracker, lambda: tracker.open == 0)
+
+    asyncio.run(follow())
+    assert (run.ledger.batch(1).cause, run.statuses()) == ("deadline", ["succeeded", "open"])
+
+
+def test_the_point_of_no_return_is_told_also_where_nothing_is_at_the_api(tmp_path: Path) -> None:
+    run = BatchRun(tmp_path / "run", 1)
+    run.deadline = deadline_in(run, 100)
+
+    async def wait() -> bool:
+        async with run.tracker() as tracker:
+            await until(tracker, lambda: tracker.deadline_passed)
+            return tracker.deadline_passed
+
+    assert asyncio.run(wait())
+
+
+def test_a_batch_that_is_handed_over_after_the_point_is_canceled(tmp_path: Path) -> None:
+    run = canceled_run(tmp_path / "run")
+    run.deadline = deadline_in(run, 50)
+
+    async def follow() -> None:
+        async with run.tracker(follow=False) as tracker:
+            await until(tracker, lambda: tracker.deadline_passed)
+            tracker.follow(run.ledger.batch(1))
+            tracker.follow(run.ledger.batch(1))
+            await until(tracker, lambda: tracker.open == 0)
+
+    asyncio.run(follow())
+    assert (run.api.count("cancel"), run.statuses()) == (1, ["succeeded", "open"])
+
+
+def test_a_cancel_of_the_user_s_replaces_that_of_the_deadline(tmp_path: Path) -> None:
+    run = canceled_run(tmp_path / "run")
+
+    async def follow() -> None:
+        async with run.tracker() as tracker:
+            for cause in ("deadline", "user", "new"):
+                await tracker.cancel_all(cause)
+            await until(tracker, lambda: tracker.open == 0)
+
+    asyncio.run(follow())
+    assert (run.ledger.batch(1).cause, run.statuses()) == ("user", ["succeeded", "canceled"])
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.002, 0.005, 0.01, 0.02, 0.05])
+def test_a_tracker_that_is_ended_at_any_moment_leaves_all_to_the_next(tmp_path: Path, seconds: float) -> None:
+    run = BatchRun(tmp_path / "run", 300)
+    run.api.chunk_bytes = 100
+    run.batch(range(300), BatchAnswers([ended_well(300)], [all_succeeded(range(300))]))
+
+    async def end() -> None:
+        async with run.tracker():
+            await asyncio.sleep(seconds)
+
+    asyncio.run(end())
+    again = run.reopen()
+    assert again.to_the_end().reason is None
+    assert (again.state(), set(again.statuses()), again.ledger.counts().attempts) == ("closed", {"succeeded"}, 300)
