@@ -285,3 +285,22 @@ def test_a_body_of_another_shape_falls_back_to_the_status(body: bytes) -> None:
 def test_a_failure_keeps_the_request_id_of_the_header_first() -> None:
     assert read(500, api_error("api_error"), request_id="req_h").request_id == "req_h"
     assert read(500, b"", request_id="req_h").request_id == "req_h"
+
+
+@pytest.mark.parametrize("status", [302, 400, 404, 408, 409, 413, 429, 500, 502, 529])
+@pytest.mark.parametrize("body", [b'{"type":"error","error":{"type":"api_error","message":"x"}}', b"<html>"])
+def test_a_create_may_hide_a_batch_only_after_its_whole_body_and_without_a_refusal(status: int, body: bytes) -> None:
+    failure = read(status, body)
+    refused = status in {400, 404, 413, 429}
+    assert failures.of_create(failure, whole=True).may_be_billed == (not refused)
+    assert not failures.of_create(failure, whole=False).may_be_billed
+
+
+def test_a_connection_that_never_stood_hides_no_batch_but_a_lost_one_may() -> None:
+    never = failures.from_transport(httpx2.ConnectTimeout("x"))
+    lost = failures.from_transport(httpx2.ReadError("x"))
+    assert not failures.of_create(never, whole=True).may_be_billed
+    assert failures.of_create(lost, whole=True).may_be_billed
+    assert not failures.of_create(failures.no_credential("no token"), whole=True).may_be_billed
+    assert failures.of_create(failures.bad_reply("html", 200, None), whole=True).may_be_billed
+    assert not failures.of_batch(lost).may_be_billed
