@@ -192,7 +192,8 @@ class BatchFacts:
 
 @dataclass(frozen=True, slots=True)
 class BatchStep:
-    """A step of a batch that has no outcome yet, with what an outcome of it needs."""
+    """A step of a batch that has no outcome yet, with what an outcome of it needs: `attempt` and `tries` are the
+    `Outcome`'s own, this attempt counted."""
 
     step: Step
     attempt: int
@@ -360,7 +361,11 @@ class Ledger(Protocol):
         """Rule on lines of the batch's last landed file and book them, in one transaction (at most some thousands).
 
         The lines are durable already, so this is NORMAL: a crash before the commit reads them again. Settling a line
-        again changes nothing.
+        again changes nothing. Outcomes given to the rule have no `body`; the file has it.
+
+        Groups of lines whose steps lie side by side are booked about three times faster than groups that are spread
+        over the whole batch, as results come: who has many does well to put them in the order of their steps first.
+        Raises LedgerError `no-batch`, and `not-landed` where no file of the batch has landed.
         """
         ...
 

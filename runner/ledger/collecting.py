@@ -10,6 +10,7 @@ the tables share pages: a group of lines that lie side by side costs a third of 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -26,6 +27,7 @@ from runner.ledger.settlement import Settlement
 from runner.ledger.spool import Place
 from runner.ledger.steps import StepFacts, StepKey, facts_of_rows
 from runner.ledger.totals import Changes
+from runner.types import Usage
 
 _LEASED = """
     SELECT l.row, l.turn, l.sample, l.round, l.number, l.reserved, l.request_hash
@@ -41,6 +43,7 @@ _ENDED = """
 _ATTEMPTS: Final = "INSERT INTO attempts VALUES "
 # Constants: batch_id, started_at, ended_at, segment, end, mode. Neither reused nor failed.
 _ATTEMPT = "({},{},{},{},{},?5,?6,{},{},{},{},{},{},{},0,{},{},?1,NULL,?2,?3,?4,{},{})"
+_WIDTH: Final = _ATTEMPT.count("{}")
 _SUCCEED_STEPS = """
     UPDATE steps SET state = ?, tries = tries + 1, sent = 1
     WHERE row IN carray(?) AND turn = ? AND sample = ? AND round = ?
@@ -60,7 +63,7 @@ def settle(
     database.check_writable()
     keys: list[StepKey] = [(line.step.row, line.step.turn, line.step.sample, line.step.round) for line in lines]
     order = sorted(range(len(keys)), key=keys.__getitem__)
-    leases = {each[:4]: each[4:] for each in _fetch_rows(connection, _LEASED, [keys[at] for at in order], batch.number)}
+    leases = {each[:4]: each for each in _fetch_rows(connection, _LEASED, [keys[at] for at in order], batch.number)}
     earlier = _tries_before(connection, leases)
     rulings: list[Ruling | None] = [None] * len(lines)
     accepted = _Accepted(batch, landing, ended_at := batch.ended_at or now)
@@ -72,7 +75,7 @@ def settle(
         if lease is None:
             passed_over.append(key)
             continue
-        number, reserved, request_hash = lease
+        _, _, _, _, number, reserved, request_hash = lease
         tries, sent = earlier[key] if number > 1 else _FRESH
         outcome = outcome_without_body(
             line.step, number, line.end, "batch", request_hash, batch.created_at, ended_at, line.reply, line.failure,
@@ -101,7 +104,7 @@ def _fetch_rows(connection: apsw.Connection, sql: str, keys: Sequence[StepKey], 
 
 def _tries_before(connection: apsw.Connection, leases: dict[Any, tuple[Any, ...]]) -> dict[StepKey, tuple[int, int]]:
     """`tries` and `sent` of the steps that have had an attempt before; a first attempt needs no look-up."""
-    rows = {key[0] for key, (number, _, _) in leases.items() if number > 1}
+    rows = {lease[0] for lease in leases.values() if lease[4] > 1}
     return {key: (facts.tries, facts.sent) for key, facts in facts_of_rows(connection, rows).items()} if rows else {}
 
 
@@ -130,35 +133,28 @@ class _Accepted:
             MODE_CODE["batch"],
         )
         self._attempts: list[Any] = []
-        self._rows: dict[tuple[int, ...], list[int]] = {}
-        self._changes = Changes()
+        self._rows: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+        self._sent_before = 0
 
     def add(self, key: StepKey, line: Landed, number: int, reserved: int, request_hash: bytes, sent: int) -> None:
-        usage, cost, request_id, changes = line.usage, line.cost_pico, line.request_id, self._changes
-        tokens = (
+        usage, request_id = line.usage, line.request_id
+        self._attempts += (
+            *key,
+            number,
+            reserved,
+            line.cost_pico,
             usage.input_tokens,
             usage.output_tokens,
             usage.cache_read_input_tokens,
             usage.ephemeral_5m_input_tokens,
             usage.ephemeral_1h_input_tokens,
+            request_hash,
+            None if request_id is None else printable(request_id),
+            line.offset,
+            line.length,
         )
-        if request_id is not None:
-            request_id = printable(request_id)
-        self._attempts += (*key, number, reserved, cost, *tokens, request_hash, request_id, line.offset, line.length)
-        same = self._rows.get(key[1:])
-        if same is None:
-            same = self._rows[key[1:]] = []
-        same.append(key[0])
-        changes.add_usage(usage)
-        changes.reserved -= reserved
-        if cost is None:
-            changes.unpriced += 1
-        else:
-            changes.spent += cost
-        if request_hash:
-            changes.attempts += 1
-        if not sent:
-            changes.requests += 1
+        self._sent_before += sent
+        self._rows[key[1:]].append(key[0])
 
     def write(self, connection: apsw.Connection) -> None:
         insert_flat(connection, _ATTEMPTS, _ATTEMPT, self._attempts, self._constants)
@@ -168,7 +164,21 @@ class _Accepted:
             connection.execute(_SUCCEED_STEPS, (STEP_CODE["succeeded"], numbers(rows), *rest))
             connection.execute(_SUCCEED_ROWS, (ROW_CODE["succeeded"], numbers(rows)))
             total += len(rows)
-        self._changes.rows_open -= total
-        self._changes.rows_succeeded += total
-        self._changes.write(connection)
+        self._change_totals(connection, total)
         connection.execute(_SETTLE, (total, self._batch.number))
+
+    def _change_totals(self, connection: apsw.Connection, total: int) -> None:
+        # Column by column: a sum over a slice takes a tenth of adding up line by line.
+        reserved, costs, *tokens = (self._attempts[place::_WIDTH] for place in range(5, 12))
+        hashes = self._attempts[12::_WIDTH]
+        changes = Changes(
+            rows_open=-total,
+            rows_succeeded=total,
+            attempts=sum(map(bool, hashes)),
+            requests=total - self._sent_before,
+            spent=sum(filter(None, costs)),
+            reserved=-sum(reserved),
+            unpriced=costs.count(None),
+        )
+        changes.add_usage(Usage(*map(sum, tokens)))
+        changes.write(connection)
