@@ -50,7 +50,8 @@ FAILURES_ONCE = 3
 class Tracker:
     """Follows the batches of a run that are at the API, until each is closed. Use it on one loop; `aclose` it.
 
-    `price` is asked for the model that a reply names, which may be the dated form of the one that was asked for.
+    `price` is asked for the model that a reply names, which may be the dated form of the one that was asked for: it is
+    for the caller, who knows the job, to price it as that one.
     """
 
     def __init__(

@@ -20,13 +20,14 @@ from runner.engines.batch import BatchEngine
 from runner.engines.deadline import Deadline, parallel_rate, requests_per_batch
 from runner.engines.halt import Halt
 from runner.engines.packing import BatchSizes
+from runner.engines.parallel import Price
 from runner.engines.polling import PollIntervals
 from runner.engines.tracking import Tracker
 from runner.errors import SetupError
 from runner.execution.under_way import Advance
 from runner.planning import mode
 from runner.providers import BatchProvider, Provider
-from runner.types import Request
+from runner.types import Mode, Request, Usage
 
 STAGING = "packed"
 """The folder, in the run's, where the bodies of batches wait to be sent."""
@@ -100,7 +101,7 @@ async def tracking(
         clock=run.clock,
         observer=run.observer,
         halt=halt,
-        price=run.prices.cost,
+        price=_price(run),
         intervals=PollIntervals(run.settings.batch_poll_first_s, run.settings.batch_poll_longest_s),
         retry=run.retry,
         deadline=plan.deadline,
@@ -133,6 +134,16 @@ def can_fall_back(run: Advance) -> bool:
 
 def _always(_request: Request) -> bool:
     return True
+
+
+def _price(run: Advance) -> Price:
+    """A reply is priced as the model that was asked for, as in parallel mode: the reply may name it by its dated id."""
+    asked, cost = run.compiled.model, run.prices.cost
+
+    def price(_replied: str, usage: Usage, mode: Mode) -> int | None:
+        return cost(asked, usage, mode)
+
+    return price
 
 
 # -- the deadline ------------------------------------------------------------------------------------------------------
