@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from runner import execution
 from runner.cli.arguments import OutputFormat
@@ -19,7 +19,9 @@ from runner.encoding import encode_text, printable
 from runner.errors import RunnerError, render
 from runner.execution import standing
 from runner.ledger import Delivery
-from runner.planning.priming import CacheBill
+
+if TYPE_CHECKING:  # the planning of jobs loads Jinja, which `--help` has no use for
+    from runner.planning.priming import CacheBill
 
 _BAD_TO_GOOD = (1, 2, 3, 4, 5, 6, 0)
 """Several jobs end with the worst (interface, section 5); an interruption comes before all of them."""
