@@ -216,32 +216,43 @@ class Collection:
         statuses: Counter[RowStatus] = Counter()
         cost = unpriced = 0
         tokens = [0, 0, 0, 0, 0]
+        succeeded = 0
         for landed, ruling in zip(group, settled.rulings, strict=True):
             if ruling is None:
                 continue
-            statuses[_status(ruling)] += 1
-            if landed.reply is not None:
-                usage = landed.usage
-                tokens[0] += usage.input_tokens
-                tokens[1] += usage.output_tokens
-                tokens[2] += usage.cache_read_input_tokens
-                tokens[3] += usage.ephemeral_5m_input_tokens
-                tokens[4] += usage.ephemeral_1h_input_tokens
-                if landed.cost_pico is None:
-                    unpriced += 1
-                else:
-                    cost += landed.cost_pico
+            if ruling.state == "succeeded" and ruling.next_step is None:
+                succeeded += 1
+            else:
+                statuses[_status(ruling)] += 1
+            if landed.reply is None:
+                self._note_failed(landed, batch)
                 continue
-            if landed.end == "canceled" and batch.cause is None:
-                self._elsewhere += 1
-            if self._stops is None and landed.failure is not None and landed.failure.scope == "job":
-                self._stops = landed.failure
+            usage = landed.usage
+            tokens[0] += usage.input_tokens
+            tokens[1] += usage.output_tokens
+            tokens[2] += usage.cache_read_input_tokens
+            tokens[3] += usage.ephemeral_5m_input_tokens
+            tokens[4] += usage.ephemeral_1h_input_tokens
+            if landed.cost_pico is None:
+                unpriced += 1
+            else:
+                cost += landed.cost_pico
+        if succeeded:
+            statuses["succeeded"] += succeeded
         self._reopened += statuses["open"]
         self._decided += statuses.total() - statuses["open"]
         if statuses:
             self._desk.observer.notify(BatchSettled(batch.number, dict(statuses), Usage(*tokens), cost, unpriced))
         if settled.unknown:
             await self._find_unknown(batch, group, settled)
+
+    def _note_failed(self, landed: Landed, batch: Batch) -> None:
+        """Keep what a line without a reply says of the whole run."""
+        failure = landed.failure
+        if landed.end == "canceled" and batch.cause is None:
+            self._elsewhere += 1
+        if self._stops is None and failure is not None and failure.scope == "job":
+            self._stops = failure
 
     async def _find_unknown(self, batch: Batch, group: Sequence[Landed], settled: Settled) -> None:
         """Which lines of a group are of no step of the batch; settling the others again changes nothing."""
