@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from runner.catalog.models import ModelFacts
 from runner.catalog.prices import Prices
 from runner.clock import Clock, SystemClock
+from runner.engines.deadline import Deadline, parallel_rate, requests_per_batch
 from runner.errors import Problem
 from runner.execution.api import SIMULATOR, Api, address_of
 from runner.execution.assemble import previous_run
@@ -34,7 +36,7 @@ from runner.ledger.sqlite import SqliteLedger
 from runner.planning.advice import advise, advise_on_cost
 from runner.planning.compile import compile_job
 from runner.planning.estimate import Estimate, Estimator
-from runner.planning.mode import Choice, choose, modes_of
+from runner.planning.mode import Choice, can_fall_back, choose, modes_of
 from runner.planning.priming import Priming
 from runner.planning.requests import CompiledJob
 from runner.spec.load import LoadedJob, load
@@ -137,7 +139,8 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
     facts = catalog.facts(loaded.job.model)
     line = line_of(loaded, api.address, api.simulated)
     with enrolled_aside(loaded, state, options.narrowing) as ledger, _earlier(state, line, options, clock) as earlier:
-        counted = _count(ledger, compiled, earlier, _estimator(loaded, compiled, prices, facts))
+        most = _most_in_a_batch(loaded, ledger.counts().total, clock)
+        counted = _count(ledger, compiled, earlier, _estimator(loaded, compiled, prices, facts, most))
     requests = counted.estimator.result().requests
     choice = _choice(loaded, options, requests, facts)
     priming = choose_priming(loaded, choice.mode, requests, facts=facts, prices=prices)
@@ -197,14 +200,26 @@ def _choice(loaded: LoadedJob, options: RunOptions, requests: int, facts: ModelF
     )
 
 
-def _estimator(loaded: LoadedJob, compiled: CompiledJob, prices: Prices, facts: ModelFacts | None) -> Estimator:
-    most = loaded.settings
+def _most_in_a_batch(loaded: LoadedJob, rows: int, clock: Clock) -> int:
+    """How many requests the run would put into one batch: a deadline asks for small ones."""
+    job, most = loaded.job, loaded.settings.batch_max_requests
+    if job.limits.deadline is None or not can_fall_back(job):
+        return most
+    now = clock.now()
+    rate = parallel_rate(job.limits.max_concurrency)
+    deadline = Deadline(now + timedelta(seconds=job.limits.deadline), now, rate)
+    return min(most, requests_per_batch(deadline, rows))
+
+
+def _estimator(
+    loaded: LoadedJob, compiled: CompiledJob, prices: Prices, facts: ModelFacts | None, most: int
+) -> Estimator:
     return Estimator(
         compiled,
         prices,
         facts,
-        batch_max_requests=most.batch_max_requests,
-        batch_max_bytes=most.batch_max_bytes,
+        batch_max_requests=most,
+        batch_max_bytes=loaded.settings.batch_max_bytes,
     )
 
 

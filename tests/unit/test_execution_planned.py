@@ -93,6 +93,18 @@ def test_what_a_deadline_rules_out_is_told(tmp_path: Path) -> None:
     assert [problem.code for problem in plan.warnings] == ["dearer-in-batches"]
 
 
+def test_a_deadline_makes_batches_smaller(tmp_path: Path) -> None:
+    """Of 10 hours one batch may take an hour to be answered again: 1,800 requests, one at a time."""
+    many = "id,text\n" + "".join(f"{n},good\n" for n in range(4_000))
+    write_project(
+        tmp_path, {**FILES, "data.csv": many, "jobs/reviews.yaml": JOB, "runner.toml": "prices = 'prices.toml'\n"}
+    )
+    for deadline, batches in (("10h", 3), ("100h", 1)):
+        sets = [f"limits={{deadline: {deadline}, max_concurrency: 1}}"]
+        options = RunOptions(environ={}, sets=sets)
+        assert plan_job(tmp_path / "jobs" / "reviews.yaml", options, FrozenClock()).estimate.batches == batches
+
+
 @pytest.mark.parametrize(("settings", "ttl"), [("", b'"ttl":"1h"'), ("batch_min_rows = 13\n", b'"ttl":"5m"')])
 def test_requests_are_shown_as_the_mode_would_send_them(tmp_path: Path, settings: str, ttl: bytes) -> None:
     toml = "prices = 'prices.toml'\n" + (settings or "batch_min_rows = 10\n")
