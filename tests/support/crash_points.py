@@ -21,6 +21,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -78,6 +79,16 @@ def chosen(points: Iterable[Point], each: int) -> list[Point]:
     seen = list(dict.fromkeys(points))
     last = Counter((point.name, point.moment) for point in seen)
     return [point for point in seen if point.nth <= each or point.nth == last[point.name, point.moment]]
+
+
+def telling(points: Sequence[Point]) -> list[Point]:
+    """Of every name and moment the first time, less those that come right behind another: what is durable there, and
+    what the API has seen, is the same as after that one."""
+    found = [points[0]]
+    for before, point in pairwise(points):
+        if point.nth == 1 and not (before.moment == "after" and point.moment == "before"):
+            found.append(point)
+    return found
 
 
 class _Watch:
