@@ -131,7 +131,7 @@ def test_ctrl_c_leaves_the_batches_at_the_api(fork: Forks, tmp_path: Path, api: 
 # -- the deadline ------------------------------------------------------------------------------------------------------
 
 DEADLINE_H = 8
-LATE = {CLOCK_AHEAD_S: str(7.5 * HOUR)}
+LATE = {CLOCK_AHEAD_S: str(7.9 * HOUR)}
 """Past the point of no return of an eight-hour deadline, and before the deadline."""
 
 
@@ -142,7 +142,7 @@ def hanging(fork: Forks, root: Path, api: SimulatedApi) -> Project:
     project = batch_project(root, api, replaced={"limits: {": limits})
     done = fork.runner(project, "run", "jobs/x.yaml", "--detach", "--format", "json")
     assert (done.status, bought(api)) == (6, ROWS), done.stderr
-    api.advance(7.5 * HOUR)
+    api.advance(7.9 * HOUR)
     return project
 
 
