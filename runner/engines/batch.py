@@ -223,17 +223,20 @@ class BatchEngine:
     async def _is_over(self) -> bool:
         """Whether nothing is left to do. Asked while nothing is being packed or sent."""
         tracker, doubts = self._tracker, self._doubts
-        unsent = bool(self._ready) or not await self._filler.is_dry()
-        if unsent and not self._closed.is_set() and not self._is_blocked():
-            return False
-        if tracker.reopened and not unsent and not self._closed.is_set():
-            return True
-        if self._detach and not self._closed.is_set():
+        if self._closed.is_set():
+            unsent = bool(self._ready) or await self._filler.has_more()
+            if not tracker.open and (unsent or tracker.reopened):
+                return True  # the rest is for parallel mode
+        else:
+            unsent = bool(self._ready) or not await self._filler.is_dry()
+            if unsent and not self._is_blocked():
+                return False
+            if tracker.reopened and not unsent:
+                return True
+        if self._detach:
             return await self._is_detached()
         if tracker.open:
             return False
-        if self._closed.is_set() and (unsent or tracker.reopened):
-            return True  # the rest is for parallel mode
         if doubts.is_hopeless:
             self._stop(doubts.reason())
         elif not doubts and unsent and self._purse.is_empty:

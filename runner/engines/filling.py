@@ -61,6 +61,11 @@ class Filler:
             self._dry = False  # what was recorded since has opened further steps
         return self._dry
 
+    async def has_more(self) -> bool:
+        """Whether something is left, waiting for the feed where it cannot say yet."""
+        await self._take()
+        return bool(self._taken)
+
     async def next_batch(self, number: int, left_pico: int | None) -> Staged | None:
         """Pack and stage until the batch is full, the money is used up, or the feed is. None where nothing fits.
 

@@ -63,6 +63,7 @@ class Bench:
     events: Listener = field(default_factory=Listener)
     halt: Halt = field(default_factory=Halt)
     fails_at: str | None = None
+    tracker: type[Tracker] = Tracker
     during: Callable[[], Any] | None = None
     """A coroutine function that is run beside the engine."""
 
@@ -92,7 +93,7 @@ class Bench:
         clock.begin()
         book = LedgerBook(self.ledger, clock, cap_pico=self.cap_pico)
         book.fails_at = self.fails_at
-        tracker = Tracker(
+        tracker = self.tracker(
             self.api, book, mark=self.mark, clock=clock, observer=self.events, halt=self.halt, price=output_price,
             intervals=PollIntervals(1.0, 60.0), retry=RetryPolicy(), deadline=None,
         )  # fmt: skip
@@ -584,6 +585,51 @@ def test_what_pays_for_no_primer_is_sent_at_once(folder: Path) -> None:
     assert not any(batch.priming for batch in bench.ledger.batches())
 
 
+# -- the deadline ------------------------------------------------------------------------------------------------------
+
+
+class TooLate(Tracker):
+    """A tracker whose point of no return comes after some seconds."""
+
+    comes_at = 0.0
+
+    @property
+    def deadline_passed(self) -> bool:
+        return self._clock.monotonic() >= self.comes_at
+
+
+def test_past_the_point_of_no_return_nothing_is_sent(bench: Bench) -> None:
+    bench.tracker = TooLate
+    assert bench.drain() is None
+    assert bench.api.posts == 0
+    assert bench.ledger.counts().open == 10
+
+
+def test_what_is_at_the_api_is_followed_past_the_point_of_no_return(folder: Path) -> None:
+    bench = Bench(folder, sizes=BatchSizes(max_requests=4, queue_requests=4))
+    bench.tracker = type("Later", (TooLate,), {"comes_at": 30.0})
+    assert bench.drain() is None
+    assert (bench.states, bench.succeeded) == (["closed"], 4)
+    assert bench.ledger.counts().open == 6
+
+
+def test_a_detached_run_leaves_also_past_the_point_of_no_return(bench: Bench) -> None:
+    bench.api.takes_s, bench.detach = 10**4, True
+    bench.drain()
+    bench.tracker = TooLate
+    assert kinds(bench.drain()) == "waiting"
+    assert len(bench.api.canceled) == 3
+
+
+def test_a_batch_in_doubt_outlives_the_deadline_and_is_told(bench: Bench) -> None:
+    bench.api.fates = [lost(accepts=False)]
+    bench.detach = True
+    bench.drain()
+    bench.tracker, bench.detach = TooLate, False
+    assert kinds(bench.finish()) == "in_doubt"
+    assert bench.states == ["in_doubt", "closed", "closed"]
+
+
 # -- laws --------------------------------------------------------------------------------------------------------------
 
 fates = st.sampled_from(
@@ -643,6 +689,7 @@ def hold_the_law(bench: Bench, sittings: list[tuple[list[Fate], str | None]]) ->
         assert not bench.bought() or max(bench.bought().values()) == 1, "a row was bought twice"
         money = bench.ledger.money()
         assert cap is None or money.spent + money.reserved + money.doubtful <= cap
+        assert not bench.api.canceled, "nobody asked for that"
         bench.api.takes_s = 5.0
     bench.api.fates, bench.detach, bench.cap_pico = [], False, None
     reason = bench.finish()
