@@ -310,7 +310,8 @@ class Bench:
 
     def _open(self, root: Path) -> None:
         self.root = root
-        self.provider = EchoProvider()
+        self.provider: EchoProvider = EchoProvider()
+        self.clock: Clock = SystemClock()
         self.events = Listener()
 
     def write(self, path: str, text: str) -> Path:
@@ -341,8 +342,7 @@ class Bench:
     def run(self, *sets: str, confirm: Confirm | None = None, **options: Any) -> Summary:
         """`runner run`."""
         loaded, asked = self.load(*sets), RunOptions(**options)
-        clock = SystemClock()
-        return converge(loaded, asked, self.api(), observer=self.events, confirm=confirm, clock=clock)
+        return converge(loaded, asked, self.api(), observer=self.events, confirm=confirm, clock=self.clock)
 
     def begin(self, *sets: str) -> RunInfo:
         """A run that has its rows, and nothing else: its cap admits no request."""

@@ -1,0 +1,167 @@
+"""Runs of batch mode, command by command: which engine a pass uses, and what is left for the next command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from runner.engines import StopReason
+from runner.errors import LedgerError, UsageError
+from runner.ledger.audit import audit
+from support.execution_batches import BatchBench
+from support.execution_fakes import folder_in_memory
+
+ROWS = 8
+TEXTS = [f"text {number}" for number in range(ROWS)]
+IN_THREES = [TEXTS[:3], TEXTS[3:6], TEXTS[6:]]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[BatchBench]:
+    with folder_in_memory(tmp_path) as folder:
+        bench = BatchBench(folder / "project", ROWS)
+        yield bench
+        for info in bench.runs():
+            assert audit(info.folder) == []
+
+
+def stopped(reason: StopReason | None) -> str | None:
+    return reason.kind if reason is not None else None
+
+
+def test_all_rows_go_out_in_batches_and_each_is_bought_once(bench: BatchBench) -> None:
+    summary = bench.run()
+    assert (summary.status, summary.exit_status, summary.mode) == ("finished", 0, "batch")
+    assert bench.provider.bought == IN_THREES
+    assert bench.provider.received == [], "nothing was sent in parallel"
+    assert [record["output"] for record in bench.records()] == [f"echo of {text}" for text in TEXTS]
+    assert {(record["mode"], record["attempts"]) for record in bench.records()} == {("batch", 1)}
+    assert [batch["status"] for batch in summary.to_dict()["batches"]] == ["closed"] * 3
+
+
+def test_few_rows_that_come_back_open_are_sent_again_in_parallel(bench: BatchBench) -> None:
+    bench.provider.endings = {"text 1": ["errored"], "text 7": ["expired"]}
+    assert bench.run().exit_status == 0
+    assert bench.provider.bought == IN_THREES
+    assert sorted(bench.provider.received) == ["text 1", "text 7"]
+    modes = {record["key"]: (record["mode"], record["attempts"]) for record in bench.records()}
+    assert modes["k1"] == modes["k7"] == ("parallel", 2)
+
+
+def test_many_of_them_make_another_batch(bench: BatchBench) -> None:
+    (bench.root / "runner.toml").write_text((bench.root / "runner.toml").read_text() + "batch_resend_rows = 1\n")
+    bench.provider.endings = {"text 0": ["errored"], "text 1": ["expired"]}
+    bench.provider.endings["text 2"] = ["errored", "errored"]
+    summary = bench.run()
+    assert summary.exit_status == 0
+    assert bench.provider.bought[:4] == [*IN_THREES, ["text 0", "text 1", "text 2"]]
+    assert bench.provider.received == ["text 2"], "one alone goes out in parallel"
+    assert bench.records()[2]["attempts"] == 3
+
+
+def test_a_cap_that_does_not_admit_the_full_price_keeps_them_in_batches(bench: BatchBench) -> None:
+    bench.provider.endings = {text: ["errored"] for text in TEXTS}
+    most = bench.run().meta["upper_cost_pico"]
+    bench.provider.received.clear()
+    bench.provider.endings = {text: ["errored"] * 9 for text in TEXTS}
+    summary = bench.run(f"limits.max_cost_usd={1.1 * most / 10**12:.12f}", "retry.max_attempts=2", reuse=False)
+    assert summary.counts.failures == {"overloaded_error": ROWS}
+    assert bench.provider.received == []
+
+
+# -- detached ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_detached_run_leaves_its_batches_and_a_resume_does_what_is_due(bench: BatchBench) -> None:
+    bench.provider.hangs = True
+    summary = bench.run(detach=True)
+    assert (summary.status, summary.exit_status, stopped(summary.stopped_by)) == ("waiting", 6, "waiting")
+    assert [batch["status"] for batch in summary.to_dict()["batches"]] == ["in_progress"] * 3
+    assert bench.resume().exit_status == 6
+    bench.provider.hangs = False
+    summary = bench.resume()
+    assert (summary.status, summary.exit_status, len(bench.records())) == ("finished", 0, ROWS)
+    assert bench.provider.bought == IN_THREES
+
+
+def test_waiting_follows_a_detached_run_to_its_end(bench: BatchBench) -> None:
+    bench.provider.hangs = True
+    assert bench.run(detach=True).exit_status == 6
+    bench.provider.hangs = False
+    assert bench.resume(wait=True).exit_status == 0
+
+
+def test_a_parallel_run_cannot_be_detached(bench: BatchBench) -> None:
+    with pytest.raises(UsageError, match="in parallel mode, because the job says so"):
+        bench.run("mode=parallel", detach=True)
+    assert bench.runs() == []
+    bench.run("mode=parallel", "limits.max_cost_usd=0.000000001")
+    with pytest.raises(UsageError, match="in parallel mode"):
+        bench.resume(detach=True)
+
+
+# -- cancel, and a new run ---------------------------------------------------------------------------------------------
+
+
+def test_a_cancel_ends_every_row_and_a_retry_opens_them_again(bench: BatchBench) -> None:
+    bench.provider.hangs = True
+    bench.run(detach=True)
+    summary = bench.cancel()
+    assert (summary.status, summary.exit_status, summary.counts.canceled) == ("canceled", 5, ROWS)
+    assert all(made.canceled for made in bench.provider.made)
+    assert not (bench.root / "out").exists()
+    with pytest.raises(LedgerError, match="there is nothing to cancel"):
+        bench.cancel()
+
+
+def test_a_cancel_that_was_cut_off_is_ended_by_whoever_comes_next(bench: BatchBench) -> None:
+    bench.provider.hangs = True
+    bench.run(detach=True)
+    with bench.open_last() as ledger:
+        ledger.set_meta({"canceling": True})
+    assert bench.resume(wait=True).status == "canceled"
+    assert len(bench.provider.made) == 3, "nothing more was sent"
+
+
+def test_the_next_run_of_a_job_ends_the_cancel_first(bench: BatchBench) -> None:
+    bench.provider.hangs = True
+    bench.run(detach=True)
+    with bench.open_last() as ledger:
+        ledger.set_meta({"canceling": True})
+    bench.provider.hangs = False
+    assert bench.run().exit_status == 0
+    assert [info.meta["state"] for info in bench.runs()] == ["canceled", "finished"]
+
+
+def test_a_new_run_collects_what_the_old_one_has_at_the_api(bench: BatchBench) -> None:
+    bench.provider.hangs = True
+    bench.run(detach=True)
+    summary = bench.run("params.max_tokens=40", new=True, detach=True)
+    assert (summary.exit_status, len(bench.runs())) == (6, 1), "the old one's batches are waited for"
+    bench.provider.hangs = False
+    summary = bench.run(new=True)
+    assert (summary.exit_status, summary.counts.reused) == (0, ROWS)
+    assert [info.meta["state"] for info in bench.runs()] == ["superseded", "finished"]
+    assert bench.provider.bought == IN_THREES
+
+
+# -- in doubt ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_in_doubt_is_sent_again_only_on_the_users_word_and_in_time(bench: BatchBench) -> None:
+    bench.provider.lost = 1
+    summary = bench.run(detach=True)
+    assert (summary.exit_status, stopped(summary.stopped_by)) in ((4, "in_doubt"), (6, "waiting"))
+    with pytest.raises(LedgerError, match="may still turn up in the API's list"):
+        bench.resume(resend=True, wait=True)
+    assert len(bench.provider.bought) == 3
+    bench.clock.ahead = timedelta(hours=2)
+    summary = bench.resume(resend=True, wait=True)
+    assert (summary.status, summary.exit_status) == ("finished", 0)
+    assert summary.money.doubtful > 0, "what may have been bought twice stays counted"
+    assert any("sent again" in warning for warning in summary.warnings)
+    assert len(bench.records()) == ROWS
+    assert bench.provider.hidden[0].texts, "the lost one was never found"
