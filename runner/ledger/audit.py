@@ -1,7 +1,7 @@
 """The audit: do the tables of a ledger agree with each other? Every total is counted again.
 
 Owns   the queries that say what must hold (reliability invariants I1, I5, I7), for tests and for `runner doctor`.
-Knows  the tables (mode 0 is `batch`, end 4 `lost`). Reads only, and takes seconds where a run has millions of rows.
+Knows  the tables (mode 0 is `batch`). Reads only, and takes seconds where a run has millions of rows.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ _MUST_BE_EMPTY: Final[dict[str, str]] = {
     "batches whose settled steps are not their attempts, or attempts of no batch": """
         SELECT b.number FROM batches AS b LEFT JOIN
             (SELECT batch_id, count(*) AS ended FROM attempts
-             WHERE mode = 0 AND reused = 0 AND end <> 4 GROUP BY batch_id) AS a USING (batch_id)
-        WHERE b.settled <> coalesce(a.ended, 0)
+             WHERE mode = 0 AND reused = 0 GROUP BY batch_id) AS a USING (batch_id)
+        WHERE b.state NOT IN ('rejected', 'not_sent') AND b.settled <> coalesce(a.ended, 0)
         UNION ALL
         SELECT row FROM attempts WHERE mode = 0 AND reused = 0 AND batch_id IS NOT NULL
             AND batch_id NOT IN (SELECT batch_id FROM batches WHERE batch_id IS NOT NULL)

@@ -282,6 +282,8 @@ def test_archived_results_are_lost_and_may_have_been_billed(tmp_path: Path) -> N
     assert failure is not None
     assert (failure.kind, run.ledger.money().doubtful, run.api.count("results")) == ("results_lost", 2_000, 0)
     assert run.warnings() == ["batch-archived"]
+    run.ledger.close()
+    assert audit(tmp_path / "run") == []
 
 
 def test_results_that_are_not_found_after_29_days_are_lost(tmp_path: Path) -> None:
