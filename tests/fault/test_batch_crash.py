@@ -22,7 +22,7 @@ import pytest
 
 from support.api import SimulatedApi
 from support.batch_forks import Forks, forks
-from support.batch_jobs import A_BATCH, ROWS, batch_api, batch_project, bought, check, go_on, opened, undisturbed
+from support.batch_jobs import A_BATCH, ROWS, batch_api, batch_project, bought, check, clean, go_on, opened, undisturbed
 from support.crash_points import CRASH_AT, CRASH_LOG, EXPECTED, Point, chosen, passed, telling
 from support.harness import Project
 
@@ -47,9 +47,9 @@ def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedAp
 
 
 @pytest.fixture
-def api(shared_api: SimulatedApi) -> SimulatedApi:
-    shared_api.reset()
-    return shared_api
+def api(shared_api: SimulatedApi) -> Iterator[SimulatedApi]:
+    with clean(shared_api) as api:
+        yield api
 
 
 Trouble = Callable[[SimulatedApi], None]

@@ -25,6 +25,7 @@ from support.batch_jobs import (
     bought,
     check,
     check_ledger,
+    clean,
     go_on,
     stopped_by,
     undisturbed,
@@ -53,9 +54,9 @@ def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedAp
 
 
 @pytest.fixture
-def api(shared_api: SimulatedApi) -> SimulatedApi:
-    shared_api.reset()
-    return shared_api
+def api(shared_api: SimulatedApi) -> Iterator[SimulatedApi]:
+    with clean(shared_api) as api:
+        yield api
 
 
 @pytest.mark.parametrize("kind", LOST)

@@ -22,6 +22,7 @@ from support.batch_jobs import (
     bought,
     check,
     check_ledger,
+    clean,
     settle,
     stopped_by,
     undisturbed,
@@ -55,9 +56,9 @@ def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedAp
 
 
 @pytest.fixture
-def api(shared_api: SimulatedApi) -> SimulatedApi:
-    shared_api.reset()
-    return shared_api
+def api(shared_api: SimulatedApi) -> Iterator[SimulatedApi]:
+    with clean(shared_api) as api:
+        yield api
 
 
 @pytest.mark.parametrize("kind", [*CUT, *HARMLESS, *BROKEN])

@@ -23,6 +23,7 @@ from support.batch_jobs import (
     bought,
     check,
     check_ledger,
+    clean,
     opened,
     settle,
     stopped_by,
@@ -49,9 +50,9 @@ def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedAp
 
 
 @pytest.fixture
-def api(shared_api: SimulatedApi) -> SimulatedApi:
-    shared_api.reset()
-    return shared_api
+def api(shared_api: SimulatedApi) -> Iterator[SimulatedApi]:
+    with clean(shared_api) as api:
+        yield api
 
 
 def test_both_modes_give_the_same_records(fork: Forks, tmp_path: Path, api: SimulatedApi) -> None:

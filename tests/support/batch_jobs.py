@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import apsw
+
 from runner.ledger import Batch
 from runner.ledger.audit import audit
 from runner.ledger.sqlite import SqliteLedger
@@ -59,6 +61,25 @@ def batch_api(folder: Path, **options: Any) -> Iterator[SimulatedApi]:
     """A stand-in whose batches take a moment."""
     with simulated_api(folder, **{"key": KEY, "batch_latency": BATCH_LATENCY, **options}) as api:
         yield api
+
+
+@contextmanager
+def clean(api: SimulatedApi) -> Iterator[SimulatedApi]:
+    """A shared stand-in, as if it had just been started; its clock is turned back afterwards."""
+    api.reset()
+    before = _ahead_s(api)
+    try:
+        yield api
+    finally:
+        api.advance(before - _ahead_s(api))
+
+
+def _ahead_s(api: SimulatedApi) -> float:
+    books = apsw.Connection(str(api.state / "accounts.db"), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        return float(next(iter(books.execute("SELECT coalesce(max(ahead_s), 0.0) FROM clock")))[0])
+    finally:
+        books.close()
 
 
 def batch_project(
