@@ -279,7 +279,7 @@ class BatchEngine:
 
     async def _pack(self) -> None:
         changes = self._purse.changes
-        left = await self._purse.left_pico(self._ready)
+        left = await self._purse.left_pico()
         number = self._last_number + 1 + (self._sending is not None)
         staged = await self._filler.next_batch(number, left)
         if staged is not None:
@@ -291,6 +291,7 @@ class BatchEngine:
 
     def _send_next(self) -> None:
         if self._sending is None and self._ready and not self._is_blocked() and not self._closed.is_set():
+            self._purse.reserve()
             self._sending = self._spawn(self._submitter.send(self._ready.popleft()))
 
     def _is_blocked(self) -> bool:

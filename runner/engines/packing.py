@@ -81,10 +81,6 @@ class Leases(Sequence[Lease]):
                 return count
         return len(self)
 
-    @property
-    def bound_pico(self) -> int:
-        return sum(self._bounds)
-
     def __len__(self) -> int:
         return len(self._rows)
 

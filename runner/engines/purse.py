@@ -1,13 +1,12 @@
 """What the cap leaves for the next batch, while another one is on its way to being reserved.
 
 Owns   the one flag that says the cap refused the next step and nothing has come back since.
-Knows  the book and staged batches.
+Knows  the book; a batch is packed only while none is staged, so there is never more than one to be reserved.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 
 from runner.engines import BatchBook
 from runner.engines.staging import Staged
@@ -44,13 +43,12 @@ class Purse:
     def reserved(self) -> None:
         self._reserved.set()
 
-    async def left_pico(self, staged: Iterable[Staged]) -> int | None:
-        """What the cap leaves for a batch beside those that are staged; None without a cap."""
+    async def left_pico(self) -> int | None:
+        """What the cap leaves for the next batch, once the one before it is reserved; None without a cap."""
         if await self._book.left_pico() is None:
             return None
         await self._reserved.wait()
-        left = await self._book.left_pico()
-        return None if left is None else left - sum(batch.leases.bound_pico for batch in staged)
+        return await self._book.left_pico()
 
     async def admits(self, staged: Staged) -> int:
         """How many requests of this batch the cap admits now."""

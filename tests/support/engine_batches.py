@@ -122,20 +122,17 @@ class BatchApi:
         self.on_post()
         fate = self.fates.pop(0) if self.fates else Fate()
         try:
-            body = bytearray()
+            body, remote = bytearray(), None
             taken = 0
-            if fate.reads != 0:
-                async for chunk in chunks:
-                    await asyncio.sleep(0)
-                    body += chunk
-                    taken += 1
-                    if taken == fate.reads:
-                        break
+            while taken != fate.reads and len(body) < size_bytes:
+                body += await anext(aiter(chunks))
+                taken += 1
+                if len(body) >= size_bytes:  # from here on the batch may exist, whatever its sender does next
+                    assert len(body) == size_bytes, "more than the size that was announced"
+                    self.bodies.append(bytes(body))
+                    remote = self.accept(bytes(body)) if fate.accepts else None
+                await asyncio.sleep(0)
             await asyncio.sleep(fate.seconds)
-            if fate.reads is None:
-                assert len(body) == size_bytes, "the size that was announced is not what was sent"
-                self.bodies.append(bytes(body))
-            remote = self.accept(bytes(body)) if fate.accepts and fate.reads is None else None
             if fate.hangs:
                 await asyncio.sleep(10**6)
             if fate.failure is not None:
