@@ -37,7 +37,7 @@ class Result:
 
     @property
     def status(self) -> str:
-        """`finished`, `stopped` or `interrupted`."""
+        """`finished`, `stopped` or `interrupted`; `waiting` where a detached run has left work at the API."""
         return self.summary.status
 
     @property
@@ -73,6 +73,7 @@ def run(
     yes: bool = False,
     simulate: bool = False,
     deliver: bool = False,
+    detach: bool = False,
     observer: Observer | None = None,
 ) -> Result:
     """Run a job, as `runner run` does: go on with its unfinished run, or send what has no answer yet.
@@ -96,6 +97,7 @@ def run(
         yes=yes,
         simulate=simulate,
         deliver=deliver,
+        detach=detach,
     )
     summary = run_job(path, options, observer=observer or Observers(), confirm=None)
     return Result(summary, load_settings(find_root(path)))

@@ -14,7 +14,7 @@ from typing import Any
 
 from runner.clock import SystemClock
 from runner.encoding import decode, encode
-from runner.execution.resuming import Resume, cancel_at, resume
+from runner.execution.resuming import Resume, cancel_at, resume, retry
 from runner.execution.summary import Summary
 from runner.ledger.sqlite import SqliteLedger
 from runner.providers import BatchLine, BatchPage, RemoteBatch
@@ -187,6 +187,11 @@ class BatchBench(Bench):
     def open_last(self) -> SqliteLedger:
         """The last run's ledger, to write."""
         return SqliteLedger.open(self.runs()[-1].folder)
+
+    def retry(self, **which: Any) -> Summary:
+        settings = load_settings(self.root, {})
+        info = self.runs()[-1]
+        return retry(info, self.state, settings, self.api(), observer=self.events, clock=self.clock, **which)
 
     def cancel(self, *, detach: bool = False) -> Summary:
         settings = load_settings(self.root, {})

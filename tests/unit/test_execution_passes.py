@@ -115,6 +115,9 @@ def test_a_cancel_ends_every_row_and_a_retry_opens_them_again(bench: BatchBench)
     assert not (bench.root / "out").exists()
     with pytest.raises(LedgerError, match="there is nothing to cancel"):
         bench.cancel()
+    bench.provider.hangs = False
+    assert bench.retry().exit_status == 0
+    assert len(bench.records()) == ROWS
 
 
 def test_a_cancel_that_was_cut_off_is_ended_by_whoever_comes_next(bench: BatchBench) -> None:

@@ -72,6 +72,17 @@ def test_no_rows_are_no_failure() -> None:
     assert exit_status("finished", Counts(), [], None, NONE_ALLOWED) == 0
 
 
+WAITS = StopReason("waiting", "1 batch waits at the API")
+
+
+@given(counts, sinks, tolerated)
+def test_a_run_waits_only_with_something_at_the_api(counts: Counts, sinks: list[Delivery], allowed: Share) -> None:
+    assert exit_status("waiting", counts, sinks, WAITS, allowed, at_api=1) == 6
+    assert exit_status("waiting", counts, sinks, WAITS, allowed) == 4
+    assert exit_status("stopped", counts, sinks, StopReason("in_doubt", "?"), allowed, at_api=1) == 4
+    assert exit_status("interrupted", counts, sinks, INTERRUPTED, allowed, at_api=1) == 130
+
+
 # -- of a ledger ---------------------------------------------------------------------------------------------------
 
 

@@ -14,9 +14,9 @@ import pytest
 from runner.engines import Decision, Prepared
 from runner.errors import LedgerError
 from runner.execution.writer import BACKLOG, GROUP, Writer
-from runner.ledger import Rule, Ruling
+from runner.ledger import BatchFacts, Landed, Lease, Rule, Ruling
 from runner.ledger.sqlite import SqliteLedger
-from runner.types import Outcome, Step
+from runner.types import Failure, Outcome, Step, Usage
 from support.engine_fakes import HandClock, prepared
 from support.execution_fakes import Call, FaultyLedger, methods
 from support.ledgers import BOUND, accept, answer, failed, rows
@@ -324,3 +324,47 @@ def test_a_ruling_that_leaves_a_step_in_the_air_is_an_error(tmp_path: Path) -> N
             await desk.writer.close()
 
     at_desk(tmp_path, act, rule=lambda _: Ruling("answered"))
+
+
+# -- of batches --------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_is_the_ledgers_with_the_runs_cap_rule_and_clock(tmp_path: Path) -> None:
+    leases = [Lease(Step(row), bytes(32), BOUND, "batch") for row in range(3)]
+
+    async def act(desk: Desk) -> None:
+        writer, sha256 = desk.writer, bytes(32)
+        assert await writer.left_pico() == 4 * BOUND
+        assert await writer.intend_batch(leases * 2, body_sha256=sha256, watermark=None) is None, "the cap forbids it"
+        batch = await writer.intend_batch(leases, body_sha256=sha256, watermark="msgbatch_0", priming=True)
+        assert batch is not None
+        assert (batch.steps, batch.watermark, batch.priming) == (3, "msgbatch_0", True)
+        assert await writer.left_pico() == BOUND
+        await writer.mark_batch(batch.number, "sending")
+        await writer.mark_batch(batch.number, "in_progress", BatchFacts(batch_id="msgbatch_1"))
+        assert [found.state for found in await writer.batches()] == ["in_progress"]
+        assert [waiting.step for waiting in await writer.batch_steps(batch.number, Step(0), 5)] == [Step(1), Step(2)]
+        assert await writer.landed(batch.number) is None
+        (await writer.landing_path(batch.number)).write_bytes(b"a line\n")
+        assert await writer.land(batch.number) == await writer.landed(batch.number)
+        failure = Failure("api_error", "it did not work")
+        line = Landed(Step(1), "errored", 0, 6, None, failure, Usage(), 0, None)
+        settled = await writer.settle_batch(batch.number, [line])
+        assert [ruling.state for ruling in settled.rulings if ruling is not None] == ["failed"]
+        assert (await writer.batches())[0].settled == 1
+        await writer.close()
+
+    at_desk(tmp_path, act, cap_pico=4 * BOUND)
+
+
+def test_a_move_that_is_not_allowed_ends_the_writing(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        leases = [Lease(Step(0), bytes(32), BOUND, "batch")]
+        batch = await desk.writer.intend_batch(leases, body_sha256=bytes(32), watermark=None)
+        assert batch is not None
+        with pytest.raises(LedgerError, match="cannot become"):
+            await desk.writer.mark_batch(batch.number, "closed")
+        with pytest.raises(LedgerError, match="cannot become"):
+            await desk.writer.close()
+
+    at_desk(tmp_path, act)
