@@ -16,7 +16,8 @@ from runner.types import Failure, Mode, RowStatus, Step, Usage
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """`spent_pico` is what earlier sittings of this run have cost: the cap counts it too."""
+    """`spent_pico` is what earlier sittings of this run have cost: the cap counts it too. `why` completes "in batch
+    mode, because …" where the mode was chosen and not asked for."""
 
     run_id: str
     job: str
@@ -26,6 +27,7 @@ class RunStarted:
     cap_pico: int | None
     resumed: bool
     spent_pico: int = 0
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

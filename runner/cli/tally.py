@@ -205,7 +205,8 @@ class Tally:
         if event.resumed:
             what = f"going on with run {event.run_id}: {event.open_rows:,} of {counted(event.rows, 'row')} to do"
         else:
-            what = f"run {event.run_id}: {counted(event.rows, 'row')} in {event.mode} mode"
+            because = f", because {event.why}" if event.why else ""
+            what = f"run {event.run_id}: {counted(event.rows, 'row')} in {event.mode} mode{because}"
         self._say("info", what)
 
     def _cooling_down(self, event: CoolingDown) -> None:

@@ -66,8 +66,11 @@ def _begin(run: Advance) -> None:
     counts = run.ledger.counts()
     cap_pico = run.job.limits.max_cost_pico
     spent_pico = run.ledger.money().spent
+    why = str(run.ledger.meta.get("mode_why", "")) if run.job.mode == "auto" else ""
     run.observer.notify(
-        RunStarted(run.run_id, run.job.name, run.mode, counts.total, counts.open, cap_pico, run.resumed, spent_pico)
+        RunStarted(
+            run.run_id, run.job.name, run.mode, counts.total, counts.open, cap_pico, run.resumed, spent_pico, why
+        )
     )
     for batch in open_batches(run.ledger):
         run.observer.notify(

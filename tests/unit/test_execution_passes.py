@@ -10,7 +10,9 @@ import pytest
 
 from runner.engines import StopReason
 from runner.errors import LedgerError, UsageError
+from runner.ledger import Batch, BatchFacts, BatchState
 from runner.ledger.audit import audit
+from runner.ledger.sqlite import SqliteLedger
 from support.execution_batches import BatchBench
 from support.execution_fakes import folder_in_memory
 
@@ -70,6 +72,33 @@ def test_a_cap_that_does_not_admit_the_full_price_keeps_them_in_batches(bench: B
     summary = bench.run(f"limits.max_cost_usd={1.1 * most / 10**12:.12f}", "retry.max_attempts=2", reuse=False)
     assert summary.counts.failures == {"overloaded_error": ROWS}
     assert bench.provider.received == []
+
+
+def test_a_trial_that_asks_for_batches_gets_them(bench: BatchBench) -> None:
+    summary = bench.run(limit=4)
+    assert (summary.exit_status, summary.mode, bench.provider.bought) == (0, "batch", [TEXTS[:3], TEXTS[3:4]])
+    assert len(bench.records("out/x.trial.jsonl")) == 4
+
+
+def test_a_run_is_finished_only_when_its_batches_are_closed(bench: BatchBench) -> None:
+    """A kill between the last settle and the mark: every row has its answer, and the batch is still to be closed."""
+    bench.provider.hangs = True
+    bench.run(detach=True)
+    bench.provider.hangs = False
+    mark = SqliteLedger.mark_batch
+
+    def never_closed(ledger: SqliteLedger, number: int, state: BatchState, facts: BatchFacts | None = None) -> Batch:
+        if state == "closed":
+            raise LedgerError("killed", code="killed")
+        return mark(ledger, number, state, facts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SqliteLedger, "mark_batch", never_closed)
+        with pytest.raises(LedgerError, match="killed"):
+            bench.resume(wait=True)
+    summary = bench.resume(wait=True)
+    assert (summary.status, {batch.state for batch in summary.batches}) == ("finished", {"closed"})
+    assert bench.provider.bought == IN_THREES
 
 
 # -- detached ----------------------------------------------------------------------------------------------------------
