@@ -178,7 +178,8 @@ def check_money(project: Project, api: SimulatedApi, doubtful_pico: int | None =
 
 def check_ledger(project: Project) -> None:
     for run in project.runs():
-        assert audit(project.root / ".runner" / "runs" / run) == []
+        wrong = audit(project.root / ".runner" / "runs" / run)
+        assert not wrong, wrong
 
 
 def check_canary(project: Project) -> None:
