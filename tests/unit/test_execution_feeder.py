@@ -15,9 +15,9 @@ from runner.clock import Clock, SystemClock
 from runner.engines import Prepared
 from runner.errors import LedgerError
 from runner.events import Warned
-from runner.execution.under_way import Advance
 from runner.execution.earlier import Earlier
 from runner.execution.feeder import SLOW_RENDERS_TOLD, Feeder
+from runner.execution.under_way import Advance
 from runner.execution.writer import BACKLOG, Writer
 from runner.ledger import Lease, Ruling
 from runner.message import parse_reply
