@@ -58,7 +58,7 @@ test-campaign: setup  ## The long campaign: minutes to hours
 	$(BIN)/python -m pytest -m campaign --timeout=3600 $(PYTEST_ARGS)
 
 test-batch-campaign: setup  ## Batch mode killed at every point and 200 random moments
-	KILLS=200 $(BIN)/python -m pytest tests/fault/test_batch_crash.py --timeout=3600 --log-cli-level=INFO $(PYTEST_ARGS)
+	KILLS=200 $(BIN)/python -m pytest tests/fault/test_batch_*.py tests/integration/test_batch_*.py --timeout=3600 --log-cli-level=INFO $(PYTEST_ARGS)
 
 docs: setup  ## Write the generated pages, schema and help texts again
 	$(BIN)/python -m scripts.docs

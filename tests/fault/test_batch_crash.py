@@ -22,14 +22,26 @@ import pytest
 
 from support.api import SimulatedApi
 from support.batch_forks import Forks, forks
-from support.batch_jobs import A_BATCH, ROWS, batch_api, batch_project, bought, check, clean, go_on, opened, undisturbed
+from support.batch_jobs import (
+    A_BATCH,
+    ROWS,
+    Records,
+    batch_api,
+    batch_project,
+    bought,
+    check,
+    clean,
+    go_on,
+    opened,
+    undisturbed,
+)
 from support.crash_points import CRASH_AT, CRASH_LOG, EXPECTED, Point, chosen, passed, telling
 from support.harness import Project
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
 
 BATCHES = -(-ROWS // A_BATCH)
-KILLS = int(os.environ.get("KILLS", "8"))
+KILLS = int(os.environ.get("KILLS", "6"))
 LONGEST_S = 1.5
 """About how long a run takes; kills are drawn over it."""
 
@@ -50,6 +62,12 @@ def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedAp
 def api(shared_api: SimulatedApi) -> Iterator[SimulatedApi]:
     with clean(shared_api) as api:
         yield api
+
+
+@pytest.fixture(scope="module")
+def expected(fork: Forks, shared_api: SimulatedApi, tmp_path_factory: pytest.TempPathFactory) -> Records:
+    """The records of the job when nothing goes wrong."""
+    return undisturbed(fork, tmp_path_factory.mktemp("undisturbed"), shared_api)
 
 
 Trouble = Callable[[SimulatedApi], None]
@@ -128,9 +146,8 @@ def test_killed_at_every_pass_of_every_point(fork: Forks, tmp_path: Path, api: S
 
 @pytest.mark.parametrize("trouble", [no_trouble, failing_rows])
 def test_killed_at_random_moments_the_run_ends_as_if_it_never_was(
-    fork: Forks, tmp_path: Path, api: SimulatedApi, trouble: Trouble
+    fork: Forks, tmp_path: Path, api: SimulatedApi, trouble: Trouble, expected: Records
 ) -> None:
-    expected = undisturbed(fork, tmp_path / "undisturbed", api)
     draw = random.Random(20261122)
     kills = doubts = runs = 0
     while kills < KILLS:

@@ -19,6 +19,7 @@ from support.batch_forks import Forks, forks
 from support.batch_jobs import (
     A_BATCH,
     ROWS,
+    Records,
     batch_api,
     batch_project,
     batches_of,
@@ -27,6 +28,7 @@ from support.batch_jobs import (
     check_ledger,
     clean,
     go_on,
+    of_these,
     stopped_by,
     undisturbed,
 )
@@ -59,11 +61,16 @@ def api(shared_api: SimulatedApi) -> Iterator[SimulatedApi]:
         yield api
 
 
-@pytest.mark.parametrize("kind", LOST)
+@pytest.fixture(scope="module")
+def expected(fork: Forks, shared_api: SimulatedApi, tmp_path_factory: pytest.TempPathFactory) -> Records:
+    """The records of the job when nothing goes wrong."""
+    return undisturbed(fork, tmp_path_factory.mktemp("undisturbed"), shared_api)
+
+
+@pytest.mark.parametrize("kind", of_these(LOST, ("reply_lost", "truncated", "reply_html", "reply_502")))
 def test_a_batch_whose_create_got_no_reply_is_found_by_its_ids_and_bought_once(
-    fork: Forks, tmp_path: Path, api: SimulatedApi, kind: str
+    fork: Forks, tmp_path: Path, api: SimulatedApi, kind: str, expected: Records
 ) -> None:
-    expected = undisturbed(fork, tmp_path / "undisturbed", api)
     api.fault(kind, path="batch_create", nth=[1, 3])
     project = batch_project(tmp_path / "x", api)
     done = fork.runner(project, "run", "jobs/x.yaml", "--format", "json")
@@ -73,12 +80,11 @@ def test_a_batch_whose_create_got_no_reply_is_found_by_its_ids_and_bought_once(
     assert [batch["fault"] for batch in api.batches()] == [kind, None, kind], "the replies were lost"
 
 
-@pytest.mark.parametrize("kind", LOST[:3])
+@pytest.mark.parametrize("kind", of_these(LOST, ("truncated",)))
 def test_it_is_found_also_by_the_process_that_comes_after(
-    fork: Forks, tmp_path: Path, api: SimulatedApi, kind: str
+    fork: Forks, tmp_path: Path, api: SimulatedApi, kind: str, expected: Records
 ) -> None:
     """Detached, the run ends in doubt with its batch at the API; later ones look for it again."""
-    expected = undisturbed(fork, tmp_path / "undisturbed", api)
     api.fault(kind, path="batch_create", nth=2)
     project = batch_project(tmp_path / "x", api)
     done = fork.runner(project, "run", "jobs/x.yaml", "--detach", "--format", "json")
@@ -88,11 +94,10 @@ def test_it_is_found_also_by_the_process_that_comes_after(
     assert bought(api) == ROWS
 
 
-@pytest.mark.parametrize("kind", NOT_ACCEPTED)
+@pytest.mark.parametrize("kind", of_these(NOT_ACCEPTED, ("reset_upload", "429")))
 def test_a_batch_that_was_not_accepted_is_sent_again_and_bought_once(
-    fork: Forks, tmp_path: Path, api: SimulatedApi, kind: str
+    fork: Forks, tmp_path: Path, api: SimulatedApi, kind: str, expected: Records
 ) -> None:
-    expected = undisturbed(fork, tmp_path / "undisturbed", api)
     api.fault(kind, path="batch_create", nth=2)
     project = batch_project(tmp_path / "x", api)
     all_done = go_on(fork, project)
@@ -104,9 +109,10 @@ def test_a_batch_that_was_not_accepted_is_sent_again_and_bought_once(
 # -- what makes it hard to find ----------------------------------------------------------------------------------------
 
 
-def test_batches_of_others_that_look_alike_are_left_alone(fork: Forks, tmp_path: Path, api: SimulatedApi) -> None:
+def test_batches_of_others_that_look_alike_are_left_alone(
+    fork: Forks, tmp_path: Path, api: SimulatedApi, expected: Records
+) -> None:
     """Beside each batch stand two of somebody else: one with as many requests, one with one more."""
-    expected = undisturbed(fork, tmp_path / "undisturbed", api)
     api.fault("decoys")
     api.fault("reply_502", times=2)
     project = batch_project(tmp_path / "x", api)
@@ -117,8 +123,7 @@ def test_batches_of_others_that_look_alike_are_left_alone(fork: Forks, tmp_path:
     assert {batch.batch_id for batch in batches_of(project) if batch.batch_id} == ours
 
 
-def test_a_pager_that_loops_ends(fork: Forks, tmp_path: Path, api: SimulatedApi) -> None:
-    expected = undisturbed(fork, tmp_path / "undisturbed", api)
+def test_a_pager_that_loops_ends(fork: Forks, tmp_path: Path, api: SimulatedApi, expected: Records) -> None:
     api.fault("pager_loops")
     api.fault("reply_502", times=1)
     project = batch_project(tmp_path / "x", api)
@@ -128,10 +133,9 @@ def test_a_pager_that_loops_ends(fork: Forks, tmp_path: Path, api: SimulatedApi)
 
 
 def test_a_batch_that_the_list_does_not_show_yet_is_not_sent_again(
-    fork: Forks, tmp_path: Path, api: SimulatedApi
+    fork: Forks, tmp_path: Path, api: SimulatedApi, expected: Records
 ) -> None:
     """Its absence proves nothing: the run stops, and finds it once the list has it."""
-    expected = undisturbed(fork, tmp_path / "undisturbed", api)
     api.fault("late_list", seconds=300)
     api.fault("reply_502", nth=3)
     project = batch_project(tmp_path / "x", api)
@@ -147,8 +151,9 @@ def test_a_batch_that_the_list_does_not_show_yet_is_not_sent_again(
     assert bought(api) == ROWS
 
 
-def test_a_batch_that_retrieve_does_not_know_yet_is_waited_for(fork: Forks, tmp_path: Path, api: SimulatedApi) -> None:
-    expected = undisturbed(fork, tmp_path / "undisturbed", api)
+def test_a_batch_that_retrieve_does_not_know_yet_is_waited_for(
+    fork: Forks, tmp_path: Path, api: SimulatedApi, expected: Records
+) -> None:
     api.fault("late_retrieve", seconds=0.4)
     api.fault("late_results", seconds=0.4)
     project = batch_project(tmp_path / "x", api)
@@ -163,9 +168,8 @@ def test_a_batch_that_retrieve_does_not_know_yet_is_waited_for(fork: Forks, tmp_
 
 @pytest.mark.parametrize("lost", [False, True], ids=["undisturbed", "both in doubt"])
 def test_two_users_of_one_workspace_run_the_same_job_at_once_and_leave_each_others_batches_alone(
-    fork: Forks, tmp_path: Path, api: SimulatedApi, lost: bool
+    fork: Forks, tmp_path: Path, api: SimulatedApi, lost: bool, expected: Records
 ) -> None:
-    expected = undisturbed(fork, tmp_path / "undisturbed", api)
     if lost:
         api.fault("reply_502", path="batch_create", times=4)
     projects = [batch_project(tmp_path / name, api) for name in ("ada", "ben")]
@@ -186,10 +190,11 @@ def test_two_users_of_one_workspace_run_the_same_job_at_once_and_leave_each_othe
 
 
 @pytest.mark.parametrize("moment", ["in progress", "in doubt"])
-def test_a_stand_in_that_is_killed_and_comes_back_loses_nothing(fork: Forks, tmp_path: Path, moment: str) -> None:
+def test_a_stand_in_that_is_killed_and_comes_back_loses_nothing(
+    fork: Forks, tmp_path: Path, moment: str, expected: Records
+) -> None:
     with batch_api(tmp_path / "api", batch_latency="1s") as api:
         project = batch_project(tmp_path / "x", api)
-        expected = undisturbed(fork, tmp_path / "undisturbed", api)
         if moment == "in doubt":
             api.fault("reply_lost", path="batch_create", nth=3)
         child = fork.start(project, "run", "jobs/x.yaml", "--format", "json")

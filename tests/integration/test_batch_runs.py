@@ -17,6 +17,7 @@ from support.batch_forks import CLOCK_AHEAD_S, Forks, forks
 from support.batch_jobs import (
     A_BATCH,
     ROWS,
+    Records,
     batch_api,
     batch_project,
     batches_of,
@@ -24,6 +25,7 @@ from support.batch_jobs import (
     check,
     check_ledger,
     clean,
+    of_these,
     opened,
     settle,
     stopped_by,
@@ -55,6 +57,12 @@ def api(shared_api: SimulatedApi) -> Iterator[SimulatedApi]:
         yield api
 
 
+@pytest.fixture(scope="module")
+def expected(fork: Forks, shared_api: SimulatedApi, tmp_path_factory: pytest.TempPathFactory) -> Records:
+    """The records of the job when nothing goes wrong."""
+    return undisturbed(fork, tmp_path_factory.mktemp("undisturbed"), shared_api)
+
+
 def test_both_modes_give_the_same_records(fork: Forks, tmp_path: Path, api: SimulatedApi) -> None:
     in_batches = batch_project(tmp_path / "batch", api)
     summary = fork.runner(in_batches, "run", "jobs/x.yaml", "--format", "json").summary
@@ -72,9 +80,10 @@ def test_both_modes_give_the_same_records(fork: Forks, tmp_path: Path, api: Simu
 # -- detached ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_detached_run_is_finished_by_resumes_that_look_once(fork: Forks, tmp_path: Path, api: SimulatedApi) -> None:
+def test_a_detached_run_is_finished_by_resumes_that_look_once(
+    fork: Forks, tmp_path: Path, api: SimulatedApi, expected: Records
+) -> None:
     """As cron would do it: 6 while work waits at the API, then 0; nothing is bought meanwhile."""
-    expected = undisturbed(fork, tmp_path / "undisturbed", api)
     api.fault("slow", path="batch", seconds=HOUR)
     project = batch_project(tmp_path / "x", api)
     done = fork.runner(project, "run", "jobs/x.yaml", "--detach", "--format", "json")
@@ -99,8 +108,9 @@ def settle_one(api: SimulatedApi) -> None:
         pass
 
 
-def test_what_failed_passingly_is_sent_again_by_the_next_resume(fork: Forks, tmp_path: Path, api: SimulatedApi) -> None:
-    expected = undisturbed(fork, tmp_path / "undisturbed", api)
+def test_what_failed_passingly_is_sent_again_by_the_next_resume(
+    fork: Forks, tmp_path: Path, api: SimulatedApi, expected: Records
+) -> None:
     api.fault("expired", text="text number 3", times=1)
     project = batch_project(tmp_path / "x", api)
     assert fork.runner(project, "run", "jobs/x.yaml", "--detach").status == 6
@@ -112,8 +122,9 @@ def test_what_failed_passingly_is_sent_again_by_the_next_resume(fork: Forks, tmp
     check(project, api, expected)
 
 
-def test_ctrl_c_leaves_the_batches_at_the_api(fork: Forks, tmp_path: Path, api: SimulatedApi) -> None:
-    expected = undisturbed(fork, tmp_path / "undisturbed", api)
+def test_ctrl_c_leaves_the_batches_at_the_api(
+    fork: Forks, tmp_path: Path, api: SimulatedApi, expected: Records
+) -> None:
     api.fault("slow", path="batch", seconds=HOUR)
     project = batch_project(tmp_path / "x", api)
     child = fork.start(project, "run", "jobs/x.yaml", "--format", "json")
@@ -134,6 +145,14 @@ def test_ctrl_c_leaves_the_batches_at_the_api(fork: Forks, tmp_path: Path, api: 
 DEADLINE_H = 8
 LATE = {CLOCK_AHEAD_S: str(7.9 * HOUR)}
 """Past the point of no return of an eight-hour deadline, and before the deadline."""
+
+POINTS = (
+    "before mark_batch:canceling 1", "after mark_batch:canceling 1", "before cancel_batch 1",
+    "after cancel_batch 1",
+    "before mark_batch:ended 2", "after land 2", "before settle_batch 2", "after settle_batch 2",
+    "after mark_batch:closed 2", "before lease 1", "after lease 1", "before record 1", "after record 1",
+)  # fmt: skip
+"""Between the coming of the point of no return and the last row's record."""
 
 
 def hanging(fork: Forks, root: Path, api: SimulatedApi) -> Project:
@@ -162,9 +181,8 @@ def check_in_time(project: Project, api: SimulatedApi, expected: list[dict[str, 
 
 
 def test_a_batch_that_hangs_is_canceled_in_time_and_every_row_is_answered_before_the_deadline(
-    fork: Forks, tmp_path: Path, api: SimulatedApi
+    fork: Forks, tmp_path: Path, api: SimulatedApi, expected: Records
 ) -> None:
-    expected = undisturbed(fork, tmp_path / "undisturbed", api)
     project = hanging(fork, tmp_path / "x", api)
     done = fork.resume(project, "--wait", environ=LATE)
     assert done.status == 0, done.stderr
@@ -174,17 +192,11 @@ def test_a_batch_that_hangs_is_canceled_in_time_and_every_row_is_answered_before
 @pytest.mark.fault
 @pytest.mark.parametrize(
     "point",
-    [
-        "before mark_batch:canceling 1", "after mark_batch:canceling 1", "before cancel_batch 1",
-        "after cancel_batch 1",
-        "before mark_batch:ended 2", "after land 2", "before settle_batch 2", "after settle_batch 2",
-        "after mark_batch:closed 2", "before lease 1", "after lease 1", "before record 1", "after record 1",
-    ],
-)  # fmt: skip
+    of_these(POINTS, ("after mark_batch:canceling 1", "before cancel_batch 1", "after land 2", "after settle_batch 2")),
+)
 def test_so_it_is_when_the_runner_is_killed_in_between(
-    fork: Forks, tmp_path: Path, api: SimulatedApi, point: str
+    fork: Forks, tmp_path: Path, api: SimulatedApi, point: str, expected: Records
 ) -> None:
-    expected = undisturbed(fork, tmp_path / "undisturbed", api)
     project = hanging(fork, tmp_path / "x", api)
     done = fork.resume(project, "--wait", environ={**LATE, CRASH_AT: point})
     assert done.status == -signal.SIGKILL, f"{point}: {done.status} {done.stderr}"
@@ -218,8 +230,9 @@ def test_cancel_takes_back_what_is_not_done_and_keeps_what_is(fork: Forks, tmp_p
     check_ledger(project)
 
 
-def test_a_batch_that_somebody_else_canceled_stops_the_run(fork: Forks, tmp_path: Path, api: SimulatedApi) -> None:
-    expected = undisturbed(fork, tmp_path / "undisturbed", api)
+def test_a_batch_that_somebody_else_canceled_stops_the_run(
+    fork: Forks, tmp_path: Path, api: SimulatedApi, expected: Records
+) -> None:
     api.fault("canceled", text="text number 3", times=1)
     project = batch_project(tmp_path / "x", api)
     done = fork.runner(project, "run", "jobs/x.yaml", "--format", "json")
@@ -231,9 +244,8 @@ def test_a_batch_that_somebody_else_canceled_stops_the_run(fork: Forks, tmp_path
 
 
 def test_a_new_run_waits_for_the_old_ones_batches_and_takes_their_answers(
-    fork: Forks, tmp_path: Path, api: SimulatedApi
+    fork: Forks, tmp_path: Path, api: SimulatedApi, expected: Records
 ) -> None:
-    expected = undisturbed(fork, tmp_path / "undisturbed", api)
     project = batch_project(tmp_path / "x", api)
     assert fork.runner(project, "run", "jobs/x.yaml", "--detach").status == 6
     done = fork.runner(project, "run", "jobs/x.yaml", "--new", "--format", "json")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import pytest
 
 from runner.ledger import Batch
 from runner.ledger.audit import audit
@@ -25,6 +26,8 @@ from runner.ledger.sqlite import SqliteLedger
 from support.api import SimulatedApi, simulated_api
 from support.batch_forks import CLOCK_AHEAD_S, Forks
 from support.harness import Done, Project, stable
+
+Records = list[dict[str, Any]]
 
 ROWS = 20
 A_BATCH = 7
@@ -63,6 +66,12 @@ def batch_api(folder: Path, **options: Any) -> Iterator[SimulatedApi]:
         yield api
 
 
+def of_these(cases: Sequence[str], quick: Sequence[str]) -> list[Any]:
+    """Parameters of a test: the `quick` ones always, the others in the campaign."""
+    assert set(quick) <= set(cases)
+    return [case if case in quick else pytest.param(case, marks=pytest.mark.campaign) for case in cases]
+
+
 @contextmanager
 def clean(api: SimulatedApi) -> Iterator[SimulatedApi]:
     """A shared stand-in, as if it had just been started; its clock is turned back afterwards."""
@@ -95,7 +104,7 @@ def batch_project(
     return project
 
 
-def undisturbed(fork: Forks, root: Path, api: SimulatedApi, **options: Any) -> list[dict[str, Any]]:
+def undisturbed(fork: Forks, root: Path, api: SimulatedApi, **options: Any) -> Records:
     """What the job's records are when nothing goes wrong; the stand-in is clean afterwards."""
     api.reset()
     project = batch_project(root, api, **options)
