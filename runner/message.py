@@ -57,8 +57,19 @@ def parse_usage(usage: Mapping[str, Any]) -> Usage:
     Raises ValueError for a count that is no count. Cache writes without a split by time-to-live (an older gateway)
     count as 5-minute writes, the API's default.
     """
-    read, written = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
-    split = usage.get("cache_creation")
+    get = usage.get
+    read, written = get("cache_read_input_tokens"), get("cache_creation_input_tokens")
+    fresh, output, split = get("input_tokens"), get("output_tokens"), get("cache_creation")
+    # Four looks at once are half the price of reading a usage; what is not as usual is looked at one by one.
+    if not (
+        fresh.__class__ is output.__class__ is read.__class__ is written.__class__ is int
+        and 0 <= fresh <= MAX_TOKENS
+        and 0 <= output <= MAX_TOKENS
+        and 0 <= read <= MAX_TOKENS
+        and 0 <= written <= MAX_TOKENS
+    ):
+        fresh, output = _count(usage, "input_tokens"), _count(usage, "output_tokens")
+        read, written = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
     if split:
         if not isinstance(split, dict):
             raise ValueError("a usage whose cache writes are no object")
@@ -66,9 +77,7 @@ def parse_usage(usage: Mapping[str, Any]) -> Usage:
         five_minutes = max(written - one_hour, _count(split, "ephemeral_5m_input_tokens"))
     else:
         one_hour, five_minutes = 0, written
-    counts = _UsageInTheMaking(
-        _count(usage, "input_tokens"), _count(usage, "output_tokens"), read, five_minutes, one_hour
-    )
+    counts = _UsageInTheMaking(fresh, output, read, five_minutes, one_hour)
     counts.__class__ = Usage  # type: ignore[assignment]  # see the classes in the making
     return counts  # type: ignore[return-value]
 

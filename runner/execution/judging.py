@@ -29,12 +29,17 @@ PASSING = frozenset(
 """Error kinds that say nothing about the request: a later run sends such rows again (interface, section 3)."""
 
 
+_ACCEPT = Accept()
+_SUCCEEDED = Ruling("succeeded")
+"""Nearly all verdicts and rulings, by the hundred thousand: made once."""
+
+
 def make_judge(check: Check | None) -> Judge:
     """The judge of one job: its schema is the only thing it knows."""
 
     def judge(_step: Step, reply: Reply) -> Verdict:
         failure = judge_reply(reply, check)
-        return Accept() if failure is None else Fail(failure)
+        return _ACCEPT if failure is None else Fail(failure)
 
     return judge
 
@@ -68,7 +73,7 @@ def _try_again(outcome: Outcome, failure: Failure, retry: RetryPolicy) -> bool:
 def _ruling(verdict: Verdict) -> Ruling:
     match verdict:
         case Accept():
-            return Ruling("succeeded")
+            return _SUCCEEDED
         case Ask(step):
             return Ruling("open", next_step=step)
         case Fail(failure):

@@ -82,7 +82,10 @@ def settle(
             line.usage, line.cost_pico, line.request_id, batch.batch_id, tries + 1,
         )  # fmt: skip
         rulings[at] = ruling = rule(outcome)
-        if line.failure is None and key[0] >= 0 and line.end == "succeeded" and _accepts(ruling):
+        if (
+            ruling.state == "succeeded" and ruling.failure is None and ruling.next_step is None
+            and line.failure is None and line.end == "succeeded" and key[0] >= 0
+        ):  # fmt: skip
             accepted.add(key, line, number, reserved, request_hash, sent)
         else:
             facts = StepFacts(LEASED, number, tries, sent, number, reserved, batch.number)
@@ -92,10 +95,6 @@ def settle(
             accepted.write(connection)
             settlement.write(connection)
     return _settled(connection, batch, rulings, passed_over)
-
-
-def _accepts(ruling: Ruling) -> bool:
-    return ruling.state == "succeeded" and ruling.failure is None and ruling.next_step is None
 
 
 def _fetch_rows(connection: apsw.Connection, sql: str, keys: Sequence[StepKey], *bindings: Any) -> list[Any]:

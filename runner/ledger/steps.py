@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import apsw
 
@@ -40,9 +40,12 @@ _FACTS_OF_ROWS = """
 """
 _OPEN_STEPS = """
     SELECT row, turn, sample, round, attempts, tries FROM steps INDEXED BY steps_open
-    WHERE state = 0 AND row >= 0 AND (row, turn, sample, round) > (?, ?, ?, ?)
+    WHERE state = 0 AND (row, turn, sample, round) > (?, ?, ?, ?)
     ORDER BY row, turn, sample, round LIMIT ?
 """
+_BEFORE_ROWS: Final = (-1, 2**63 - 1, 0, 0)
+"""Behind the last step that is of no row. To ask for `row >= 0` as well would be taken for where to begin: each page
+would go over all those before it."""
 _NEXT_ATTEMPTS = """
     SELECT s.row, s.turn, s.sample, s.round, s.attempts + 1
     FROM carray(?) AS wanted CROSS JOIN steps AS s ON s.row = wanted.value
@@ -115,7 +118,7 @@ def facts_of_rows(connection: apsw.Connection, rows: Iterable[int]) -> dict[Step
 
 
 def open_steps(connection: apsw.Connection, after: Step | None, limit: int) -> list[OpenStep]:
-    start = step_key(after) if after is not None else (-1, 0, 0, 0)
+    start = step_key(after) if after is not None else _BEFORE_ROWS
     return [
         OpenStep(Step(*key), attempts, tries)
         for *key, attempts, tries in fetch(connection, _OPEN_STEPS, (*start, limit))

@@ -25,8 +25,8 @@ class Answer:
 
 def text_of(content: Sequence[Mapping[str, Any]]) -> str:
     """All text blocks joined, whatever blocks stand between them; empty where there is none."""
-    texts = (block.get("text") for block in content if block.get("type") == "text")
-    return "".join(text for text in texts if isinstance(text, str))  # a gateway's null is no text
+    texts = [block.get("text") for block in content if block.get("type") == "text"]
+    return "".join([text for text in texts if isinstance(text, str)])  # a gateway's null is no text
 
 
 def output_of(content: Sequence[Mapping[str, Any]], *, structured: bool) -> Answer:

@@ -36,11 +36,11 @@ def judge_reply(reply: Reply, check: Check | None) -> Failure | None:
     retryable: the same request would be answered alike.
     """
     stop_reason = reply.stop_reason
-    if stop_reason in _CUT_OFF:
-        return Failure("truncated", _CUT_OFF[stop_reason], request_id=reply.request_id)
-    if stop_reason == "refusal":
-        return _refusal(reply)
     if stop_reason not in _COMPLETE:
+        if stop_reason in _CUT_OFF:
+            return Failure("truncated", _CUT_OFF[stop_reason], request_id=reply.request_id)
+        if stop_reason == "refusal":
+            return _refusal(reply)
         unknown = f"the reply ended with stop reason {stop_reason!r}, which is not known"
         message = _NOT_AN_ANSWER.get(stop_reason or "", unknown)
         return Failure("unexpected_reply", message, request_id=reply.request_id)

@@ -148,3 +148,37 @@ def _result(line: bytes) -> Any:
         return read_result(line)
     except ValueError:
         return None
+
+
+@settings(deadline=None)
+@given(st.permutations(range(40)), st.integers(1, 4_000))
+def test_lines_come_in_the_order_of_their_rows_a_window_at_a_time(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[int], window_bytes: int
+) -> None:
+    data = jsonl(*(succeeded(name(row)) for row in rows))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(landed, "WINDOW_BYTES", window_bytes)
+        lines, _ = read_bytes(tmp_path_factory.getbasetemp() / "windows", data)
+    found = [line.step.row for line in lines]
+    assert sorted(found) == list(range(40))
+    width = -(-window_bytes // (len(succeeded(name(39))) + landed._LINE_OVERHEAD))  # whole lines, the last one begun
+    if width >= len(rows):
+        assert found == sorted(rows)
+    elif width == 1:
+        assert found == rows
+
+
+def test_an_id_counts_once_over_all_windows_and_the_first_line_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = b'{"result":{"type":"expired"},"custom_id":"m4rk-1-0"}'
+    raw = [odd, succeeded(name(1), "a"), succeeded(name(0), "late"), succeeded(name(1), "b"), succeeded(name(1), "a")]
+    for window_bytes in (1, 1 << 20):
+        monkeypatch.setattr(landed, "WINDOW_BYTES", window_bytes)
+        lines, census = read_bytes(tmp_path / "x", jsonl(*raw))
+        assert [(line.step.row, line.end, line.offset) for line in lines] == [
+            (0, "expired", 0),
+            (1, "succeeded", len(odd) + 1),
+        ]
+        assert (census.repeated, census.conflicting) == (1, 2)
+        assert census.ends() == {name(0): "expired", name(1): "succeeded"}

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import apsw
 import pytest
 
-from runner.ledger import Lease, Ruling
+from runner.ledger import Lease, Ruling, steps
 from runner.ledger.audit import audit
 from runner.ledger.sqlite import SqliteLedger
 from runner.types import Outcome, Step
@@ -131,3 +132,13 @@ def test_a_lease_is_on_disk_before_anything_may_be_sent(tmp_path: Path) -> None:
         before = int((tmp_path / "run/commits").read_bytes())
         lease_all(ledger, [Step(0)])
         assert int((tmp_path / "run/commits").read_bytes()) == before + 1
+
+
+def test_a_page_of_open_steps_is_found_without_going_over_those_before(tmp_path: Path) -> None:
+    """Else listing them all takes the square of their number."""
+    with new_ledger(tmp_path / "run", 1):
+        pass
+    connection = apsw.Connection(str(tmp_path / "run" / "ledger.db"))
+    [(*_, plan)] = connection.execute("EXPLAIN QUERY PLAN " + steps._OPEN_STEPS, (0, 0, 0, 0, 1)).fetchall()
+    connection.close()
+    assert "steps_open ((row,turn,sample,round)>(?,?,?,?))" in plan
