@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Final, Literal
 
 from runner.engines import BatchBook
@@ -25,11 +24,10 @@ from runner.ledger import Batch
 from runner.providers import BatchPage, BatchProvider, RemoteBatch
 from runner.types import Failure
 
-SLACK = timedelta(minutes=10)
-"""How far our clock and the API's may differ before a batch in the list counts as older than an intent."""
 PAGE: Final = 100
 MAX_PAGES: Final = 50
-"""Pages that one look reads at most: a server that ignores `after_id` would make it endless."""
+"""Pages that one look reads at most, where the watermark does not turn up: it may have been deleted since, and ages
+prove nothing, since clocks differ."""
 SAMPLE_BYTES: Final = 4 * 1024 * 1024
 MAX_SAMPLES: Final = 12
 """How often the results of one candidate are asked for in vain before it is held no longer: they may be gone."""
@@ -47,11 +45,6 @@ def candidates(listed: Iterable[RemoteBatch], batch: Batch, taken: AbstractSet[s
         for remote in listed
         if remote.requests == batch.steps and remote.batch_id not in taken and remote.archived_at is None
     ]
-
-
-def is_past(remote: RemoteBatch, batch: Batch) -> bool:
-    """Whether this listed batch, and so every one behind it, is older than the intent."""
-    return remote.batch_id == batch.watermark or remote.created_at < batch.created_at - SLACK
 
 
 def owner(custom_ids: Sequence[str]) -> Owner | None:
@@ -108,7 +101,7 @@ class Reconciler:
         return Look(proven, len(held - {remote.batch_id for remote in proven.values()}), failure)
 
     async def _listed(self, doubtful: Sequence[Batch]) -> list[RemoteBatch] | Failure:
-        """The list, newest first, down to the oldest intent."""
+        """The list, newest first, down to the oldest watermark."""
         seen: dict[str, RemoteBatch] = {}
         after_id: str | None = None
         for _ in range(MAX_PAGES):
@@ -117,16 +110,18 @@ class Reconciler:
                 return page
             fresh = [remote for remote in page.batches if remote.batch_id not in seen]
             seen.update((remote.batch_id, remote) for remote in fresh)
-            if self._is_the_last(page, fresh, doubtful):
+            if self._is_the_last(page, fresh, seen, doubtful):
                 break
             after_id = page.batches[-1].batch_id
         return list(seen.values())
 
     @staticmethod
-    def _is_the_last(page: BatchPage, fresh: Sequence[RemoteBatch], doubtful: Sequence[Batch]) -> bool:
+    def _is_the_last(
+        page: BatchPage, fresh: Sequence[RemoteBatch], seen: Collection[str], doubtful: Sequence[Batch]
+    ) -> bool:
         if not page.has_more or len(fresh) < len(page.batches) or not fresh:
             return True
-        return all(any(is_past(remote, batch) for remote in fresh) for batch in doubtful)
+        return all(batch.watermark in seen for batch in doubtful)
 
     async def _owner(self, remote: RemoteBatch) -> Owner | Failure | Literal["unknown"] | None:
         """Whose batch this is: None for a foreign one, `unknown` while nobody can say."""
@@ -165,12 +160,12 @@ class Reconciler:
         return failure if failure is not None and not found else found
 
     def _custom_ids(self, data: bytes) -> list[str]:
-        """The custom ids of whole lines; the last one may be cut."""
+        """The custom ids of the first lines. The last one may be cut: then it is no JSON."""
         found: list[str] = []
-        for line in data.split(b"\n")[:-1][:SAMPLE_LINES]:
+        for line in data.split(b"\n")[:SAMPLE_LINES]:
             try:
                 found.append(self._provider.read_result(line.rstrip(b"\r")).custom_id)
-            except ValueError:  # a blank line, or a result of a type that is not known yet
+            except ValueError:  # a blank line, a cut one, or a result of an unknown type
                 continue
         return found
 
@@ -180,8 +175,8 @@ class _Enough(Exception):
 
 
 def _until_past(listed: Sequence[RemoteBatch], batch: Batch) -> list[RemoteBatch]:
-    """Those before the watermark. Where it is not in the list (deleted since), all: age alone proves nothing, since
-    clocks differ, and a foreign batch is refused by its custom ids."""
+    """Those before the watermark. Where it is not in the list (deleted since), all: a foreign batch is refused by its
+    custom ids."""
     ids = [remote.batch_id for remote in listed]
     end = ids.index(batch.watermark) if batch.watermark in ids else len(ids)
     return list(listed[:end])

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.engines.custom_ids import custom_id
-from runner.engines.reconcile import MAX_PAGES, MAX_SAMPLES, Look, Reconciler, candidates, is_past, owner
+from runner.engines.reconcile import MAX_PAGES, MAX_SAMPLES, Look, Reconciler, candidates, owner
 from runner.ledger import Batch
 from runner.providers import BatchPage, RemoteBatch
 from runner.types import Failure, Step
@@ -141,10 +141,10 @@ def test_a_list_that_never_ends_is_left(look: Callable[..., Look]) -> None:
     assert api.pages == 2
 
 
-def test_paging_stops_where_the_list_is_older_than_the_intent(look: Callable[..., Look]) -> None:
-    api = Listed([remote(f"n{number}", 5, minutes=-number) for number in range(1_000)], {}, page=1)
-    assert look(api, in_doubt(watermark=None)) == Look()
-    assert api.pages == 12
+def test_paging_stops_at_the_oldest_watermark(look: Callable[..., Look]) -> None:
+    api = Listed([remote(f"n{number}", 5) for number in range(1_000)], {}, page=1)
+    assert look(api, in_doubt(watermark="n2"), in_doubt(2, watermark="n7")) == Look()
+    assert api.pages == 8
 
 
 def test_a_long_result_is_not_read_to_its_end(look: Callable[..., Look]) -> None:
@@ -189,12 +189,6 @@ def test_candidates_have_the_size_and_are_in_no_ledger(found: list[tuple[int, bo
     assert {batch.batch_id for batch in candidates(listed, in_doubt(), taken)} == kept
 
 
-def test_age_and_watermark_end_the_paging() -> None:
-    assert is_past(remote("w"), in_doubt())
-    assert is_past(remote("x", minutes=-11), in_doubt())
-    assert not is_past(remote("x", minutes=-9), in_doubt())
-
-
 def test_asyncio_is_left_alone_by_a_look_that_is_cancelled(look: Callable[..., Look]) -> None:
     api = Listed([remote("b"), remote("w")], {"b": ours()})
 
@@ -204,3 +198,23 @@ def test_asyncio_is_left_alone_by_a_look_that_is_cancelled(look: Callable[..., L
     api.download_results = hang  # type: ignore[method-assign]  # a fault of this one test
     with pytest.raises(asyncio.CancelledError):
         look(api, in_doubt())
+
+
+def test_results_without_a_last_line_end_prove_as_well(look: Callable[..., Look]) -> None:
+    """A batch of one request, as the priming one is, has one line."""
+
+    class Unended(Listed):
+        async def download_results(self, batch_id: str, write: Callable[[bytes], Awaitable[None]]) -> int | Failure:
+            async def unended(data: bytes) -> None:
+                await write(data.rstrip(b"\n"))
+
+            return await super().download_results(batch_id, unended)
+
+    api = Unended([remote("b", 1), remote("w")], {"b": ours(rows=1)})
+    assert list(look(api, in_doubt(steps=1)).proven) == [1]
+
+
+def test_a_clock_that_is_wrong_by_a_year_hides_nothing(look: Callable[..., Look]) -> None:
+    listed = [remote(f"n{number}", 5, minutes=-500_000) for number in range(6)]
+    api = Listed([*listed, remote("b", minutes=-500_001), remote("w", minutes=-500_002)], {"b": ours()})
+    assert list(look(api, in_doubt()).proven) == [1]
