@@ -86,13 +86,14 @@ class Doubts:
         for number, remote in look.proven.items():
             await self._adopt(self._batches[number], remote)
             del self._batches[number]  # not before: a drain with nothing in doubt and nothing followed is over
-        self._looks += 1
-        self.held = look.held
         failure = look.failure
         if failure is not None and failure.scope == "job":
             self._refused(failure)
-        elif failure is None or not failure.retryable:
+        elif look.held or failure is None or not failure.retryable:
+            self._looks += 1
+            self.held = look.held
             self._empty_looks = 0 if look.held else self._empty_looks + 1
+        # else the list could not be read, which says nothing
         return failure.retry_after_s if failure is not None else None
 
     def reason(self) -> StopReason:

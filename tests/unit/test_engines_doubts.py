@@ -104,3 +104,12 @@ def test_the_user_is_told_rows_money_and_time() -> None:
     assert "batch 1 with 1,200 rows, at most $1.5000, since 2026-01-01 00:00:00 UTC" in reason.message
     assert reason.hint is not None
     assert "--resend" in reason.hint
+
+
+def test_a_list_that_cannot_be_read_is_no_look_and_keeps_what_was_held() -> None:
+    doubts = run_virtual(Bench(Look(failure=DOWN)).watched(100))
+    assert not doubts.has_looked
+    doubts = run_virtual(Bench(Look(held=1), Look(failure=DOWN)).watched(100))
+    assert (doubts.has_looked, doubts.held) == (True, 1)
+    doubts = run_virtual(Bench(Look(held=1, failure=DOWN)).watched(100))
+    assert doubts.has_looked, "the list was read, though one candidate's results were not"
