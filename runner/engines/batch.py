@@ -189,8 +189,8 @@ class BatchEngine:
                 return
             if self._primer.pending:
                 await self._primer.look()
+            self._send_next()  # first: the next batch is packed beside the one that is sent, not after it
             await self._pack_ahead()
-            self._send_next()
             if self._packing is None and self._sending is None and await self._is_over():
                 self._heed_tracker()  # steps that came back while that was asked may have come with a reason
                 return
