@@ -57,6 +57,16 @@ def was_sent(reused: int, request_hash: bytes) -> bool:
     return not reused and bool(request_hash)
 
 
+def is_try(outcome: Outcome) -> bool:
+    """Whether an attempt counts towards `max_attempts`: not where it says nothing about the row.
+
+    Nobody worked on a canceled request; what became of a lost one nobody knows; and a failure that every other row
+    meets as well (a bad key, a spend limit) is none of this row's.
+    """
+    failure = outcome.failure
+    return outcome.end not in ("canceled", "lost") and (failure is None or failure.scope != "job")
+
+
 class Settlement:
     """The effect of a group of outcomes, gathered. A step may be in it once."""
 
@@ -95,8 +105,7 @@ class Settlement:
         else:
             state = ANSWERED
         self._attempts.append(_attempt_columns(outcome, reserved, failure, place))
-        # Nobody worked on a canceled request, so it does not count towards `max_attempts`.
-        tries = facts.tries + (outcome.end != "canceled")
+        tries = facts.tries + is_try(outcome)
         self._steps.append((state, outcome.attempt, tries, int(facts.sent or leased), *step_key(step)))
 
     def decide(self, outcome: Outcome, ruling: Ruling) -> int:

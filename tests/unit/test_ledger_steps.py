@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import apsw
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from runner.ledger import Lease, Ruling, steps
 from runner.ledger.audit import audit
 from runner.ledger.sqlite import SqliteLedger
-from runner.types import Outcome, Step
+from runner.types import AttemptEnd, Failure, Outcome, Step
 from support.frozen_clock import FrozenClock
 from support.ledgers import BOUND, accept, answer, failed, lease_all, new_ledger, rows
 
@@ -105,6 +107,21 @@ def test_the_tries_that_a_rule_sees_are_the_same_after_a_crash(tmp_path: Path) -
         ledger.settle_answered(die_the_first_time)
         assert seen == [0, 0]
         assert ledger.tries(Step(0)) == 1
+
+
+@pytest.mark.parametrize(
+    ("end", "scope", "tries"),
+    [("errored", "row", 1), ("expired", "row", 1), ("errored", "job", 0), ("canceled", "row", 0), ("lost", "row", 0)],
+)
+def test_what_says_nothing_about_a_row_uses_up_no_try(
+    tmp_path: Path, end: AttemptEnd, scope: Literal["row", "job"], tries: int
+) -> None:
+    outcome = replace(failed(Step(0)), end=end, failure=Failure("some_error", "no", retryable=True, scope=scope))
+    with new_ledger(tmp_path / "run", 1) as ledger:
+        lease_all(ledger, [Step(0)])
+        ledger.record([outcome], lambda outcome: Ruling("open", outcome.failure))
+        [found] = ledger.open_steps(None, 9)
+        assert (found.attempts, found.tries) == (1, tries)
 
 
 def test_a_warm_up_belongs_to_no_row(tmp_path: Path) -> None:
