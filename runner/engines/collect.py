@@ -13,7 +13,7 @@ Invariants
     are what the API counted (decision 10, I5). That a download looked whole proves nothing.
   * After a crash anywhere the landed file is read from its start; what was settled before changes nothing.
 
-A file that lacks ids is fetched again, up to `MAX_REFETCHES` times; tallies that disagree while no id is missing, once.
+A file that lacks ids is fetched again, up to `MAX_REFETCHES` times; tallies that disagree while no id is lacking, once.
 Then the batch stays `ended`: all that was found is kept, and the run says what is missing.
 """
 
@@ -283,6 +283,9 @@ class Collection:
                 return self._ended("again", await self._tell_once(batch, "results-missing", what))
         else:
             what = f"the API counts {_words(expected)}, its results hold {_words(found)}"
+            if sum(found.values()) < batch.steps and self._fetches <= MAX_REFETCHES:
+                # Cut files, of which earlier ones were read before a restart: a whole one is needed to count.
+                return self._ended("again", await self._tell_once(batch, "results-tallies", what))
             self._recounts += 1
             if self._recounts < 2 or self._fetches == 0:
                 return self._ended("recount", await self._tell_once(batch, "results-tallies", what))

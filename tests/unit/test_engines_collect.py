@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runner.engines.collect import Collection, Desk, canceled_failure, disk_errors
@@ -36,6 +36,7 @@ FILES = st.lists(
 
 @settings(max_examples=20, deadline=None)
 @given(FILES, st.sampled_from([b"\n", b"\r\n"]), st.integers(0, 4))
+@example([[], [true_line(0)], [true_line(1)], [true_line(2), true_line(3)], []], b"\n", 3)
 def test_any_mixture_of_files_loses_swaps_and_doubles_nothing(
     tmp_path_factory: pytest.TempPathFactory, files: list[list[bytes]], end: bytes, restart_after: int
 ) -> None:
