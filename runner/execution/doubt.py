@@ -29,10 +29,14 @@ def give_up(run: Advance, stopped_by: StopReason) -> bool:
     match stopped_by.kind:
         case "in_doubt" | "waiting":
             return _batches_in_doubt(run)
-        case "results_incomplete" | "stuck":  # every batch that is left is one or the other
-            return _missing_results(run)
         case _:
-            return False
+            return give_up_results(run, stopped_by)
+
+
+def give_up_results(run: Advance, stopped_by: StopReason) -> bool:
+    """The same, of results that stay away alone."""
+    # Where it stopped for either, every batch that is left is one or the other.
+    return stopped_by.kind in ("results_incomplete", "stuck") and _missing_results(run)
 
 
 def require_late_enough(run: Advance, provider: Provider) -> None:
@@ -86,7 +90,7 @@ def _lost(run: Advance, batch: Batch, step: BatchStep) -> Outcome:
     failure = Failure("results_lost", message, retryable=True, may_be_billed=True)
     return Outcome(
         step.step, step.attempt, "lost", "batch", step.request_hash, step.started_at, run.clock.now(),
-        failure=failure, batch_id=batch.batch_id, tries=step.tries,
+        failure=failure, batch_id=batch.batch_id, tries=step.tries - 1,  # a lost attempt is no try
     )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Following a run's batches to their end without sending anything: to cancel them, or before a new run takes its place.
 
 Owns   `runner cancel`, and collecting what an old run has at the API before `run --new`.
-Knows  the tracker by name. A batch that is not proven ours is never touched: it is named and left.
+Knows  the tracker by name. A batch in doubt is looked for once; one that is not proven ours is never touched: it is
+       named and left.
 
 That a run is to be canceled is noted (`canceling` in its meta) before the first call: whoever goes on with it then, a
 `resume` or the next `run` of the job, ends it and sends nothing more.
@@ -11,6 +12,8 @@ from __future__ import annotations
 
 from runner.engines import BatchBook, StopReason
 from runner.engines.halt import Halt
+from runner.engines.reconcile import Reconciler
+from runner.engines.sending import facts_of
 from runner.engines.tracking import Tracker
 from runner.execution import batching, doubt
 from runner.execution.advance import Ended
@@ -20,6 +23,7 @@ from runner.execution.signals import signals
 from runner.execution.standing import doubtful, name_of, open_batches, waiting_requests
 from runner.execution.under_way import Advance
 from runner.ledger import Batch, BatchFacts, BatchState, CancelCause
+from runner.providers import BatchProvider
 from runner.types import PICO_PER_USD
 
 _SENT: frozenset[BatchState] = frozenset({"in_progress", "canceling", "ended", "unseen", "stuck", "archived"})
@@ -30,6 +34,8 @@ def cancel(run: Advance) -> Ended:
     run.ledger.set_meta({"canceling": True})
     run.ledger.cancel_open()
     stopped_by = _follow(run, "user")
+    if run.sitting.resend and stopped_by is not None and doubt.give_up_results(run, stopped_by):
+        stopped_by = _follow(run, "user")
     if stopped_by is None:
         if run.sitting.resend:
             doubt.give_up(run, StopReason("in_doubt", ""))
@@ -65,8 +71,11 @@ async def _followed(run: Advance, cause: CancelCause | None) -> StopReason | Non
                 async with batching.tracking(run, plan, provider, writer, halt) as tracker:
                     for batch in await _left_by_others(writer):
                         tracker.follow(batch)
+                    found = await _found(run, provider, writer, plan.mark)
                     if cause is not None:
                         await tracker.cancel_all(cause)
+                    for batch in found:  # it has ended, so there is nothing left to cancel
+                        tracker.follow(batch)
                     return await _until_closed(run, tracker, halt)
             finally:
                 await writer.close()
@@ -86,6 +95,15 @@ async def _left_by_others(book: BatchBook) -> list[Batch]:
         elif batch.state in _SENT:
             found.append(batch)
     return found
+
+
+async def _found(run: Advance, provider: BatchProvider, book: BatchBook, mark: str) -> list[Batch]:
+    """Batches in doubt that the API's list and their own results prove ours: what they answered is paid for."""
+    in_doubt = [batch for batch in await book.batches() if batch.state == "in_doubt"]
+    if not in_doubt:
+        return []
+    look = await Reconciler(provider, book, mark=mark, known_ids=run.known_ids).look(in_doubt)
+    return [await book.mark_batch(number, "in_progress", facts_of(remote)) for number, remote in look.proven.items()]
 
 
 async def _until_closed(run: Advance, tracker: Tracker, halt: Halt) -> StopReason | None:

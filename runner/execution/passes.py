@@ -25,11 +25,11 @@ from runner.execution import batching, doubt
 from runner.execution.feeder import Feeder
 from runner.execution.loop import on_loop
 from runner.execution.signals import signals
-from runner.execution.standing import open_batches
+from runner.execution.standing import at_api, open_batches
 from runner.execution.summary import SIGNALLED
 from runner.execution.under_way import Advance
 from runner.execution.writer import Writer
-from runner.ledger import Counts, Ledger, OpenStep, Ruling
+from runner.ledger import Batch, Counts, Ledger, OpenStep, Ruling
 from runner.planning.estimate import tokens_in
 from runner.planning.requests import CompiledJob
 from runner.providers import Provider
@@ -104,15 +104,18 @@ class _Passes:
 
     def _standing(self) -> _Standing:
         ledger = self.run.ledger
-        batches = tuple((batch.number, batch.state, batch.settled) for batch in open_batches(ledger))
-        return _Standing(ledger.counts(), batches, self._mode(at_api=bool(batches)))
+        batches = open_batches(ledger)
+        stands = tuple((batch.number, batch.state, batch.settled) for batch in batches)
+        return _Standing(ledger.counts(), stands, self._mode(batches))
 
-    def _mode(self, *, at_api: bool) -> Mode:
-        """Which engine the next pass uses."""
+    def _mode(self, batches: Sequence[Batch]) -> Mode:
+        """Which engine the next pass uses, with these batches open."""
         if self.run.mode == "parallel":
             return "parallel"
         if batching.is_too_late(self.run):
-            return "batch" if at_api else "parallel"
+            # What the API has is taken back first; what is in doubt cannot be, and no other row waits for it.
+            waits = bool(self.run.ledger.open_steps(None, 1))
+            return "batch" if at_api(batches) or (batches and not waits) else "parallel"
         return "parallel" if self._are_few_left() else "batch"
 
     def _are_few_left(self) -> bool:

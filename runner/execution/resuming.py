@@ -185,10 +185,10 @@ def retry(
 
 
 def _reopen(info: RunInfo, ledger: SqliteLedger, kinds: Sequence[str], keys: Sequence[str]) -> None:
-    stood, failures = ledger.meta["state"], ledger.counts().failures
+    meta, failures = ledger.meta, ledger.counts().failures
     ledger.set_meta({"state": "open", "canceling": None})  # first: rows that are open again are never in a finished run
     if not ledger.reopen(kinds=kinds, keys=keys):
-        ledger.set_meta({"state": stood})
+        ledger.set_meta({"state": meta["state"], "canceling": meta.get("canceling")})
         present = ", ".join(f"{kind} ({number})" for kind, number in sorted(failures.items()))
         raise UsageError(
             f"run {info.run_id} has no such failed rows",

@@ -58,6 +58,10 @@ class BatchEcho(EchoProvider):
     """So many creates are accepted without a reply, and stay out of the list."""
     hidden: list[Made] = field(default_factory=list)
     list_lag_s: float = 3600.0
+    missing: set[str] = field(default_factory=set)
+    """Texts of which results have no line."""
+    list_failures: int = 0
+    """So many looks at the list fail."""
     endings: dict[str, list[str]] = field(default_factory=dict)
     """How a text's requests end before they succeed: `errored`, `invalid` or `expired`, one a batch."""
 
@@ -93,6 +97,9 @@ class BatchEcho(EchoProvider):
         return self._seen(made)
 
     async def list_batches(self, *, after_id: str | None = None, limit: int = 100) -> BatchPage | Failure:
+        if self.list_failures:
+            self.list_failures -= 1
+            return Failure("connection_error", "no route", retryable=True)
         return BatchPage([self._seen(made) for made in reversed(self.made)][:limit], False)
 
     async def cancel_batch(self, batch_id: str) -> RemoteBatch | Failure:
@@ -102,7 +109,11 @@ class BatchEcho(EchoProvider):
 
     async def download_results(self, batch_id: str, write: Callable[[bytes], Awaitable[None]]) -> int | Failure:
         made = self._find(batch_id)
-        lines = [encode({"custom_id": name, "result": self._result(made, text)}) for name, text in made.texts]
+        lines = [
+            encode({"custom_id": name, "result": self._result(made, text)})
+            for name, text in made.texts
+            if text not in self.missing
+        ]
         data = b"".join(line + b"\n" for line in reversed(lines))
         await write(data)
         for _, text in made.texts:

@@ -197,3 +197,77 @@ def test_what_is_in_doubt_is_sent_again_only_on_the_users_word_and_in_time(bench
     assert any("sent again" in warning for warning in summary.warnings)
     assert len(bench.records()) == ROWS
     assert bench.provider.hidden[0].texts, "the lost one was never found"
+
+
+def test_a_list_that_cannot_be_read_is_no_look(bench: BatchBench) -> None:
+    """The user's word counts once the list was read again and did not hold the batch."""
+    bench.provider.lost = 1
+    bench.provider.hangs = True
+    bench.run(detach=True)
+    bench.clock.ahead = timedelta(hours=2)
+    bench.provider.made[:0] = bench.provider.hidden  # it has turned up meanwhile, and has ended
+    bench.provider.hidden.clear()
+    for made, looks in zip(bench.provider.made, (2, -10, -10), strict=True):
+        made.looks = looks
+    bench.provider.hangs = False
+    bench.provider.list_failures = 1
+    summary = bench.resume(resend=True, wait=True)
+    assert summary.exit_status == 0
+    assert bench.provider.bought == IN_THREES, "it was found, so nothing was bought twice"
+
+
+def test_after_the_deadline_a_batch_in_doubt_does_not_keep_the_other_rows(bench: BatchBench) -> None:
+    bench.provider.lost = 1
+    bench.provider.hangs = True
+    bench.run("limits.deadline=4h", detach=True)
+    bench.clock.ahead = timedelta(hours=5)
+    summary = bench.resume(wait=True)
+    assert (summary.exit_status, stopped(summary.stopped_by)) == (4, "in_doubt")
+    assert (summary.counts.succeeded, summary.counts.open) == (ROWS - 3, 3)
+    assert sorted(bench.provider.received) == TEXTS[3:]
+
+
+# -- results that lack rows --------------------------------------------------------------------------------------------
+
+
+def test_the_users_word_sends_what_is_missing_again_also_after_the_last_try(bench: BatchBench) -> None:
+    bench.provider.missing = {"text 1"}
+    summary = bench.run("retry.max_attempts=1")
+    assert (summary.exit_status, stopped(summary.stopped_by)) == (4, "results_incomplete")
+    summary = bench.resume(resend=True, wait=True)
+    assert (summary.exit_status, summary.counts.succeeded) == (0, ROWS)
+    assert bench.provider.received == ["text 1"]
+    assert summary.money.doubtful > 0
+
+
+def test_a_cancel_ends_on_the_users_word_where_results_lack_rows(bench: BatchBench) -> None:
+    bench.provider.missing = {"text 1"}
+    assert stopped(bench.run().stopped_by) == "results_incomplete"
+    summary = bench.cancel()
+    assert (summary.exit_status, stopped(summary.stopped_by)) == (4, "results_incomplete")
+    summary = bench.resume(resend=True, wait=True)
+    assert (summary.status, summary.counts.canceled, summary.counts.succeeded) == ("canceled", 1, ROWS - 1)
+
+
+def test_a_cancel_looks_for_what_is_in_doubt_and_keeps_what_it_answered(bench: BatchBench) -> None:
+    bench.provider.lost = 1
+    bench.provider.hangs = True
+    bench.run(detach=True)
+    found = bench.provider.hidden.pop()
+    found.looks = 2
+    bench.provider.made.insert(0, found)
+    bench.provider.hangs = False
+    summary = bench.cancel()
+    assert summary.status == "canceled"
+    assert summary.counts.succeeded >= 3, "the one that was found had ended"
+    assert not found.canceled, "what has ended is not canceled"
+
+
+def test_a_retry_of_nothing_leaves_a_cancel_as_it_is(bench: BatchBench) -> None:
+    bench.provider.hangs = True
+    bench.run(detach=True)
+    with bench.open_last() as ledger:
+        ledger.set_meta({"canceling": True})
+    with pytest.raises(UsageError, match="no such failed rows"):
+        bench.retry(kinds=["refusal"])
+    assert bench.runs()[-1].meta["canceling"] is True
