@@ -9,7 +9,7 @@ import typer
 
 from runner import execution
 from runner.cli.arguments import Format, OutputFormat, RunName
-from runner.cli.batch_report import batch_table
+from runner.cli.batch_report import batch_details, batch_table, open_in_brief
 from runner.cli.project import Project
 from runner.cli.report import as_json, lines, sink_text, width_of
 from runner.cli.terminal import aligned, plain_text, usd
@@ -28,8 +28,10 @@ def list_(output: Format = OutputFormat.text) -> int:
     if not summaries:
         typer.echo("no runs yet; `runner run JOB` makes the first one")
         return 0
-    head = ("run", "job", "status", "rows", "failed", "open", "cost")
-    typer.echo("\n".join(aligned([head, *map(_listed, summaries)], right=range(3, len(head)))))
+    head = ("run", "job", "status", "rows", "failed", "open", "cost", "batches")
+    typer.echo("\n".join(aligned([head, *map(_listed, summaries)], right=range(3, 7))))
+    for warning in (warning for summary in summaries for warning in summary.warnings):
+        typer.echo(f"warning: {plain_text(warning)}")
     return 0
 
 
@@ -37,7 +39,8 @@ def _listed(summary: execution.Summary) -> tuple[str, ...]:
     counts = summary.counts
     kind = " (simulated)" if summary.simulated else " (trial)" if summary.meta["trial"] else ""
     numbers = (f"{number:,}" for number in (counts.total, counts.failed, counts.open))
-    return (summary.run_id, plain_text(summary.job), summary.status + kind, *numbers, usd(summary.money.spent))
+    cost, batches = usd(summary.money.spent), open_in_brief(summary)
+    return (summary.run_id, plain_text(summary.job), summary.status + kind, *numbers, cost, batches)
 
 
 def show(
@@ -52,7 +55,7 @@ def show(
     info = project.state.find(run_name)
     if key is None:
         summary = execution.read_summary(info)
-        told = [as_json(summary)] if output is OutputFormat.json else _shown(summary)
+        told = [_as_json(summary)] if output is OutputFormat.json else _shown(summary)
         typer.echo("\n".join(told))
         return 0
     shown = execution.read_row(info, project.settings, key)
@@ -60,6 +63,15 @@ def show(
         printable(encode_text(shown.to_dict())) if output is OutputFormat.json else plain_text(shown.text(), lines=True)
     )
     return 0
+
+
+def _as_json(summary: execution.Summary) -> str:
+    """The summary's object, with more of each batch."""
+    told = summary.to_dict()
+    told["batches"] = [
+        {**fields, **batch_details(batch)} for fields, batch in zip(told["batches"], summary.batches, strict=True)
+    ]
+    return printable(encode_text(told))
 
 
 def _shown(summary: execution.Summary) -> list[str]:

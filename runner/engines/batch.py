@@ -26,7 +26,7 @@ from runner.clock import Clock
 from runner.engines import BatchBook, Feed, StopReason
 from runner.engines.doubts import FIRST_S, LONGEST_S, Doubts
 from runner.engines.filling import Filler
-from runner.engines.halt import Halt, stop_reason
+from runner.engines.halt import Halt, stop_reason, waiting_at_api
 from runner.engines.packing import BatchSizes
 from runner.engines.parallel import OUT_OF_BUDGET
 from runner.engines.pauses import Pauses
@@ -254,15 +254,9 @@ class BatchEngine:
             return False
         count, requests = self._tracker.open, self._tracker.queued_requests
         if count or self._doubts.held:
-            batches = "1 batch" if count == 1 else f"{count:,} batches"
-            self._stop(
-                StopReason(
-                    "waiting",
-                    f"{batches} with {requests:,} unfinished requests wait at the API" if count else
-                    "a batch in doubt waits for candidates at the API to end",
-                    "`runner resume` collects what has ended and goes on",
-                )
-            )  # fmt: skip
+            hint = "`runner resume` collects what has ended and goes on"
+            doubt = "a batch in doubt waits for candidates at the API to end"
+            self._stop(waiting_at_api(count, requests, hint) if count else StopReason("waiting", doubt, hint))
             return True
         self._detach = False  # nothing is at the API: end as any drain does
         self._wake.set()

@@ -31,6 +31,14 @@ def stop_reason(failure: Failure) -> StopReason:
     return StopReason(kind, failure.message, hint, failure)
 
 
+def waiting_at_api(batches: int, requests: int, hint: str) -> StopReason:
+    """The reason of a run that leaves batches at the API: nothing is wrong."""
+    what = "1 batch" if batches == 1 else f"{batches:,} batches"
+    of = "1 unfinished request" if requests == 1 else f"{requests:,} unfinished requests"
+    waits = "waits" if batches == 1 else "wait"
+    return StopReason("waiting", f"{what} with {of} {waits} at the API", hint)
+
+
 class Halt:
     """One per run. Listeners are called on their own loop, also for a stop that came before they listened."""
 

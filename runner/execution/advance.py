@@ -1,7 +1,7 @@
 """Advancing one run: from open steps to delivered records.
 
 Owns   the order of things while a command is at a run: what was left is decided, what is open is sent (`passes`), what
-       is done is delivered, and how it ended is noted.
+       is done is delivered, and how it ended is noted; the cure that a person is told, with the run's own name in it.
 Knows  the parts by their contracts. Everything here may be cut off at any line; the ledger is what the next attempt
        reads.
 
@@ -10,6 +10,7 @@ Knows  the parts by their contracts. Everything here may be cut off at any line;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -22,9 +23,10 @@ from runner.execution.enrolment import no_rows
 from runner.execution.log import RunLog
 from runner.execution.outputs import note_in
 from runner.execution.passes import send_all
-from runner.execution.standing import open_batches
+from runner.execution.standing import open_batches, soon_lost
 from runner.execution.summary import Summary, stop_note, summarise, tolerance_note
 from runner.execution.under_way import Advance
+from runner.types import PICO_PER_USD
 
 MAX_WARNINGS = 100
 """Warnings that a summary repeats; the log has them all."""
@@ -49,6 +51,8 @@ def _at_work(run: Advance, act: Callable[[Advance], Ended], heard: _Heard) -> Su
     started = run.clock.monotonic()
     _begin(run)
     state, stopped_by = act(run)
+    if stopped_by is not None:
+        stopped_by = _with_cure(stopped_by, run)
     elapsed_s = float(run.ledger.meta.get("elapsed_s", 0.0)) + run.clock.monotonic() - started
     notes = {**stop_note(stopped_by), **tolerance_note(run.job.limits.allow_failures)}
     run.ledger.set_meta({"elapsed_s": elapsed_s, "state": state, **notes})
@@ -72,7 +76,10 @@ def _begin(run: Advance) -> None:
             run.run_id, run.job.name, run.mode, counts.total, counts.open, cap_pico, run.resumed, spent_pico, why
         )
     )
-    for batch in open_batches(run.ledger):
+    waiting = open_batches(run.ledger)
+    for text in soon_lost(run.run_id, waiting, run.clock.now()):
+        run.observer.notify(Warned("soon-lost", text))
+    for batch in waiting:
         run.observer.notify(
             BatchMoved(
                 batch.number,
@@ -101,6 +108,19 @@ def _sent_and_delivered(run: Advance) -> Ended:
         note=note_in(run.ledger, run.folder),
     )
     return "finished", None
+
+
+_COMMAND = re.compile(r"`runner (resume|cancel|show)(?: RUN)?( --\w+)?`")
+"""A command about the run, as engines say it, which do not know the run's name."""
+
+
+def _with_cure(reason: StopReason, run: Advance) -> StopReason:
+    """The reason, with a hint that can be copied: it names the run, and a cap the amount that would do."""
+    hint = _COMMAND.sub(rf"`runner \1 {run.run_id}\2`", reason.hint or "")
+    upper_pico = run.ledger.meta.get("upper_cost_pico")
+    if reason.kind == "budget" and upper_pico is not None:
+        hint = f"all of it needs up to about ${upper_pico / PICO_PER_USD:,.4g} in {run.mode} mode: {hint}"
+    return replace(reason, hint=hint or None)
 
 
 def _tell(problem: Problem, observer: Observer) -> None:

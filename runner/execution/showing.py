@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from runner.catalog.prices import Prices
-from runner.clock import to_rfc3339
+from runner.clock import Clock, SystemClock, to_rfc3339
 from runner.errors import UsageError
 from runner.execution.folders import RunInfo, StateFolder
 from runner.execution.pricing import stored_prices
 from runner.execution.records import record_maker, to_usd
+from runner.execution.standing import open_batches, soon_lost
 from runner.execution.summary import Summary, summarise
 from runner.ledger.folder import is_owned
 from runner.ledger.sqlite import SqliteLedger
@@ -57,19 +58,18 @@ class ShownRow:
         parts.append(f"-- reply ({record.stop_reason})\n{reply}" if reply is not None else "-- no reply")
         if record.error is not None:
             parts.append(f"-- error\n{record.error['kind']}: {record.error['message']}")
-        if len(self.attempts) > 1 or any(attempt.batch_id is not None for attempt in self.attempts):
+        if len(self.attempts) > 1 or any(attempt.mode == "batch" for attempt in self.attempts):
             parts += ["-- attempts", *(_attempt_line(attempt) for attempt in self.attempts)]
         return "\n".join(parts) + "\n"
 
 
-def read_summary(info: RunInfo) -> Summary:
-    """How a run stands now; also while another process is at it."""
+def read_summary(info: RunInfo, clock: Clock | None = None) -> Summary:
+    """How a run stands now; also while another process is at it. Warns of results that will soon be gone."""
     owned = is_owned(info.folder)
-    ledger = SqliteLedger.open(info.folder, read_only=True)
-    try:
-        summary = summarise(ledger, prices=_prices_of(info))
-    finally:
-        ledger.close()
+    now = (clock or SystemClock()).now()
+    with SqliteLedger.open(info.folder, read_only=True) as ledger:
+        warnings = list(soon_lost(info.run_id, open_batches(ledger), now))
+        summary = summarise(ledger, warnings=warnings, prices=_prices_of(info))
     if not owned or summary.status in ("finished", "canceled"):  # those are only exported
         return summary
     return replace(summary, status="running", stopped_by=None, resume=None)
@@ -162,5 +162,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 def _attempt_line(attempt: Attempt) -> str:
     why = f": {attempt.failure.kind}: {attempt.failure.message}" if attempt.failure else ""
     end = attempt.end or "under way"
-    ids = ", ".join(name for name in (attempt.batch_id, attempt.request_id) if name)
+    nameless = attempt.end is None and attempt.mode == "batch" and attempt.batch_id is None
+    batch = "in a batch whose id is not known" if nameless else attempt.batch_id
+    ids = ", ".join(name for name in (batch, attempt.request_id) if name)
     return f"{attempt.number}. {to_rfc3339(attempt.started_at)} {end}{why}{f' ({ids})' if ids else ''}"

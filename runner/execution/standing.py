@@ -1,12 +1,13 @@
 """What a run has at the API: its batches, as its ledger knows them.
 
-Owns   which states of a batch are an end, and what is to be said of those that are not.
+Owns   which states of a batch are an end, what is to be said of those that are not, and when their results are about
+       to be gone.
 Knows  the ledger's contract. Reads only, so it serves whoever looks as well as the run itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from runner.ledger import Batch, BatchState, Ledger
@@ -18,6 +19,8 @@ UNSURE: frozenset[BatchState] = frozenset({"sending", "in_doubt"})
 """The API may have it, and nobody knows its id. `sending` is that only where no process is at work."""
 RESULTS_KEPT = timedelta(days=29)
 """How long the API keeps the results of a batch, from its creation (batch guide)."""
+LOSS_TOLD = timedelta(days=5)
+"""So long before their end a person is told: more than a long weekend."""
 
 
 def open_batches(ledger: Ledger) -> list[Batch]:
@@ -44,7 +47,23 @@ def waiting_requests(batches: Sequence[Batch]) -> int:
     return sum(batch.steps - batch.settled for batch in batches)
 
 
+def results_until(batch: Batch) -> datetime:
+    """Until when the results of a batch can be had."""
+    return (batch.began_at or batch.created_at) + RESULTS_KEPT
+
+
 def kept_until(batches: Sequence[Batch]) -> datetime | None:
     """Until when all results of these can be had; None where there are none."""
-    ends = [(batch.began_at or batch.created_at) + RESULTS_KEPT for batch in batches]
-    return min(ends, default=None)
+    return min(map(results_until, batches), default=None)
+
+
+def soon_lost(run_id: str, batches: Sequence[Batch], now: datetime) -> Iterator[str]:
+    """What is to be told of results that nobody has collected, once their end is near, or past."""
+    for batch in at_api(batches):
+        until = results_until(batch)
+        if batch.state != "archived" and now >= until - LOSS_TOLD:
+            are = "are" if now < until else "were"
+            yield (
+                f"the results of {name_of(batch)} are not collected, and {are} kept until {until:%Y-%m-%d %H:%M} UTC: "
+                f"`runner resume {run_id}`"
+            )

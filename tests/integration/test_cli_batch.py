@@ -36,7 +36,10 @@ def detached(project: Project, here: Here) -> str:
 
 def test_a_detached_run_is_shown_and_gone_on_with(batches: Project, here: Here, api: SimulatedApi) -> None:
     run_id = detached(batches, here)
-    assert "waiting" in here.runner(batches, "list").stdout
+    assert here.runner(batches, "list").stdout.splitlines()[1].endswith("3 in progress")
+    (first, *_) = here.runner(batches, "show", run_id, "--format", "json").summary["batches"]
+    assert (first["number"], first["in_doubt"], first["collected"]) == (1, None, 0)
+    assert first["results_until"] > first["expires_at"]
     shown = here.runner(batches, "show", run_id).stdout
     assert "at API   12 requests in 3 batches; results are kept until" in shown
     assert shown.count("in progress") == 4, "in the summary, and a line for each"

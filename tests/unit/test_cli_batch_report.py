@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from runner.cli.batch_report import batch_facts, batch_table
+from runner.cli.batch_report import batch_details, batch_facts, batch_table, open_in_brief
 from runner.execution.summary import Summary
 from runner.ledger import Batch, BatchState, Counts, Money
 from runner.types import Usage
@@ -64,3 +64,36 @@ def test_the_table_has_a_line_a_batch_and_no_escape_sequences() -> None:
     assert first.split() == ["1", "msgbatch_1", "closed", "1,000", "0", "priming"]
     assert "canceling (user cancel)  3:00" in second
     assert second.endswith("oddly")
+
+
+def test_trouble_that_was_overcome_is_not_shown_any_more() -> None:
+    _, shown = batch_table(summary(batch(1, "closed", note="ConnectionResetError")), NOON)
+    assert "Reset" not in shown
+
+
+def test_rows_that_are_kept_back_are_told() -> None:
+    facts = dict(batch_facts(summary(batch(1, "closed"), batch(2, "in_progress", settled=0))))
+    assert facts["unsent"] == "2,000 rows, until batches have ended"
+    assert dict(batch_facts(summary(*(batch(number, "in_progress") for number in (1, 2, 3)))))["unsent"] == ""
+
+
+def test_a_list_names_what_is_still_to_be_done() -> None:
+    states: tuple[BatchState, ...] = ("closed", "in_progress", "in_progress", "stuck")
+    assert open_in_brief(summary(*(batch(number, state) for number, state in enumerate(states)))) == (
+        "2 in progress, 1 stuck"
+    )
+    assert open_in_brief(summary(batch(1, "closed"))) == ""
+
+
+def test_programs_are_told_of_doubt_and_of_how_long_results_are_kept() -> None:
+    waits = batch_details(batch(1, "in_progress"))
+    assert (waits["in_doubt"], waits["results_until"]) == (None, "2026-12-21T12:00:00.000Z")
+    doubt = batch_details(batch(3, "in_doubt", batch_id=None, began_at=None, watermark="msgbatch_2", note="reset"))
+    assert doubt["in_doubt"] == {
+        "since": "2026-11-22T12:00:00.000Z",
+        "rows": 1_000,
+        "at_most_usd": 2.0,
+        "newer_than": "msgbatch_2",
+    }
+    assert (doubt["results_until"], doubt["note"]) == (None, "reset")
+    assert batch_details(batch(1, "closed"))["results_until"] is None

@@ -17,7 +17,7 @@ from runner.events import Event, RunEnded, RunStarted, StepEnded, Stopping
 from runner.execution.advance import advance
 from runner.ledger import Lease
 from runner.providers import Sent
-from runner.types import Request, Step
+from runner.types import PICO_PER_USD, Request, Step
 from support.engine_fakes import Listener
 from support.execution_fakes import JOB, Bench, EchoProvider, FaultyLedger, folder_in_memory, refused, replied, text_in
 
@@ -85,6 +85,9 @@ def test_a_cap_stops_the_run_and_more_money_goes_on(bench: Bench) -> None:
     assert summary.stopped_by is not None
     assert (summary.stopped_by.kind, summary.exit_status) == ("budget", 4)
     assert summary.money.spent + summary.money.doubtful <= 30 * 10**6
+    most = summary.meta["upper_cost_pico"] / PICO_PER_USD
+    assert str(summary.stopped_by.hint).startswith(f"all of it needs up to about ${most:.4g} in parallel mode: raise")
+    assert f"`runner resume {summary.run_id}`" in str(summary.stopped_by.hint), "it can be copied"
     assert bench.run().exit_status == 0
     assert set(bench.provider.billed.values()) == {1}
 
@@ -201,7 +204,8 @@ def test_a_signal_drains_and_the_run_can_go_on(bench: Bench, number: signal.Sign
 def test_a_second_signal_drops_what_is_in_flight(bench: Bench) -> None:
     bench.provider = Signalled(signals=(signal.SIGINT, signal.SIGINT), slow_s=60)
     summary = bench.run("limits.max_concurrency=2")
-    assert summary.stopped_by == INTERRUPTED
+    assert summary.stopped_by is not None
+    assert summary.stopped_by.kind == INTERRUPTED.kind
     bench.provider = EchoProvider()
     summary = bench.run()
     assert summary.exit_status == 0
