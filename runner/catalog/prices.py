@@ -103,9 +103,13 @@ class Prices:
         price = self.models.get(model)
         if price is None or input_bound is None:
             return None
+        tiers = price.tiers(mode)
+        if len(tiers) == 1:  # nearly all models, and each row of each run comes by here
+            rates = tiers[0].rates
+            return input_bound * rates.dearest_input(cache_ttl) + max_tokens * rates.output
         return max(
             input_bound * tier.rates.dearest_input(cache_ttl) + max_tokens * tier.rates.output
-            for tier in price.tiers(mode)
+            for tier in tiers
             if tier.above == 0 or input_bound > tier.above
         )
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from runner.engines.custom_ids import base36, id_head, read_custom_id
+from runner.engines.custom_ids import base36, id_head, plain_step, read_custom_id
 from runner.engines.parallel import Price
 from runner.ledger import Landed
 from runner.providers import BatchLine
@@ -161,7 +161,7 @@ class LandedReader:
             if custom_id[:head_length] == head and plain_row(tail):
                 row = int(tail, 36)
                 key: int | str = row
-                step = _plain_step(row)
+                step = plain_step(row)
             else:
                 read = self._step_of(custom_id)
                 if read is None:
@@ -275,11 +275,10 @@ def _code_of(end: AttemptEnd, failure: Failure | None) -> int:
     return 0 if failure is not None and failure.may_be_billed else _CODE[end]
 
 
-# Two values are made for each line, and as frozen dataclasses they would cost more than all else here: see the classes
-# in the making in `runner.message`.
-
-
 class _LandedInTheMaking:
+    """Made for each line; as a frozen dataclass it would cost more than all else here: see the classes in the making
+    in `runner.message`."""
+
     __slots__ = Landed.__slots__
 
     def __init__(
@@ -303,18 +302,3 @@ class _LandedInTheMaking:
         self.usage = usage
         self.cost_pico = cost_pico
         self.request_id = request_id
-
-
-class _StepInTheMaking:
-    __slots__ = Step.__slots__
-
-    def __init__(self, row: int) -> None:
-        self.row = row
-        self.turn = self.sample = self.round = 0
-
-
-def _plain_step(row: int) -> Step:
-    """A row's first step."""
-    step = _StepInTheMaking(row)
-    step.__class__ = Step  # type: ignore[assignment]
-    return step  # type: ignore[return-value]

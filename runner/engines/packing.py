@@ -15,10 +15,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, overload
+from typing import Any, Final, Literal, overload
 
 from runner.engines import Prepared
-from runner.engines.custom_ids import MAX_NUMBER_DIGITS, id_head, id_tail
+from runner.engines.custom_ids import MAX_NUMBER_DIGITS, id_head, id_tail, plain_step
 from runner.ledger import Lease
 from runner.types import Step
 
@@ -99,8 +99,10 @@ class Leases(Sequence[Lease]):
     def __iter__(self) -> Iterator[Lease]:
         hashes, later = bytes(self._hashes), self._later
         for at, (row, bound) in enumerate(zip(self._rows, self._bounds, strict=True)):
-            step = later[at] if at in later else Step(row)
-            yield Lease(step, hashes[at * _HASH_BYTES : (at + 1) * _HASH_BYTES], bound, "batch")
+            step = later[at] if at in later else plain_step(row)
+            made: Any = _LeaseInTheMaking(step, hashes[at * _HASH_BYTES : (at + 1) * _HASH_BYTES], bound)
+            made.__class__ = Lease
+            yield made
 
     def _part(self, places: range) -> Leases:
         if places.step != 1:
@@ -113,6 +115,18 @@ class Leases(Sequence[Lease]):
         part._later = {place - begin: step for place, step in self._later.items() if begin <= place < end}
         part._tried = {place - begin: tried for place, tried in self._tried.items() if begin <= place < end}
         return part
+
+
+class _LeaseInTheMaking:
+    """See the classes in the making in `runner.message`."""
+
+    __slots__ = Lease.__slots__
+
+    def __init__(self, step: Step, request_hash: bytes, bound_pico: int) -> None:
+        self.step = step
+        self.request_hash = request_hash
+        self.bound_pico = bound_pico
+        self.mode = "batch"
 
 
 Verdict = Literal["added", "full", "too_large", "unaffordable"]

@@ -32,6 +32,10 @@ SLOW_RENDER_S = 1.0
 """A render of this length is told: time is the one thing that the sandbox does not bound."""
 SLOW_RENDERS_TOLD = 3
 """Slow rows that are told; more of them would say nothing new."""
+PUSHED = 64
+PUSHED_BYTES = 2**20
+"""Steps, and bytes of their bodies, that are gathered for one push into a window that has some; handing over each one
+costs as much as rendering it."""
 READ_AHEAD = 256
 """Open steps read from the ledger at a time."""
 
@@ -66,6 +70,10 @@ class Feeder:
         self._window_bytes = window_bytes
         self._window: deque[Prepared] = deque()
         self._bytes = 0
+        self._gathered: list[Prepared] = []
+        self._gathered_bytes = 0
+        self._pushed = min(PUSHED, max(1, window_steps // 4))
+        self._pushed_bytes = min(PUSHED_BYTES, window_bytes // 4)
         self._changed = threading.Condition()
         self._closed = False
         self._exhausted = False
@@ -111,8 +119,10 @@ class Feeder:
         try:
             with SqliteLedger.open(self._folder, read_only=True) as ledger, self._opened_earlier() as earlier:
                 for step, row in _open_rows(ledger):
-                    if not self._feed(step, row, earlier):
+                    self._feed(step, row, earlier)
+                    if not self._hand_over():
                         break
+                self._push()
         except BaseException as error:  # noqa: BLE001 - the worker's border: the engine raises it from `take`
             self._error = error
         with self._changed:
@@ -123,18 +133,28 @@ class Feeder:
         earlier = self._open_earlier()
         return nullcontext() if earlier is None else closing(earlier)
 
-    def _feed(self, open_step: OpenStep, row: Row, earlier: Earlier | None) -> bool:
-        """Prepare one step; False once the feed was closed."""
+    def _feed(self, open_step: OpenStep, row: Row, earlier: Earlier | None) -> None:
+        """Prepare one step."""
         request = self._rendered(row)
         if isinstance(request, Failure):
             self._writer.post(self._unsendable(open_step, request))
-            return not self._closed
+            return
         if earlier is not None and open_step.attempts == 0:
             outcome = earlier.find(open_step.step, row, request)
             if outcome is not None:
                 self._writer.post(outcome)
-                return not self._closed
-        return self._push(Prepared(open_step.step, request, open_step.attempts, self._bound(request), open_step.tries))
+                return
+        self._gathered.append(
+            Prepared(open_step.step, request, open_step.attempts, self._bound(request), open_step.tries)
+        )
+        self._gathered_bytes += len(request.body)
+
+    def _hand_over(self) -> bool:
+        """Push what has been gathered where it is worth it, or waited for; False once the feed was closed."""
+        few = len(self._gathered) < self._pushed and self._gathered_bytes < self._pushed_bytes
+        if few and self._window:
+            return not self._closed
+        return self._push()
 
     def _rendered(self, row: Row) -> Request | Failure:
         started = self._clock.monotonic()
@@ -147,23 +167,27 @@ class Feeder:
             self._loop.call_soon_threadsafe(self._observer.notify, warned)
         return request
 
-    def _push(self, prepared: Prepared) -> bool:
-        size = len(prepared.request.body)
+    def _push(self) -> bool:
+        """Hand over what has been gathered, once there is room; False once the feed was closed."""
+        gathered, size = self._gathered, self._gathered_bytes
+        if not gathered:
+            return not self._closed
+        self._gathered, self._gathered_bytes = [], 0
         with self._changed:
-            while not self._closed and not self._has_room(size):
+            while not self._closed and not self._has_room(len(gathered), size):
                 self._changed.wait()
             if self._closed:
                 return False
-            self._window.append(prepared)
+            was_empty = not self._window
+            self._window.extend(gathered)
             self._bytes += size
-            first = len(self._window) == 1
-        if first:
+        if was_empty:
             self._loop.call_soon_threadsafe(self._ready.set)
         return True
 
-    def _has_room(self, size_bytes: int) -> bool:
-        """Whether one more step fits in the window; one alone always does."""
-        few = len(self._window) < self._window_steps and self._bytes + size_bytes <= self._window_bytes
+    def _has_room(self, steps: int, size_bytes: int) -> bool:
+        """Whether so much more fits in the window; into an empty one everything does."""
+        few = len(self._window) + steps <= self._window_steps and self._bytes + size_bytes <= self._window_bytes
         return few or not self._window
 
     def _unsendable(self, open_step: OpenStep, failure: Failure) -> Outcome:

@@ -87,10 +87,9 @@ def intend(
     """Note a batch that is about to be sent, reserving and leasing all its steps."""
     number = fetch_value(connection, "SELECT coalesce(max(number), 0) + 1 FROM batches")
     millis = to_millis(now)
-    reserved = take_leases(connection, leases, batch=number, now_millis=millis)
-    rows = [lease.step.row for lease in leases]
-    span = (min(rows, default=0), max(rows, default=0))
-    connection.execute(_ADD, (number, len(leases), body_sha256, watermark, reserved, millis, priming, *span))
+    taken = take_leases(connection, leases, batch=number, now_millis=millis)
+    span = (taken.first_row, taken.last_row)
+    connection.execute(_ADD, (number, len(leases), body_sha256, watermark, taken.reserved, millis, priming, *span))
     return read_batch(connection, number)
 
 

@@ -15,9 +15,9 @@ import os
 import struct
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 import zstandard
@@ -40,7 +40,8 @@ _BLOCK_WITH = """
 _BLOCK_AFTER = "SELECT first_row, segment, offset, length FROM blocks WHERE first_row > ? ORDER BY first_row LIMIT 1"
 
 # What is read here was written by `encoding.encode`, which writes no NaN: the plain decoder needs no further checks.
-_decode_json = json.JSONDecoder().decode
+# Nothing stands around the value, so it needs no look for white space either.
+_scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder())["scan_once"]
 
 
 class Block(NamedTuple):
@@ -134,7 +135,7 @@ class RowReader:
         if not 0 <= place < len(self._lines):
             self._load(index)
             place = index - self._first
-        key, values = _decode_json(self._lines[place].decode())
+        (key, values), _ = _scan(self._lines[place].decode(), 0)
         return Row(key, index, values)
 
     def _load(self, index: int) -> None:
@@ -160,7 +161,7 @@ class RowReader:
             block = Block(*found)
             lines = self._read(block)
             for place in range(max(0, start - block.first_row), len(lines)):
-                key, values = _decode_json(lines[place].decode())
+                (key, values), _ = _scan(lines[place].decode(), 0)
                 yield Row(key, block.first_row + place, values)
             found = fetch_one(self._connection, _BLOCK_AFTER, (block.first_row,))
 

@@ -138,25 +138,36 @@ def affordable(connection: apsw.Connection, leases: Sequence[Lease], cap_pico: i
     return leases
 
 
-def take_leases(connection: apsw.Connection, leases: Sequence[Lease], *, batch: int | None, now_millis: int) -> int:
-    """Lease open steps and reserve their bounds; returns the sum. Raises ValueError where one is not open.
+class Taken(NamedTuple):
+    """What leases came to: the sum of their bounds, and the lowest and highest row (0 where there is none)."""
+
+    reserved: int
+    first_row: int
+    last_row: int
+
+
+def take_leases(connection: apsw.Connection, leases: Sequence[Lease], *, batch: int | None, now_millis: int) -> Taken:
+    """Lease open steps and reserve their bounds. Raises ValueError where one is not open.
 
     A batch may have 100,000: some thousands at a time, so that memory does not grow with it.
     """
-    reserved = 0
+    reserved, ends = 0, list[int]()
     for start in range(0, len(leases), _LEASES_AT_ONCE):
         some = list(leases[start : start + _LEASES_AT_ONCE])  # a sequence may make its items as they are looked at
-        _take_some(connection, some, (batch, now_millis))
-        reserved += sum(lease.bound_pico for lease in some)
+        rows = _take_some(connection, some, (batch, now_millis))
+        ends += (min(rows), max(rows))
+        reserved += sum([lease.bound_pico for lease in some])
     Changes(reserved=reserved).write(connection)
-    return reserved
+    return Taken(reserved, min(ends, default=0), max(ends, default=0))
 
 
-def _take_some(connection: apsw.Connection, leases: Sequence[Lease], constants: tuple[int | None, int]) -> None:
+def _take_some(connection: apsw.Connection, leases: Sequence[Lease], constants: tuple[int | None, int]) -> list[int]:
+    """Returns the rows."""
     keys = [step_key(lease.step) for lease in leases]
     of_no_row = [key for key in keys if key[0] < 0]
     connection.executemany("INSERT OR IGNORE INTO steps VALUES (?, ?, ?, ?, 0, 0, 0, 0)", of_no_row)
-    found = fetch(connection, _NEXT_ATTEMPTS, (numbers([key[0] for key in keys]),))
+    all_rows = [key[0] for key in keys]
+    found = fetch(connection, _NEXT_ATTEMPTS, (numbers(all_rows),))
     attempts = {each[:4]: each[4] for each in found}
     values: list[Any] = []
     rows: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
@@ -169,6 +180,7 @@ def _take_some(connection: apsw.Connection, leases: Sequence[Lease], constants: 
     for rest, same in rows.items():
         connection.execute(_LEASE_STEPS, (LEASED, numbers(same), *rest))
     insert_flat(connection, _LEASES, _LEASE, values, constants)
+    return all_rows
 
 
 def release(connection: apsw.Connection, steps: Sequence[Step]) -> None:

@@ -195,20 +195,37 @@ class CompiledJob:
         body = b"".join(sent)
         if len(body) > MAX_REQUEST_BYTES:
             return _too_large(row, len(body))
-        return Request(
-            hash=self._identity.with_messages(seen.digest()),
-            prefix=prefix,
-            body=body,
-            model=self.model,
-            max_tokens=self.max_tokens,
-            input_bound=len(body) + self._allowance,
-            cache_ttl=self._cache_ttl,
-            betas=self.betas,
-            shared_bytes=len(self._head),
-        )
+        made: Any = _RequestInTheMaking(
+            self._identity.with_messages(seen.digest()), prefix, body, self.model, self.max_tokens,
+            len(body) + self._allowance, self._cache_ttl, self.betas, len(self._head),
+        )  # fmt: skip
+        made.__class__ = Request
+        request: Request = made
+        return request
 
     def _prefix(self, messages_so_far: bytes) -> bytes:
         return hashlib.sha256(self._prefix_seed + messages_so_far).digest()[:16]
+
+
+class _RequestInTheMaking:
+    """A request of a job; a frozen dataclass sets each field by a call (see the classes in the making in
+    `runner.message`)."""
+
+    __slots__ = Request.__slots__
+
+    def __init__(
+        self, identity: bytes, prefix: bytes, body: bytes, model: str, max_tokens: int, input_bound: int,
+        cache_ttl: CacheTtl | None, betas: tuple[str, ...], shared_bytes: int,
+    ) -> None:  # fmt: skip
+        self.hash = identity
+        self.prefix = prefix
+        self.body = body
+        self.model = model
+        self.max_tokens = max_tokens
+        self.input_bound = input_bound
+        self.cache_ttl = cache_ttl
+        self.betas = betas
+        self.shared_bytes = shared_bytes
 
 
 def hidden_tokens(shared: Mapping[str, Any]) -> int:
