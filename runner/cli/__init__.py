@@ -5,6 +5,7 @@ Owns   `main`, the only place where an error becomes text and an exit status (in
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
 import traceback
@@ -19,9 +20,14 @@ BUG, INTERRUPTED = 1, 130
 READER_GONE = 141
 """128 + SIGPIPE: what a shell says of a program that wrote to a pipe whose reader had left."""
 
+OBJECTS_A_COLLECTION = 50_000
+
 
 def main() -> None:
     """Run the command that `sys.argv` names and exit with its status."""
+    # Rows, requests and results are trees, and modules stay: Python's garbage collector, at its default of 700 new
+    # objects, finds next to nothing and takes an eighth of the time of a batch run (17.7 and 15.5 s for 100,000 rows).
+    gc.set_threshold(OBJECTS_A_COLLECTION)
     _write_utf8()
     try:
         status = app(prog_name="runner", standalone_mode=False)

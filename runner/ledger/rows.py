@@ -58,7 +58,7 @@ class RowWriter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._compressor = zstandard.ZstdCompressor(level=3)
+        self._compressor = zstandard.ZstdCompressor(level=1)
         self._digest = hashlib.sha256()
         self._lines: list[bytes] = []
         self._waiting = 0
