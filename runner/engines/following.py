@@ -191,7 +191,8 @@ class Follower:
         self.blocked = StopReason(
             "stuck",
             f"{name_of(self.batch)}: {what}",
-            "`runner resume` looks again; `runner cancel` cancels it and keeps what is finished",
+            "`runner resume` looks again; `runner cancel` cancels it and keeps what is finished; "
+            "`runner resume --resend` sends its rows again, and may pay for them twice",
         )
         if self.batch.cause is not None and look.remote is not None and look.remote.status == "in_progress":
             await self._send_cancel()
@@ -213,8 +214,6 @@ class Follower:
         return self._failed(look.failure)
 
     async def _send_cancel(self) -> None:
-        if self._canceled_at is None:
-            self._canceled_at = self._manner.clock.monotonic()
         async with self._manner.calls:
             answer = await self._desk.provider.cancel_batch(self._batch_id)
         if isinstance(answer, Failure):
@@ -222,6 +221,8 @@ class Follower:
             if answer.scope == "job":
                 self._manner.progress(Progress(reason=stop_reason(answer)))
             return
+        if self._canceled_at is None:
+            self._canceled_at = self._manner.clock.monotonic()
         look = read_look(self.batch, answer, self._now())
         if look.meaning in ("ended", "archived"):
             self._must_look = False

@@ -1,14 +1,18 @@
 """The user's word on what nobody can prove: `runner resume RUN --resend`.
 
-Owns   what becomes of batches in doubt, and of steps whose results are missing, once a person says that they are to
-       be sent again: their attempts end `lost`, their bounds stay in doubt, their steps are open.
+Owns   what becomes of batches in doubt, of steps whose results are missing, and of batches that do not end, once a
+       person says that they are to be sent again: their attempts end `lost`, their bounds stay in doubt, their steps
+       are open.
 Knows  the ledger and the provider's word on how long a new batch may be missing from its list. It is asked after a
        pass has looked once more and stopped for that very reason; nothing here is done unasked.
+
+The word is about the batches that were open when it was given. One that was sent since, on that word, needs another:
+an API that loses every reply would be paid again and again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 
 from runner.clock import to_rfc3339
@@ -24,19 +28,28 @@ from runner.types import PICO_PER_USD, Failure, Outcome, Step
 _PAGE = 1_000
 
 
-def give_up(run: Advance, stopped_by: StopReason) -> bool:
-    """Open again what a pass, which has looked once more, could not settle; whether there was anything."""
+def give_up(run: Advance, stopped_by: StopReason, numbers: Collection[int]) -> bool:
+    """Open again what a pass, which has looked once more, could not settle of these batches; whether there was
+    anything."""
     match stopped_by.kind:
         case "in_doubt" | "waiting":
-            return _batches_in_doubt(run)
+            return _batches_in_doubt(run, numbers)
         case _:
-            return give_up_results(run, stopped_by)
+            return give_up_results(run, stopped_by, numbers)
 
 
-def give_up_results(run: Advance, stopped_by: StopReason) -> bool:
-    """The same, of results that stay away alone."""
-    # Where it stopped for either, every batch that is left is one or the other.
-    return stopped_by.kind in ("results_incomplete", "stuck") and _missing_results(run)
+def give_up_results(run: Advance, stopped_by: StopReason, numbers: Collection[int]) -> bool:
+    """The same, of batches whose results stay away alone."""
+    # Where it stopped for either, every batch that is left is one or the other. Those that do not end may yet: they
+    # are given up only where nothing else is left to be told.
+    match stopped_by.kind:
+        case "results_incomplete":
+            return _missing_results(run, _lacking_results(run.ledger, numbers))
+        case "stuck":
+            lacking = _lacking_results(run.ledger, numbers)
+            return _missing_results(run, lacking or _not_ended(run.ledger, numbers))
+        case _:
+            return False
 
 
 def require_late_enough(run: Advance, provider: Provider) -> None:
@@ -53,29 +66,37 @@ def require_late_enough(run: Advance, provider: Provider) -> None:
             )
 
 
-def _batches_in_doubt(run: Advance) -> bool:
-    lost = [batch for batch in open_batches(run.ledger) if batch.state == "in_doubt"]
+def _batches_in_doubt(run: Advance, numbers: Collection[int]) -> bool:
+    lost = [batch for batch in open_batches(run.ledger) if batch.state == "in_doubt" and batch.number in numbers]
     for batch in lost:
         run.ledger.mark_batch(batch.number, "not_sent")
         _tell(run, batch, batch.steps, batch.reserved_pico)
     return bool(lost)
 
 
-def _missing_results(run: Advance) -> bool:
-    """Batches that have ended, landed, and still lack results: their remaining steps are opened, and they close."""
-    lacking = [batch for batch in open_batches(run.ledger) if _lacks_results(run.ledger, batch)]
+def _missing_results(run: Advance, lacking: list[Batch]) -> bool:
+    """The remaining steps of these batches are opened, and they close."""
     for batch in lacking:
         reserved_pico = run.ledger.money().reserved
         missing = [_lost(run, batch, step) for step in _steps(run.ledger, batch)]
         for start in range(0, len(missing), _PAGE):
             run.ledger.record(missing[start : start + _PAGE], run.rule)
+        if batch.state != "ended":
+            run.ledger.mark_batch(batch.number, "archived")
         run.ledger.mark_batch(batch.number, "closed")
         _tell(run, batch, len(missing), reserved_pico - run.ledger.money().reserved)
     return bool(lacking)
 
 
-def _lacks_results(ledger: Ledger, batch: Batch) -> bool:
-    return batch.state == "ended" and ledger.landed(batch.number) is not None
+def _lacking_results(ledger: Ledger, numbers: Collection[int]) -> list[Batch]:
+    """Batches that have ended, landed, and still lack results."""
+    ended = [batch for batch in open_batches(ledger) if batch.state == "ended" and batch.number in numbers]
+    return [batch for batch in ended if ledger.landed(batch.number) is not None]
+
+
+def _not_ended(ledger: Ledger, numbers: Collection[int]) -> list[Batch]:
+    """Batches that should have ended hours ago, or that were deleted at the API."""
+    return [batch for batch in open_batches(ledger) if batch.state == "stuck" and batch.number in numbers]
 
 
 def _steps(ledger: Ledger, batch: Batch) -> Iterator[BatchStep]:
@@ -86,7 +107,7 @@ def _steps(ledger: Ledger, batch: Batch) -> Iterator[BatchStep]:
 
 
 def _lost(run: Advance, batch: Batch, step: BatchStep) -> Outcome:
-    message = f"the results of batch {batch.batch_id} have no line for it; sent again by --resend"
+    message = f"batch {batch.batch_id} brought no result for it; sent again by --resend"
     failure = Failure("results_lost", message, retryable=True, may_be_billed=True)
     return Outcome(
         step.step, step.attempt, "lost", "batch", step.request_hash, step.started_at, run.clock.now(),

@@ -33,12 +33,13 @@ def cancel(run: Advance) -> Ended:
     """Cancel what is at the API, keep what finished, and end every row that is open; what is in doubt is left."""
     run.ledger.set_meta({"canceling": True})
     run.ledger.cancel_open()
+    told = {batch.number for batch in open_batches(run.ledger)}
     stopped_by = _follow(run, "user")
-    if run.sitting.resend and stopped_by is not None and doubt.give_up_results(run, stopped_by):
+    while run.sitting.resend and stopped_by is not None and doubt.give_up_results(run, stopped_by, told):
         stopped_by = _follow(run, "user")
     if stopped_by is None:
         if run.sitting.resend:
-            doubt.give_up(run, StopReason("in_doubt", ""))
+            doubt.give_up(run, StopReason("in_doubt", ""), told)
         run.ledger.cancel_open()  # what came back open has nobody to send it any more
         stopped_by = _doubt(run, f"`runner resume {run.run_id} --resend` gives it up, and the run ends")
     return ("open", stopped_by) if stopped_by is not None else ("canceled", None)

@@ -82,6 +82,7 @@ class _Passes:
         sitting = self.run.sitting
         if sitting.resend:
             doubt.require_late_enough(self.run, self.provider)
+        told = {batch.number for batch in open_batches(self.run.ledger)}
         looks_first = sitting.resend  # once, without waiting for anything: what is found need not be sent again
         before: _Standing | None = None
         while not (standing := self._standing()).is_done:
@@ -93,7 +94,7 @@ class _Passes:
             stopped_by = await self._pass(standing.mode, detach=sitting.detach or looks_first)
             if stopped_by is None:
                 continue
-            if sitting.resend and doubt.give_up(self.run, stopped_by):
+            if sitting.resend and doubt.give_up(self.run, stopped_by, told):
                 looks_first = False
                 continue
             if stopped_by.kind == "waiting" and looks_first and not sitting.detach:

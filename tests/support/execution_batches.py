@@ -29,6 +29,8 @@ batch_poll_first_s = 0.01
 batch_poll_longest_s = 0.02
 """
 
+NOT_FOUND = Failure("not_found_error", "no such batch", http_status=404)
+
 
 class ShiftedClock(SystemClock):
     """The machine's clock, set forward by hand."""
@@ -60,6 +62,7 @@ class BatchEcho(EchoProvider):
     list_lag_s: float = 3600.0
     missing: set[str] = field(default_factory=set)
     """Texts of which results have no line."""
+    deleted: set[str] = field(default_factory=set)
     list_failures: int = 0
     """So many looks at the list fail."""
     endings: dict[str, list[str]] = field(default_factory=dict)
@@ -92,6 +95,8 @@ class BatchEcho(EchoProvider):
         return made.remote
 
     async def retrieve_batch(self, batch_id: str) -> RemoteBatch | Failure:
+        if batch_id in self.deleted:
+            return NOT_FOUND
         made = self._find(batch_id)
         made.looks += 1
         return self._seen(made)
@@ -103,6 +108,8 @@ class BatchEcho(EchoProvider):
         return BatchPage([self._seen(made) for made in reversed(self.made)][:limit], False)
 
     async def cancel_batch(self, batch_id: str) -> RemoteBatch | Failure:
+        if batch_id in self.deleted:
+            return NOT_FOUND
         made = self._find(batch_id)
         made.canceled = True
         return self._seen(made)

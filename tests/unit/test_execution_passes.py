@@ -227,6 +227,31 @@ def test_after_the_deadline_a_batch_in_doubt_does_not_keep_the_other_rows(bench:
     assert sorted(bench.provider.received) == TEXTS[3:]
 
 
+def test_the_users_word_is_about_what_was_told_and_not_about_what_is_sent_on_it(bench: BatchBench) -> None:
+    """An API that loses every reply would be paid again and again."""
+    (bench.root / "runner.toml").write_text((bench.root / "runner.toml").read_text() + "batch_resend_rows = 0\n")
+    bench.provider.lost = 1
+    bench.run(detach=True)
+    bench.clock.ahead = timedelta(hours=2)
+    bench.provider.lost = 9
+    before = len(bench.provider.bought)
+    summary = bench.resume(resend=True, wait=True)
+    assert (summary.exit_status, stopped(summary.stopped_by)) == (4, "in_doubt")
+    assert len(bench.provider.bought) == before + 1
+
+
+def test_the_users_word_is_not_about_results_of_batches_that_are_sent_on_it(bench: BatchBench) -> None:
+    (bench.root / "runner.toml").write_text((bench.root / "runner.toml").read_text() + "batch_resend_rows = 0\n")
+    bench.provider.lost = 1
+    bench.run(detach=True)
+    bench.clock.ahead = timedelta(hours=2)
+    bench.provider.missing = {"text 1"}
+    before = len(bench.provider.bought)
+    summary = bench.resume(resend=True, wait=True)
+    assert (summary.exit_status, stopped(summary.stopped_by)) == (4, "results_incomplete")
+    assert len(bench.provider.bought) == before + 1
+
+
 # -- results that lack rows --------------------------------------------------------------------------------------------
 
 
@@ -271,3 +296,29 @@ def test_a_retry_of_nothing_leaves_a_cancel_as_it_is(bench: BatchBench) -> None:
     with pytest.raises(UsageError, match="no such failed rows"):
         bench.retry(kinds=["refusal"])
     assert bench.runs()[-1].meta["canceling"] is True
+
+
+def test_a_batch_that_was_deleted_at_the_api_is_given_up_on_the_users_word(bench: BatchBench) -> None:
+    bench.provider.hangs = True
+    bench.run(detach=True)
+    bench.provider.deleted = {"msgbatch_02"}
+    bench.provider.hangs = False
+    bench.clock.ahead = timedelta(hours=27)
+    summary = bench.resume(wait=True)
+    assert (summary.exit_status, stopped(summary.stopped_by), summary.counts.open) == (4, "stuck", 3)
+    assert summary.stopped_by is not None
+    assert "--resend" in (summary.stopped_by.hint or "")
+    assert len(bench.provider.bought) == 3
+    summary = bench.resume(resend=True, wait=True)
+    assert (summary.exit_status, summary.counts.succeeded) == (0, ROWS)
+    assert summary.money.doubtful > 0
+
+
+def test_a_batch_that_was_deleted_at_the_api_does_not_keep_a_cancel_from_ending(bench: BatchBench) -> None:
+    bench.provider.hangs = True
+    bench.run(detach=True)
+    bench.provider.deleted = {"msgbatch_02"}
+    bench.clock.ahead = timedelta(hours=27)
+    assert stopped(bench.cancel().stopped_by) == "stuck"
+    summary = bench.resume(resend=True, wait=True)
+    assert (summary.status, summary.counts.canceled) == ("canceled", ROWS)
