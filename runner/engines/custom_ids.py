@@ -79,21 +79,6 @@ def id_tail(step: Step) -> str:
     return tail
 
 
-class _StepInTheMaking:
-    __slots__ = Step.__slots__
-
-    def __init__(self, row: int) -> None:
-        self.row = row
-        self.turn = self.sample = self.round = 0
-
-
-def plain_step(row: int) -> Step:
-    """A row's first step, at a fifth of the usual price: see the classes in the making in `runner.message`."""
-    step = _StepInTheMaking(row)
-    step.__class__ = Step  # type: ignore[assignment]
-    return step  # type: ignore[return-value]
-
-
 def base36(number: int) -> str:
     """A number from 0 on, in base 36."""
     if number < _PAIR:

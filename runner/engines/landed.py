@@ -26,11 +26,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from runner.engines.custom_ids import base36, id_head, plain_step, read_custom_id
+from runner.engines.custom_ids import base36, id_head, read_custom_id
 from runner.engines.parallel import Price
 from runner.ledger import Landed
 from runner.providers import BatchLine
-from runner.types import AttemptEnd, Failure, Reply, Step, Usage
+from runner.types import AttemptEnd, Failure, Reply, Step, Usage, plain_step
 
 GROUP_LINES: Final = 5_000
 """The most that the ledger takes in one transaction (reliability 3.4)."""

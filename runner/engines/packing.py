@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, overload
 
 from runner.engines import Prepared
-from runner.engines.custom_ids import MAX_NUMBER_DIGITS, id_head, id_tail, plain_step
+from runner.engines.custom_ids import MAX_NUMBER_DIGITS, id_head, id_tail
 from runner.ledger import Lease
-from runner.types import Step
+from runner.types import Step, plain_step
 
 BEGIN: Final = b'{"requests":['
 OPEN_ITEM: Final = b'{"custom_id":"'

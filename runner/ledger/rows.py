@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import apsw
+import orjson
 import zstandard
 
 from runner.encoding import encode
@@ -42,6 +43,32 @@ _BLOCK_AFTER = "SELECT first_row, segment, offset, length FROM blocks WHERE firs
 # What is read here was written by `encoding.encode`, which writes no NaN: the plain decoder needs no further checks.
 # Nothing stands around the value, so it needs no look for white space either.
 _scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder())["scan_once"]
+
+
+_TEXTS = {str}
+
+
+def _encoded(key: str, values: dict[str, Any]) -> bytes:
+    """The canonical JSON of a row. Of texts alone, as of csv, the quick encoder writes the same in a tenth of the
+    time; it writes some numbers in another way."""
+    if set(map(type, values.values())) == _TEXTS:
+        try:
+            return orjson.dumps((key, values))
+        except TypeError:  # half of a surrogate pair
+            pass
+    return encode((key, values))
+
+
+def _decoded(line: bytes) -> tuple[str, dict[str, Any]]:
+    """A row's key and values. The quick decoder is right where all are texts; it rounds integers of many digits."""
+    try:
+        key, values = orjson.loads(line)
+        if set(map(type, values.values())) == _TEXTS:
+            return key, values
+    except orjson.JSONDecodeError:  # half of a surrogate pair
+        pass
+    (key, values), _ = _scan(line.decode(), 0)
+    return key, values
 
 
 class Block(NamedTuple):
@@ -78,7 +105,7 @@ class RowWriter:
     def add(self, row: Row) -> None:
         """Raises TypeError or ValueError for a value that JSON cannot hold."""
         values = row.values if type(row.values) is dict else dict(row.values)
-        line = encode((row.key, values))
+        line = _encoded(row.key, values)
         self._lines.append(line)
         self._waiting += len(line)
         if self._waiting >= _BLOCK_BYTES:
@@ -135,7 +162,7 @@ class RowReader:
         if not 0 <= place < len(self._lines):
             self._load(index)
             place = index - self._first
-        (key, values), _ = _scan(self._lines[place].decode(), 0)
+        key, values = _decoded(self._lines[place])
         return Row(key, index, values)
 
     def _load(self, index: int) -> None:
@@ -161,7 +188,7 @@ class RowReader:
             block = Block(*found)
             lines = self._read(block)
             for place in range(max(0, start - block.first_row), len(lines)):
-                (key, values), _ = _scan(lines[place].decode(), 0)
+                key, values = _decoded(lines[place])
                 yield Row(key, block.first_row + place, values)
             found = fetch_one(self._connection, _BLOCK_AFTER, (block.first_row,))
 

@@ -22,6 +22,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import orjson
+
 from runner.catalog.api import MAX_REQUEST_BYTES
 from runner.encoding import encode, encode_text
 from runner.planning.identity import SharedIdentity, unmarked
@@ -184,8 +186,8 @@ class CompiledJob:
                 if not text or text.isspace():
                     return _empty_text(row, piece.name)
                 try:
-                    encoded = encode_text(text).encode()
-                except UnicodeEncodeError:
+                    encoded = orjson.dumps(text)  # of a text it writes what `encode` does
+                except TypeError:
                     return _half_a_character(row, piece.name)
                 sent.append(encoded)
                 seen.update(encoded)
