@@ -43,6 +43,8 @@ from runner.types import Failure, Request
 
 MAX_IN_DOUBT: Final = 2
 """Batches in doubt with which nothing more is sent: an API that loses two replies may lose all of them."""
+FULL_AFTER: Final = 5
+"""Creates in a row that the API refuses with 429, after which a detached run leaves the rest for its next sitting."""
 
 
 class Follows(Protocol):
@@ -114,7 +116,7 @@ class BatchEngine:
         self._purse = Purse(book)
         self._submitter = Submitter(
             self._sender, self._filler, self._purse, Pauses(clock, self._closed), observer, self._closed,
-            accepted=self._follow, doubtful=self._doubt, refused=self._refused,
+            accepted=self._follow, doubtful=self._doubt, refused=self._refused, gives_way=self._gives_way,
         )  # fmt: skip
         self._ready = self._submitter.ready
         reconciler = Reconciler(provider, book, mark=mark, known_ids=known_ids)
@@ -125,6 +127,8 @@ class BatchEngine:
         self._packing: asyncio.Task[None] | None = None
         self._sending: asyncio.Task[None] | None = None
         self._looked = False
+        self._is_full = False
+        """The API's queue has no room while it has something of this run, which does not wait for it."""
         self._reason: StopReason | None = None
         self._error: BaseException | None = None
 
@@ -288,9 +292,15 @@ class BatchEngine:
             self._purse.reserve()
             self._sending = self._spawn(self._submitter.send(self._ready.popleft()))
 
+    def _gives_way(self, failure: Failure, in_vain: int) -> bool:
+        """A detached run waits for room only where nothing at the API gives it a reason to come back."""
+        full = failure.http_status == 429 and in_vain >= FULL_AFTER
+        self._is_full = full and self._detach and self._tracker.open > 0
+        return self._is_full
+
     def _is_blocked(self) -> bool:
         """Whether what is to be sent next has to wait for something to come back."""
-        if self._purse.is_empty or len(self._doubts) >= MAX_IN_DOUBT:
+        if self._purse.is_empty or len(self._doubts) >= MAX_IN_DOUBT or (self._is_full and self._tracker.open):
             return True
         if not self._ready:
             return False

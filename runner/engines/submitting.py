@@ -22,7 +22,8 @@ from runner.types import Failure
 
 
 class Submitter:
-    """`accepted` and `doubtful` are told of batches that the API has, or may have; `refused` of what stops the run."""
+    """`accepted` and `doubtful` are told of batches that the API has, or may have; `refused` of what stops the run.
+    `gives_way` says, of a failure that may pass and how many came in a row, whether the batch is left for later."""
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class Submitter:
         accepted: Callable[[Batch], None],
         doubtful: Callable[[Batch], Awaitable[None]],
         refused: Callable[[Failure], None],
+        gives_way: Callable[[Failure, int], bool],
     ) -> None:
         self._sender = sender
         self._filler = filler
@@ -46,6 +48,8 @@ class Submitter:
         self._accepted = accepted
         self._doubtful = doubtful
         self._refused = refused
+        self._gives_way = gives_way
+        self._in_vain = 0
         self.ready: deque[Staged] = deque()
         """Packed and staged, in the order in which they are to be sent."""
 
@@ -75,6 +79,7 @@ class Submitter:
         """The API has the batch, or may have it, or the run stops before it has."""
         if batch.state == "in_progress":
             self._pauses.reset()
+            self._in_vain = 0
             self._accepted(batch)
         elif batch.state == "in_doubt":
             await self._doubtful(batch)
@@ -84,6 +89,10 @@ class Submitter:
         """Act on a create that was certainly not accepted; whether the same body is to be sent once more."""
         move = next_move(failure)
         if move == "again":
+            self._in_vain += 1
+            if self._gives_way(failure, self._in_vain):
+                self.ready.appendleft(staged)
+                return False
             await self._cool_down(failure)
             return True
         if move == "split":

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from runner.encoding import decode
 from runner.engines import Prepared, StopReason
-from runner.engines.batch import BatchEngine
+from runner.engines.batch import FULL_AFTER, BatchEngine
 from runner.engines.custom_ids import custom_id, read_custom_id
 from runner.engines.halt import INTERRUPTED, Halt
 from runner.engines.packing import BatchSizes
@@ -490,6 +490,27 @@ def test_a_detached_run_sends_what_fits_in_the_queue(folder: Path) -> None:
     bench.api.takes_s = 10**5
     assert kinds(bench.drain()) == "waiting"
     assert bench.bought() == dict.fromkeys(range(8), 1)
+
+
+def test_a_detached_run_does_not_wait_for_a_queue_that_the_api_says_is_full(folder: Path) -> None:
+    bench = Bench(folder, detach=True)
+    bench.api.takes_s = 10**5
+    full = refused(429, "rate_limit_error", retryable=True)
+    bench.api.fates = [Fate(), *[full] * 100]
+    assert kinds(bench.drain()) == "waiting"
+    assert bench.bought() == dict.fromkeys(range(4), 1)
+    assert bench.api.posts == 1 + FULL_AFTER
+    bench.api.fates = []
+    assert kinds(bench.drain()) == "waiting"
+    assert bench.bought() == dict.fromkeys(range(10), 1)
+
+
+def test_a_detached_run_with_nothing_at_the_api_waits_for_room(folder: Path) -> None:
+    bench = Bench(folder, detach=True)
+    bench.api.takes_s = 10**5
+    bench.api.fates = [refused(429, "rate_limit_error", retryable=True)] * (FULL_AFTER + 3)
+    assert kinds(bench.drain()) == "waiting"
+    assert bench.bought() == dict.fromkeys(range(10), 1)
 
 
 def test_a_detached_run_with_nothing_at_the_api_is_finished(folder: Path) -> None:
