@@ -6,11 +6,14 @@ Read it as the table of contents of a row's life:
     folders     where runs live, and who may work on a job
     pricing     the prices that a run keeps
     converge    `runner run`: go on, or make a new run
-    enrolment   the dataset's rows are copied into the run
-    choosing    its mode, and whether it primes
+    asked       what it was asked for
+    superseding the runs that a new one takes the place of
+    beginning   a new run, up to its first request
+      enrolment   the dataset's rows are copied into it
+      choosing    its mode, and whether it primes
+      facts       what is known of models, asked for once a day
+      confirm     the bill before it is run up
     assemble    everything a run needs, put together
-    facts       what is known of models, asked for once a day
-    confirm     the bill before it is run up
     under_way   all that a run under way needs
     advance     a run under way
       passes      its open steps, one pass after another
@@ -49,8 +52,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from runner.execution.api import reach as reach
+    from runner.execution.asked import RunOptions as RunOptions
     from runner.execution.checking import check_jobs as check_jobs
-    from runner.execution.converge import RunOptions as RunOptions
     from runner.execution.converge import run_job as run_job
     from runner.execution.doctoring import examine as examine
     from runner.execution.exporting import export_run as export_run
@@ -73,7 +76,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Plan": "planned",
     "Resume": "resuming",
-    "RunOptions": "converge",
+    "RunOptions": "asked",
     "StateFolder": "folders",
     "Summary": "summary",
     "cancel_run": "resuming",

@@ -21,9 +21,9 @@ from runner.clock import Clock, SystemClock
 from runner.engines.deadline import Deadline, parallel_rate, requests_per_batch
 from runner.errors import Problem
 from runner.execution.api import SIMULATOR, Api, address_of
+from runner.execution.asked import RunOptions
 from runner.execution.assemble import previous_run
 from runner.execution.choosing import choose_priming
-from runner.execution.converge import RunOptions
 from runner.execution.earlier import Earlier
 from runner.execution.enrolment import enrolled_aside, no_rows
 from runner.execution.facts import refreshed

@@ -10,7 +10,8 @@ from typing import Any
 
 from runner.encoding import encode_text
 from runner.events import Observer, Observers
-from runner.execution.converge import RunOptions, run_job
+from runner.execution.asked import RunOptions
+from runner.execution.converge import run_job
 from runner.execution.folders import StateFolder
 from runner.execution.planned import Plan, plan_job
 from runner.execution.records import record_maker, to_usd

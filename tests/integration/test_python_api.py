@@ -13,7 +13,7 @@ import pytest
 import runner
 from runner.errors import Problem
 from runner.events import Event, RunEnded, RunStarted, SinkDelivered, StepEnded, StepSent
-from runner.execution.converge import RunOptions
+from runner.execution.asked import RunOptions
 from runner.execution.planned import plan_job
 from support.api import SimulatedApi
 from support.harness import Project

@@ -27,7 +27,8 @@ from hypothesis import strategies as st
 import runner
 from runner.clock import Clock, SystemClock
 from runner.execution.api import Api, address_of
-from runner.execution.converge import RunOptions, converge
+from runner.execution.asked import RunOptions
+from runner.execution.converge import converge
 from runner.providers import Provider
 from runner.providers.anthropic import connect
 from runner.simulator.prompt import echo_of

@@ -24,9 +24,10 @@ from runner.encoding import decode, encode
 from runner.errors import DeliveryError, LedgerError
 from runner.execution.advance import advance
 from runner.execution.api import Api
+from runner.execution.asked import RunOptions
 from runner.execution.assemble import assemble
 from runner.execution.confirm import Confirm
-from runner.execution.converge import RunOptions, converge
+from runner.execution.converge import converge
 from runner.execution.delivery import Target
 from runner.execution.folders import Line, RunInfo, StateFolder, line_of
 from runner.execution.summary import Summary

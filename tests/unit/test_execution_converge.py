@@ -9,7 +9,8 @@ import pytest
 
 from runner.errors import BudgetError, InputError, LedgerError, UsageError
 from runner.events import RunStarted
-from runner.execution.converge import RunOptions, run_job
+from runner.execution.asked import RunOptions
+from runner.execution.converge import run_job
 from runner.ledger import Lease, Ruling
 from runner.ledger.sqlite import SqliteLedger
 from runner.message import parse_reply

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from runner.cli.report import plan_lines
-from runner.execution.converge import RunOptions
+from runner.execution.asked import RunOptions
 from runner.execution.planned import Plan, plan_job, render_job
 from runner.types import Request
 from support.frozen_clock import FrozenClock
