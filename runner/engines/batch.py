@@ -150,6 +150,11 @@ class BatchEngine:
             raise self._error
         return self._reason
 
+    @property
+    def held(self) -> int:
+        """Batches at the API that may be one in doubt, as far as the last look at the list goes."""
+        return self._doubts.held if self._doubts else 0
+
     # -- what an earlier sitting left --------------------------------------------------------------------------------
 
     async def _take_up(self) -> None:

@@ -60,10 +60,11 @@ def plan_of(run: Advance, *, with_deadline: bool = True) -> BatchPlan:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """How a pass in batches ended; `too_late`: the point of no return has come."""
+    """How a pass ended; `too_late`: the point of no return has come; `held` batches at the API may be one in doubt."""
 
     stopped_by: StopReason | None
-    too_late: bool
+    too_late: bool = False
+    held: int = 0
 
 
 async def drain(
@@ -86,7 +87,8 @@ async def drain(
             known_ids=run.known_ids,
             detach=detach,
         )
-        return Drained(await engine.drain(), tracker.deadline_passed)
+        stopped_by = await engine.drain()
+        return Drained(stopped_by, tracker.deadline_passed, engine.held)
 
 
 @asynccontextmanager

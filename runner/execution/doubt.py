@@ -7,7 +7,8 @@ Knows  the ledger and the provider's word on how long a new batch may be missing
        pass has looked once more and stopped for that very reason; nothing here is done unasked.
 
 The word is about the batches that were open when it was given. One that was sent since, on that word, needs another:
-an API that loses every reply would be paid again and again.
+an API that loses every reply would be paid again and again. Nor is it asked while a batch at the API may be the one in
+doubt: that one's own results will say within a day, and it looks very much like it.
 """
 
 from __future__ import annotations

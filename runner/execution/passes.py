@@ -91,10 +91,11 @@ class _Passes:
                     f"{standing.counts.open} rows of run {self.run.run_id} stay open though nothing waits", code="stuck"
                 )
             before = standing
-            stopped_by = await self._pass(standing.mode, detach=sitting.detach or looks_first)
+            drained = await self._pass(standing.mode, detach=sitting.detach or looks_first)
+            stopped_by = drained.stopped_by
             if stopped_by is None:
                 continue
-            if sitting.resend and doubt.give_up(self.run, stopped_by, told):
+            if sitting.resend and not drained.held and doubt.give_up(self.run, stopped_by, told):
                 looks_first = False
                 continue
             if stopped_by.kind == "waiting" and looks_first and not sitting.detach:
@@ -144,18 +145,18 @@ class _Passes:
         money = self.run.ledger.money()
         return most <= cap_pico - money.spent - money.reserved - money.doubtful
 
-    async def _pass(self, mode: Mode, *, detach: bool) -> StopReason | None:
+    async def _pass(self, mode: Mode, *, detach: bool) -> batching.Drained:
         """Send, or follow, once; nothing but the writer's thread touches the ledger meanwhile."""
         if mode == "parallel":
             compiled = self.run.compiled_for(mode)
             async with self._at_work(compiled) as (feeder, writer):
-                return await self._parallel(feeder, writer, compiled).drain()
+                return batching.Drained(await self._parallel(feeder, writer, compiled).drain())
         plan, provider = batching.plan_of(self.run), batching.batches_of(self.provider)
         async with self._at_work(self.run.compiled_for(mode)) as (feeder, writer):
             drained = await batching.drain(self.run, plan, provider, feeder, writer, self.halt, detach=detach)
         if drained.too_late:
             batching.note_too_late(self.run)
-        return drained.stopped_by
+        return drained
 
     @asynccontextmanager
     async def _at_work(self, compiled: CompiledJob) -> AsyncIterator[tuple[Feeder, Writer]]:

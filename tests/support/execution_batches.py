@@ -56,6 +56,8 @@ class Made:
 class BatchEcho(EchoProvider):
     made: list[Made] = field(default_factory=list)
     hangs: bool = False
+    ends_by_itself: bool = False
+    """Whether a look at the list counts as one at each batch."""
     lost: int = 0
     """So many creates are accepted without a reply, and stay out of the list."""
     hidden: list[Made] = field(default_factory=list)
@@ -105,6 +107,8 @@ class BatchEcho(EchoProvider):
         if self.list_failures:
             self.list_failures -= 1
             return Failure("connection_error", "no route", retryable=True)
+        for made in self.made if self.ends_by_itself else ():
+            made.looks += 1
         return BatchPage([self._seen(made) for made in reversed(self.made)][:limit], False)
 
     async def cancel_batch(self, batch_id: str) -> RemoteBatch | Failure:

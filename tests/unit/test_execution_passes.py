@@ -213,7 +213,30 @@ def test_a_list_that_cannot_be_read_is_no_look(bench: BatchBench) -> None:
     bench.provider.list_failures = 1
     summary = bench.resume(resend=True, wait=True)
     assert summary.exit_status == 0
-    assert bench.provider.bought == IN_THREES, "it was found, so nothing was bought twice"
+    assert (bench.provider.bought, bench.provider.received) == (IN_THREES, []), "it was found: nothing is bought twice"
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_what_may_be_the_one_in_doubt_is_waited_for_before_anything_is_sent_again(
+    bench: BatchBench, detach: bool
+) -> None:
+    """It is still in progress, an hour later: only its results can say whose it is."""
+    bench.provider.lost = 1
+    bench.provider.hangs = True
+    bench.run(detach=True)
+    bench.clock.ahead = timedelta(hours=2)
+    found = bench.provider.hidden.pop()
+    found.looks = -1
+    bench.provider.made.insert(0, found)
+    if detach:
+        assert bench.resume(resend=True).exit_status == 6
+        assert bench.provider.received == []
+    for made in bench.provider.made[1:]:
+        made.looks = 2
+    bench.provider.hangs, bench.provider.ends_by_itself = False, True
+    summary = bench.resume(resend=True, wait=True)
+    assert summary.exit_status == 0
+    assert (bench.provider.bought, bench.provider.received) == (IN_THREES, []), "nothing was bought twice"
 
 
 def test_after_the_deadline_a_batch_in_doubt_does_not_keep_the_other_rows(bench: BatchBench) -> None:
