@@ -90,7 +90,9 @@ class Prices:
         price = self.models.get(model)
         if price is None:
             return None
-        return _rates_for(price.tiers(mode), usage.prompt_tokens).cost(usage)
+        tiers = price.tiers(mode)
+        rates = tiers[0].rates if len(tiers) == 1 else _rates_for(tiers, usage.prompt_tokens)
+        return rates.cost(usage)
 
     def bound(
         self, model: str, input_bound: int | None, max_tokens: int, cache_ttl: CacheTtl | None, mode: Mode

@@ -36,9 +36,9 @@ GROUP_LINES: Final = 5_000
 """The most that the ledger takes in one transaction (reliability 3.4)."""
 GROUP_BYTES: Final = 16 << 20
 """A group of very long replies is smaller, so that memory does not grow with them."""
-WINDOW_BYTES: Final = 32 << 20
-"""What is put in order at a time, raw: at 500 bytes a line more than half of a full batch. Over ten windows, as of long
-replies, a page of the ledger still gets several rows of each."""
+WINDOW_BYTES: Final = 16 << 20
+"""What is put in order at a time, raw: at 800 bytes a line a fifth of a full batch, so that a page of the ledger gets
+several rows of each window."""
 MAX_LINE_BYTES: Final = 64 << 20
 """The longest line that is read (reliability 3.4)."""
 ENDS: Final[tuple[AttemptEnd, ...]] = ("succeeded", "errored", "canceled", "expired")
