@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from runner.types import Failure, Mode, RowStatus, Step, Usage
+
+Task = Literal["send", "cancel", "collect"]
+"""What a command does with a run."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
     """`spent_pico` is what earlier sittings of this run have cost: the cap counts it too. `why` completes "in batch
-    mode, because …" where the mode was chosen and not asked for."""
+    mode, because …" where the mode was chosen and not asked for. Of a run that is canceled, or only collected, nothing
+    more is sent."""
 
     run_id: str
     job: str
@@ -28,6 +32,7 @@ class RunStarted:
     resumed: bool
     spent_pico: int = 0
     why: str = ""
+    task: Task = "send"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +30,9 @@ Sets = Annotated[
 Variables = Annotated[
     list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="Give a template variable.", show_default=False)
 ]
+JobMode = Annotated[
+    str | None, typer.Option("--mode", metavar="MODE", help="auto, batch or parallel.", show_default=False)
+]
 Profile = Annotated[str | None, typer.Option(metavar="NAME", help="Use a profile of runner.toml.", show_default=False)]
 Limit = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Only the first N selected rows: a trial.", show_default=False)
@@ -46,3 +50,8 @@ Detach = Annotated[
     bool, typer.Option("--detach", help="Submit what can be submitted, leave it at the API, and exit 6.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask about the cost.")]
+
+
+def sets_with_mode(sets: Sequence[str] | None, mode: str | None) -> list[str]:
+    """`--mode` is short for `--set mode=…`, and the stronger of the two."""
+    return [*(sets or ()), *([f"mode={mode}"] if mode else ())]

@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 
 from runner import execution
-from runner.cli.arguments import Format, JobPath, Keys, Limit, OutputFormat, Profile, Sets, Simulate, Variables
+from runner.cli.arguments import (
+    Format,
+    JobMode,
+    JobPath,
+    Keys,
+    Limit,
+    OutputFormat,
+    Profile,
+    Sets,
+    Simulate,
+    Variables,
+    sets_with_mode,
+)
 from runner.cli.report import plan_lines, width_of
 from runner.cli.terminal import plain_text
 from runner.clock import SystemClock
@@ -74,6 +86,7 @@ def plan(
     sets: Sets = None,
     variables: Variables = None,
     profile: Profile = None,
+    mode: JobMode = None,
     limit: Limit = None,
     keys: Keys = None,
     no_reuse: Annotated[bool, typer.Option("--no-reuse", help="As if there were no earlier answers.")] = False,
@@ -82,7 +95,7 @@ def plan(
 ) -> int:
     """Say what a run would send and cost, and send nothing."""
     options = execution.RunOptions(
-        sets=sets or (),
+        sets=sets_with_mode(sets, mode),
         variables=variables or (),
         profile=profile,
         limit=limit,
@@ -105,12 +118,17 @@ def render(
     sets: Sets = None,
     variables: Variables = None,
     profile: Profile = None,
+    mode: JobMode = None,
     limit: Limit = None,
     keys: Keys = None,
 ) -> int:
     """Write the exact request bodies to stdout, one JSON a line."""
     options = execution.RunOptions(
-        sets=sets or (), variables=variables or (), profile=profile, limit=limit, keys=tuple(keys or ())
+        sets=sets_with_mode(sets, mode),
+        variables=variables or (),
+        profile=profile,
+        limit=limit,
+        keys=tuple(keys or ()),
     )
     failed = False
     for row, request in execution.render_job(job, options):

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import typer
+
 from runner.events import Event, Stopping
 
 SIGNALLED = frozenset({"interrupted", "terminated"})
@@ -35,6 +37,8 @@ class Patience:
         before = signal.signal(signal.SIGINT, self._interrupt)
         try:
             yield
+        except KeyboardInterrupt:
+            raise typer.Abort from None  # typer would end with 130 and not a word
         finally:
             signal.signal(signal.SIGINT, before)
 

@@ -15,6 +15,7 @@ from runner.cli.arguments import (
     Deliver,
     Detach,
     Format,
+    JobMode,
     JobPath,
     JobPaths,
     Keys,
@@ -25,6 +26,7 @@ from runner.cli.arguments import (
     Simulate,
     Variables,
     Yes,
+    sets_with_mode,
 )
 from runner.cli.display import open_display
 from runner.cli.patience import Patience
@@ -43,9 +45,7 @@ def run(
     sets: Sets = None,
     variables: Variables = None,
     profile: Profile = None,
-    mode: Annotated[
-        str | None, typer.Option(metavar="MODE", help="auto, batch or parallel.", show_default=False)
-    ] = None,
+    mode: JobMode = None,
     limit: Limit = None,
     keys: Keys = None,
     new: Annotated[
@@ -64,7 +64,7 @@ def run(
 ) -> int:
     """Run jobs: go on with an unfinished run, or send what has no answer yet."""
     options = execution.RunOptions(
-        sets=[*(sets or ()), *([f"mode={mode}"] if mode else ())],
+        sets=sets_with_mode(sets, mode),
         variables=variables or (),
         profile=profile,
         limit=limit,

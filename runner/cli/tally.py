@@ -195,14 +195,18 @@ class Tally:
                 self._retried["of batches"] += number
                 continue
             self._done += number
-            if status != "succeeded":
+            if status not in ("succeeded", "canceled"):  # taken back is not failed
                 self._failures[status] += number
 
     def _run_started(self, event: RunStarted) -> None:
         self._started, self._ended = event, False
         self._warned.clear()
         self._begin(rows_before=event.rows - event.open_rows, spent_pico=event.spent_pico)
-        if event.resumed:
+        if event.task == "cancel":
+            what = f"canceling run {event.run_id}: {event.open_rows:,} of {counted(event.rows, 'row')} are open"
+        elif event.task == "collect":
+            what = f"collecting what run {event.run_id} has at the API"
+        elif event.resumed:
             what = f"going on with run {event.run_id}: {event.open_rows:,} of {counted(event.rows, 'row')} to do"
         else:
             because = f", because {event.why}" if event.why else ""

@@ -13,6 +13,7 @@ Read it as the table of contents of a row's life:
       choosing    its mode, and whether it primes
       facts       what is known of models, asked for once a day
       confirm     the bill before it is run up
+    in_time     a deadline that cannot be kept
     assemble    everything a run needs, put together
     under_way   all that a run under way needs
     advance     a run under way

@@ -17,9 +17,10 @@ from dataclasses import replace
 
 from runner.engines import StopReason
 from runner.errors import Problem
-from runner.events import BatchMoved, Event, Observer, Observers, RunEnded, RunStarted, Warned
+from runner.events import BatchMoved, Event, Observer, Observers, RunEnded, RunStarted, Task, Warned
 from runner.execution.delivery import deliver
 from runner.execution.enrolment import no_rows
+from runner.execution.in_time import CURE, told_of_deadline
 from runner.execution.log import RunLog
 from runner.execution.outputs import note_in
 from runner.execution.passes import send_all
@@ -37,19 +38,19 @@ Ended = tuple[str, StopReason | None]
 
 def advance(run: Advance) -> Summary:
     """Send what is open, deliver when nothing is, and say how the run stands. Raises LedgerError and SetupError."""
-    return at_work(run, _sent_and_delivered)
+    return at_work(run, _sent_and_delivered, "send")
 
 
-def at_work(run: Advance, act: Callable[[Advance], Ended]) -> Summary:
+def at_work(run: Advance, act: Callable[[Advance], Ended], task: Task) -> Summary:
     """Do something with a run, between its first and its last event; log, time and end are noted."""
     with closing(RunLog(run.folder / "log.jsonl", run.clock)) as log:
         heard = _Heard()
-        return _at_work(replace(run, observer=Observers(run.observer, log, heard)), act, heard)
+        return _at_work(replace(run, observer=Observers(run.observer, log, heard)), act, task, heard)
 
 
-def _at_work(run: Advance, act: Callable[[Advance], Ended], heard: _Heard) -> Summary:
+def _at_work(run: Advance, act: Callable[[Advance], Ended], task: Task, heard: _Heard) -> Summary:
     started = run.clock.monotonic()
-    _begin(run)
+    _begin(run, task)
     state, stopped_by = act(run)
     if stopped_by is not None:
         stopped_by = _with_cure(stopped_by, run)
@@ -61,7 +62,7 @@ def _at_work(run: Advance, act: Callable[[Advance], Ended], heard: _Heard) -> Su
     return summary
 
 
-def _begin(run: Advance) -> None:
+def _begin(run: Advance, task: Task) -> None:
     run.ledger.settle_answered(run.rule)
     if run.ledger.meta.get("stopped_by"):
         run.ledger.set_meta(stop_note(None))
@@ -73,10 +74,15 @@ def _begin(run: Advance) -> None:
     why = str(run.ledger.meta.get("mode_why", "")) if run.job.mode == "auto" else ""
     run.observer.notify(
         RunStarted(
-            run.run_id, run.job.name, run.mode, counts.total, counts.open, cap_pico, run.resumed, spent_pico, why
+            run.run_id, run.job.name, run.mode, counts.total, counts.open, cap_pico, run.resumed, spent_pico, why, task
         )
     )
     waiting = open_batches(run.ledger)
+    if run.deadline_at is not None and task == "send":
+        left_s = (run.deadline_at - run.clock.now()).total_seconds()
+        late = told_of_deadline(counts.open, left_s, run.job.limits.max_concurrency)
+        if late is not None:
+            run.observer.notify(Warned("short-deadline", f"{late}; {CURE}"))
     for text in soon_lost(run.run_id, waiting, run.clock.now()):
         run.observer.notify(Warned("soon-lost", text))
     for batch in waiting:

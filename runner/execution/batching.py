@@ -24,6 +24,7 @@ from runner.engines.parallel import Price
 from runner.engines.polling import PollIntervals
 from runner.engines.tracking import Tracker
 from runner.errors import SetupError
+from runner.events import Warned
 from runner.execution.under_way import Advance
 from runner.planning import mode
 from runner.providers import BatchProvider, Provider
@@ -166,6 +167,8 @@ def is_too_late(run: Advance) -> bool:
 def note_too_late(run: Advance) -> None:
     if run.ledger.meta.get("past_deadline") is None:
         run.ledger.set_meta({"past_deadline": to_rfc3339(run.clock.now())})
+        message = "the deadline leaves no more time for batches: what they have not answered goes out in parallel"
+        run.observer.notify(Warned("past-deadline", f"{message}, at full price"))
 
 
 def deadline_of(run: Advance) -> Deadline | None:

@@ -11,7 +11,7 @@ That a run is to be canceled is noted (`canceling` in its meta) before the first
 from __future__ import annotations
 
 from runner.engines import BatchBook, StopReason
-from runner.engines.halt import Halt
+from runner.engines.halt import Halt, waiting_at_api
 from runner.engines.reconcile import Reconciler
 from runner.engines.sending import facts_of
 from runner.engines.tracking import Tracker
@@ -116,13 +116,8 @@ async def _until_closed(run: Advance, tracker: Tracker, halt: Halt) -> StopReaso
         return halt.reason or tracker.reason
     if not tracker.open:
         return None
-    count, requests = tracker.open, tracker.queued_requests
-    batches = "1 batch" if count == 1 else f"{count:,} batches"
-    return StopReason(
-        "waiting",
-        f"{batches} with {requests:,} unfinished requests wait at the API",
-        f"`runner resume {run.run_id}` collects what has ended by then",
-    )
+    hint = f"`runner resume {run.run_id}` collects what has ended by then"
+    return waiting_at_api(tracker.open, tracker.queued_requests, hint)
 
 
 def _doubt(run: Advance, cure: str) -> StopReason | None:

@@ -28,6 +28,7 @@ from runner.execution.earlier import Earlier
 from runner.execution.enrolment import enrolled_aside, no_rows
 from runner.execution.facts import refreshed
 from runner.execution.folders import Line, StateFolder, line_of
+from runner.execution.in_time import CURE, told_of_deadline
 from runner.execution.pricing import load_run_prices, require_price
 from runner.execution.records import to_usd
 from runner.ledger import Ledger
@@ -171,6 +172,7 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
             *told,
             *_advice(loaded, compiled, facts, clock),
             *_of_rows(loaded, counted),
+            *_of_deadline(loaded, choice.mode, requests, clock),
             *advise_on_cost(estimate, choice.mode, locate=loaded.locate),
         ),
     )
@@ -267,6 +269,21 @@ def _of_rows(loaded: LoadedJob, counted: _Count) -> Iterator[Problem]:
         message = f"{nulls:,} {'null is' if nulls == 1 else 'nulls are'} printed as nothing"
         hint = "say what should stand there instead: {{ row.x | default('unknown', true) }}"
         yield Problem("nulls-printed", message, loaded.locate(("messages",)), hint, "warning")
+
+
+def _of_deadline(loaded: LoadedJob, mode: Mode, requests: int, clock: Clock) -> Iterator[Problem]:
+    """A deadline that cannot be kept, and one that leaves no time for batches."""
+    limits, now = loaded.job.limits, clock.now()
+    if limits.deadline is None or not requests:
+        return
+    where = loaded.locate(("limits", "deadline"))
+    late = told_of_deadline(requests, limits.deadline, limits.max_concurrency)
+    deadline = Deadline(now + timedelta(seconds=limits.deadline), now, parallel_rate(limits.max_concurrency))
+    if late is not None:
+        yield Problem("short-deadline", late, where, CURE, "warning")
+    elif mode == "batch" and can_fall_back(loaded.job) and deadline.point_of_no_return(requests) <= now:
+        message = "the deadline leaves no time for batches: everything goes out in parallel, at full price"
+        yield Problem("short-deadline", message, where, "give more time, or write `mode: parallel`", "warning")
 
 
 def _advice(loaded: LoadedJob, compiled: CompiledJob, facts: ModelFacts | None, clock: Clock) -> list[Problem]:

@@ -25,6 +25,8 @@ from runner.ledger.sqlite import SqliteLedger
 from runner.settings import Settings
 from runner.types import Mode
 
+_AFTERWARDS = "`runner show {0}` shows how it ended; `runner retry {0}` sends the rows again that did not succeed"
+
 
 def resume_run(
     info: RunInfo,
@@ -71,15 +73,15 @@ def resume(
 ) -> Summary:
     """`resume_run` at an API that was reached. A run that is being canceled is ended."""
     how = how or Resume()
-    _require(info, ("open",), f"`runner retry {info.run_id}` sends its failed rows again")
+    _require(info, ("open",), _AFTERWARDS.format(info.run_id))
     if how.detach:
         require_detachable(info.meta["mode"], str(info.meta["mode_why"]))
     with _owned(info, state, api) as ledger:
         now = _now(info, ledger)
-        _require(now, ("open",), f"`runner show {info.run_id}` shows how it ended")
+        _require(now, ("open",), _AFTERWARDS.format(info.run_id))
         sitting, canceling = how.sitting(now.meta), bool(now.meta.get("canceling"))
         run = _assembled(now, ledger, state, settings, api, observer, clock, sitting, to_send=not canceling)
-        return at_work(run, cancel) if canceling else advance(run)
+        return at_work(run, cancel, "cancel") if canceling else advance(run)
 
 
 def cancel_run(
@@ -115,7 +117,8 @@ def cancel_at(
         now = _now(info, ledger)
         _require_to_cancel(now)
         sitting = Sitting(detach=detach)
-        return at_work(_assembled(now, ledger, state, settings, api, observer, clock, sitting, to_send=False), cancel)
+        run = _assembled(now, ledger, state, settings, api, observer, clock, sitting, to_send=False)
+        return at_work(run, cancel, "cancel")
 
 
 def _require_to_cancel(info: RunInfo) -> None:

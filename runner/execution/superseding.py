@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from runner.errors import LedgerError
-from runner.events import Warned
+from runner.events import Task, Warned
 from runner.execution.advance import Ended, at_work
 from runner.execution.asked import Asked
 from runner.execution.assemble import assemble, stored_rule
@@ -27,7 +27,7 @@ def ended_as_canceled(asked: Asked, info: RunInfo) -> bool:
     ended yet."""
     if not info.meta.get("canceling"):
         return False
-    summary = _follow(asked, info, cancel)
+    summary = _follow(asked, info, cancel, "cancel")
     if summary.status != "canceled":
         stopped = summary.stopped_by
         why, cure = (f": {stopped.message}", stopped.hint) if stopped is not None else ("", None)
@@ -47,7 +47,7 @@ def collected(asked: Asked, given_up: Sequence[RunInfo]) -> Summary | None:
         if waits:
             message = f"the open batches of run {info.run_id} are collected first; what they answer is reused"
             asked.observer.notify(Warned("collected-first", message))
-            summary = _follow(asked, info, collect)
+            summary = _follow(asked, info, collect, "collect")
             if summary.stopped_by is not None:
                 later = f"the new run has not begun: run {info.run_id} comes first; then give the same command again"
                 return replace(summary, warnings=(*summary.warnings, later))
@@ -64,11 +64,11 @@ def give_up(info: RunInfo) -> None:
         ledger.set_meta({"state": "superseded"})
 
 
-def _follow(asked: Asked, info: RunInfo, act: Callable[[Advance], Ended]) -> Summary:
+def _follow(asked: Asked, info: RunInfo, act: Callable[[Advance], Ended], task: Task) -> Summary:
     loaded, sitting = info.stored_job(asked.loaded.settings), Sitting(detach=asked.options.detach)
     with SqliteLedger.open(info.folder) as ledger:
         run = assemble(
             info, ledger, loaded, asked.state, asked.api, asked.observer, asked.clock, resumed=True, sitting=sitting,
             to_send=False,
         )  # fmt: skip
-        return at_work(run, act)
+        return at_work(run, act, task)

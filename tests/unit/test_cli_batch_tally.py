@@ -49,10 +49,10 @@ def test_what_is_settled_counts_and_a_batch_has_no_rate() -> None:
     tally.notify(RunStarted("r", "x", "batch", 20, 20, None, resumed=False))
     tally.notify(moved(1, "in_progress"))
     tally.notify(moved(2, "in_progress"))
-    tally.notify(BatchSettled(1, {"succeeded": 7, "failed": 1, "open": 2}, Usage(100, 50), 9, unpriced=1))
+    tally.notify(BatchSettled(1, {"succeeded": 6, "failed": 1, "canceled": 1, "open": 2}, Usage(100, 50), 9, 1))
     progress = tally.progress()
     assert (progress.done, progress.prompt_tokens, progress.cost_pico, progress.unpriced) == (8, 100, 9, 1)
-    assert (progress.failures, progress.retried) == ({"failed": 1}, {"of batches": 2})
+    assert (progress.failures, progress.retried) == ({"failed": 1}, {"of batches": 2}), "canceled is not failed"
     assert (progress.rows_per_s, progress.left_s) == (None, None)
     stream = StringIO()
     lines = PlainLines(stream, every_s=0)
@@ -60,3 +60,9 @@ def test_what_is_settled_counts_and_a_batch_has_no_rate() -> None:
     lines.show((), progress)
     assert "2 batches at the API (20 requests" in stream.getvalue()
     assert "in flight" not in stream.getvalue()
+
+
+def test_a_cancel_does_not_say_that_it_goes_on() -> None:
+    tally = Tally(HandClock())
+    tally.notify(RunStarted("r", "x", "batch", 20, 5, None, resumed=True, task="cancel"))
+    assert [notice.text for notice in tally.notices()] == ["x: canceling run r: 5 of 20 rows are open"]

@@ -112,3 +112,19 @@ def test_requests_are_shown_as_the_mode_would_send_them(tmp_path: Path, settings
     shown = list(render_job(tmp_path / "jobs" / "reviews.yaml", RunOptions(environ={})))
     assert len(shown) == ROWS
     assert all(isinstance(request, Request) and ttl in request.body for _, request in shown)
+
+
+@pytest.mark.parametrize(
+    ("deadline", "mode", "told_of"),
+    [
+        ("6h", "batch", None),
+        ("25s", "batch", "the deadline leaves no time for batches"),
+        ("5s", "batch", "12 requests are assumed to take 24 seconds in parallel, and the deadline is in 5 seconds"),
+        ("5s", "parallel", "12 requests are assumed to take 24 seconds in parallel"),
+        ("60s", "parallel", None),
+    ],
+)
+def test_a_deadline_that_cannot_be_kept_is_told(tmp_path: Path, deadline: str, mode: str, told_of: str | None) -> None:
+    plan = planned(tmp_path, f"mode: {mode}\nlimits: {{deadline: {deadline}, max_concurrency: 1}}\n")
+    messages = [warning.message for warning in plan.warnings if warning.code == "short-deadline"]
+    assert [message.startswith(told_of or "-") for message in messages] == ([] if told_of is None else [True])
