@@ -33,13 +33,16 @@ NOT_FOUND = Failure("not_found_error", "no such batch", http_status=404)
 
 
 class ShiftedClock(SystemClock):
-    """The machine's clock, set forward by hand."""
+    """The machine's clock, set forward by hand; what waits by it waits a fiftieth as long."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()
 
     def now(self) -> datetime:
         return super().now() + self.ahead
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds / 50)
 
 
 @dataclass
