@@ -28,7 +28,8 @@ def list_(output: Format = OutputFormat.text) -> int:
     if not summaries:
         typer.echo("no runs yet; `runner run JOB` makes the first one")
         return 0
-    head = ("run", "job", "status", "rows", "failed", "open", "cost", "batches")
+    at_api = any(map(open_in_brief, summaries))
+    head = ("run", "job", "status", "rows", "failed", "open", "cost", "batches" if at_api else "")
     typer.echo("\n".join(aligned([head, *map(_listed, summaries)], right=range(3, 7))))
     for warning in (warning for summary in summaries for warning in summary.warnings):
         typer.echo(f"warning: {plain_text(warning)}")
