@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,6 +39,9 @@ from runner.errors import RunnerError, UsageError
 from runner.events import Observer, Observers
 
 Item = TypeVar("Item")
+_ANSWERS = {"y": True, "yes": True, "n": False, "no": False, "": False}
+_PIECE_S = 0.2
+"""Too short to be noticed by who has pressed Ctrl-C."""
 
 
 def run(
@@ -259,4 +263,22 @@ def _confirm() -> Callable[[str], bool] | None:
     """Asks on the terminal; None where there is none (no command asks then)."""
     if not sys.stdin.isatty():
         return None
-    return lambda question: typer.confirm(question, err=True)
+    return _ask
+
+
+def _ask(question: str) -> bool:
+    """A person's yes or no. Raises typer.Abort at the end of the input.
+
+    Python's `input` misses a Ctrl-C that comes just before it begins to wait, and waits on; so the waiting is cut into
+    pieces here, between which signals are taken.
+    """
+    while True:
+        typer.echo(f"{question} [y/N]: ", nl=False, err=True)
+        while not select.select([sys.stdin], [], [], _PIECE_S)[0]:
+            pass
+        answer = sys.stdin.readline()
+        if not answer:
+            raise typer.Abort
+        said = answer.strip().lower()
+        if said in _ANSWERS:
+            return _ANSWERS[said]
