@@ -118,8 +118,6 @@ def canceled_failure(cause: CancelCause | None) -> Failure:
             return Failure("canceled", "canceled with `runner cancel`")
         case "deadline":
             return Failure("canceled", "its batch was canceled so that the deadline can be met", retryable=True)
-        case "new":
-            return Failure("canceled", "its batch was canceled for a new run", retryable=True)
         case None:
             return Failure("canceled", "its batch was canceled at the API, not by this run", retryable=True)
 

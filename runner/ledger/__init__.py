@@ -40,7 +40,7 @@ BatchState = Literal[
     "archived",
 ]
 
-CancelCause = Literal["deadline", "new", "user"]
+CancelCause = Literal["deadline", "user"]
 """Why we asked for a batch's cancellation: what becomes of its canceled rows follows it (decision 19)."""
 
 
@@ -263,10 +263,6 @@ class Ledger(Protocol):
     # -- steps -----------------------------------------------------------------------------------------------------
     def open_steps(self, after: Step | None, limit: int) -> Sequence[OpenStep]:
         """The next open steps in order; leased ones are not among them."""
-        ...
-
-    def tries(self, step: Step) -> int:
-        """The attempts at a step that count towards `max_attempts`; inside a rule: those before the outcome."""
         ...
 
     def lease(self, leases: Sequence[Lease], cap_pico: int | None) -> int:

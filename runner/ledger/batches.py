@@ -28,7 +28,7 @@ from runner.types import Step
 MOVES: Final[dict[BatchState, frozenset[BatchState]]] = {
     "intent": frozenset({"sending", "not_sent"}),
     "sending": frozenset({"in_progress", "rejected", "not_sent", "in_doubt"}),
-    "in_doubt": frozenset({"in_progress", "rejected", "not_sent"}),
+    "in_doubt": frozenset({"in_progress", "not_sent"}),
     "in_progress": frozenset({"canceling", "ended", "unseen", "stuck", "archived"}),
     "canceling": frozenset({"ended", "unseen", "stuck", "archived"}),
     "unseen": frozenset({"in_progress", "canceling", "ended", "stuck", "archived"}),

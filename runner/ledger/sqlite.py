@@ -50,10 +50,9 @@ from runner.ledger.recovery import recover
 from runner.ledger.reopening import reopen
 from runner.ledger.results import ResultReader
 from runner.ledger.rows import RowReader
-from runner.ledger.schema import ANSWERED
 from runner.ledger.settlement import settle_answered
 from runner.ledger.spool import SEGMENT_BYTES, SpoolReader, SpoolWriter
-from runner.ledger.steps import affordable, facts_of, open_steps, release, take_leases
+from runner.ledger.steps import affordable, open_steps, release, take_leases
 from runner.ledger.totals import read_counts, read_money, read_usage
 from runner.types import Attempt, Outcome, Row, Step, Usage
 
@@ -178,13 +177,6 @@ class SqliteLedger:
     # -- steps -----------------------------------------------------------------------------------------------------
     def open_steps(self, after: Step | None, limit: int) -> Sequence[OpenStep]:
         return open_steps(self._connection, after, limit)
-
-    def tries(self, step: Step) -> int:
-        facts = facts_of(self._connection, step)
-        if facts is None:
-            return 0
-        # An answered step's last try is the one that is being decided.
-        return facts.tries - (facts.state == ANSWERED)
 
     def lease(self, leases: Sequence[Lease], cap_pico: int | None) -> int:
         with self._database.transaction(durable=True) as connection:

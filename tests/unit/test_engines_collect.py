@@ -98,7 +98,7 @@ def test_a_full_disk_is_said_with_its_cure(tmp_path: Path) -> None:
     assert caught.value.code == "disk-error"
 
 
-@pytest.mark.parametrize(("cause", "retryable"), [("user", False), ("deadline", True), ("new", True), (None, True)])
+@pytest.mark.parametrize(("cause", "retryable"), [("user", False), ("deadline", True), (None, True)])
 def test_what_a_canceled_request_counts_as_follows_the_cause(cause: Any, retryable: bool) -> None:
     failure = canceled_failure(cause)
     assert (failure.kind, failure.retryable, failure.scope) == ("canceled", retryable, "row")

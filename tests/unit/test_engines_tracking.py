@@ -314,7 +314,7 @@ def canceled_run(folder: Path) -> BatchRun:
 
 
 @pytest.mark.parametrize(("cause", "status", "reopened"), [
-    ("user", "canceled", 0), ("deadline", "open", 1), ("new", "open", 1),
+    ("user", "canceled", 0), ("deadline", "open", 1),
 ])  # fmt: skip
 def test_what_a_cancel_leaves_follows_its_cause(tmp_path: Path, cause: Any, status: str, reopened: int) -> None:
     run = canceled_run(tmp_path / "run")
@@ -560,7 +560,7 @@ def test_a_cancel_of_the_user_s_replaces_that_of_the_deadline(tmp_path: Path) ->
 
     async def follow() -> None:
         async with run.tracker() as tracker:
-            for cause in ("deadline", "user", "new"):
+            for cause in ("deadline", "user"):
                 await tracker.cancel_all(cause)
             await until(tracker, lambda: tracker.open == 0)
 
