@@ -21,11 +21,16 @@ import apsw
 from runner.types import AttemptEnd, Failure, Mode, Outcome, Reply, Step, Usage
 
 _ROWS_A_STATEMENT = 20
+_NOWHERE = array("q", [-(2**63)])
+"""No row has this number."""
 
 
 def numbers(values: Iterable[int]) -> Any:
-    """Whole numbers to bind to `carray(?)`, a table of one column `value` (sqlite.org/carray.html)."""
-    return apsw.carray(array("q", values))
+    """Row numbers to bind to `carray(?)`, a table of one column `value` (sqlite.org/carray.html).
+
+    It refuses to be empty, so no number at all becomes one that no row has.
+    """
+    return apsw.carray(array("q", values) or _NOWHERE)
 
 
 def insert_flat(

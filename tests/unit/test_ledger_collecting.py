@@ -264,3 +264,11 @@ def test_settled_lines_are_there_after_the_process_died(tmp_path: Path) -> None:
 
 def _never(outcome: Outcome) -> Ruling:
     raise AssertionError(f"{outcome.step} was ruled on")
+
+
+def test_a_file_without_lines_settles_nothing(tmp_path: Path) -> None:
+    with new_ledger(tmp_path / "run", 1) as ledger:
+        number = ended_batch(ledger, STEPS[:1])
+        land(ledger, number, [])
+        assert ledger.settle_batch(number, [], accept, NOON).rulings == []
+        assert ledger.batch(number).settled == 0
