@@ -31,6 +31,7 @@ WAITING = 6
 
 JOB = f"""\
 name: bench
+mode: parallel
 model: {MODEL}
 params: {{max_tokens: {MAX_TOKENS}}}
 system:

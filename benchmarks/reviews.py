@@ -16,6 +16,7 @@ SLOTS = 200
 
 JOB = f"""\
 name: reviews
+mode: parallel
 model: {MODEL}
 params: {{max_tokens: 300}}
 system:

@@ -195,8 +195,10 @@ class Collection:
                 settled = await self._desk.book.settle_batch(batch.number, group)
                 await self._note(batch, group, settled)
         finally:
-            await asyncio.wait([ahead])  # bounded: one group; the file is not closed under the thread
-            reader.close()
+            try:
+                await asyncio.wait([ahead])  # bounded: one group
+            finally:
+                reader.close()
         return reader.census
 
     def _reader(self, path: Path, batch: Batch) -> LandedReader:

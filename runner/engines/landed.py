@@ -20,6 +20,7 @@ Sources: reliability 3.4 for what a line may be.
 from __future__ import annotations
 
 import re
+import threading
 from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -122,13 +123,23 @@ class LandedReader:
         self._offset = 0
         self._window = _Window()
         self._file: BinaryIO | None = None
+        self._closed = False
+        self._gate = threading.Lock()
+        """Whoever gives up reading may do so while a thread still reads."""
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        """Close the file, after the group that is being read; nothing is read any more."""
+        with self._gate:
+            self._closed = True
+            if self._file is not None:
+                self._file.close()
 
     def next_group(self) -> list[Landed]:
-        """The next lines of this batch; empty only at the end of the file. Raises OSError."""
+        """The next lines of this batch; empty only at the end of the file, or once closed. Raises OSError."""
+        with self._gate:
+            return [] if self._closed else self._next_group()
+
+    def _next_group(self) -> list[Landed]:
         group: list[Landed] = []
         while not group:
             if not self._window.order:

@@ -20,7 +20,7 @@ from runner.engines import Engine, StopReason
 from runner.engines.halt import Halt
 from runner.engines.parallel import ParallelEngine
 from runner.errors import LedgerError
-from runner.events import Observer, StepEnded
+from runner.events import Observer, StepEnded, Warned
 from runner.execution import batching, doubt
 from runner.execution.feeder import Feeder
 from runner.execution.loop import on_loop
@@ -83,6 +83,10 @@ class _Passes:
         if sitting.resend:
             doubt.require_late_enough(self.run, self.provider)
         told = {batch.number for batch in open_batches(self.run.ledger)}
+        if sitting.resend and not told:
+            self.run.observer.notify(
+                Warned("nothing-to-resend", "no batch of this run is open, so --resend has nothing to send again")
+            )
         looks_first = sitting.resend  # once, without waiting for anything: what is found need not be sent again
         before: _Standing | None = None
         while not (standing := self._standing()).is_done:

@@ -35,6 +35,7 @@ RUBRIC_TOKENS = 1_024
 
 JOB = f"""\
 name: reviews
+mode: parallel
 model: claude-haiku-5-5
 params: {{max_tokens: 300}}
 system:

@@ -108,6 +108,7 @@ def jobs(draw: st.DrawFn, max_tokens: st.SearchStrategy[int] = max_tokens_of) ->
     row = marked({"text": "{{ row.text }}"}, draw(cache))
     job = {
         "name": "drawn",
+        "mode": "parallel",
         "model": draw(st.sampled_from(MODELS)),
         "params": {"max_tokens": draw(max_tokens)},
         "messages": [{"role": "user", "content": [row]}],
