@@ -38,4 +38,6 @@ class SystemClock:
 
 def to_rfc3339(moment: datetime) -> str:
     """UTC with milliseconds, as records and logs show it: 2026-11-22T10:05:00.123Z."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return f"{moment.isoformat(timespec='milliseconds')[:-6]}Z"

@@ -12,10 +12,10 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, make_dataclass
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
 
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
@@ -27,6 +27,32 @@ AttemptEnd = Literal["succeeded", "errored", "canceled", "expired", "lost"]
 CacheTtl = Literal["5m", "1h"]
 
 PICO_PER_USD = 10**12
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def maker_of(noun: Callable[P, T]) -> Callable[P, T]:
+    """Makes values of a frozen, slotted dataclass at a third of the usual price, for those that are made by the
+    hundred thousand; give the fields by position.
+
+    A frozen dataclass sets each field by a call (1.7 µs for a `Record`, instead of 0.5). So a value is made as a class
+    of the same layout that is not frozen, and is then turned into what it is: the interpreter refuses that where the
+    fields are not the same. `__post_init__` does not run.
+    """
+    likewise = [(one.name, one.type, _as_declared(one)) for one in fields(noun)]  # type: ignore[arg-type]  # a dataclass
+    in_the_making: Any = make_dataclass(f"{noun.__name__}InTheMaking", likewise, slots=True)
+
+    def make(*args: P.args, **kwargs: P.kwargs) -> T:
+        made = in_the_making(*args, **kwargs)
+        made.__class__ = noun
+        return made  # type: ignore[no-any-return]
+
+    return make
+
+
+def _as_declared(one: Any) -> Any:
+    return field(default=one.default, default_factory=one.default_factory)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from runner.engines.order import WarmUp
 from runner.engines.retry import RetryPolicy
 from runner.events import CoolingDown, Observer, StepEnded, StepSent, Stopping
 from runner.providers import Provider, Sent
-from runner.types import Mode, Outcome, Request, Usage
+from runner.types import Mode, Outcome, Request, Usage, maker_of
 
 Price = Callable[[str, Usage, Mode], int | None]
 """What a usage of a model costs in pico-dollars; None where the price is unknown."""
@@ -45,6 +45,11 @@ OUT_OF_BUDGET = StopReason(
     "the cost cap does not admit the next request",
     "raise `limits.max_cost_usd` in the job and run it again (`runner resume` keeps the cap that the run has)",
 )
+
+
+# Every row comes through here.
+_outcome, _step_sent, _step_ended = maker_of(Outcome), maker_of(StepSent), maker_of(StepEnded)
+_NO_USAGE = Usage()
 
 
 def every_prefix(_request: Request) -> bool:
@@ -208,7 +213,7 @@ class ParallelEngine:
     async def _attempt(self, prepared: Prepared, *, leads: bool) -> None:
         """One request, from its departure until its outcome is durable."""
         started_at, sent_at = self._clock.now(), self._clock.monotonic()
-        self._observer.notify(StepSent(prepared.step, prepared.attempts + 1, self._limits.in_flight))
+        self._observer.notify(_step_sent(prepared.step, prepared.attempts + 1, self._limits.in_flight))
         try:
             sent = await self._send(prepared.request, leads=leads)
         finally:
@@ -258,22 +263,24 @@ class ParallelEngine:
 
     def _outcome(self, prepared: Prepared, sent: Sent, started_at: datetime) -> Outcome:
         reply = sent.reply
-        usage = Usage() if reply is None else reply.usage
-        return Outcome(
-            step=prepared.step,
-            attempt=prepared.attempts + 1,
-            tries=prepared.tries + 1,
-            end="errored" if reply is None else "succeeded",
-            mode="parallel",
-            request_hash=prepared.request.hash,
-            started_at=started_at,
-            ended_at=self._clock.now(),
-            body=sent.body,
-            reply=reply,
-            failure=sent.failure,
-            usage=usage,
-            cost_pico=0 if reply is None else self._price(prepared.request.model, usage, "parallel"),
-            request_id=sent.request_id,
+        usage = _NO_USAGE if reply is None else reply.usage
+        return _outcome(
+            prepared.step,
+            prepared.attempts + 1,
+            "errored" if reply is None else "succeeded",
+            "parallel",
+            prepared.request.hash,
+            started_at,
+            self._clock.now(),
+            sent.body,
+            reply,
+            sent.failure,
+            usage,
+            0 if reply is None else self._price(prepared.request.model, usage, "parallel"),
+            sent.request_id,
+            None,
+            False,
+            prepared.tries + 1,
         )
 
     def _settle(self, prepared: Prepared, outcome: Outcome, decision: Decision) -> None:
@@ -282,7 +289,7 @@ class ParallelEngine:
         self._cap_blocks = False
         self._wake.set()
         self._observer.notify(
-            StepEnded(
+            _step_ended(
                 outcome.step,
                 outcome.attempt,
                 decision.status,

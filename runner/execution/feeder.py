@@ -24,7 +24,7 @@ from runner.execution.writer import Writer
 from runner.ledger import Ledger, OpenStep
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.requests import CompiledJob
-from runner.types import Failure, Outcome, Request, Row, Step
+from runner.types import Failure, Outcome, Request, Row, Step, maker_of
 
 WINDOW_STEPS = 1_024
 WINDOW_BYTES = 64 * 2**20
@@ -40,6 +40,8 @@ READ_AHEAD = 256
 """Open steps read from the ledger at a time."""
 
 Bound = Callable[[Request], int | None]
+
+_prepared = maker_of(Prepared)
 
 
 class Feeder:
@@ -145,7 +147,7 @@ class Feeder:
                 self._writer.post(outcome)
                 return
         self._gathered.append(
-            Prepared(open_step.step, request, open_step.attempts, self._bound(request), open_step.tries)
+            _prepared(open_step.step, request, open_step.attempts, self._bound(request), open_step.tries)
         )
         self._gathered_bytes += len(request.body)
 

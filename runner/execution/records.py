@@ -16,7 +16,7 @@ from runner.ledger import Ledger, RowResult
 from runner.message import parse_reply
 from runner.replies.extract import output_of
 from runner.spec.load import LoadedJob
-from runner.types import PICO_PER_USD, Record, Usage
+from runner.types import PICO_PER_USD, Record, maker_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,35 +37,34 @@ class RecordMaker:
         reply = parse_reply(result.body) if result.body else None
         answer = output_of(reply.content, structured=self.structured) if reply is not None else None
         succeeded = result.status == "succeeded"
-        return Record(
-            key=result.row.key,
-            index=result.row.index,
-            status=result.status,
-            output=answer.output if answer is not None and succeeded else None,
-            text=_text(answer.text if answer is not None else None, self.structured, succeeded),
-            stop_reason=reply.stop_reason if reply is not None else None,
-            error=result.failure.to_dict() if result.failure is not None else None,
-            row=result.row.values,
-            model=reply.model if reply is not None else self.model,
-            mode=result.mode,
-            attempts=result.attempts,
-            reused=result.reused,
-            cost_usd=to_usd(result.cost_pico),
-            usage=_USAGE_NONE if result.usage == _NO_USAGE else result.usage.to_dict(),
-            run_id=self.run_id,
-            job=self.job,
-            request_hash=result.request_hash.hex() if result.request_hash else None,
-            message_id=reply.message_id if reply is not None else None,
-            request_id=result.request_id,
-            batch_id=result.batch_id,
-            started_at=_time(result.started_at),
-            ended_at=_time(result.ended_at),
-            content=reply.content if reply is not None else (),
+        return _record(
+            result.row.key,
+            result.row.index,
+            result.status,
+            answer.output if answer is not None and succeeded else None,
+            _text(answer.text if answer is not None else None, self.structured, succeeded),
+            reply.stop_reason if reply is not None else None,
+            result.failure.to_dict() if result.failure is not None else None,
+            result.row.values,
+            reply.model if reply is not None else self.model,
+            result.mode,
+            result.attempts,
+            result.reused,
+            to_usd(result.cost_pico),
+            result.usage.to_dict(),
+            self.run_id,
+            self.job,
+            result.request_hash.hex() if result.request_hash else None,
+            reply.message_id if reply is not None else None,
+            result.request_id,
+            result.batch_id,
+            _time(result.started_at),
+            _time(result.ended_at),
+            reply.content if reply is not None else (),
         )
 
 
-_NO_USAGE = Usage()
-_USAGE_NONE = _NO_USAGE.to_dict()
+_record = maker_of(Record)
 
 
 def _text(text: str | None, structured: bool, succeeded: bool) -> str | None:

@@ -27,7 +27,7 @@ from runner.clock import Clock
 from runner.engines import Decision, Prepared
 from runner.errors import LedgerError
 from runner.ledger import Batch, BatchFacts, BatchState, BatchStep, Landed, Lease, Ledger, Rule, Ruling, Settled
-from runner.types import Outcome, Step
+from runner.types import Outcome, Step, maker_of
 
 GROUP = 500
 LINGER_S = 0.005
@@ -35,6 +35,8 @@ BACKLOG = 2_000
 """Posted outcomes that may wait to be written; the feeder's thread blocks beyond."""
 
 T = TypeVar("T")
+
+_lease = maker_of(Lease)
 
 
 @dataclass(slots=True)
@@ -97,7 +99,7 @@ class Writer:
     # -- the book, on the loop -------------------------------------------------------------------------------------
 
     async def lease(self, prepared: Sequence[Prepared]) -> int:
-        leases = [Lease(item.step, item.request.hash, item.bound_pico or 0) for item in self._bounded(prepared)]
+        leases = [_lease(item.step, item.request.hash, item.bound_pico or 0) for item in self._bounded(prepared)]
         return await self._called(lambda: self._ledger.lease(leases, self._cap_pico))
 
     async def record(self, outcome: Outcome) -> Decision:
@@ -247,7 +249,13 @@ class Writer:
             self._room.release(posted)
 
 
+_SUCCEEDED = Decision("succeeded")
+"""Nearly all decisions: made once."""
+
+
 def _decision(ruling: Ruling) -> Decision:
+    if ruling.state == "succeeded" and ruling.failure is None:
+        return _SUCCEEDED
     match ruling.state:
         case "succeeded" | "failed" | "expired" | "canceled" | "open":
             return Decision(ruling.state, ruling.failure)

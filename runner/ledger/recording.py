@@ -19,7 +19,7 @@ from runner.ledger import Rule, Ruling
 from runner.ledger.database import Database
 from runner.ledger.settlement import Settlement, check_new, is_new, ruling_of, set_mark
 from runner.ledger.spool import SpoolWriter
-from runner.ledger.steps import StepFacts, StepKey, facts_of, facts_of_rows, step_key
+from runner.ledger.steps import Known, StepFacts, StepKey, facts_of, facts_of_rows, step_key
 from runner.types import Outcome
 
 
@@ -29,11 +29,14 @@ class Recorder:
     def __init__(self, database: Database, spool: SpoolWriter) -> None:
         self._database = database
         self._spool = spool
+        self.known: Known = {}
+        """So that nothing has to be asked of what was leased a moment ago. Whoever changes steps otherwise empties
+        it."""
 
     def record(self, outcomes: Sequence[Outcome], rule: Rule) -> Sequence[Ruling]:
         """See `Ledger.record`. Raises ValueError, before anything is written, for an outcome that cannot be."""
         connection = self._database.connection
-        new = _new_among(connection, outcomes)
+        new = self._new_among(connection, outcomes)
         fresh = self._book([outcomes[place] for place in new], list(new.values()), rule) if new else []
         if len(fresh) == len(outcomes):
             return fresh
@@ -42,6 +45,24 @@ class Recorder:
             by_place[place] if place in by_place else _standing(connection, outcome)
             for place, outcome in enumerate(outcomes)
         ]
+
+    def _new_among(self, connection: apsw.Connection, outcomes: Sequence[Outcome]) -> dict[int, StepFacts]:
+        """The places of the outcomes that are not recorded yet, each with what is known of its step."""
+        keys = [step_key(outcome.step) for outcome in outcomes]
+        asked = {key[0] for key in keys if key not in self.known}
+        found = facts_of_rows(connection, asked) if asked else {}
+        new: dict[int, StepFacts] = {}
+        seen: dict[StepKey, int] = {}
+        for place, (key, outcome) in enumerate(zip(keys, outcomes, strict=True)):
+            if key in seen:
+                if seen[key] != outcome.attempt:
+                    raise ValueError(f"one group holds attempts {seen[key]} and {outcome.attempt} of {outcome.step}")
+                continue
+            seen[key] = outcome.attempt
+            facts = check_new(outcome, self.known.get(key) or found.get(key))
+            if is_new(outcome, facts):
+                new[place] = facts
+        return new
 
     def _book(self, outcomes: Sequence[Outcome], facts: Sequence[StepFacts], rule: Rule) -> list[Ruling]:
         self._database.check_writable()
@@ -54,6 +75,8 @@ class Recorder:
             with self._database.transaction(durable=False) as connection:
                 settlement.write(connection)
                 set_mark(connection, places[-1].end)
+            for outcome in outcomes:
+                self.known.pop(step_key(outcome.step), None)
         except LedgerError as error:
             self._database.refuse_writes(error)
             raise
@@ -61,24 +84,6 @@ class Recorder:
             self._database.refuse_writes(_out_of_step(error))
             raise
         return rulings
-
-
-def _new_among(connection: apsw.Connection, outcomes: Sequence[Outcome]) -> dict[int, StepFacts]:
-    """The places of the outcomes that are not recorded yet, each with what is known of its step."""
-    known = facts_of_rows(connection, {outcome.step.row for outcome in outcomes})
-    new: dict[int, StepFacts] = {}
-    seen: dict[StepKey, int] = {}
-    for place, outcome in enumerate(outcomes):
-        key = step_key(outcome.step)
-        if key in seen:
-            if seen[key] != outcome.attempt:
-                raise ValueError(f"one group holds attempts {seen[key]} and {outcome.attempt} of {outcome.step}")
-            continue
-        seen[key] = outcome.attempt
-        facts = check_new(outcome, known.get(key))
-        if is_new(outcome, facts):
-            new[place] = facts
-    return new
 
 
 def _standing(connection: apsw.Connection, outcome: Outcome) -> Ruling:

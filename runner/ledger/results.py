@@ -23,7 +23,7 @@ from runner.ledger.rows import RowReader
 from runner.ledger.schema import ATTEMPT_ENDS, MODES, OPEN, ROW_STATUSES
 from runner.ledger.settlement import was_sent
 from runner.ledger.spool import Place, SpoolReader
-from runner.types import Attempt, Failure, Step, Usage
+from runner.types import Attempt, Failure, Step, Usage, maker_of
 
 _WINDOW = 500
 
@@ -116,21 +116,21 @@ class ResultReader:
             last.started_at if len(attempts) == 1 else min(_AttemptColumns(*each).started_at for each in attempts)
         )
         decided = status != OPEN
-        return RowResult(
-            row=row,
-            status=ROW_STATUSES[status],
-            failure=failure_from_text(last.failure) if decided else None,
-            body=self._body(last) if decided else b"",
-            request_hash=last.request_hash,
-            mode=MODES[last.mode],
-            attempts=sum(was_sent(each[_REUSED], each[_REQUEST_HASH]) for each in attempts),
-            reused=reused,
-            usage=_sum_usage(attempts),
-            cost_pico=_sum_cost(attempts),
-            request_id=last.request_id,
-            batch_id=last.batch_id,
-            started_at=from_millis(first_started),
-            ended_at=from_millis(last.ended_at) if last.ended_at is not None else None,
+        return _row_result(
+            row,
+            ROW_STATUSES[status],
+            failure_from_text(last.failure) if decided else None,
+            self._body(last) if decided else b"",
+            last.request_hash,
+            MODES[last.mode],
+            sum([was_sent(each[_REUSED], each[_REQUEST_HASH]) for each in attempts]),
+            reused,
+            _sum_usage(attempts),
+            _sum_cost(attempts),
+            last.request_id,
+            last.batch_id,
+            from_millis(first_started),
+            from_millis(last.ended_at) if last.ended_at is not None else None,
         )
 
     def _body(self, attempt: _AttemptColumns) -> bytes:
@@ -151,9 +151,13 @@ class ResultReader:
         ]
 
 
+_row_result = maker_of(RowResult)
+_usage = maker_of(Usage)
+
+
 def _sum_usage(attempts: list[tuple[Any, ...]]) -> Usage:
     if len(attempts) == 1:
-        return Usage(*attempts[0][9:14])
+        return _usage(*attempts[0][9:14])
     return Usage(*map(sum, zip(*(columns[9:14] for columns in attempts), strict=True)))
 
 

@@ -27,7 +27,7 @@ from runner.encoding import encode
 from runner.ledger.database import fetch_one
 from runner.ledger.folder import open_private, sync_entries
 from runner.ledger.refusals import damaged, disk_errors
-from runner.types import Row
+from runner.types import Row, maker_of
 
 _MAGIC = b"\xffRB\xfe"
 _HEAD = struct.Struct("<4sIII")
@@ -69,6 +69,9 @@ def _decoded(line: bytes) -> tuple[str, dict[str, Any]]:
         pass
     (key, values), _ = _scan(line.decode(), 0)
     return key, values
+
+
+_row = maker_of(Row)
 
 
 class Block(NamedTuple):
@@ -163,7 +166,7 @@ class RowReader:
             self._load(index)
             place = index - self._first
         key, values = _decoded(self._lines[place])
-        return Row(key, index, values)
+        return _row(key, index, values)
 
     def _load(self, index: int) -> None:
         found = fetch_one(self._connection, _BLOCK_WITH, (index,))
@@ -189,7 +192,7 @@ class RowReader:
             lines = self._read(block)
             for place in range(max(0, start - block.first_row), len(lines)):
                 key, values = _decoded(lines[place])
-                yield Row(key, block.first_row + place, values)
+                yield _row(key, block.first_row + place, values)
             found = fetch_one(self._connection, _BLOCK_AFTER, (block.first_row,))
 
     def _read(self, block: Block) -> list[bytes]:

@@ -11,26 +11,28 @@ a table of it.
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any
+from collections import Counter, defaultdict
+from typing import Any, Final
 
 import apsw
 
 from runner.encoding import printable
 from runner.ledger import Rule, Ruling
+from runner.ledger.bulk import insert_flat, numbers
 from runner.ledger.database import fetch, fetch_value
 from runner.ledger.frames import failure_from_text, failure_to_text, to_millis, usage_counts
 from runner.ledger.schema import ANSWERED, END_CODE, MODE_CODE, OPEN, ROW_CODE, STEP_CODE, STEP_STATES
 from runner.ledger.spool import Mark, Place, SpoolReader
-from runner.ledger.steps import StepFacts, step_key
+from runner.ledger.steps import StepFacts, StepKey, step_key
 from runner.ledger.totals import Changes
 from runner.types import Failure, Outcome, RowStatus
 
-_END_LEASE = "DELETE FROM leases WHERE row = ? AND turn = ? AND sample = ? AND round = ?"
-_ADD_ATTEMPT = "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_SET_STEP = """
-    UPDATE steps SET state = ?, attempts = ?, tries = ?, sent = ? WHERE row = ? AND turn = ? AND sample = ? AND round
-    = ?
+_END_LEASES = "DELETE FROM leases WHERE row IN carray(?) AND turn = ? AND sample = ? AND round = ?"
+_ATTEMPTS: Final = "INSERT INTO attempts VALUES "
+_ATTEMPT: Final = f"({', '.join(['{}'] * 24)})"
+_SET_STEPS = """
+    UPDATE steps SET state = ?, attempts = ?, tries = ?, sent = ?
+    WHERE row IN carray(?) AND turn = ? AND sample = ? AND round = ?
 """
 _DECIDE_STEP = "UPDATE steps SET state = ? WHERE row = ? AND turn = ? AND sample = ? AND round = ?"
 # A step that is under way or waits already (0 open, 1 leased, 2 answered) is left as it is.
@@ -38,7 +40,7 @@ _OPEN_NEXT = """
     INSERT INTO steps VALUES (?, ?, ?, ?, 0, 0, 0, 0) ON CONFLICT DO UPDATE SET state = 0, tries = 0 WHERE state > 2
 """
 _SETTLE_IN_BATCH = "UPDATE batches SET settled = settled + ?2 WHERE number = ?1"
-_SET_ROW = "UPDATE rows SET status = ?, kind = ?, reused = ? WHERE idx = ?"
+_SET_ROWS = "UPDATE rows SET status = ?, kind = ?, reused = ? WHERE idx IN carray(?)"
 _FAILURE = "SELECT failure FROM attempts WHERE row = ? AND turn = ? AND sample = ? AND round = ? AND number = ?"
 _SET_FAILURE = """
     UPDATE attempts SET failure = ? WHERE row = ? AND turn = ? AND sample = ? AND round = ? AND number = ?
@@ -68,24 +70,33 @@ def is_try(outcome: Outcome) -> bool:
 
 
 class Settlement:
-    """The effect of a group of outcomes, gathered. A step may be in it once."""
+    """The effect of a group of outcomes, gathered. A step may be in it once.
+
+    Nearly all outcomes of a group do the same to their steps and rows, so these are gathered by what is done to them.
+    """
 
     def __init__(self) -> None:
         self._changes = Changes()
-        self._ended: list[tuple[int, int, int, int]] = []
-        self._attempts: list[tuple[Any, ...]] = []
-        self._steps: list[tuple[int, ...]] = []
+        self._ended: defaultdict[tuple[int, int, int], list[int]] = defaultdict(list)
+        """Rows by turn, sample and round."""
+        self._attempts: list[Any] = []
+        """The columns of all attempts, one after another."""
+        self._steps: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+        """Rows by what their step is set to, and its turn, sample and round."""
         self._next: list[tuple[int, int, int, int]] = []
-        self._rows: list[tuple[int, str | None, bool, int]] = []
+        self._rows: defaultdict[tuple[int, str | None, bool], list[int]] = defaultdict(list)
+        """Rows by what they are set to."""
         self._settled: Counter[int] = Counter()
 
     def take_up(self, outcome: Outcome, facts: StepFacts, place: Place, ruling: Ruling | None) -> None:
         """Book an attempt that is in the spool, and decide its step where there is a ruling."""
-        step, failure, cost = outcome.step, outcome.failure, outcome.cost_pico
+        failure, cost = outcome.failure, outcome.cost_pico
+        row, *_ = key = step_key(outcome.step)
+        rest = key[1:]
         leased = facts.leased == outcome.attempt
         reserved = facts.reserved if leased else 0
         if leased:
-            self._ended.append(step_key(step))
+            self._ended[rest].append(row)
             if facts.batch is not None:
                 self._settled[facts.batch] += 1
         changes = self._changes
@@ -96,7 +107,7 @@ class Settlement:
         changes.unpriced += cost is None
         if failure is not None and failure.may_be_billed:
             changes.doubtful += reserved
-        if step.row < 0:
+        if row < 0:
             changes.overhead += cost or 0
         changes.add_usage(outcome.usage)
         if ruling is not None:
@@ -104,9 +115,9 @@ class Settlement:
             state = self.decide(outcome, ruling)
         else:
             state = ANSWERED
-        self._attempts.append(_attempt_columns(outcome, reserved, failure, place))
+        self._attempts += _attempt_columns(key, outcome, reserved, failure, place)
         tries = facts.tries + is_try(outcome)
-        self._steps.append((state, outcome.attempt, tries, int(facts.sent or leased), *step_key(step)))
+        self._steps[state, outcome.attempt, tries, int(facts.sent or leased), *rest].append(row)
 
     def decide(self, outcome: Outcome, ruling: Ruling) -> int:
         """Book what becomes of the row and of a next step; returns the code of the step's own new state."""
@@ -127,7 +138,7 @@ class Settlement:
     def _end_row(self, outcome: Outcome, status: RowStatus, failure: Failure | None) -> None:
         kind = _text(failure.kind) if failure is not None else None
         reused = outcome.reused and status == "succeeded"
-        self._rows.append((ROW_CODE[status], kind, reused, outcome.step.row))
+        self._rows[ROW_CODE[status], kind, reused].append(outcome.step.row)
         self._changes.rows_open -= 1
         self._changes.add_rows(status, 1)
         self._changes.rows_reused += reused
@@ -135,18 +146,23 @@ class Settlement:
             self._changes.kinds[kind] += 1
 
     def write(self, connection: apsw.Connection) -> None:
-        connection.executemany(_END_LEASE, self._ended)
-        connection.executemany(_ADD_ATTEMPT, self._attempts)
-        connection.executemany(_SET_STEP, self._steps)
+        for rest, rows in self._ended.items():
+            connection.execute(_END_LEASES, (numbers(rows), *rest))
+        insert_flat(connection, _ATTEMPTS, _ATTEMPT, self._attempts)
+        for (state, attempts, tries, sent, *of), rows in self._steps.items():
+            connection.execute(_SET_STEPS, (state, attempts, tries, sent, numbers(rows), *of))
         connection.executemany(_OPEN_NEXT, self._next)
-        connection.executemany(_SET_ROW, self._rows)
+        for became, rows in self._rows.items():
+            connection.execute(_SET_ROWS, (*became, numbers(rows)))
         connection.executemany(_SETTLE_IN_BATCH, list(self._settled.items()))
         self._changes.write(connection)
 
 
-def _attempt_columns(outcome: Outcome, reserved: int, failure: Failure | None, place: Place) -> tuple[Any, ...]:
+def _attempt_columns(
+    key: StepKey, outcome: Outcome, reserved: int, failure: Failure | None, place: Place
+) -> tuple[Any, ...]:
     return (
-        *step_key(outcome.step),
+        *key,
         outcome.attempt,
         END_CODE[outcome.end],
         MODE_CODE[outcome.mode],

@@ -52,7 +52,7 @@ from runner.ledger.results import ResultReader
 from runner.ledger.rows import RowReader
 from runner.ledger.settlement import settle_answered
 from runner.ledger.spool import SEGMENT_BYTES, SpoolReader, SpoolWriter
-from runner.ledger.steps import affordable, open_steps, release, take_leases
+from runner.ledger.steps import Known, affordable, open_steps, release, take_leases
 from runner.ledger.totals import read_counts, read_money, read_usage
 from runner.types import Attempt, Outcome, Row, Step, Usage
 
@@ -179,15 +179,25 @@ class SqliteLedger:
         return open_steps(self._connection, after, limit)
 
     def lease(self, leases: Sequence[Lease], cap_pico: int | None) -> int:
+        known: Known = {}
         with self._database.transaction(durable=True) as connection:
             fitting = affordable(connection, leases, cap_pico)
             if fitting:
-                take_leases(connection, fitting, batch=None, now_millis=to_millis(self._clock.now()))
+                now_millis = to_millis(self._clock.now())
+                take_leases(connection, fitting, batch=None, now_millis=now_millis, known=known)
+        if self._recorder is not None:
+            self._recorder.known |= known
         return len(fitting)
 
     def release(self, steps: Sequence[Step]) -> None:
+        self._forget()
         with self._database.transaction(durable=False) as connection:
             release(connection, steps)
+
+    def _forget(self) -> None:
+        """Steps are about to be changed by something else than their outcomes."""
+        if self._recorder is not None:
+            self._recorder.known.clear()
 
     def record(self, outcomes: Sequence[Outcome], rule: Rule) -> Sequence[Ruling]:
         if self._recorder is None:
@@ -195,6 +205,7 @@ class SqliteLedger:
         return self._recorder.record(outcomes, rule)
 
     def settle_answered(self, rule: Rule) -> int:
+        self._forget()
         total = 0
         while True:
             with self._database.transaction(durable=False) as connection:
@@ -204,6 +215,7 @@ class SqliteLedger:
                 return total
 
     def reopen(self, *, kinds: Sequence[str] = (), keys: Sequence[str] = ()) -> int:
+        self._forget()
         found = [index for index in map(self.find, keys) if index is not None]
         with self._database.transaction(durable=True) as connection:
             return reopen(connection, kinds, found if keys else None)
@@ -290,6 +302,7 @@ class SqliteLedger:
         return settle(self._database, batch, landing, lines, rule, now)
 
     def cancel_open(self) -> int:
+        self._forget()
         return cancel_open(self._database)
 
 

@@ -47,7 +47,7 @@ _BEFORE_ROWS: Final = (-1, 2**63 - 1, 0, 0)
 """Behind the last step that is of no row. To ask for `row >= 0` as well would be taken for where to begin: each page
 would go over all those before it."""
 _NEXT_ATTEMPTS = """
-    SELECT s.row, s.turn, s.sample, s.round, s.attempts + 1
+    SELECT s.row, s.turn, s.sample, s.round, s.attempts + 1, s.tries, s.sent
     FROM carray(?) AS wanted CROSS JOIN steps AS s ON s.row = wanted.value
     WHERE s.state = 0
 """
@@ -164,35 +164,52 @@ class Taken(NamedTuple):
     last_row: int
 
 
-def take_leases(connection: apsw.Connection, leases: Sequence[Lease], *, batch: int | None, now_millis: int) -> Taken:
-    """Lease open steps and reserve their bounds. Raises ValueError where one is not open.
+Known: TypeAlias = dict[StepKey, StepFacts]
+"""Steps that this process has leased outside batches and that have no outcome yet: what the tables hold of them."""
+
+
+def take_leases(
+    connection: apsw.Connection,
+    leases: Sequence[Lease],
+    *,
+    batch: int | None,
+    now_millis: int,
+    known: Known | None = None,
+) -> Taken:
+    """Lease open steps and reserve their bounds; `known` gets what is known of each then. Raises ValueError where one
+    is not open.
 
     A batch may have 100,000: some thousands at a time, so that memory does not grow with it.
     """
     reserved, ends = 0, list[int]()
     for start in range(0, len(leases), _LEASES_AT_ONCE):
         some = list(leases[start : start + _LEASES_AT_ONCE])  # a sequence may make its items as they are looked at
-        rows = _take_some(connection, some, (batch, now_millis))
+        rows = _take_some(connection, some, (batch, now_millis), known)
         ends += (min(rows), max(rows))
         reserved += sum([lease.bound_pico for lease in some])
     Changes(reserved=reserved).write(connection)
     return Taken(reserved, min(ends, default=0), max(ends, default=0))
 
 
-def _take_some(connection: apsw.Connection, leases: Sequence[Lease], constants: tuple[int | None, int]) -> list[int]:
+def _take_some(
+    connection: apsw.Connection, leases: Sequence[Lease], constants: tuple[int | None, int], known: Known | None
+) -> list[int]:
     """Returns the rows."""
     keys = [step_key(lease.step) for lease in leases]
     of_no_row = [key for key in keys if key[0] < 0]
     connection.executemany("INSERT OR IGNORE INTO steps VALUES (?, ?, ?, ?, 0, 0, 0, 0)", of_no_row)
     all_rows = [key[0] for key in keys]
     found = fetch(connection, _NEXT_ATTEMPTS, (numbers(all_rows),))
-    attempts = {each[:4]: each[4] for each in found}
+    opened = {each[:4]: each[4:] for each in found}
     values: list[Any] = []
     rows: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
     for key, lease in zip(keys, leases, strict=True):
-        number = attempts.pop(key, None)
-        if number is None:
+        facts = opened.pop(key, None)
+        if facts is None:
             raise ValueError(f"{lease.step} is to be leased, but it is not open")
+        number, tries, sent = facts
+        if known is not None:
+            known[key] = StepFacts(LEASED, number, tries, sent, number, lease.bound_pico, constants[0])
         values += (*key, number, MODE_CODE[lease.mode], lease.bound_pico, lease.request_hash)
         rows[key[1:]].append(key[0])
     for rest, same in rows.items():

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any, Protocol
+
+import orjson
 
 from runner.encoding import encode_text, printable
 from runner.sinks import SinkContext
 from runner.sinks.columns import Columns, expression_columns, make_columns
 from runner.sinks.options import FileFormat, SinkOptions
-from runner.types import Record
+from runner.types import RECORD_FIELDS, Record
 
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 
@@ -50,15 +53,43 @@ class RecordEncoder:
         return b""
 
     def encode(self, records: Sequence[Record]) -> bytes:
-        return _json_lines(self._value(record) for record in records)
+        return b"".join([_record_line(self._value(record)) for record in records])
 
     def _value(self, record: Record) -> dict[str, Any]:
-        value = record.to_dict()
+        value = dict(zip(RECORD_FIELDS, _record_values(record), strict=True))
         if self._include_row is False:
             del value["row"]
         elif self._include_row is not True:
             value["row"] = {name: record.row.get(name) for name in self._include_row}
         return value
+
+
+_record_values = attrgetter(*RECORD_FIELDS)
+_ALIKE = {str, int, bool, type(None)}
+"""What the quick encoder writes as `encode_text` does, where it takes it: it refuses integers of many digits and halves
+of surrogate pairs, and writes some floats in another way."""
+
+
+def _record_line(value: dict[str, Any]) -> bytes:
+    """One record's line: what `encode_text` makes of it, in a third of the time."""
+    quick = value.copy()
+    for name in ("output", "row", "cost_usd"):
+        if name in quick and not _is_alike(quick[name]):
+            quick[name] = orjson.Fragment(encode_text(quick[name]))
+    try:
+        return orjson.dumps(quick, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # JSONEncodeError is one
+        return _json_lines([value])
+
+
+def _is_alike(value: Any) -> bool:
+    """Whether both encoders write the same; of a mapping's values only plain ones are looked at."""
+    if type(value) is dict:
+        return _ALIKE.issuperset(map(type, value.values())) and _TEXT_NAMES.issuperset(map(type, value))
+    return type(value) in _ALIKE
+
+
+_TEXT_NAMES = {str}
 
 
 class JsonTableEncoder:

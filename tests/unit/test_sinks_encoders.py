@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from runner.encoding import encode_text, printable
 from runner.sinks import SinkContext
 from runner.sinks.encoders import make_encoder
 from runner.sinks.options import FileFormat, SinkOptions
@@ -92,3 +96,17 @@ def test_a_tsv_quotes_tabs_and_not_commas() -> None:
 
 def test_a_single_empty_cell_is_quoted_so_that_its_line_is_not_blank() -> None:
     assert encoded("csv", sample_record(), columns={"c": "none"}) == 'c\n""\n'
+
+
+_PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+_ANY = st.recursive(
+    _PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=6
+)
+
+
+@given(_ANY, st.dictionaries(st.text(), _ANY, max_size=4), st.floats(min_value=0, max_value=1e6))
+def test_a_quickly_written_record_is_what_the_canonical_encoder_writes(
+    output: Any, row: dict[str, Any], cost_usd: float
+) -> None:
+    record = replace(sample_record(), output=output, row=row, cost_usd=cost_usd)
+    assert encoded("jsonl", record) == printable(encode_text(record.to_dict())) + "\n"
