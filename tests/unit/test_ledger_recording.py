@@ -60,6 +60,17 @@ def test_an_outcome_that_cannot_be_is_a_bug_and_nothing_is_written(tmp_path: Pat
         assert ledger.counts().succeeded == 2
 
 
+def test_a_lease_that_was_given_back_leaves_nothing_set_aside(tmp_path: Path) -> None:
+    unsent = replace(failed(Step(0), kind="render_error"), request_hash=b"")
+    with new_ledger(tmp_path / "run", 2) as ledger:
+        lease_all(ledger, [Step(0), Step(1)])
+        ledger.release([Step(0)])
+        ledger.record([unsent, answer(Step(1))], accept)
+        assert ledger.money().reserved == 0
+        assert (ledger.counts().attempts, ledger.counts().requests) == (1, 1)
+        assert audit(tmp_path / "run") == []
+
+
 def test_a_rulings_failure_stands_though_the_reply_came(tmp_path: Path) -> None:
     mismatch = Failure("schema_mismatch", "label is missing")
     with new_ledger(tmp_path / "run", 1) as ledger:
