@@ -23,7 +23,7 @@ from runner.ledger.bulk import insert_flat, numbers
 from runner.ledger.database import fetch, fetch_one, fetch_value
 from runner.ledger.schema import END_CODE, LEASED, MODE_CODE
 from runner.ledger.totals import Changes, read_money
-from runner.types import Step, plain_step
+from runner.types import Step, maker_of, plain_step
 
 _FACTS = """
     SELECT s.state, s.attempts, s.tries, s.sent, l.number, coalesce(l.reserved, 0), l.batch
@@ -125,22 +125,7 @@ def open_steps(connection: apsw.Connection, after: Step | None, limit: int) -> l
     ]
 
 
-class _OpenStepInTheMaking:
-    """See the classes in the making in `runner.message`."""
-
-    __slots__ = OpenStep.__slots__
-
-    def __init__(self, step: Step, attempts: int, tries: int) -> None:
-        self.step = step
-        self.attempts = attempts
-        self.tries = tries
-
-
-def _open_step(step: Step, attempts: int, tries: int) -> OpenStep:
-    made: Any = _OpenStepInTheMaking(step, attempts, tries)
-    made.__class__ = OpenStep
-    opened: OpenStep = made
-    return opened
+_open_step = maker_of(OpenStep)
 
 
 def affordable(connection: apsw.Connection, leases: Sequence[Lease], cap_pico: int | None) -> Sequence[Lease]:
