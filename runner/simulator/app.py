@@ -47,6 +47,8 @@ _READ_BYTES = 1 << 20
 
 _ORGANIZATION = "00000000-0000-4000-8000-000000000000"
 _CONTROL = "/_control/"
+_CLIENT_CLOSED_REQUEST = 499
+"""What nginx books where the client has left; for the counts alone."""
 _MODELS = "/v1/models"
 
 _Endpoint = Callable[[Exchange, bytes, Fault | None], Awaitable[web.StreamResponse]]
@@ -97,6 +99,9 @@ class App:
             response = await self._answer(exchange)
             self._traffic.by_status[response.status] += 1
             return response
+        except ConnectionResetError:
+            # Who asked has left: there is nobody to answer, and nothing is wrong here.
+            return web.Response(status=_CLIENT_CLOSED_REQUEST)
         finally:
             self._traffic.in_flight -= 1
 
