@@ -15,7 +15,8 @@ import pytest
 
 from runner.errors import SetupError
 from runner.providers import Sent
-from runner.providers.anthropic import MAX_UNSTREAMED_TOKENS, AnthropicProvider, connect
+from runner.providers.anthropic import AnthropicProvider, connect
+from runner.providers.arrival import MAX_UNSTREAMED_TOKENS
 from runner.testing.providers import sample_request
 from runner.types import Failure, Request
 from support.engine_fakes import body_of
