@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import json
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from runner.catalog.api import API_VERSION
 from runner.errors import SetupError
 from runner.providers import Sent
 from runner.providers.arrival import MAX_UNSTREAMED_TOKENS
 from runner.testing.providers import sample_request
 from runner.types import Failure, Request
 from support.engine_fakes import body_of
+from support.loopback_tls import authority_file, server_context
 from support.raw_server import Answer, Exchange, RawServer, reply, serve
 from support.transports import connect
 
@@ -432,3 +436,339 @@ def test_without_a_credential_nothing_is_connected(tmp_path: Any) -> None:
     with pytest.raises(SetupError) as caught:
         connect({"ANTHROPIC_CONFIG_DIR": str(tmp_path)}, max_concurrency=1)
     assert caught.value.code == "no-credentials"
+
+
+# -- who is spoken to --------------------------------------------------------------------------------------------------
+
+
+def send_to(address: str, **environ: str) -> Sent:
+    """One send to an address, with this environment besides."""
+
+    async def main() -> Sent:
+        provider = connect({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": address, **environ}, max_concurrency=4)
+        try:
+            return await provider.send(sample_request())
+        finally:
+            await provider.aclose()
+
+    return asyncio.run(main())
+
+
+async def _send_over_tls(tmp_path: Path, *, name: str = "localhost") -> tuple[Sent, RawServer]:
+    async with serve(reply(MESSAGE), tls=server_context(tmp_path)) as server:
+        address = server.address.replace("localhost", name)
+        async with provider_of(RawServer(address)) as provider:
+            return await provider.send(sample_request()), server
+
+
+def test_a_certificate_is_checked_against_ssl_cert_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority_file(tmp_path)))
+    sent, server = asyncio.run(_send_over_tls(tmp_path))
+    assert sent.body == MESSAGE
+    assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_an_authority_that_is_not_known_gets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    sent, server = asyncio.run(_send_over_tls(tmp_path))
+    failure = failure_of(sent)
+    assert (failure.kind, failure.retryable, failure.may_be_billed) == ("connection_error", True, False)
+    assert server.requests == []
+
+
+def test_a_certificate_of_another_host_gets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority_file(tmp_path)))
+    sent, server = asyncio.run(_send_over_tls(tmp_path, name="127.0.0.1"))
+    failure = failure_of(sent)
+    assert (failure.kind, failure.may_be_billed) == ("connection_error", False)
+    assert server.requests == []
+
+
+def test_a_name_that_is_not_known_was_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_arguments: Any, **_options: Any) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    failure = failure_of(send_to("https://nowhere.invalid"))
+    assert (failure.kind, failure.retryable, failure.may_be_billed) == ("connection_error", True, False)
+
+
+@pytest.mark.parametrize("name", ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"])
+def test_what_every_request_says_of_itself(name: str) -> None:
+    async def main() -> dict[str, str]:
+        async with serve(reply(MESSAGE)) as server:
+            environ = {name: KEY, "ANTHROPIC_BASE_URL": f"{server.address}/gateway/"}
+            headers = "anthropic-beta: of-the-user\nX-Team: one: two"
+            provider = connect({**environ, "ANTHROPIC_CUSTOM_HEADERS": headers}, max_concurrency=1)
+            await provider.send(sample_request())
+            await provider.aclose()
+            assert server.requests[0].line == "POST /gateway/v1/messages HTTP/1.1"
+            return server.requests[0].headers
+
+    headers = asyncio.run(main())
+    assert headers["authorization"] == f"Bearer {KEY}"
+    assert headers["anthropic-version"] == API_VERSION
+    assert headers["content-type"] == "application/json"
+    assert headers["accept"] == "application/json"
+    assert headers["content-length"] == str(len(sample_request().body))
+    assert headers["anthropic-beta"] == "of-the-user"
+    assert headers["x-team"] == "one: two"
+    assert "python" in headers["user-agent"].lower() or headers["user-agent"].startswith("runner/")
+
+
+def test_the_headers_of_the_environment_win() -> None:
+    async def main() -> Exchange:
+        async with serve(reply(MESSAGE)) as server:
+            own = "anthropic-version: 2023-06-01\nUser-Agent: mine\nauthorization: Bearer of-a-gateway"
+            environ = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": server.address, "ANTHROPIC_CUSTOM_HEADERS": own}
+            provider = connect(environ, max_concurrency=1)
+            await provider.send(sample_request())
+            await provider.aclose()
+            return server.requests[0]
+
+    headers = asyncio.run(main()).headers
+    assert (headers["anthropic-version"], headers["user-agent"]) == ("2023-06-01", "mine")
+    assert headers["authorization"] == "Bearer of-a-gateway"
+
+
+def test_headers_that_carry_credentials_are_not_kept() -> None:
+    answers = (
+        reply(MESSAGE, set_cookie="session=canary", X_Odd="1", authorization="canary"),
+        reply(_error("api_error", "x"), status="500 No", set_cookie="session=canary", X_Odd="1"),
+    )
+    for answer in answers:
+        headers = try_once(answer)[0].headers
+        assert headers is not None
+        assert headers["x-odd"] == "1"
+        assert set(headers) & {"set-cookie", "authorization"} == set()
+        assert headers.get("set-cookie") is None
+        assert "authorization" not in headers
+        assert "canary" not in repr(dict(headers)) + repr(headers)
+        assert all(name == name.lower() for name in headers)
+        assert len(headers) == len(list(headers))
+
+
+# -- connections that are kept -----------------------------------------------------------------------------------------
+
+
+def test_a_connection_is_kept_and_one_that_was_closed_meanwhile_is_replaced() -> None:
+    connections = 0
+
+    async def keep(exchange: Exchange) -> None:
+        nonlocal connections
+        connections += 1
+        for number in range(2):
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(MESSAGE)
+            await exchange.send(head + MESSAGE)
+            if number == 0:
+                await exchange.reader.readuntil(b"\r\n\r\n")
+                await exchange.reader.readexactly(len(sample_request().body))
+        exchange.writer.close()
+
+    async def main() -> list[Sent]:
+        async with serve(keep) as server, provider_of(server) as provider:
+            sent = [await provider.send(sample_request()) for _ in range(2)]
+            await asyncio.sleep(0.1)  # until the end of the connection has arrived
+            return [*sent, await provider.send(sample_request())]
+
+    assert [sent.body for sent in asyncio.run(main())] == [MESSAGE] * 3
+    assert connections == 2
+
+
+def test_a_kept_connection_that_ends_under_a_request_may_have_carried_it() -> None:
+    async def restart(exchange: Exchange) -> None:
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(MESSAGE)
+        await exchange.send(head + MESSAGE)
+        seen.append(await exchange.reader.readuntil(b"\r\n\r\n"))
+        exchange.reset()
+
+    seen: list[bytes] = []
+
+    async def main() -> tuple[Sent, Sent, int]:
+        async with serve(restart) as server, provider_of(server) as provider:
+            return (
+                await provider.send(sample_request()),
+                await provider.send(sample_request()),
+                len(server.requests),
+            )
+
+    first, second, connections = asyncio.run(main())
+    assert first.reply is not None
+    failure = failure_of(second)
+    assert (failure.kind, failure.retryable, failure.may_be_billed) == ("connection_error", True, True)
+    assert (connections, len(seen)) == (1, 1), "it is not sent again"
+
+
+# -- redirects ---------------------------------------------------------------------------------------------------------
+
+
+def moved(to: str, status: str = "307 Temporary Redirect") -> Answer:
+    return reply(b"gone", status=status, content_type="text/plain", location=to)
+
+
+def by_path(**answers: Answer) -> Answer:
+    """Answers by the last part of the path."""
+
+    async def answer(exchange: Exchange) -> None:
+        await answers[exchange.line.split()[1].rpartition("/")[2]](exchange)
+
+    return answer
+
+
+@pytest.mark.parametrize("status", ["307 Temporary Redirect", "308 Permanent Redirect"])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_redirect_on_the_same_origin_is_followed_as_it_was_sent(status: str, streamed: bool) -> None:
+    answer = by_path(messages=moved("/elsewhere?a=%20b", status), **{"elsewhere?a=%20b": reply(MESSAGE)})
+    sent, requests, begun = try_once(answer, streamed=streamed)
+    assert sent.body == MESSAGE
+    first, second = requests
+    assert second.line == "POST /elsewhere?a=%20b HTTP/1.1"
+    assert second.body == first.body
+    assert second.headers["authorization"] == f"Bearer {KEY}"
+    assert begun == streamed
+
+
+@pytest.mark.parametrize("status", ["301 Moved Permanently", "302 Found", "303 See Other"])
+def test_other_redirects_ask_without_the_request(status: str) -> None:
+    sent, requests, _ = try_once(by_path(messages=moved("/page", status), page=reply(HTML, content_type="text/html")))
+    assert failure_of(sent).kind == "connection_error"
+    assert requests[1].line == "GET /page HTTP/1.1"
+    assert requests[1].body == b""
+    assert "content-length" not in requests[1].headers
+
+
+def test_the_credential_follows_no_redirect_to_another_origin() -> None:
+    async def main() -> tuple[Sent, RawServer]:
+        async with (
+            serve(reply(MESSAGE)) as other,
+            serve(moved(f"{other.address}/v1/messages")) as server,
+            provider_of(server) as provider,
+        ):
+            return await provider.send(sample_request()), other
+
+    sent, other = asyncio.run(main())
+    assert sent.body == MESSAGE
+    (request,) = other.requests
+    assert request.body == sample_request().body
+    assert "authorization" not in request.headers
+    assert KEY not in repr(request.headers)
+
+
+@pytest.mark.parametrize("to", ["/v1/messages", "ftp://example.com/", "http://[oops", "mailto:a@example.com", ""])
+def test_a_redirect_that_leads_nowhere_is_a_failure(to: str) -> None:
+    sent, requests, _ = try_once(moved(to))
+    failure = failure_of(sent)
+    assert (failure.kind, failure.retryable) == ("connection_error", True)
+    assert len(requests) <= 25
+
+
+def test_questions_follow_redirects_too() -> None:
+    def answered(path: str, body: bytes) -> Answer:
+        async def answer(exchange: Exchange) -> None:
+            await (reply(body) if path in exchange.line else moved(path))(exchange)
+
+        return answer
+
+    counted, _ = ask(
+        answered("/tokens", b'{"input_tokens":42}'), lambda provider: provider.count_tokens(sample_request())
+    )
+    assert counted == 42
+    listed, _ = ask(answered("/all", b'{"data":[{"id":"m"}]}'), lambda provider: provider.models())
+    assert [model["id"] for model in listed] == ["m"]
+
+
+# -- proxies -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unproxied(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+async def _tunnel(exchange: Exchange) -> None:
+    """What a proxy does for CONNECT."""
+    host, _, port = exchange.line.split()[1].rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    await exchange.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+
+    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(65_536):
+            sink.write(data)
+            await sink.drain()
+        sink.close()
+
+    try:
+        await asyncio.gather(pump(exchange.reader, writer), pump(reader, exchange.writer), return_exceptions=True)
+    finally:
+        writer.close()
+
+
+# aiohttp would have the SDK's client say the user of a proxy in another way.
+_IN_THE_SDK = pytest.mark.filterwarnings("ignore:.*(proxy_auth|BasicAuth):DeprecationWarning")
+
+
+def proxied(
+    proxy: Answer, name: str, monkeypatch: pytest.MonkeyPatch, *, tls: Path | None = None, user: str = ""
+) -> tuple[Sent, RawServer, RawServer]:
+    """One send with a proxy in the environment: what came back, the proxy, the server behind it."""
+
+    async def main() -> tuple[Sent, RawServer, RawServer]:
+        context = server_context(tls) if tls is not None else None
+        async with serve(proxy) as between, serve(reply(MESSAGE), tls=context) as server:
+            monkeypatch.setenv(name, between.address.replace("//", f"//{user}"))
+            async with provider_of(server) as provider:
+                return await provider.send(sample_request()), between, server
+
+    return asyncio.run(main())
+
+
+@_IN_THE_SDK
+@pytest.mark.usefixtures("unproxied")
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_of_the_environment_is_asked_for_the_whole_address(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent, proxy, server = proxied(reply(MESSAGE), name, monkeypatch, user="me:pass%20word@")
+    assert sent.body == MESSAGE
+    assert server.requests == []
+    (request,) = proxy.requests
+    assert request.line == f"POST {server.address}/v1/messages HTTP/1.1"
+    assert request.headers["proxy-authorization"] == f"Basic {base64.b64encode(b'me:pass word').decode()}"
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert request.body == sample_request().body
+
+
+@_IN_THE_SDK
+@pytest.mark.usefixtures("unproxied")
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "ALL_PROXY"])
+def test_a_tunnel_is_dug_for_tls_and_the_proxy_never_sees_the_key(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority_file(tmp_path)))
+    sent, proxy, server = proxied(_tunnel, name, monkeypatch, tls=tmp_path, user="me:pw@")
+    assert sent.body == MESSAGE
+    assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+    assert "proxy-authorization" not in server.requests[0].headers
+    (request,) = proxy.requests
+    assert request.line.startswith("CONNECT localhost:")
+    assert request.headers["proxy-authorization"] == f"Basic {base64.b64encode(b'me:pw').decode()}"
+    assert "authorization" not in request.headers
+    assert KEY not in repr(request.headers)
+
+
+@pytest.mark.usefixtures("unproxied")
+def test_a_proxy_that_lets_nothing_through_was_sent_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority_file(tmp_path)))
+    refusal = reply(b"", status="407 Proxy Authentication Required", content_type=None)
+    sent, _, server = proxied(refusal, "HTTPS_PROXY", monkeypatch, tls=tmp_path)
+    failure = failure_of(sent)
+    assert (failure.kind, failure.retryable, failure.may_be_billed) == ("connection_error", True, False)
+    assert server.requests == []
+
+
+@pytest.mark.usefixtures("unproxied")
+def test_no_proxy_goes_straight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "example.com, 127.0.0.0/8")
+    sent, proxy, server = proxied(reply(HTML), "ALL_PROXY", monkeypatch)
+    assert sent.body == MESSAGE
+    assert (len(proxy.requests), len(server.requests)) == (0, 1)
