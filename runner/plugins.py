@@ -100,7 +100,7 @@ SINKS: Mapping[str, tuple[str, str]] = {
     "stdout": ("runner.sinks.options:StdoutOptions", "runner.sinks.stdout:StdoutSink"),
 }
 PROVIDERS: Mapping[str, tuple[str, str]] = {
-    "anthropic": ("runner.plugins:NoOptions", "runner.providers.anthropic:AnthropicProvider"),
+    "anthropic": ("runner.plugins:NoOptions", "runner.providers.transport:AnthropicTransport"),
 }
 
 LATER = ("parquet", "arrow", "xlsx")

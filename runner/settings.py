@@ -58,6 +58,7 @@ class Settings:
     batch_resend_rows: int = 100
     prices: Path | None = None
     profile: str | None = None
+    transport: str = "auto"
     origins: Mapping[str, str] = field(default_factory=dict)
     project: ProjectFile | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -335,6 +336,15 @@ def _text(value: Any, _root: Path) -> str:
     return value
 
 
+def _one_of(*names: str) -> Callable[[Any, Path], str]:
+    def name(value: Any, _root: Path) -> str:
+        if value not in names:
+            raise ValueError(value)
+        return str(value)
+
+    return name
+
+
 # The bounds of a batch are the API's (`catalog.api`), which settings may not import: a test holds the two together.
 _SETTINGS: Mapping[str, _Setting] = {
     "state_dir": _Setting(_folder, "a folder"),
@@ -350,6 +360,7 @@ _SETTINGS: Mapping[str, _Setting] = {
     "batch_resend_rows": _Setting(_count, "a number of rows, 0 or more"),
     "prices": _Setting(_folder, "the path of a file"),
     "profile": _Setting(_text, "the name of a profile"),
+    "transport": _Setting(_one_of("auto", "sdk", "wire"), "auto, sdk or wire"),
 }
 
 

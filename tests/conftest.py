@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from support import transports
 
 _LOOPBACK = ("127.", "::1", "localhost")
 
@@ -33,3 +36,10 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
+
+
+@pytest.fixture(params=transports.TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Once over the SDK's client, once over the wire: see `support.transports`."""
+    with transports.using(request.param):
+        yield request.param

@@ -15,6 +15,7 @@ from runner.clock import Clock
 from runner.plugins import find_provider
 from runner.providers import Provider
 from runner.providers.credentials import address_of, find_credentials
+from runner.providers.transport import choose
 from runner.simulator import Options, launch
 
 __all__ = ["SIMULATOR", "Api", "address_of", "reach"]
@@ -25,15 +26,17 @@ SIMULATOR = "simulator"
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """Where requests go. `address` names it in a run's line; `environ` is what the provider finds its credential in."""
+    """Where requests go. `address` names it in a run's line; `environ` is what the provider finds its credential in,
+    `transport` is the setting."""
 
     address: str
     simulated: bool
     environ: Mapping[str, str]
+    transport: str = "auto"
 
     def require_credential(self) -> None:
         """Raise SetupError where there is no usable credential: before a run is made that could not send."""
-        find_credentials(self.environ)
+        choose(find_credentials(self.environ), self.transport)
 
     @property
     def offers_batches(self) -> bool:
@@ -42,18 +45,21 @@ class Api:
 
     def connect(self, *, max_concurrency: int, clock: Clock) -> Provider:
         """Make the provider, on the loop that will use it. Raises SetupError where there is no usable credential."""
-        provider: Provider = (
-            find_provider("anthropic").load().connect(self.environ, max_concurrency=max_concurrency, clock=clock)
+        kind = find_provider("anthropic").load()
+        provider: Provider = kind.connect(
+            self.environ, max_concurrency=max_concurrency, clock=clock, transport=self.transport
         )
         return provider
 
 
 @contextmanager
-def reach(environ: Mapping[str, str], *, simulate: bool, simulator_state: Path) -> Iterator[Api]:
+def reach(
+    environ: Mapping[str, str], *, simulate: bool, simulator_state: Path, transport: str = "auto"
+) -> Iterator[Api]:
     """The API for one command. With `simulate` a stand-in runs as long as the command, and never gets a real key."""
     if not simulate:
-        yield Api(address_of(environ), False, environ)
+        yield Api(address_of(environ), False, environ, transport)
         return
     simulator_state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with launch(Options(state=simulator_state)) as running:
-        yield Api(SIMULATOR, True, running.environ)
+        yield Api(SIMULATOR, True, running.environ, transport)

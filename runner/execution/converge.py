@@ -48,7 +48,12 @@ def run_job(
             hint="take the `-` sink out, or use --summary FILE for the summary",
         )
     state = StateFolder(loaded.settings.state_dir)
-    with reach(loaded.environ, simulate=options.simulate, simulator_state=state.simulator_path) as api:
+    with reach(
+        loaded.environ,
+        simulate=options.simulate,
+        simulator_state=state.simulator_path,
+        transport=loaded.settings.transport,
+    ) as api:
         api.require_credential()
         return converge(loaded, options, api, observer=observer, confirm=confirm, clock=clock or SystemClock())
 

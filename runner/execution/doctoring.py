@@ -23,6 +23,7 @@ from runner.execution.api import Api, address_of
 from runner.execution.facts import ask_models
 from runner.execution.folders import StateFolder
 from runner.providers.credentials import find_credentials
+from runner.providers.transport import choose
 from runner.settings import Settings
 from runner.types import Failure
 
@@ -48,8 +49,8 @@ class Finding:
 def examine(settings: Settings, clock: Clock, *, offline: bool = False) -> list[Finding]:
     """Look at the machine, the settings, the state folder, the credential and, unless offline, the API."""
     credential = _credential(settings)
-    findings = [_python(), *_libraries(), _settings(settings), _state(settings), credential]
-    if credential.status == "ok" and not offline:
+    findings = [_python(), *_libraries(), _settings(settings), _state(settings), *credential]
+    if all(finding.status == "ok" for finding in credential) and not offline:
         findings.append(_api(settings, clock))
     return findings
 
@@ -85,13 +86,21 @@ def _state(settings: Settings) -> Finding:
     return Finding("state", "ok", message)
 
 
-def _credential(settings: Settings) -> Finding:
-    """Where it comes from, and never what it is."""
+def _credential(settings: Settings) -> list[Finding]:
+    """Where it comes from, and never what it is; and what carries the requests with it."""
     try:
         found = find_credentials(settings.environment)
     except RunnerError as error:
-        return Finding("credential", "error", error.message, error.hint)
-    return Finding("credential", "ok", _CREDENTIALS[found.kind])
+        return [Finding("credential", "error", error.message, error.hint)]
+    credential = Finding("credential", "ok", _CREDENTIALS[found.kind])
+    try:
+        choice = choose(found, settings.transport)
+    except RunnerError as error:
+        return [credential, Finding("transport", "error", error.message, error.hint)]
+    return [credential, Finding("transport", "ok", f"{_TRANSPORTS[choice.transport]}, since {choice.why}")]
+
+
+_TRANSPORTS = {"wire": "wire: connections of our own", "sdk": "sdk: the SDK's client"}
 
 
 _CREDENTIALS = {
@@ -105,7 +114,7 @@ _CREDENTIALS = {
 
 def _api(settings: Settings, clock: Clock) -> Finding:
     environ: Mapping[str, str] = settings.environment
-    api = Api(address_of(environ), False, environ)
+    api = Api(address_of(environ), False, environ, settings.transport)
     try:
         models = asyncio.run(ask_models(api, clock))
     except RunnerError as error:

@@ -40,7 +40,8 @@ def resume_run(
 ) -> Summary:
     """Go on with an unfinished run. Raises LedgerError where there is nothing to go on with, and UsageError for a
     parallel run that is to be detached."""
-    with reach(environ, simulate=bool(info.meta["simulated"]), simulator_state=state.simulator_path) as api:
+    simulated = bool(info.meta["simulated"])
+    with reach(environ, simulate=simulated, simulator_state=state.simulator_path, transport=settings.transport) as api:
         api.require_credential()
         return resume(info, state, settings, api, how=how, observer=observer, clock=clock or SystemClock())
 
@@ -96,7 +97,8 @@ def cancel_run(
 ) -> Summary:
     """Cancel a run: what it has at the API is canceled there, what finished is collected and kept, and every other row
     ends `canceled`. With `detach` the end is not awaited. Raises LedgerError where there is nothing to cancel."""
-    with reach(environ, simulate=bool(info.meta["simulated"]), simulator_state=state.simulator_path) as api:
+    simulated = bool(info.meta["simulated"])
+    with reach(environ, simulate=simulated, simulator_state=state.simulator_path, transport=settings.transport) as api:
         api.require_credential()
         return cancel_at(info, state, settings, api, detach=detach, observer=observer, clock=clock or SystemClock())
 
@@ -154,7 +156,8 @@ def retry_run(
 ) -> Summary:
     """Send failed rows again: all of them, or those with these error kinds and keys. Raises UsageError where there
     are none."""
-    with reach(environ, simulate=bool(info.meta["simulated"]), simulator_state=state.simulator_path) as api:
+    simulated = bool(info.meta["simulated"])
+    with reach(environ, simulate=simulated, simulator_state=state.simulator_path, transport=settings.transport) as api:
         api.require_credential()
         return retry(
             info, state, settings, api, kinds=kinds, keys=keys, observer=observer, clock=clock or SystemClock()

@@ -22,13 +22,11 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-import httpx2
-
 from runner.clock import Clock
 from runner.providers import BatchPage, RemoteBatch, failures
 from runner.providers.batch_objects import batch_of, is_batch_id, page_of
 from runner.providers.download import download
-from runner.providers.exchange import Reading, Wire
+from runner.providers.exchange import Reading, Response, Wire
 from runner.providers.upload import Upload
 from runner.types import Failure
 
@@ -112,7 +110,7 @@ class Batches:
 
     async def _ask(
         self,
-        send: Callable[[str, Mapping[str, str], float], Awaitable[httpx2.Response]],
+        send: Callable[[str, Mapping[str, str], float], Awaitable[Response]],
         path: str,
         read: Callable[[Any], T],
     ) -> T | Failure:

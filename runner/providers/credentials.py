@@ -2,7 +2,7 @@
 
 Owns   the search, and the message that lists every place that was looked in. Imports no SDK, so `doctor` can ask as
        well.
-Knows  names and shapes of credentials only; using one is `providers.anthropic`.
+Knows  names and shapes of credentials only; using one is the transports' (`providers.transport`).
 
 Invariants
   * A blank credential is none: an unset variable of a CI system often arrives as an empty string.
@@ -122,6 +122,12 @@ def address_of(environ: Mapping[str, str]) -> str:
 def check_address(address: str) -> None:
     """Raise SetupError unless the address is https, or http to this machine."""
     parts = urlsplit(address)
+    if parts.username is not None:
+        raise SetupError(
+            f"the API's address holds a user name, which the key would be at odds with: {_without_password(address)!r}",
+            code="unsafe-address",
+            hint="take the part before the @ out of ANTHROPIC_BASE_URL",
+        )
     if parts.scheme == "https" and parts.hostname:
         return
     if parts.scheme == "http" and parts.hostname and _is_loopback(parts.hostname):

@@ -16,10 +16,8 @@ import zlib
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
-import httpx2
-
 from runner.providers import failures
-from runner.providers.exchange import Reading, media_type_of
+from runner.providers.exchange import Reading, Response, media_type_of
 from runner.types import Failure
 
 PIECE_BYTES = 256 * 1024
@@ -47,7 +45,7 @@ async def download(reading: Reading, path: str, *, stall_s: float) -> AsyncGener
 
 
 async def _pieces(
-    reading: Reading, response: httpx2.Response, deadline: asyncio.Timeout, stall_s: float
+    reading: Reading, response: Response, deadline: asyncio.Timeout, stall_s: float
 ) -> AsyncGenerator[bytes | Failure, None]:
     if not response.is_success:
         yield reading.refusal(response)

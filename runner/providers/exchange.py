@@ -1,16 +1,15 @@
-"""One request of a batch call and its response, below what is asked: the wire, and the reading of what came.
+"""One request beside the messages and its response, below what is asked: the wire, and the reading of what came.
 
-Owns   the seam to the SDK (`Wire`), and how a response or an exception becomes a Failure.
+Owns   the seam to the transports (`Wire`, `Response`), and how a response or an exception becomes a Failure.
 Knows  HTTP. Nothing of batches.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-import httpx2
 import orjson
 
 from runner.clock import Clock
@@ -20,8 +19,34 @@ from runner.types import Failure
 T = TypeVar("T")
 
 
+class Response(Protocol):
+    """What came back: an `httpx2.Response`, or what is like it. Header names are in lower case, or any case is
+    found."""
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def is_success(self) -> bool: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def content(self) -> bytes:
+        """The body, decoded; of a response that has been read."""
+        ...
+
+    def aiter_raw(self) -> AsyncIterator[bytes]:
+        """The body of a response that has not been read, as it comes, not decoded."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
 class Wire(Protocol):
-    """Sends one request, once, and returns the response whatever its status; no redirect is followed."""
+    """Sends one request, once, and returns the response whatever its status. No redirect is followed, but with
+    `follow`."""
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
@@ -34,14 +59,22 @@ class Wire(Protocol):
         ...
 
     async def post(
-        self, path: str, headers: Mapping[str, str], timeout_s: float, content: AsyncIterable[bytes] | None = None
-    ) -> httpx2.Response:
-        """With `content`, over a connection of its own."""
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        content: AsyncIterable[bytes] | bytes | None = None,
+        *,
+        follow: bool = False,
+    ) -> Response:
+        """With a `content` that comes piece by piece, over a connection of its own."""
         ...
 
-    async def get(self, path: str, headers: Mapping[str, str], timeout_s: float) -> httpx2.Response: ...
+    async def get(
+        self, path: str, headers: Mapping[str, str], timeout_s: float, *, follow: bool = False
+    ) -> Response: ...
 
-    async def open(self, path: str, headers: Mapping[str, str], timeout_s: float) -> httpx2.Response:
+    async def open(self, path: str, headers: Mapping[str, str], timeout_s: float) -> Response:
         """GET; a success comes back unread, to be closed by the caller."""
         ...
 
@@ -54,9 +87,7 @@ class Reading:
     clock: Clock
     secrets: tuple[str, ...]
 
-    def object_of(
-        self, response: httpx2.Response, read: Callable[[Any], T], *, media_type: str | None = None
-    ) -> T | Failure:
+    def object_of(self, response: Response, read: Callable[[Any], T], *, media_type: str | None = None) -> T | Failure:
         """What a response holds, by `read`, which raises ValueError; with `media_type` it has to say what it is."""
         if not response.is_success:
             return self.refusal(response)
@@ -73,13 +104,13 @@ class Reading:
             return failures.no_credential(str(error), secrets=self.secrets)
         return failures.from_transport(error, secrets=self.secrets)
 
-    def refusal(self, response: httpx2.Response) -> Failure:
+    def refusal(self, response: Response) -> Failure:
         """A response that is no success and has been read."""
         headers = failures.redacted(response.headers)
         now = self.clock.now()
         return failures.from_response(response.status_code, headers, response.content, now=now, secrets=self.secrets)
 
-    def bad_reply(self, response: httpx2.Response, what: str, body: bytes = b"") -> Failure:
+    def bad_reply(self, response: Response, what: str, body: bytes = b"") -> Failure:
         return failures.bad_reply(
             f"{what}: {body[:200]!r}" if body else what,
             response.status_code,
@@ -88,6 +119,6 @@ class Reading:
         )
 
 
-def media_type_of(response: httpx2.Response) -> str:
+def media_type_of(response: Response) -> str:
     said: str = response.headers.get("content-type", "")
     return said.partition(";")[0].strip().lower()

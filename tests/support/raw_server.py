@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -43,9 +44,11 @@ class RawServer:
 
 
 @asynccontextmanager
-async def serve(answer: Answer, *, read_body: bool = True) -> AsyncIterator[RawServer]:
+async def serve(
+    answer: Answer, *, read_body: bool = True, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[RawServer]:
     """Answer one request a connection with `answer`, then close it; without `read_body` the answer is given the head
-    alone, and reads what it wants of the rest."""
+    alone, and reads what it wants of the rest. With `tls` the server is `localhost`."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -66,8 +69,9 @@ async def serve(answer: Answer, *, read_body: bool = True) -> AsyncIterator[RawS
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    running = RawServer(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
+    running = RawServer(f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}")
     try:
         yield running
     finally:

@@ -7,15 +7,20 @@ import json
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 from runner.providers import BatchPage, RemoteBatch
-from runner.providers.anthropic import AnthropicProvider, connect
 from runner.providers.upload import PIECE_BYTES, WrongSize
 from runner.types import Failure
 from support.raw_server import Answer, Exchange, RawServer, reply, serve
+from support.transports import connect
+
+if TYPE_CHECKING:
+    from support.transports import AnyProvider
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 KEY = "sk-ant-api03-canary-canary"
 BATCH: dict[str, Any] = {
@@ -37,7 +42,7 @@ T = TypeVar("T")
 
 
 @asynccontextmanager
-async def provider_of(address: str, **changes: Any) -> AsyncIterator[AnthropicProvider]:
+async def provider_of(address: str, **changes: Any) -> AsyncIterator[AnyProvider]:
     environ = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": address}
     provider = connect(environ, max_concurrency=4, **changes)
     try:
@@ -47,7 +52,7 @@ async def provider_of(address: str, **changes: Any) -> AsyncIterator[AnthropicPr
 
 
 def ask(
-    answer: Answer, call: Callable[[AnthropicProvider], Awaitable[T]], *, read_body: bool = True, **changes: Any
+    answer: Answer, call: Callable[[AnyProvider], Awaitable[T]], *, read_body: bool = True, **changes: Any
 ) -> tuple[T, RawServer]:
     async def main() -> tuple[T, RawServer]:
         async with (
@@ -80,8 +85,8 @@ class Chunks:
             yield chunk
 
 
-def create(chunks: Chunks, **changes: Any) -> Callable[[AnthropicProvider], Awaitable[RemoteBatch | Failure]]:
-    async def call(provider: AnthropicProvider) -> RemoteBatch | Failure:
+def create(chunks: Chunks, **changes: Any) -> Callable[[AnyProvider], Awaitable[RemoteBatch | Failure]]:
+    async def call(provider: AnyProvider) -> RemoteBatch | Failure:
         return await provider.create_batch(chunks, changes.get("size_bytes", chunks.size_bytes), ("one-1", "two-2"))
 
     return call
@@ -290,7 +295,7 @@ def test_what_the_chunks_raise_is_raised_and_nothing_follows(place: int, error: 
         got.append(await exchange.reader.read())
         over.set()
 
-    async def call(provider: AnthropicProvider) -> BaseException:
+    async def call(provider: AnyProvider) -> BaseException:
         chunks = Chunks(raising=(place, error))
         try:
             await provider.create_batch(chunks, chunks.size_bytes)
@@ -343,7 +348,7 @@ def test_where_no_connection_stood_nothing_was_sent() -> None:
 
 
 def test_a_create_that_is_cancelled_pulls_no_more() -> None:
-    async def call(provider: AnthropicProvider) -> int:
+    async def call(provider: AnyProvider) -> int:
         chunks = Chunks(400, 100_000)
         task = asyncio.create_task(provider.create_batch(chunks, chunks.size_bytes))
         await asyncio.sleep(0.2)
@@ -369,7 +374,7 @@ def test_a_source_that_is_being_waited_for_can_be_closed_when_its_create_is_canc
         finally:
             closed.append(True)
 
-    async def call(provider: AnthropicProvider) -> None:
+    async def call(provider: AnyProvider) -> None:
         async def create_and_close() -> None:
             async with aclosing(source()) as chunks:
                 await provider.create_batch(chunks, 2)
@@ -393,7 +398,7 @@ def test_a_create_has_a_connection_of_its_own() -> None:
         )
         await asyncio.sleep(0.05)
 
-    async def call(provider: AnthropicProvider) -> list[object]:
+    async def call(provider: AnyProvider) -> list[object]:
         chunks = Chunks(1)
         return [
             await provider.retrieve_batch("msgbatch_01"),
@@ -415,7 +420,7 @@ QUESTIONS: list[Any] = [
 
 
 def test_questions_go_to_their_paths() -> None:
-    async def call(provider: AnthropicProvider) -> tuple[Any, Any, Any, Any]:
+    async def call(provider: AnyProvider) -> tuple[Any, Any, Any, Any]:
         return (
             await provider.retrieve_batch("msgbatch_01"),
             await provider.cancel_batch("msgbatch_01"),

@@ -8,14 +8,19 @@ import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner.providers.anthropic import AnthropicProvider, connect
 from runner.providers.download import PIECE_BYTES, Gzip
 from runner.types import Failure
 from support.raw_server import Answer, Exchange, RawServer, reply, serve
+from support.transports import connect
+
+if TYPE_CHECKING:
+    from support.transports import AnyProvider
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 KEY = "sk-ant-api03-canary-canary"
 LINES = b"".join(b'{"custom_id":"k-%d","result":{"type":"expired"}}\n' % number for number in range(20_000))
@@ -23,7 +28,7 @@ HTML = b"\n<html><title>Sign in</title></html>"
 
 
 @asynccontextmanager
-async def provider_of(address: str, **changes: Any) -> AsyncIterator[AnthropicProvider]:
+async def provider_of(address: str, **changes: Any) -> AsyncIterator[AnyProvider]:
     environ = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": address}
     provider = connect(environ, max_concurrency=4, **changes)
     try:
