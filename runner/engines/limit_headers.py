@@ -7,9 +7,9 @@ Knows  texts. Nothing of clocks, levels or runs.
     anthropic-ratelimit-<quantity>-remaining   how much of it is left; tokens are rounded to the thousand
     anthropic-ratelimit-<quantity>-reset       when all of it will be there again, RFC 3339
 
-for `requests`, `input-tokens` and `output-tokens`. `tokens` is the most restrictive token limit in force: a gateway that
-sends it alone means a limit whose kind is not known, and since a prompt is longer than its reply nearly always, it is
-read as the input's; what that gets wrong, `remaining` puts right. Source: the API's rate-limits page, October 2026.
+for `requests`, `input-tokens` and `output-tokens`. `tokens` is the most restrictive token limit in force: a gateway
+that sends it alone means a limit whose kind is not known, and since a prompt is longer than its reply nearly always, it
+is read as the input's; what that gets wrong, `remaining` puts right. Source: the API's rate-limits page, October 2026.
 
 `reset` is not read: a bucket that is filled continuously is full when `limit` and `remaining` say so, and it has whole
 seconds only. When to come back after a refusal is `retry-after`'s business.

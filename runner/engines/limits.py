@@ -45,8 +45,10 @@ _FEWEST_OVERLOADS = 5
 refused, pausing at the second in a row cost most of the throughput."""
 
 _OPENING_PACE = 2_000.0
-"""Requests a second until the first reply. A refusal takes some 20 ms, so that a bucket of a second, of which nobody has
-told yet, costs about forty of them."""
+"""Requests a second until the first reply. A refusal takes some 20 ms, so that a bucket of a second, of which nobody
+has told yet, costs about forty of them."""
+_BLOCK = 64
+"""Permits are taken for so many at least, where the pace allows it: slots come free one by one."""
 _READ_EVERY_S = 0.02
 """Headers are read so often at most: fifty readings a second cost less than a thousandth of a core."""
 _SHORTEST_WAIT_S = 0.002
@@ -84,14 +86,17 @@ class Ceilings:
 
     def pool(self) -> Pool | None:
         """A pool that keeps to them; None where there is none."""
-        limits = (self.requests, self.input_tokens, self.output_tokens)
-        if not any(limits):
+        if not any((self.requests, self.input_tokens, self.output_tokens)):
             return None
         pool = Pool()
-        for gauge, limit in zip(pool.gauges, limits, strict=True):
+        self.apply(pool)
+        return pool
+
+    def apply(self, pool: Pool) -> None:
+        """Make a new pool keep to them."""
+        for gauge, limit in zip(pool.gauges, (self.requests, self.input_tokens, self.output_tokens), strict=True):
             if limit:
                 gauge.set_ceiling(limit)
-        return pool
 
 
 NO_CEILINGS = Ceilings()
@@ -123,7 +128,7 @@ class Limits:
         self._clock = clock
         self._pool = pool or Pool()
         self._ceilings = ceilings
-        self._width = Width(max_concurrency, self._pool.healthy_width(clock.monotonic()))
+        self._width = Width(max_concurrency, self._pool.healthy_width())
         self._costs = Costs()
         self._allowance = 0.0
         """Requests that may leave without asking the pool; infinite while no limit is known."""
@@ -188,28 +193,28 @@ class Limits:
         now = self._clock.monotonic()
         if now < self._ask_at:
             return False
-        free = self._width.slots - self.in_flight
+        wanted = max(self._width.slots - self.in_flight, _BLOCK)
         costs = (1.0, max(self._costs.input, 1.0), max(self._costs.output, 1.0))
         owed = self._take_owed(now)
         ceilings = self._ceilings
         if ceilings is None and now >= self._pool.resume_at and not self._pool.is_limited:
-            return self._take_unlimited(free, owed, now)
+            return self._take_unlimited(owed, now)
         if ceilings is not None:
-            granted = ceilings.take(free, costs, _NOTHING, now)
-            if not granted.count:
+            granted = ceilings.take(wanted, costs, _NOTHING, now)
+            if not granted.permits:
                 self._pool.settle(owed, costs, now)
                 return self._wait(granted.ask_at, granted.by, own=True, now=now)
-            free = granted.count
-        grant = self._pool.take(free, costs, owed, now)
-        if ceilings is not None and grant.count < free:
-            ceilings.settle([(grant.count - free) * cost for cost in costs], costs, now)
+            wanted = granted.permits
+        grant = self._pool.take(wanted, costs, owed, now)
+        if ceilings is not None and grant.permits < wanted:
+            ceilings.settle([(grant.permits - wanted) * cost for cost in costs], costs, now)
         self._mark = grant.mark
-        if not grant.count:
+        if not grant.permits:
             return self._wait(grant.ask_at, grant.by, own=False, now=now)
-        self._expected, self._allowance, self._blocked_by = costs, float(grant.count), None
+        self._expected, self._allowance, self._blocked_by = costs, float(grant.permits), None
         return True
 
-    def _take_unlimited(self, free: int, owed: Sequence[float], now: float) -> bool:
+    def _take_unlimited(self, owed: Sequence[float], now: float) -> bool:
         """No limit is known: before the first reply slowly, after it as many as the width allows."""
         self._pool.settle(owed, _NOTHING, now)
         self._mark = self._pool.mark(now)
@@ -220,7 +225,7 @@ class Limits:
         self._opening_at = max(self._opening_at, now - 10 / _OPENING_PACE)
         if now < self._opening_at:
             return self._wait(self._opening_at, None, own=False, now=now)
-        self._allowance = float(min(free, 1 + int((now - self._opening_at) * _OPENING_PACE)))
+        self._allowance = 1.0 + int((now - self._opening_at) * _OPENING_PACE)
         self._opening_at += self._allowance / _OPENING_PACE
         return True
 
@@ -252,8 +257,11 @@ class Limits:
             self._owed[2] += usage.output_tokens - permit.output_tokens
             self._pauses = self._overloads = 0
             self._width.succeeded(self.in_flight, now)
-            if now >= self._read_at:
-                self._read(sent.headers or {}, permit, now)
+            self._is_told = True
+            if now >= self._read_at and sent.headers is not None:
+                told = self._read(sent.headers, permit, now)
+                if not any(told) and self._pool.is_limited:
+                    self._pool.forget()
             return None
         assert sent.failure is not None, "a try brings a reply or a failure"
         return self._failed(permit, sent.failure, sent.headers or {}, now)
@@ -263,7 +271,7 @@ class Limits:
         now = self._clock.monotonic()
         self._forgo()
         self._pool.settle(self._take_owed(now), self._expected, now)
-        self._pool.close(self._width.slots, now)
+        self._pool.close(self._width.slots)
 
     def _read(self, headers: Mapping[str, str], permit: Permit, now: float) -> Sequence[Told | None]:
         told = read_limits(headers)
@@ -273,7 +281,8 @@ class Limits:
             return told
         self._pool.settle(self._take_owed(now), self._expected, now)
         self._mark = self._pool.mark(now)
-        if self._pool.observe(told, permit.mark, now):
+        changed = self._pool.observe(told, permit.mark, now)
+        if changed or (math.isinf(self._allowance) and (self._pool.is_limited or now < self._pool.resume_at)):
             self._forgo()
             self._ask_at = now
         return told
@@ -283,7 +292,7 @@ class Limits:
             self._overloads += 1
         if failure.kind not in {_RATE_LIMITED, _OVERLOADED} or not failure.retryable:
             return None
-        fresh = permit.sent_at >= self._changed_at
+        fresh = permit.sent_at > self._changed_at
         is_explained = False
         if failure.kind == _RATE_LIMITED:
             self._owed[0] -= 1.0
@@ -293,7 +302,7 @@ class Limits:
         pause_s = self._pause_s(failure, fresh=fresh, is_explained=is_explained)
         if fresh and (failure.kind == _RATE_LIMITED or pause_s > 0):
             self._changed_at = now
-        if pause_s <= 0 or not self._pool.pause(now + pause_s, now):
+        if pause_s <= 0 or not self._pool.pause(now + pause_s):
             return None
         self._forgo()
         self._ask_at = now + pause_s
@@ -317,9 +326,12 @@ class Limits:
             self._width.cut_to(self.in_flight, now, fresh=fresh)
             return True
         needs = (1.0, permit.input_tokens, 1.0)
-        if any(said and said.remaining is not None and said.remaining < need for said, need in zip(told, needs, strict=True)):
+        if any(
+            said and said.remaining is not None and said.remaining < need
+            for said, need in zip(told, needs, strict=True)
+        ):
             return True
-        if fresh and not self._pool.refused(_named(failure), self._expected, now):
+        if fresh and not self._pool.refused(_named(failure), now):
             self._width.cut()
         return False
 

@@ -25,6 +25,7 @@ A pool's state is a flat row of numbers (`Pool.dump`, `Pool.load`), so that proc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from runner.engines.limit_headers import QUANTITIES, Told
@@ -58,7 +59,11 @@ _FIELDS = (
     "limit", "capacity", "level", "at", "due_at", "total", "trim", "trim_at", "no_burst_until",
     "foreign", "seen_at", "seen_level", "seen_total",
 )  # fmt: skip
+_dump = attrgetter(*_FIELDS)
 _NEVER = -1e18
+_YIELD_S = 0.005
+"""How long who took last lets others ask first: timers are late by a millisecond or two."""
+_WAITS_S = 0.25
 _BOUNDLESS = 1e15
 
 
@@ -111,6 +116,22 @@ class Gauge:
         self.capacity = self.level = _BOUNDLESS
         self.no_burst_until = -_NEVER
 
+    def dump(self) -> Sequence[float]:
+        return _dump(self)
+
+    def load(self, values: Sequence[float]) -> None:
+        (
+            self.limit, self.capacity, self.level, self.at, self.due_at, self.total, self.trim, self.trim_at,
+            self.no_burst_until, self.foreign, self.seen_at, self.seen_level, self.seen_total,
+        ) = values  # fmt: skip
+
+    def restart(self, now: float) -> None:
+        """Begin anew with the limit that is known: a bucket as full as it was seen to be, and nobody else at it."""
+        self.level, self.at, self.due_at = self.capacity, now, now
+        self.trim_at = now
+        self.no_burst_until = _NEVER
+        self.foreign, self.seen_at = 0.0, _NEVER
+
     def refill(self, now: float) -> None:
         if now > self.at:
             self.level = min(self.capacity, self.level + (now - self.at) * (self.rate - self.foreign))
@@ -127,10 +148,9 @@ class Gauge:
             share = self.level / low
         else:
             share = 1.0
-            high = max(low, _HIGH_SHARE * self.capacity)
-            # A bucket of a few seconds has nothing gathered that is worth a burst.
-            if self.level > high and now >= self.no_burst_until and 2 * self.capacity >= self.limit:
-                share += _MOST_BOOST * (self.level - high) / (self.capacity - high)
+            high = max(low, _HIGH_SHARE * self.limit)
+            if self.level > high and now >= self.no_burst_until:
+                share += _MOST_BOOST * min(1.0, (self.level - high) / (self.limit - high))
         return max(pace * share, _SLOWEST * self.rate)
 
     def room(self, cost: float, now: float) -> tuple[int, float]:
@@ -138,8 +158,12 @@ class Gauge:
         pace = self.pace(cost, now)
         needed = min(cost, self.capacity)
         if self.level < needed:
-            return 0, max(self.due_at, now + (needed - self.level) / max(self.rate - self.foreign, _SLOWEST * self.rate))
-        self.due_at = max(self.due_at, now - self._catch_up_s)
+            return 0, max(
+                self.due_at, now + (needed - self.level) / max(self.rate - self.foreign, _SLOWEST * self.rate)
+            )
+        # A pace that was lowered is not to be caught up with at once.
+        catch_up_s = self._catch_up_s * min(1.0, pace / self.rate)
+        self.due_at = now if self.due_at == _NEVER else max(self.due_at, now - catch_up_s)
         if now < self.due_at:
             return 0, self.due_at
         count = 1 + int((now - self.due_at) * pace / cost)
@@ -190,10 +214,10 @@ class Gauge:
 
 
 class Grant(NamedTuple):
-    """`count` requests may leave. Where it is 0, `ask_at` is when to ask again and `by` which gauge holds back (its
+    """`permits` requests may leave. Where it is 0, `ask_at` is when to ask again and `by` which gauge holds back (its
     place in QUANTITIES; None: the shared cool-down)."""
 
-    count: int
+    permits: int
     ask_at: float
     by: int | None
     mark: Mark
@@ -202,10 +226,16 @@ class Grant(NamedTuple):
 class Pool:
     """The gauges of one key, and the pause that all who use it share. All times are one monotonic clock's."""
 
+    who = 0.0
+    """Which of those that share this pool asks."""
+
     def __init__(self) -> None:
         self.gauges = tuple(Gauge(rounding) for rounding in _ROUNDING)
         self.resume_at = _NEVER
-        self.paused_at = _NEVER
+        self.taker = 0.0
+        """Who took last."""
+        self.others_wait_until = _NEVER
+        """Somebody else wants permits, and will ask again before this."""
 
     @property
     def is_limited(self) -> bool:
@@ -223,6 +253,9 @@ class Pool:
             self.settle(owed, costs, now)
         if now < self.resume_at:
             return Grant(0, self.resume_at, None, self.mark(now))
+        if self.who == self.taker and now < self.others_wait_until:
+            self.others_wait_until = _NEVER  # once: if nobody takes, whoever waited is gone
+            return Grant(0, now + _YIELD_S, None, self.mark(now))
         count, ask_at, by = wanted, now, None
         for index, gauge in enumerate(self.gauges):
             if not gauge.limit:
@@ -238,7 +271,16 @@ class Pool:
                     gauge.take(count * cost, gauge.pace(cost, now))
                 else:
                     gauge.total += count * cost
+        self._note_turn(count, ask_at)
         return Grant(count, ask_at, by, self.mark(now))
+
+    def _note_turn(self, count: int, ask_at: float) -> None:
+        if self.who == self.taker:
+            return
+        if count:
+            self.taker, self.others_wait_until = self.who, _NEVER
+        else:
+            self.others_wait_until = ask_at + _WAITS_S
 
     def settle(self, owed: Sequence[float], costs: Sequence[float], now: float) -> None:
         """Correct what was taken by what it really was."""
@@ -274,7 +316,7 @@ class Pool:
                 gauge.correct(said.remaining, total, mark.at, now)
         return changed
 
-    def refused(self, index: int, costs: Sequence[float], now: float) -> bool:
+    def refused(self, index: int, now: float) -> bool:
         """A request was refused for no reason that is known, perhaps for this quantity; returns whether the pace is
         what holds requests back, and has been lowered."""
         self.end_bursts(now)
@@ -290,36 +332,46 @@ class Pool:
         for gauge in self.gauges:
             gauge.no_burst_until = max(gauge.no_burst_until, now + _NO_BURST_S)
 
-    def healthy_width(self, now: float) -> float | None:
+    def healthy_width(self) -> float | None:
         """How many requests at a time were healthy for this key lately; None where that is not known."""
         return None
 
-    def close(self, width: int, now: float) -> None:
+    def close(self, width: int) -> None:
         """Leave word of the width that was healthy."""
 
-    def pause(self, until: float, now: float) -> bool:
+    def pause(self, until: float) -> bool:
         """Let nothing leave before `until`; False where that is so already."""
         if until <= self.resume_at:
             return False
-        self.resume_at, self.paused_at = until, now
+        self.resume_at = until
         return True
+
+    def forget(self) -> None:
+        """The API does not tell of limits (any more)."""
+        for gauge in self.gauges:
+            gauge.limit = 0.0
 
     # -- as a row of numbers ---------------------------------------------------------------------------------------
 
     def dump(self) -> list[float]:
-        values = [self.resume_at, self.paused_at]
+        values = [self.resume_at, self.taker, self.others_wait_until]
         for gauge in self.gauges:
-            values += [getattr(gauge, name) for name in _FIELDS]
+            values += gauge.dump()
         return values
 
     def load(self, values: Sequence[float]) -> None:
-        self.resume_at, self.paused_at = values[0], values[1]
-        position = 2
+        self.resume_at, self.taker, self.others_wait_until = values[:3]
+        position = 3
         for gauge in self.gauges:
-            for name in _FIELDS:
-                setattr(gauge, name, values[position])
-                position += 1
+            gauge.load(values[position : position + len(_FIELDS)])
+            position += len(_FIELDS)
+
+    def restart(self, now: float) -> None:
+        """What was loaded is of another clock, or of long ago: keep the limits and what is slow to learn."""
+        self.resume_at = self.others_wait_until = _NEVER
+        for gauge in self.gauges:
+            gauge.restart(now)
 
 
-POOL_NUMBERS: Final = 2 + len(QUANTITIES) * len(_FIELDS)
+POOL_NUMBERS: Final = 3 + len(QUANTITIES) * len(_FIELDS)
 """How many numbers `Pool.dump` gives."""

@@ -33,12 +33,14 @@ from runner.engines.halt import Halt, stop_reason
 from runner.engines.limits import Limits, Permit
 from runner.engines.order import WarmUp
 from runner.engines.retry import RetryPolicy, counts_as_try
-from runner.events import CoolingDown, Observer, StepEnded, StepSent, Stopping
+from runner.events import CoolingDown, HeldBack, Observer, StepEnded, StepSent, Stopping
 from runner.providers import Provider, Sent
 from runner.types import Mode, Outcome, Request, Usage
 
 Price = Callable[[str, Usage, Mode], int | None]
 """What a usage of a model costs in pico-dollars; None where the price is unknown."""
+
+_TELL_HELD_S = 1.0
 
 OUT_OF_BUDGET = StopReason(
     "budget",
@@ -96,6 +98,8 @@ class ParallelEngine:
         self._flight: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.Task[None] | None = None
         self._alarm_at: float | None = None
+        self._held: tuple[object, ...] | None = None
+        self._held_at = float("-inf")
         self._wake = asyncio.Event()
         self._reason: StopReason | None = None
         self._error: BaseException | None = None
@@ -133,7 +137,18 @@ class ParallelEngine:
                 return
             self._take_more()
             self._set_alarm()
+            self._tell_held()
             await self._wake.wait()
+
+    def _tell_held(self) -> None:
+        """Tell what holds requests back, where that has changed; once a second at most."""
+        now = self._clock.monotonic()
+        if now < self._held_at + _TELL_HELD_S:
+            return
+        held = self._limits.held if self._ready else None
+        if held != self._held:
+            self._held, self._held_at = held, now
+            self._observer.notify(HeldBack(*held) if held is not None else HeldBack(None))
 
     def _lease_room(self) -> int:
         """How many steps to lease now; 0 while the window ahead is still half full, so that leases come in groups."""

@@ -4,9 +4,9 @@ Owns   the width of a run: slow start, growth, cuts, and the ceiling that the AP
 Knows  counts and moments. Nothing of requests or rates.
 
 Rules
-  * It starts narrow and grows by `_GAIN` for each reply, so fourfold a round trip, until it is as wide as the job allows
-    or something is refused; the API refuses sharp ramps ("acceleration limits", rate-limits page). After that it grows
-    by a tenth a round trip.
+  * It starts narrow and grows by `_GAIN` for each reply, so fourfold a round trip, until it is as wide as the job
+    allows or something is refused; the API refuses sharp ramps ("acceleration limits", rate-limits page). After that it
+    grows by a tenth a round trip.
   * It grows only while it is used: a run that is held back by a rate learns nothing of what width would be healthy.
   * A cut counts once an episode: the caller says which refusals are of requests that left before the last cut.
   * A ceiling is remembered; what lies above it is probed by a fiftieth at a time, and half as often after each failure.

@@ -193,14 +193,16 @@ def world(
     """An API with these limits (`rpm`, `itpm`, `otpm`, `burst_s`, `max_concurrency`); `spread` is the latency's
     sigma."""
     clock, draw = WorldClock(), random.Random(seed)
-    return World(
+    made = World(
         ApiLimits(clock, **limits),
         clock,
         lambda: latency_s * draw.lognormvariate(0, spread),
         headers=headers,
         hidden_window=hidden_window,
-        **({} if usage is None else {"usage": usage}),
     )
+    if usage is not None:
+        made.usage = usage
+    return made
 
 
 def run_in(world: World, rows: int, max_concurrency: int, *, pool: Pool | None = None, **more: Any) -> Run:
