@@ -104,6 +104,20 @@ class CoolingDown:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldBack:
+    """What keeps further requests from leaving has changed; told once a second at most.
+
+    `by`: a limit a minute (`requests`, `input_tokens`, `output_tokens`), `connections` (how many at a time), `pause` (a
+    cool-down), `busy` (the API's own trouble); None where nothing does. `limit` is its number where it is known; `own`
+    says that it is the job's, not the API's.
+    """
+
+    by: str | None
+    limit: int | None = None
+    own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something a person should know; shown once."""
 
@@ -133,8 +147,8 @@ class RunEnded:
 
 
 Event = (
-    RunStarted | StepSent | StepEnded | Packed | BatchMoved | BatchSettled | CoolingDown | Warned | Stopping
-    | SinkDelivered | RunEnded
+    RunStarted | StepSent | StepEnded | Packed | BatchMoved | BatchSettled | CoolingDown | HeldBack | Warned
+    | Stopping | SinkDelivered | RunEnded
 )  # fmt: skip
 
 

@@ -56,6 +56,7 @@ class Settings:
     batch_poll_first_s: float = 1.0
     batch_poll_longest_s: float = 60.0
     batch_resend_rows: int = 100
+    limits_dir: Path | None = None
     prices: Path | None = None
     profile: str | None = None
     transport: str = "auto"
@@ -288,6 +289,10 @@ def _folder(value: Any, root: Path) -> Path:
     return absolute(root / Path(value).expanduser())
 
 
+def _folder_or_off(value: Any, root: Path) -> Path:
+    return Path("/off") if value == "off" else _folder(value, root)
+
+
 def _folders(value: Any, root: Path) -> tuple[Path, ...]:
     """A list in the file; in a variable, paths joined as in PATH."""
     parts = value.split(os.pathsep) if isinstance(value, str) else value
@@ -358,6 +363,7 @@ _SETTINGS: Mapping[str, _Setting] = {
     "batch_poll_first_s": _Setting(_seconds, "a number of seconds, more than 0"),
     "batch_poll_longest_s": _Setting(_seconds, "a number of seconds, more than 0"),
     "batch_resend_rows": _Setting(_count, "a number of rows, 0 or more"),
+    "limits_dir": _Setting(_folder_or_off, "a folder, or `off`"),
     "prices": _Setting(_folder, "the path of a file"),
     "profile": _Setting(_text, "the name of a profile"),
     "transport": _Setting(_one_of("auto", "sdk", "wire"), "auto, sdk or wire"),

@@ -165,7 +165,8 @@ class Failure:
     that is no answer (`tool_use`, `pause_turn`, one that is not known), or a reply without text. `retryable`: the
     same request may work later. `scope` is `job` where no other row could work either (bad key, spend limit).
     `may_be_billed`: the API may have accepted and billed the request although no reply reached us; its reservation is
-    then kept. `category` is the API's refusal category.
+    then kept. `category` is the API's refusal category. `code` is the error code of the API's error object, where it
+    has one; it decides what is done now, and is not kept.
     """
 
     kind: str
@@ -177,6 +178,7 @@ class Failure:
     scope: Literal["row", "job"] = "row"
     may_be_billed: bool = False
     category: str | None = None
+    code: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The `error` object of a record."""

@@ -43,3 +43,9 @@ def transport(request: pytest.FixtureRequest) -> Iterator[str]:
     """Once over the SDK's client, once over the wire: see `support.transports`."""
     with transports.using(request.param):
         yield request.param
+
+
+@pytest.fixture(autouse=True)
+def own_runtime_folder(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What runs of this machine know of a key's limits is no test's business, nor another test's."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.getbasetemp()))

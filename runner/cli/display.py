@@ -239,6 +239,8 @@ def _troubles(progress: Progress) -> list[str]:
         parts.append(f"failed attempts {ranked(progress.retried)}")
     if progress.cooling_s > 0 and not progress.ended:
         parts.append(f"waiting {duration(progress.cooling_s)} ({progress.cooling_reason})")
+    elif progress.held and not progress.ended:
+        parts.append(progress.held)
     return parts
 
 

@@ -27,6 +27,7 @@ from runner.events import (
     BatchSettled,
     CoolingDown,
     Event,
+    HeldBack,
     Packed,
     RunEnded,
     RunStarted,
@@ -36,6 +37,7 @@ from runner.events import (
     Stopping,
     Warned,
 )
+from runner.execution.holding import held_words
 from runner.types import Mode
 
 RATE_WINDOW_S = 30.0
@@ -81,6 +83,8 @@ class Progress:
     retried: Mapping[str, int] = field(default_factory=dict)
     cooling_s: float = 0.0
     cooling_reason: str = ""
+    held: str = ""
+    """What holds requests back, in words."""
     at_api: AtApi | None = None
     """What batches there are; None where there was none in this sitting."""
     stopping: bool = False
@@ -105,6 +109,7 @@ class Tally:
             BatchMoved: self._batch_moved,
             BatchSettled: self._batch_settled,
             CoolingDown: self._cooling_down,
+            HeldBack: self._held_back,
             Warned: self._told_warning,
             Stopping: self._told_stop,
             SinkDelivered: self._sink_delivered,
@@ -142,6 +147,7 @@ class Tally:
         self._retried: Counter[str] = Counter()
         self._cooling_until = now
         self._cooling_reason = ""
+        self._held = ""
         self._stopping = False
         self._batches = BatchTally()
 
@@ -217,6 +223,10 @@ class Tally:
         self._cooling_until = self._clock.monotonic() + event.seconds
         self._cooling_reason = plain_text(event.reason)
 
+    def _held_back(self, event: HeldBack) -> None:
+        # How many at a time is what the job asks for: nothing that a person is to know of.
+        self._held = "" if event.by == "connections" and event.own else held_words(event)
+
     def _told_warning(self, event: Warned) -> None:
         seen = (event.code, event.message)
         if seen not in self._warned and len(self._warned) < MAX_NOTICES:
@@ -272,6 +282,7 @@ class Tally:
             retried=_harmless(self._retried),
             cooling_s=max(0.0, self._cooling_until - now),
             cooling_reason=self._cooling_reason,
+            held=self._held,
             at_api=at_api,
             stopping=self._stopping,
             ended=self._ended,

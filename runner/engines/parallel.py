@@ -30,15 +30,17 @@ from runner.clock import Clock
 from runner.engines import Book, Decision, Feed, Prepared, StopReason
 from runner.engines.backlog import Backlog
 from runner.engines.halt import Halt, stop_reason
-from runner.engines.limits import Limits
+from runner.engines.limits import Limits, Permit
 from runner.engines.order import WarmUp
-from runner.engines.retry import RetryPolicy
-from runner.events import CoolingDown, Observer, StepEnded, StepSent, Stopping
+from runner.engines.retry import RetryPolicy, counts_as_try
+from runner.events import CoolingDown, HeldBack, Observer, StepEnded, StepSent, Stopping
 from runner.providers import Provider, Sent
 from runner.types import Mode, Outcome, Request, Usage, maker_of
 
 Price = Callable[[str, Usage, Mode], int | None]
 """What a usage of a model costs in pico-dollars; None where the price is unknown."""
+
+_TELL_HELD_S = 1.0
 
 OUT_OF_BUDGET = StopReason(
     "budget",
@@ -72,6 +74,7 @@ class ParallelEngine:
         retry: RetryPolicy,
         max_concurrency: int,
         price: Price,
+        limits: Limits | None = None,
         warm_prefixes: Callable[[Request], bool] = every_prefix,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -86,7 +89,7 @@ class ParallelEngine:
         self._price = price
         self._draw = draw
         self._backlog = Backlog(window=2 * max_concurrency)
-        self._limits = Limits(max_concurrency, clock)
+        self._limits = limits or Limits(max_concurrency, clock)
         self._order = WarmUp(clock, warm_prefixes)
         self._ready: deque[Prepared] = deque()
         """Leased, and free to leave as soon as the limits allow."""
@@ -100,6 +103,8 @@ class ParallelEngine:
         self._flight: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.Task[None] | None = None
         self._alarm_at: float | None = None
+        self._held: tuple[object, ...] | None = None
+        self._held_at = float("-inf")
         self._wake = asyncio.Event()
         self._reason: StopReason | None = None
         self._error: BaseException | None = None
@@ -115,6 +120,7 @@ class ParallelEngine:
             await self._give_back()
         finally:
             self._halt.unlisten(self._notice_halt)
+            self._limits.close()
             await self._abandon()
         if self._error is not None:
             raise self._error
@@ -136,7 +142,18 @@ class ParallelEngine:
                 return
             self._take_more()
             self._set_alarm()
+            self._tell_held()
             await self._wake.wait()
+
+    def _tell_held(self) -> None:
+        """Tell what holds requests back, where that has changed; once a second at most."""
+        now = self._clock.monotonic()
+        if now < self._held_at + _TELL_HELD_S:
+            return
+        held = self._limits.held if self._ready else None
+        if held != self._held:
+            self._held, self._held_at = held, now
+            self._observer.notify(HeldBack(*held) if held is not None else HeldBack(None))
 
     def _lease_room(self) -> int:
         """How many steps to lease now; 0 while the window ahead is still half full, so that leases come in groups."""
@@ -181,8 +198,9 @@ class ParallelEngine:
         self._note_error(task)
 
     def _set_alarm(self) -> None:
-        """Wake up for the next retry and for the end of a cool-down."""
-        times = [at for at in (self._backlog.next_due, self._limits.resume_at) if at is not None]
+        """Wake up for the next retry and, where something is ready to leave, for the next permit."""
+        permit_at = self._limits.resume_at if self._ready else None
+        times = [at for at in (self._backlog.next_due, permit_at) if at is not None]
         at = min(times, default=None)
         if at == self._alarm_at:
             return
@@ -205,20 +223,24 @@ class ParallelEngine:
             place = self._order.place(prepared)
             if place == "wait":
                 continue
-            self._limits.enter()
-            task = asyncio.create_task(self._attempt(prepared, leads=place == "lead"))
+            permit = self._limits.enter(prepared.request)
+            task = asyncio.create_task(self._attempt(prepared, permit, leads=place == "lead"))
             self._flight.add(task)
             task.add_done_callback(self._landed)
+        if self._ready:
+            permit_at = self._limits.resume_at
+            if permit_at is not None and (self._alarm_at is None or permit_at < self._alarm_at):
+                self._set_alarm()
 
-    async def _attempt(self, prepared: Prepared, *, leads: bool) -> None:
+    async def _attempt(self, prepared: Prepared, permit: Permit, *, leads: bool) -> None:
         """One request, from its departure until its outcome is durable."""
-        started_at, sent_at = self._clock.now(), self._clock.monotonic()
+        started_at = self._clock.now()
         self._observer.notify(_step_sent(prepared.step, prepared.attempts + 1, self._limits.in_flight))
         try:
             sent = await self._send(prepared.request, leads=leads)
         finally:
             self._limits.leave()
-        self._learn(sent, sent_at)
+        self._learn(sent, permit)
         self._dispatch()
         if len(self._ready) <= self._max_concurrency // 2:
             self._wake.set()
@@ -250,16 +272,13 @@ class ParallelEngine:
         """Steps that waited for a leader may leave, before those that came after them."""
         self._ready.extendleft(reversed(steps))
 
-    def _learn(self, sent: Sent, sent_at: float) -> None:
+    def _learn(self, sent: Sent, permit: Permit) -> None:
         failure = sent.failure
-        if failure is None:
-            self._limits.succeeded()
-        elif failure.scope == "job":
+        if failure is not None and failure.scope == "job":
             self._stop(stop_reason(failure))
-        else:
-            pause_s = self._limits.failed(failure, sent_at)
-            if pause_s is not None:
-                self._observer.notify(CoolingDown(pause_s, failure.kind))
+        pause_s = self._limits.learn(permit, sent)
+        if pause_s is not None and failure is not None:
+            self._observer.notify(CoolingDown(pause_s, failure.kind))
 
     def _outcome(self, prepared: Prepared, sent: Sent, started_at: datetime) -> Outcome:
         reply = sent.reply
@@ -280,7 +299,7 @@ class ParallelEngine:
             sent.request_id,
             None,
             False,
-            prepared.tries + 1,
+            prepared.tries + counts_as_try(sent.failure, prepared.attempts),
         )
 
     def _settle(self, prepared: Prepared, outcome: Outcome, decision: Decision) -> None:

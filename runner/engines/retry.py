@@ -18,6 +18,11 @@ MAX_RETRY_AFTER_S = 300.0
 """The longest `retry-after` that is believed (decision 1): servers have been seen to ask for days."""
 
 
+FREE_REFUSALS = 30
+"""How often a row may meet a rate limit before that counts as a try: at even odds, which only others who use the same
+key without regard could cause, one row in a thousand million meets it so often."""
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """`max_attempts` counts the first one; intervals are in seconds."""
@@ -42,6 +47,12 @@ class RetryPolicy:
     def delay_s(self, tries: int, retry_after_s: float | None, draw: float) -> float:
         """How long to wait after `tries` failed attempts; `draw` is uniform in [0, 1)."""
         return clamp_retry_after(retry_after_s) + draw * self.ceiling_s(tries)
+
+
+def counts_as_try(failure: Failure | None, attempts: int) -> bool:
+    """Whether an attempt counts towards `max_attempts`, after so many earlier ones: a 429 says nothing about the row,
+    but a row does not come back for ever."""
+    return failure is None or failure.kind != "rate_limit_error" or not failure.retryable or attempts >= FREE_REFUSALS
 
 
 def clamp_retry_after(retry_after_s: float | None) -> float:

@@ -14,6 +14,7 @@ Read it as the table of contents of a row's life:
       facts       what is known of models, asked for once a day
       confirm     the bill before it is run up
     in_time     a deadline that cannot be kept
+    limiting    whose limits a run meets, and who shares them
     assemble    everything a run needs, put together
     under_way   all that a run under way needs
     advance     a run under way
@@ -25,6 +26,7 @@ Read it as the table of contents of a row's life:
       earlier     answers that were paid for before
       writer      leases and outcomes become durable (a thread)
       judging     what becomes of a step
+    holding     what held it back, in words
     records     from what is durable to what a sink gets
     targets     the sinks of a run, made and checked
     outputs     which files are the job's own

@@ -20,7 +20,8 @@ from runner.errors import Problem
 from runner.events import BatchMoved, Event, Observer, Observers, RunEnded, RunStarted, Task, Warned
 from runner.execution.delivery import deliver
 from runner.execution.enrolment import no_rows
-from runner.execution.in_time import CURE, told_of_deadline
+from runner.execution.holding import HeldTime
+from runner.execution.in_time import CURE, assumed_rate, told_of_deadline
 from runner.execution.log import RunLog
 from runner.execution.outputs import note_in
 from runner.execution.passes import send_all
@@ -44,18 +45,18 @@ def advance(run: Advance) -> Summary:
 def at_work(run: Advance, act: Callable[[Advance], Ended], task: Task) -> Summary:
     """Do something with a run, between its first and its last event; log, time and end are noted."""
     with closing(RunLog(run.folder / "log.jsonl", run.clock)) as log:
-        heard = _Heard()
-        return _at_work(replace(run, observer=Observers(run.observer, log, heard)), act, task, heard)
+        heard, held = _Heard(), HeldTime(run.clock)
+        return _at_work(replace(run, observer=Observers(run.observer, log, heard, held)), act, task, heard, held)
 
 
-def _at_work(run: Advance, act: Callable[[Advance], Ended], task: Task, heard: _Heard) -> Summary:
+def _at_work(run: Advance, act: Callable[[Advance], Ended], task: Task, heard: _Heard, held: HeldTime) -> Summary:
     started = run.clock.monotonic()
     _begin(run, task)
     state, stopped_by = act(run)
     if stopped_by is not None:
         stopped_by = _with_cure(stopped_by, run)
     elapsed_s = float(run.ledger.meta.get("elapsed_s", 0.0)) + run.clock.monotonic() - started
-    notes = {**stop_note(stopped_by), **tolerance_note(run.job.limits.allow_failures)}
+    notes = {"limited_by": held.words(), **stop_note(stopped_by), **tolerance_note(run.job.limits.allow_failures)}
     run.ledger.set_meta({"elapsed_s": elapsed_s, "state": state, **notes})
     summary = summarise(run.ledger, stopped_by=stopped_by, warnings=heard.warnings, prices=run.prices)
     run.observer.notify(RunEnded(run.run_id, summary.status))
@@ -80,7 +81,7 @@ def _begin(run: Advance, task: Task) -> None:
     waiting = open_batches(run.ledger)
     if run.deadline_at is not None and task == "send":
         left_s = (run.deadline_at - run.clock.now()).total_seconds()
-        late = told_of_deadline(counts.open, left_s, run.job.limits.max_concurrency)
+        late = told_of_deadline(counts.open, left_s, assumed_rate(run.job.limits))
         if late is not None:
             run.observer.notify(Warned("short-deadline", f"{late}; {CURE}"))
     for text in soon_lost(run.run_id, waiting, run.clock.now()):

@@ -23,6 +23,7 @@ from runner.execution.facts import refreshed
 from runner.execution.folders import Line, RunInfo, StateFolder
 from runner.execution.judging import make_judge, make_rule
 from runner.execution.known_batches import KnownBatches
+from runner.execution.limiting import make_limits
 from runner.execution.pricing import require_price, stored_prices
 from runner.execution.records import record_maker
 from runner.execution.targets import checked_targets, make_targets
@@ -78,6 +79,7 @@ def assemble(
         check=Check(loaded.schema) if loaded.schema is not None else None,
         prices=prices,
         connect=lambda: api.connect(max_concurrency=job.limits.max_concurrency, clock=clock),
+        make_limits=lambda told: make_limits(job, loaded.settings, api, clock, told),
         open_earlier=earlier_of(info, state, clock),
         make_targets=lambda: make_targets(info, loaded, state),
         known_ids=known_batches.ids,

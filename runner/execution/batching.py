@@ -17,7 +17,7 @@ from typing import TypeGuard
 from runner.clock import to_rfc3339
 from runner.engines import BatchBook, Feed, StopReason
 from runner.engines.batch import BatchEngine
-from runner.engines.deadline import Deadline, parallel_rate, requests_per_batch
+from runner.engines.deadline import Deadline, requests_per_batch
 from runner.engines.halt import Halt
 from runner.engines.packing import BatchSizes
 from runner.engines.parallel import Price
@@ -25,6 +25,7 @@ from runner.engines.polling import PollIntervals
 from runner.engines.tracking import Tracker
 from runner.errors import SetupError
 from runner.events import Warned
+from runner.execution.in_time import assumed_rate
 from runner.execution.under_way import Advance
 from runner.planning import mode
 from runner.providers import BatchProvider, Provider
@@ -176,6 +177,6 @@ def deadline_of(run: Advance) -> Deadline | None:
     at = run.deadline_at
     if at is None or not can_fall_back(run):
         return None
-    rate, open_rows = parallel_rate(run.job.limits.max_concurrency), run.ledger.counts().open
+    rate, open_rows = assumed_rate(run.job.limits), run.ledger.counts().open
     deadline = Deadline(at, run.created_at, rate, open_rows)
     return deadline if run.ledger.meta.get("past_deadline") is None else replace(deadline, at=run.created_at)

@@ -6,13 +6,20 @@ Owns   the words. The assumed rate of parallel mode, which a deadline falls back
 from __future__ import annotations
 
 from runner.engines.deadline import parallel_rate
+from runner.spec.job import Limits
 
 CURE = "raise `limits.max_concurrency`, or give more time"
 
 
-def told_of_deadline(requests: int, left_s: float, max_concurrency: int) -> str | None:
-    """What is to be told of a deadline that is `left_s` seconds away; None where it can be kept."""
-    needed_s = requests / parallel_rate(max_concurrency)
+def assumed_rate(limits: Limits) -> float:
+    """Requests a second that a job is assumed to manage in parallel."""
+    return parallel_rate(limits.max_concurrency, limits.requests_per_minute)
+
+
+def told_of_deadline(requests: int, left_s: float, rate: float) -> str | None:
+    """What is to be told of a deadline that is `left_s` seconds away, at `rate` requests a second; None where it can be
+    kept."""
+    needed_s = requests / rate
     if not requests or needed_s <= left_s:
         return None
     what = "1 request is" if requests == 1 else f"{requests:,} requests are"

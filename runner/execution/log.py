@@ -17,6 +17,7 @@ from runner.events import (
     BatchSettled,
     CoolingDown,
     Event,
+    HeldBack,
     RunEnded,
     RunStarted,
     SinkDelivered,
@@ -119,6 +120,8 @@ def _fields(event: Event) -> dict[str, object] | None:
             return {"event": "settled", "number": number, "row_statuses": dict(statuses)}
         case CoolingDown(seconds=seconds, reason=reason):
             return {"event": "cooling_down", "seconds": round(seconds, 3), "reason": reason}
+        case HeldBack(by=by, limit=limit, own=own):
+            return {"event": "held_back", "by": by, "limit": limit, "own": own}
         case Warned(code=code, message=message):
             return {"event": "warning", "code": code, "message": message}
         case Stopping(reason=reason, message=message):

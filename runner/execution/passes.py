@@ -196,6 +196,7 @@ class _Passes:
             halt=self.halt,
             retry=run.retry,
             max_concurrency=run.job.limits.max_concurrency,
+            limits=run.make_limits(run.observer),
             price=run.prices.cost,
             warm_prefixes=_may_be_cached(run, compiled),
         )

@@ -18,7 +18,7 @@ from typing import Any
 from runner.catalog.models import ModelFacts
 from runner.catalog.prices import Prices
 from runner.clock import Clock, SystemClock
-from runner.engines.deadline import Deadline, parallel_rate, requests_per_batch
+from runner.engines.deadline import Deadline, requests_per_batch
 from runner.errors import Problem
 from runner.execution.api import SIMULATOR, Api, address_of
 from runner.execution.asked import RunOptions
@@ -28,7 +28,7 @@ from runner.execution.earlier import Earlier
 from runner.execution.enrolment import enrolled_aside, no_rows
 from runner.execution.facts import refreshed
 from runner.execution.folders import Line, StateFolder, line_of
-from runner.execution.in_time import CURE, told_of_deadline
+from runner.execution.in_time import CURE, assumed_rate, told_of_deadline
 from runner.execution.pricing import load_run_prices, require_price
 from runner.execution.records import to_usd
 from runner.ledger import Ledger
@@ -209,7 +209,7 @@ def _most_in_a_batch(loaded: LoadedJob, rows: int, clock: Clock) -> int:
     if job.limits.deadline is None or not can_fall_back(job):
         return most
     now = clock.now()
-    rate = parallel_rate(job.limits.max_concurrency)
+    rate = assumed_rate(job.limits)
     deadline = Deadline(now + timedelta(seconds=job.limits.deadline), now, rate)
     return min(most, requests_per_batch(deadline, rows))
 
@@ -278,8 +278,8 @@ def _of_deadline(loaded: LoadedJob, mode: Mode, requests: int, clock: Clock) -> 
     if limits.deadline is None or not requests:
         return
     where = loaded.locate(("limits", "deadline"))
-    late = told_of_deadline(requests, limits.deadline, limits.max_concurrency)
-    deadline = Deadline(now + timedelta(seconds=limits.deadline), now, parallel_rate(limits.max_concurrency))
+    late = told_of_deadline(requests, limits.deadline, assumed_rate(limits))
+    deadline = Deadline(now + timedelta(seconds=limits.deadline), now, assumed_rate(limits))
     if late is not None:
         yield Problem("short-deadline", late, where, CURE, "warning")
     elif mode == "batch" and can_fall_back(loaded.job) and deadline.point_of_no_return(requests) <= now:

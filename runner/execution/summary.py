@@ -100,6 +100,7 @@ class Summary:
             "warnings": list(self.warnings),
             "resume": self.resume,
             "simulated": self.simulated,
+            "limited_by": self.meta.get("limited_by"),
         }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from runner.catalog.models import ModelFacts
 from runner.catalog.prices import Prices
 from runner.clock import Clock
+from runner.engines.limits import Limits
 from runner.engines.retry import RetryPolicy
 from runner.errors import Problem
 from runner.events import Observer
@@ -63,6 +64,8 @@ class Advance:
     check: Check | None
     prices: Prices
     connect: Callable[[], Provider]
+    make_limits: Callable[[Observer], Limits]
+    """How fast the rows of one pass in parallel may leave."""
     open_earlier: Callable[[], Earlier | None]
     make_targets: Callable[[], Sequence[Target]]
     """Called when there is something to deliver: what was exported while the run went on is known then."""

@@ -59,14 +59,17 @@ def was_sent(reused: int, request_hash: bytes) -> bool:
     return not reused and bool(request_hash)
 
 
-def is_try(outcome: Outcome) -> bool:
-    """Whether an attempt counts towards `max_attempts`: not where it says nothing about the row.
+def is_try(outcome: Outcome, tries: int) -> bool:
+    """Whether an attempt counts towards `max_attempts`, after so many tries: not where it says nothing about the row.
 
-    Nobody worked on a canceled request; what became of a lost one nobody knows; and a failure that every other row
-    meets as well (a bad key, a spend limit) is none of this row's.
+    Nobody worked on a canceled request; what became of a lost one nobody knows; a failure that every other row meets as
+    well (a bad key, a spend limit) is none of this row's; nor is one that the engine did not number as a further try (a
+    rate limit).
     """
     failure = outcome.failure
-    return outcome.end not in ("canceled", "lost") and (failure is None or failure.scope != "job")
+    if outcome.end in ("canceled", "lost") or (failure is not None and failure.scope == "job"):
+        return False
+    return failure is None or outcome.tries > tries
 
 
 class Settlement:
@@ -116,7 +119,7 @@ class Settlement:
         else:
             state = ANSWERED
         self._attempts += _attempt_columns(key, outcome, reserved, failure, place)
-        tries = facts.tries + is_try(outcome)
+        tries = facts.tries + is_try(outcome, facts.tries)
         self._steps[state, outcome.attempt, tries, int(facts.sent or leased), *rest].append(row)
 
     def decide(self, outcome: Outcome, ruling: Ruling) -> int:

@@ -127,6 +127,7 @@ def from_response(
         scope=rule.scope,
         # A gateway's own 5xx says nothing of what the API behind it did; its 4xx means that it let nothing through.
         may_be_billed=error is None and (status == 408 or not 400 <= status < 500),
+        code=error.code if error is not None else None,
     )
 
 

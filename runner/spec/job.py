@@ -161,10 +161,6 @@ class Output(Model):
 class Limits(Model):
     """Where a run stops. Changing them does not change the job: an unfinished run goes on under the new ones."""
 
-    later: ClassVar[frozenset[str]] = frozenset(
-        {"requests_per_minute", "input_tokens_per_minute", "output_tokens_per_minute"}
-    )
-
     max_cost_usd: Dollars | None = Field(
         None,
         description="A hard cap in dollars on the run with all its resumes and retries; reserved before every request.",
@@ -177,6 +173,24 @@ class Limits(Model):
     )
     max_concurrency: int = Field(
         50, ge=1, le=1000, description="How many requests are under way at once, in parallel mode."
+    )
+    requests_per_minute: int | None = Field(
+        None,
+        ge=1,
+        le=10**9,
+        description="No more requests leave a minute, evenly spaced, in parallel mode. What the API's own limits admit "
+        "is learned from its replies and needs no setting: this is for leaving a part of them to others.",
+        examples=[4000],
+    )
+    input_tokens_per_minute: int | None = Field(
+        None,
+        ge=1,
+        le=10**12,
+        description="The same for input tokens, as the API counts them: what is read from the cache is free.",
+        examples=[2_000_000],
+    )
+    output_tokens_per_minute: int | None = Field(
+        None, ge=1, le=10**12, description="The same for tokens that are written.", examples=[400_000]
     )
     max_failures: ShareOfRows | None = Field(
         None,

@@ -103,7 +103,7 @@ def test_a_failure_that_stays_is_carried_by_its_row_alone(bench: Bench) -> None:
     assert found(bench, 1, key="a new key") is None, "failures are not in the index"
 
 
-@pytest.mark.parametrize("kind", ["overloaded_error", "api_error", "rate_limit_error", "timeout", "connection_error"])
+@pytest.mark.parametrize("kind", ["overloaded_error", "api_error", "timeout", "connection_error"])
 def test_a_failure_that_passes_is_not_carried(bench: Bench, kind: str) -> None:
     bench.provider.script["text 1"] = [refused(kind)] * 3
     bench.run()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.engines.deadline import parallel_rate
 from runner.execution.in_time import told_of_deadline
 from support.execution_batches import BatchBench
 from support.execution_fakes import folder_in_memory
@@ -20,12 +21,12 @@ def bench(tmp_path: Path) -> Iterator[BatchBench]:
 
 
 def test_what_parallel_mode_is_assumed_to_manage_decides() -> None:
-    assert told_of_deadline(100, 20.0, 10) is None
-    assert told_of_deadline(100, 19.0, 10) == (
+    assert told_of_deadline(100, 20.0, parallel_rate(10)) is None
+    assert told_of_deadline(100, 19.0, parallel_rate(10)) == (
         "100 requests are assumed to take 20 seconds in parallel, and the deadline is in 19 seconds"
     )
-    assert told_of_deadline(1, -5.0, 10) == "the deadline has passed, and 1 request is still to be answered"
-    assert told_of_deadline(0, -5.0, 10) is None
+    assert told_of_deadline(1, -5.0, 5.0) == "the deadline has passed, and 1 request is still to be answered"
+    assert told_of_deadline(0, -5.0, parallel_rate(10)) is None
 
 
 def test_a_run_says_so_before_it_sends_and_that_it_has_left_batches(bench: BatchBench) -> None:

@@ -59,7 +59,7 @@ def test_what_load_takes_fits(text: str) -> None:
         "{prompt: {cache: true}}",
         "{turns: [a]}",
         "{limits: {max_cost_usd: 0}}",
-        "{limits: {requests_per_minute: 5}}",
+        "{limits: {requests_per_minute: 0}}",
         "{retry: {initial_interval: 5}}",
         "{output: {fields: {a: string}, labels: [a, b]}}",
         "{dataset: {key: id}}",
