@@ -31,7 +31,7 @@ from runner.engines import Book, Decision, Feed, Prepared, StopReason
 from runner.engines.backlog import Backlog
 from runner.engines.halt import Halt, stop_reason
 from runner.engines.limits import Limits
-from runner.engines.order import WarmUp
+from runner.engines.order import Order
 from runner.engines.retry import RetryPolicy
 from runner.events import CoolingDown, Observer, StepEnded, StepSent, Stopping
 from runner.providers import Provider, Sent
@@ -47,13 +47,9 @@ OUT_OF_BUDGET = StopReason(
 )
 
 
-def every_prefix(_request: Request) -> bool:
-    """The default of `warm_prefixes`: whatever has a prefix is worth one request that goes first."""
-    return True
-
-
 class ParallelEngine:
-    """Drains a feed once. `draw` is uniform in [0, 1), for the jitter."""
+    """Drains a feed once. `draw` is uniform in [0, 1), for the jitter; `least_prefix_bytes` is the text below which a
+    prefix is surely not cached; `warm_up` goes before everything else, where there is one."""
 
     def __init__(
         self,
@@ -67,7 +63,8 @@ class ParallelEngine:
         retry: RetryPolicy,
         max_concurrency: int,
         price: Price,
-        warm_prefixes: Callable[[Request], bool] = every_prefix,
+        least_prefix_bytes: float = 0.0,
+        warm_up: Prepared | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._provider = provider
@@ -81,8 +78,10 @@ class ParallelEngine:
         self._price = price
         self._draw = draw
         self._backlog = Backlog(window=2 * max_concurrency)
+        if warm_up is not None:
+            self._backlog.add([warm_up])
         self._limits = Limits(max_concurrency, clock)
-        self._order = WarmUp(clock, warm_prefixes)
+        self._order = Order(clock, least_prefix_bytes)
         self._ready: deque[Prepared] = deque()
         """Leased, and free to leave as soon as the limits allow."""
         self._unfinished = 0
@@ -122,6 +121,7 @@ class ParallelEngine:
         while not self._stopping:
             self._wake.clear()
             self._backlog.promote(self._clock.monotonic())
+            self._free(self._order.late())
             self._dispatch()
             room = self._lease_room()
             if room > 0:
@@ -134,8 +134,11 @@ class ParallelEngine:
             await self._wake.wait()
 
     def _lease_room(self) -> int:
-        """How many steps to lease now; 0 while the window ahead is still half full, so that leases come in groups."""
-        ahead = len(self._ready) + self._order.waiting
+        """How many steps to lease now; 0 while the window ahead is still half full, so that leases come in groups.
+
+        Those that wait for a leader are not ahead: while they wait, those behind them may go.
+        """
+        ahead = len(self._ready)
         if self._cap_blocks or not self._backlog.pending or ahead > self._max_concurrency // 2:
             return 0
         return min(self._max_concurrency - ahead, 2 * self._max_concurrency - self._unfinished)
@@ -176,8 +179,9 @@ class ParallelEngine:
         self._note_error(task)
 
     def _set_alarm(self) -> None:
-        """Wake up for the next retry and for the end of a cool-down."""
-        times = [at for at in (self._backlog.next_due, self._limits.resume_at) if at is not None]
+        """Wake up for the next retry, for the end of a cool-down, and for a leader that takes too long."""
+        alarms = (self._backlog.next_due, self._limits.resume_at, self._order.look_at)
+        times = [at for at in alarms if at is not None]
         at = min(times, default=None)
         if at == self._alarm_at:
             return
@@ -226,8 +230,17 @@ class ParallelEngine:
         self._settle(prepared, outcome, decision)
 
     async def _send(self, request: Request, *, leads: bool) -> Sent:
+        order, sent_at = self._order, self._clock.monotonic()
         if not leads:
-            return await self._provider.send(request)
+            sent = await self._provider.send(request)
+        else:
+            sent = await self._led(request)
+        if sent.reply is not None:
+            order.used(request, sent_at)
+        return sent
+
+    async def _led(self, request: Request) -> Sent:
+        """A request that others wait for: they go when its reply has begun, and one of them leads where it fails."""
         begun = False
 
         def begin() -> None:
@@ -236,7 +249,8 @@ class ParallelEngine:
             self._free(self._order.begun(request))
             self._dispatch()
 
-        sent = await self._provider.send(request, on_begin=begin)
+        # What asks for no tokens has no reply to wait for, and the API refuses to stream it.
+        sent = await self._provider.send(request, on_begin=begin if request.max_tokens else None)
         if not begun:
             self._free(self._order.begun(request) if sent.reply else self._order.failed(request))
         return sent
