@@ -33,7 +33,7 @@ from runner.engines.halt import Halt, stop_reason
 from runner.engines.limits import Limits
 from runner.engines.order import Order
 from runner.engines.retry import RetryPolicy
-from runner.events import CoolingDown, Observer, StepEnded, StepSent, Stopping
+from runner.events import CoolingDown, Observer, StepEnded, StepSent, Stopping, Warned
 from runner.providers import Provider, Sent
 from runner.types import Mode, Outcome, Request, Usage
 
@@ -45,6 +45,8 @@ OUT_OF_BUDGET = StopReason(
     "the cost cap does not admit the next request",
     "raise `limits.max_cost_usd` in the job and run it again (`runner resume` keeps the cap that the run has)",
 )
+
+_NO_WARM_UP = "the request that was to fill the cache before the rows failed ({}): the first row fills it"
 
 
 class ParallelEngine:
@@ -249,10 +251,12 @@ class ParallelEngine:
             self._free(self._order.begun(request))
             self._dispatch()
 
-        # What asks for no tokens has no reply to wait for, and the API refuses to stream it.
-        sent = await self._provider.send(request, on_begin=begin if request.max_tokens else None)
+        warms_up = request.max_tokens == 0  # so its reply has begun when it is there, and the API refuses to stream it
+        sent = await self._provider.send(request, on_begin=None if warms_up else begin)
         if not begun:
             self._free(self._order.begun(request) if sent.reply else self._order.failed(request))
+        if warms_up and sent.failure is not None and sent.failure.scope == "row":
+            self._observer.notify(Warned("no-warm-up", _NO_WARM_UP.format(sent.failure.kind)))
         return sent
 
     def _free(self, steps: Sequence[Prepared]) -> None:

@@ -90,6 +90,16 @@ def tokens_in(size_bytes: int, facts: ModelFacts | None) -> int:
     return round(size_bytes / BYTES_PER_TOKEN * (WIDE_TOKENIZER_FACTOR if wide else 1))
 
 
+def least_prefix_bytes(facts: ModelFacts | None) -> float:
+    """UTF-8 bytes of text below which a prefix is surely not cached; 0 where the model's minimum is not known.
+
+    A guess of tokens from bytes may be off by some, hardly by half: what is wrongly thought to be cached costs a wait
+    for one reply, what is wrongly thought not to be would cost a write a request.
+    """
+    minimum = facts.cache_minimum if facts is not None else None
+    return 0.0 if minimum is None else minimum / 2 / tokens_in(1_000_000, facts) * 1_000_000
+
+
 class Estimator:
     """Sums up requests one by one.
 
