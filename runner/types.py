@@ -79,13 +79,26 @@ plain_step = maker_of(Step)
 
 
 @dataclass(frozen=True, slots=True)
+class Prefix:
+    """All that stands before one cache breakpoint of a request: what the API writes to its cache, or reads from it.
+
+    `digest` (16 bytes) is equal where all of it is equal. `size_bytes` is about its text in UTF-8, never less: what a
+    model's minimum is compared with. `ttl` is the breakpoint's.
+    """
+
+    digest: bytes
+    size_bytes: int
+    ttl: CacheTtl
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One rendered call of the Messages API.
 
     `body` is the JSON object to POST, as UTF-8 bytes, without `stream`; bytes from here on. `hash` is the identity
-    (32 bytes, SHA-256): what the model sees and the betas. `prefix` is a 16-byte digest of the cached prefix that
-    this request shares with others, `b""` where nothing is cached. `input_bound` is an upper bound of its input
-    tokens, None where bytes do not bound it. `cache_ttl` is the longest time-to-live marked in it (decides the
+    (32 bytes, SHA-256): what the model sees and the betas. `prefix` is the digest of the longest of its `prefixes`,
+    `b""` where nothing is cached. `input_bound` is an upper bound of its input tokens, None where bytes do not bound
+    it. `cache_ttl` is the longest time-to-live marked in it (decides the
     dearest cache write), None where nothing is marked.
     """
 
@@ -99,6 +112,8 @@ class Request:
     betas: tuple[str, ...] = ()
     shared_bytes: int = 0
     """How many bytes at the body's beginning are the same for every row of the job."""
+    prefixes: tuple[Prefix, ...] = ()
+    """One a cache breakpoint, each within the next. Rows that share all of them share the tuple too."""
 
 
 @dataclass(frozen=True, slots=True)

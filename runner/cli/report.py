@@ -106,6 +106,7 @@ def _facts(summary: execution.Summary) -> Facts:
         ("tokens", _tokens(usage.prompt_tokens, usage.cache_read_input_tokens, usage.output_tokens)),
         ("cost", _cost(money.spent, money.unpriced, summary.estimated_cost_pico)),
         ("cache", _cache(summary.cache)),
+        ("warm-up", f"{usd(money.overhead)} for filling the cache before the rows" if money.overhead else ""),
         ("in doubt", f"up to {usd(doubtful)} for requests whose reply never came" if doubtful else ""),
         *batch_facts(summary),
         *_sinks(summary),
@@ -176,10 +177,23 @@ def _plan_facts(planned: execution.Plan) -> Facts:
             for mode, cost in estimate.cost.items()
         ],
         *_plan_batches(planned),
+        *_plan_cache(planned),
         ("cap", usd(planned.cap_pico) if planned.cap_pico is not None else "none (limits.max_cost_usd)"),
         ("prices", planned.prices),
         *[("failing", failure.message) for failure in planned.first_unsendable],
         *([("note", waits)] if planned.unfinished else []),
+    ]
+
+
+def _plan_cache(planned: execution.Plan) -> Facts:
+    """How the cache is filled in parallel mode."""
+    warm_up, own = planned.warm_up, planned.estimate.row_prefixes
+    if warm_up is None:
+        return []
+    each = f"{counted(own, 'different prefix', 'different prefixes')} of the rows' own, each written by its first row"
+    return [
+        ("warm-up", f"{'yes' if warm_up.pays else 'no'}: {warm_up.why}"),
+        ("cache", each if own else ""),
     ]
 
 

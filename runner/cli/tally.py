@@ -173,6 +173,8 @@ class Tally:
             self._unpriced += 1
         else:
             self._cost_pico += event.cost_pico
+        if event.step.row < 0:
+            return  # a warm-up: it costs, and is no row
         if event.status != "open":
             self._done += 1
             self._reused += event.reused

@@ -31,9 +31,9 @@ from runner.engines import Book, Decision, Feed, Prepared, StopReason
 from runner.engines.backlog import Backlog
 from runner.engines.halt import Halt, stop_reason
 from runner.engines.limits import Limits, Permit
-from runner.engines.order import WarmUp
+from runner.engines.order import Order
 from runner.engines.retry import RetryPolicy, counts_as_try
-from runner.events import CoolingDown, HeldBack, Observer, StepEnded, StepSent, Stopping
+from runner.events import CoolingDown, HeldBack, Observer, StepEnded, StepSent, Stopping, Warned
 from runner.providers import Provider, Sent
 from runner.types import Mode, Outcome, Request, Usage, maker_of
 
@@ -48,19 +48,16 @@ OUT_OF_BUDGET = StopReason(
     "raise `limits.max_cost_usd` in the job and run it again (`runner resume` keeps the cap that the run has)",
 )
 
+_NO_WARM_UP = "the request that was to fill the cache before the rows failed ({}): the first row fills it"
 
 # Every row comes through here.
 _outcome, _step_sent, _step_ended = maker_of(Outcome), maker_of(StepSent), maker_of(StepEnded)
 _NO_USAGE = Usage()
 
 
-def every_prefix(_request: Request) -> bool:
-    """The default of `warm_prefixes`: whatever has a prefix is worth one request that goes first."""
-    return True
-
-
 class ParallelEngine:
-    """Drains a feed once. `draw` is uniform in [0, 1), for the jitter."""
+    """Drains a feed once. `draw` is uniform in [0, 1), for the jitter; `least_prefix_bytes` is the text below which a
+    prefix is surely not cached; `warm_up` goes before everything else, where there is one."""
 
     def __init__(
         self,
@@ -75,7 +72,8 @@ class ParallelEngine:
         max_concurrency: int,
         price: Price,
         limits: Limits | None = None,
-        warm_prefixes: Callable[[Request], bool] = every_prefix,
+        least_prefix_bytes: float = 0.0,
+        warm_up: Prepared | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._provider = provider
@@ -89,8 +87,10 @@ class ParallelEngine:
         self._price = price
         self._draw = draw
         self._backlog = Backlog(window=2 * max_concurrency)
+        if warm_up is not None:
+            self._backlog.add([warm_up])
         self._limits = limits or Limits(max_concurrency, clock)
-        self._order = WarmUp(clock, warm_prefixes)
+        self._order = Order(clock, least_prefix_bytes)
         self._ready: deque[Prepared] = deque()
         """Leased, and free to leave as soon as the limits allow."""
         self._unfinished = 0
@@ -133,6 +133,7 @@ class ParallelEngine:
         while not self._stopping:
             self._wake.clear()
             self._backlog.promote(self._clock.monotonic())
+            self._free(self._order.late())
             self._dispatch()
             room = self._lease_room()
             if room > 0:
@@ -156,8 +157,11 @@ class ParallelEngine:
             self._observer.notify(HeldBack(*held) if held is not None else HeldBack(None))
 
     def _lease_room(self) -> int:
-        """How many steps to lease now; 0 while the window ahead is still half full, so that leases come in groups."""
-        ahead = len(self._ready) + self._order.waiting
+        """How many steps to lease now; 0 while the window ahead is still half full, so that leases come in groups.
+
+        Those that wait for a leader are not ahead: while they wait, those behind them may go.
+        """
+        ahead = len(self._ready)
         if self._cap_blocks or not self._backlog.pending or ahead > self._max_concurrency // 2:
             return 0
         return min(self._max_concurrency - ahead, 2 * self._max_concurrency - self._unfinished)
@@ -198,9 +202,10 @@ class ParallelEngine:
         self._note_error(task)
 
     def _set_alarm(self) -> None:
-        """Wake up for the next retry and, where something is ready to leave, for the next permit."""
+        """Wake up for the next retry, for a leader that takes too long and, where something is ready to leave, for the
+        next permit."""
         permit_at = self._limits.resume_at if self._ready else None
-        times = [at for at in (self._backlog.next_due, permit_at) if at is not None]
+        times = [at for at in (self._backlog.next_due, self._order.look_at, permit_at) if at is not None]
         at = min(times, default=None)
         if at == self._alarm_at:
             return
@@ -253,8 +258,17 @@ class ParallelEngine:
         self._settle(prepared, outcome, decision)
 
     async def _send(self, request: Request, *, leads: bool) -> Sent:
+        order, sent_at = self._order, self._clock.monotonic()
         if not leads:
-            return await self._provider.send(request)
+            sent = await self._provider.send(request)
+        else:
+            sent = await self._led(request)
+        if sent.reply is not None:
+            order.used(request, sent_at)
+        return sent
+
+    async def _led(self, request: Request) -> Sent:
+        """A request that others wait for: they go when its reply has begun, and one of them leads where it fails."""
         begun = False
 
         def begin() -> None:
@@ -263,9 +277,12 @@ class ParallelEngine:
             self._free(self._order.begun(request))
             self._dispatch()
 
-        sent = await self._provider.send(request, on_begin=begin)
+        warms_up = request.max_tokens == 0  # so its reply has begun when it is there, and the API refuses to stream it
+        sent = await self._provider.send(request, on_begin=None if warms_up else begin)
         if not begun:
             self._free(self._order.begun(request) if sent.reply else self._order.failed(request))
+        if warms_up and sent.failure is not None and sent.failure.scope == "row":
+            self._observer.notify(Warned("no-warm-up", _NO_WARM_UP.format(sent.failure.kind)))
         return sent
 
     def _free(self, steps: Sequence[Prepared]) -> None:

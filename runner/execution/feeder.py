@@ -12,14 +12,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from runner.clock import Clock
 from runner.engines import Prepared
 from runner.events import Observer, Warned
 from runner.execution.earlier import Earlier
+from runner.execution.grouping import ALL, Opened, grouped
 from runner.execution.writer import Writer
 from runner.ledger import Ledger, OpenStep
 from runner.ledger.sqlite import SqliteLedger
@@ -45,7 +47,8 @@ _prepared = maker_of(Prepared)
 
 
 class Feeder:
-    """A `Feed` over the open steps of one run: one pass in the dataset's order."""
+    """A `Feed` over the open steps of one run: one pass in the dataset's order, or, where rows have cached prefixes of
+    their own, prefix by prefix. One with less text than `least_prefix_bytes` is surely not cached."""
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class Feeder:
         open_earlier: Callable[[], Earlier | None],
         clock: Clock,
         observer: Observer,
+        least_prefix_bytes: float = 0.0,
         window_steps: int = WINDOW_STEPS,
         window_bytes: int = WINDOW_BYTES,
     ) -> None:
@@ -67,6 +71,7 @@ class Feeder:
         self._open_earlier = open_earlier
         self._clock = clock
         self._observer = observer
+        self._least_prefix_bytes = least_prefix_bytes
         self._slow_renders = 0
         self._window_steps = window_steps
         self._window_bytes = window_bytes
@@ -119,9 +124,13 @@ class Feeder:
 
     def _run(self) -> None:
         try:
-            with SqliteLedger.open(self._folder, read_only=True) as ledger, self._opened_earlier() as earlier:
-                for step, row in _open_rows(ledger):
-                    self._feed(step, row, earlier)
+            with (
+                SqliteLedger.open(self._folder, read_only=True) as ledger,
+                self._opened_earlier() as earlier,
+                closing(self._opened(ledger)) as opened,
+            ):
+                for step, row, prefixes in opened:
+                    self._feed(step, row, earlier, prefixes)
                     if not self._hand_over():
                         break
                 self._push()
@@ -135,8 +144,21 @@ class Feeder:
         earlier = self._open_earlier()
         return nullcontext() if earlier is None else closing(earlier)
 
-    def _feed(self, open_step: OpenStep, row: Row, earlier: Earlier | None) -> None:
-        """Prepare one step."""
+    def _opened(self, ledger: Ledger) -> Generator[Opened]:
+        opened = _open_rows(ledger)
+        if not self._compiled.row_prefixes:
+            return opened
+        return grouped(
+            opened,
+            ledger,
+            self._compiled,
+            self._folder,
+            least_bytes=self._least_prefix_bytes,
+            stopped=lambda: self._closed,
+        )
+
+    def _feed(self, open_step: OpenStep, row: Row, earlier: Earlier | None, prefixes: int) -> None:
+        """Prepare one step, of whose prefixes so many are of use."""
         request = self._rendered(row)
         if isinstance(request, Failure):
             self._writer.post(self._unsendable(open_step, request))
@@ -146,10 +168,18 @@ class Feeder:
             if outcome is not None:
                 self._writer.post(outcome)
                 return
+        if len(request.prefixes) > prefixes:
+            request = self._with_fewer(request, prefixes)
         self._gathered.append(
             _prepared(open_step.step, request, open_step.attempts, self._bound(request), open_step.tries)
         )
         self._gathered_bytes += len(request.body)
+
+    def _with_fewer(self, request: Request, prefixes: int) -> Request:
+        """Nobody waits for a prefix that no other row has."""
+        shared = self._compiled.shared_prefixes
+        fewer = shared if prefixes == len(shared) else request.prefixes[:prefixes]
+        return replace(request, prefixes=fewer, prefix=fewer[-1].digest if fewer else b"")
 
     def _hand_over(self) -> bool:
         """Push what has been gathered where it is worth it, or waited for; False once the feed was closed."""
@@ -200,14 +230,14 @@ class Feeder:
         )  # fmt: skip
 
 
-def _open_rows(ledger: Ledger) -> Iterator[tuple[OpenStep, Row]]:
+def _open_rows(ledger: Ledger) -> Generator[Opened]:
     """Open steps with their rows, in order. The ledger is asked for a page at a time, so steps opened behind are not
     seen."""
     after: Step | None = None
     while True:
         page = ledger.open_steps(after, READ_AHEAD)
         for open_step in page:
-            yield open_step, ledger.row(open_step.step.row)
+            yield open_step, ledger.row(open_step.step.row), ALL
         if len(page) < READ_AHEAD:
             return
         after = page[-1].step

@@ -48,6 +48,8 @@ def make_rule(judge: Judge, retry: RetryPolicy) -> Rule:
     """Compose the judge and the retry policy into the rule that the ledger applies to every outcome."""
 
     def rule(outcome: Outcome) -> Ruling:
+        if outcome.step.row < 0:
+            return _of_no_row(outcome)
         if outcome.reply is not None:
             return _ruling(judge(outcome.step, outcome.reply))
         failure = outcome.failure
@@ -61,6 +63,12 @@ def make_rule(judge: Judge, retry: RetryPolicy) -> Rule:
         return Ruling("expired" if outcome.end == "expired" else "failed", failure)
 
     return rule
+
+
+def _of_no_row(outcome: Outcome) -> Ruling:
+    """A warm-up is asked for nothing, so any reply will do; one that failed is not tried again, since a row can do
+    the same."""
+    return _SUCCEEDED if outcome.failure is None else Ruling("failed", outcome.failure)
 
 
 def _try_again(outcome: Outcome, failure: Failure, retry: RetryPolicy) -> bool:

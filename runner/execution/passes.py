@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from runner.catalog.prices import Prices
-from runner.engines import Engine, StopReason
+from runner.engines import Engine, Prepared, StopReason
 from runner.engines.halt import Halt
 from runner.engines.parallel import ParallelEngine
 from runner.errors import LedgerError
@@ -28,9 +28,10 @@ from runner.execution.signals import signals
 from runner.execution.standing import at_api, open_batches
 from runner.execution.summary import SIGNALLED
 from runner.execution.under_way import Advance
+from runner.execution.warming import warm_up_of
 from runner.execution.writer import Writer
 from runner.ledger import Batch, Counts, Ledger, OpenStep, Ruling
-from runner.planning.estimate import tokens_in
+from runner.planning.estimate import least_prefix_bytes
 from runner.planning.requests import CompiledJob
 from runner.providers import Provider
 from runner.spec.values import Share
@@ -153,8 +154,9 @@ class _Passes:
         """Send, or follow, once; nothing but the writer's thread touches the ledger meanwhile."""
         if mode == "parallel":
             compiled = self.run.compiled_for(mode)
+            warm_up = warm_up_of(self.run, compiled)
             async with self._at_work(compiled) as (feeder, writer):
-                return batching.Drained(await self._parallel(feeder, writer, compiled).drain())
+                return batching.Drained(await self._parallel(feeder, writer, warm_up).drain())
         plan, provider = batching.plan_of(self.run), batching.batches_of(self.provider)
         async with self._at_work(self.run.compiled_for(mode)) as (feeder, writer):
             drained = await batching.drain(self.run, plan, provider, feeder, writer, self.halt, detach=detach)
@@ -174,6 +176,7 @@ class _Passes:
             open_earlier=run.open_earlier,
             clock=run.clock,
             observer=run.observer,
+            least_prefix_bytes=least_prefix_bytes(run.facts),
         )
         writer.start()
         try:
@@ -185,7 +188,7 @@ class _Passes:
         finally:
             await writer.close()
 
-    def _parallel(self, feeder: Feeder, writer: Writer, compiled: CompiledJob) -> Engine:
+    def _parallel(self, feeder: Feeder, writer: Writer, warm_up: Prepared | None) -> Engine:
         run = self.run
         return ParallelEngine(
             self.provider,
@@ -198,7 +201,8 @@ class _Passes:
             max_concurrency=run.job.limits.max_concurrency,
             limits=run.make_limits(run.observer),
             price=run.prices.cost,
-            warm_prefixes=_may_be_cached(run, compiled),
+            least_prefix_bytes=least_prefix_bytes(run.facts),
+            warm_up=warm_up,
         )
 
 
@@ -229,19 +233,6 @@ def _bound(prices: Prices, mode: Mode) -> Callable[[Request], int | None]:
         return prices.bound(request.model, request.input_bound, request.max_tokens, request.cache_ttl, mode)
 
     return bound
-
-
-def _may_be_cached(run: Advance, compiled: CompiledJob) -> Callable[[Request], bool]:
-    """Whether a request waits for the first one of its prefix: only where the prefix can be long enough to be cached.
-
-    A guess of tokens from bytes may be off; it errs towards waiting, which costs one reply's time, not a write a
-    request.
-    """
-    minimum = run.facts.cache_minimum if run.facts is not None else None
-    shape = compiled.cache
-    tokens = 2 * tokens_in(shape.shared_prefix_bytes, run.facts)
-    worthwhile = shape.row_breakpoint or minimum is None or tokens >= minimum
-    return lambda _: worthwhile
 
 
 def _tell(observer: Observer) -> Callable[[Sequence[tuple[Outcome, Ruling]]], None]:

@@ -40,6 +40,7 @@ from runner.planning.estimate import Estimate, Estimator
 from runner.planning.mode import Choice, can_fall_back, choose, modes_of
 from runner.planning.priming import Priming
 from runner.planning.requests import CompiledJob
+from runner.planning.warm_up import WarmUp, consider_warm_up
 from runner.spec.load import LoadedJob, load
 from runner.templating import Printed
 from runner.types import Failure, Mode, Request, Row, Step
@@ -64,6 +65,8 @@ class Plan:
     estimate: Estimate
     priming: Priming | None
     """Whether batch mode would prime; None in parallel mode."""
+    warm_up: WarmUp | None
+    """Whether parallel mode would fill the cache before the rows; None in batch mode, and where nothing is cached."""
     queue_requests: int
     """How many requests the organisation's queue of batches takes at once."""
     cap_pico: int | None
@@ -104,11 +107,18 @@ class Plan:
                 for mode, cost in estimate.cost.items()
             },
             "batches": self._batches_to_dict(),
+            "cache": self._cache_to_dict(),
             "max_cost_usd": to_usd(self.cap_pico),
             "prices": self.prices,
             "unfinished_run": self.unfinished,
             "warnings": [problem.to_dict() for problem in self.warnings],
         }
+
+    def _cache_to_dict(self) -> dict[str, Any] | None:
+        if self.warm_up is None:
+            return None
+        warm_up = {"pays": self.warm_up.pays, "why": self.warm_up.why}
+        return {"warm_up": warm_up, "row_prefixes": self.estimate.row_prefixes}
 
     def _batches_to_dict(self) -> dict[str, Any] | None:
         if self.priming is None:
@@ -164,6 +174,7 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
         first_unsendable=tuple(counted.first_unsendable),
         estimate=estimate,
         priming=priming,
+        warm_up=_warm_up(loaded, compiled, requests, facts, prices),
         queue_requests=loaded.settings.batch_queue_requests,
         cap_pico=loaded.job.limits.max_cost_pico,
         prices=prices.version,
@@ -201,6 +212,15 @@ def _choice(loaded: LoadedJob, options: RunOptions, requests: int, facts: ModelF
         trial=options.is_trial,
         where=loaded.locate(("mode",)),
     )
+
+
+def _warm_up(
+    loaded: LoadedJob, compiled: CompiledJob, requests: int, facts: ModelFacts | None, prices: Prices
+) -> WarmUp | None:
+    if compiled.mode == "batch" or not (compiled.shared_prefixes or compiled.row_prefixes):
+        return None
+    at_once = loaded.job.limits.max_concurrency
+    return consider_warm_up(compiled, facts=facts, prices=prices, requests=requests, at_once=at_once)
 
 
 def _most_in_a_batch(loaded: LoadedJob, rows: int, clock: Clock) -> int:

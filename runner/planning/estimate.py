@@ -10,7 +10,8 @@ How the expected figure is guessed
   * Shared prefix above the model's cache minimum: one write, then reads. In batch mode only a share of the rows read
     it, the others write: docs quote 30 to 98 % (batch guide, "Using prompt caching"), of which the lower end is
     taken, and the upper one behind a priming batch.
-  * A breakpoint behind a row's own text is taken as a write for every row: that rows repeat is not foreseen.
+  * A prefix with a row's own text in it is written by the first row that has it and read by the others, to the same
+    shares; `_REMEMBERED_PREFIXES` different ones are remembered, and any further one counts as new each time.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ BATCH_FRAMING_BYTES = 64
 """About what a batch puts around a request: its `custom_id` and some JSON."""
 
 _REMEMBERED_SIZES = 4_096
+_REMEMBERED_PREFIXES = 50_000
+"""At about 100 bytes each."""
 
 _MODES: tuple[Mode, ...] = ("parallel", "batch")
 _READ_SHARES: Mapping[_Way, float] = {"parallel": 1.0, "batch": BATCH_READ_SHARE, "primed": PRIMED_READ_SHARE}
@@ -71,7 +74,7 @@ class Estimate:
     """All requests together. `input_tokens_upper` is None where bytes do not bound the input of some request.
 
     `primed`: what `cost` expects of batch mode supposes a priming batch. `batches` is how many batches there would be,
-    without it.
+    without it. `row_prefixes`: how many different prefixes with text of rows are written; 0 where there are none.
     """
 
     requests: int
@@ -82,12 +85,23 @@ class Estimate:
     cost: Mapping[Mode, Cost]
     primed: bool = False
     batches: int = 0
+    row_prefixes: int = 0
 
 
 def tokens_in(size_bytes: int, facts: ModelFacts | None) -> int:
     """About how many tokens a text of that many UTF-8 bytes has; the wide tokenizer where the model is not known."""
     wide = facts is None or facts.wide_tokenizer
     return round(size_bytes / BYTES_PER_TOKEN * (WIDE_TOKENIZER_FACTOR if wide else 1))
+
+
+def least_prefix_bytes(facts: ModelFacts | None) -> float:
+    """UTF-8 bytes of text below which a prefix is surely not cached; 0 where the model's minimum is not known.
+
+    A guess of tokens from bytes may be off by some, hardly by half: what is wrongly thought to be cached costs a wait
+    for one reply, what is wrongly thought not to be would cost a write a request.
+    """
+    minimum = facts.cache_minimum if facts is not None else None
+    return 0.0 if minimum is None else minimum / 2 / tokens_in(1_000_000, facts) * 1_000_000
 
 
 class Estimator:
@@ -113,6 +127,7 @@ class Estimator:
         expected = compiled.max_tokens * EXPECTED_OUTPUT_SHARE if output_tokens is None else output_tokens
         self._reply_tokens = max(1, round(expected))
         self._prefix_tokens = self._cached_prefix_tokens()
+        self._prefixes = _Prefixes(facts, len(compiled.shared_prefixes))
         self._requests = 0
         self._input_tokens = 0
         self._input_upper: int | None = 0
@@ -125,8 +140,12 @@ class Estimator:
     def add(self, request: Request) -> None:
         """Count one request in."""
         size_bytes = len(request.body)
+        cached = self._prefix_tokens
+        read = cached if self._requests else 0
+        if self._compiled.row_prefixes:
+            read, cached = self._prefixes.take(request)
         tokens, upper, expected = self._costs(
-            size_bytes, request.input_bound, request.model, request.max_tokens, self._requests == 0
+            size_bytes, request.input_bound, request.model, request.max_tokens, read, cached
         )
         self._requests += 1
         self._input_tokens += tokens
@@ -138,13 +157,14 @@ class Estimator:
             self._expected[way] = _sum(self._expected[way], pico)
 
     def _costs_of(
-        self, size_bytes: int, bound: int | None, model: str, max_tokens: int, first: bool
+        self, size_bytes: int, bound: int | None, model: str, max_tokens: int, read: int, cached: int
     ) -> tuple[int, Mapping[Mode, int | None], Mapping[_Way, int | None]]:
-        """Input tokens, and what a request of that size costs at most and as expected."""
-        tokens = max(tokens_in(size_bytes, self._facts), self._prefix_tokens)
+        """Input tokens, and what a request of that size costs at most and as expected, with so many tokens of it cached
+        and so many of these read where all goes well."""
+        tokens = max(tokens_in(size_bytes, self._facts), cached)
         ttl = self._compiled.cache.ttl
         upper = {mode: self._prices.bound(model, bound, max_tokens, ttl[mode], mode) for mode in _MODES}
-        expected = {way: self._expected_cost(tokens, way, first=first) for way in _READ_SHARES}
+        expected = {way: self._expected_cost(tokens, way, read, cached) for way in _READ_SHARES}
         return tokens, upper, expected
 
     def result(self, *, primed: bool = False) -> Estimate:
@@ -162,6 +182,7 @@ class Estimator:
             },
             primed=primed,
             batches=self._batches.count,
+            row_prefixes=self._prefixes.new,
         )
 
     def _cached_prefix_tokens(self) -> int:
@@ -170,22 +191,48 @@ class Estimator:
         tokens = tokens_in(self._compiled.cache.shared_prefix_bytes, self._facts)
         return tokens if minimum is not None and tokens >= minimum else 0
 
-    def _expected_cost(self, tokens: int, way: _Way, *, first: bool) -> int | None:
+    def _expected_cost(self, tokens: int, way: _Way, read: int, cached: int) -> int | None:
         mode: Mode = "parallel" if way == "parallel" else "batch"
-        read = 0 if first else round(self._prefix_tokens * _READ_SHARES[way])
-        written = self._prefix_tokens - read
-        rest = tokens - self._prefix_tokens
-        if self._compiled.cache.row_breakpoint:
-            written, rest = written + rest, 0
+        read = round(read * _READ_SHARES[way])
+        written = cached - read
         one_hour = self._compiled.cache.ttl[mode] == "1h"
         usage = Usage(
-            input_tokens=rest,
+            input_tokens=tokens - cached,
             output_tokens=self._reply_tokens,
             cache_read_input_tokens=read,
             ephemeral_5m_input_tokens=0 if one_hour else written,
             ephemeral_1h_input_tokens=written if one_hour else 0,
         )
         return self._prices.cost(self._compiled.model, usage, mode)
+
+
+class _Prefixes:
+    """What of a request has been in a request before it, where rows have cached prefixes of their own."""
+
+    def __init__(self, facts: ModelFacts | None, shared: int) -> None:
+        self._facts = facts
+        self._shared = shared
+        self._minimum = (facts.cache_minimum if facts is not None else None) or 0
+        self._known: set[bytes] = set()
+        self.new = 0
+        """Prefixes that were not known; the first `shared` of a request are every row's and do not count."""
+
+    def take(self, request: Request) -> tuple[int, int]:
+        """Tokens up to the last prefix that is known, and up to the last that is cached; takes note of all of them."""
+        read = cached = 0
+        for place, prefix in enumerate(request.prefixes):
+            tokens = tokens_in(prefix.size_bytes, self._facts)
+            if tokens < self._minimum:
+                continue
+            cached = tokens
+            digest = prefix.digest[:8]
+            if digest in self._known:
+                read = tokens
+                continue
+            self.new += place >= self._shared
+            if len(self._known) < _REMEMBERED_PREFIXES:
+                self._known.add(digest)
+        return read, cached
 
 
 class _Batches:

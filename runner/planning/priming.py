@@ -18,7 +18,7 @@ from runner.catalog.models import ModelFacts
 from runner.catalog.prices import Prices, Rates
 from runner.planning.estimate import BATCH_READ_SHARE, PRIMED_READ_SHARE, tokens_in
 from runner.planning.requests import CacheShape
-from runner.types import PICO_PER_USD, Mode, Usage
+from runner.types import PICO_PER_USD, CacheTtl, Mode, Usage
 
 LEAST_SAVING_PICO = PICO_PER_USD // 100
 """A cent. An assumption: for less nobody waits for another batch."""
@@ -56,7 +56,7 @@ def consider_priming(
     rates = prices.rates(model, "batch", tokens)
     if rates is None:
         return Priming(False, f"the price of {model} is not known")
-    saved = _shared_cost(tokens, requests, rates, BATCH_READ_SHARE) - _shared_cost(
+    saved = shared_cost(tokens, requests, rates, BATCH_READ_SHARE) - shared_cost(
         tokens, requests, rates, PRIMED_READ_SHARE
     )
     if saved < LEAST_SAVING_PICO:
@@ -65,24 +65,27 @@ def consider_priming(
     return Priming(True, f"{shared}, which saves about ${saved / PICO_PER_USD:,.2f}", saved)
 
 
-def _shared_usage(tokens: int, read_share: float) -> Usage:
+def _shared_usage(tokens: int, read_share: float, ttl: CacheTtl) -> Usage:
     """How the shared block of one request is expected to be billed, where a share of the rows reads it."""
     read = round(tokens * read_share)
-    return Usage(cache_read_input_tokens=read, ephemeral_1h_input_tokens=tokens - read)
+    written = tokens - read
+    return Usage(
+        cache_read_input_tokens=read,
+        ephemeral_5m_input_tokens=written if ttl == "5m" else 0,
+        ephemeral_1h_input_tokens=written if ttl == "1h" else 0,
+    )
 
 
-def _shared_cost(tokens: int, requests: int, rates: Rates, read_share: float) -> int:
+def shared_cost(tokens: int, requests: int, rates: Rates, read_share: float, ttl: CacheTtl = "1h") -> int:
     """What the shared block costs over all requests, of which the first writes it."""
-    return rates.cost(_shared_usage(tokens, 0)) + (requests - 1) * rates.cost(_shared_usage(tokens, read_share))
+    others = rates.cost(_shared_usage(tokens, read_share, ttl))
+    return rates.cost(_shared_usage(tokens, 0, ttl)) + (requests - 1) * others
 
 
-def _obstacle(
-    cache: CacheShape, model: str, facts: ModelFacts | None, requests: int, deadline_s: float | None
-) -> str | None:
+def why_not_shared(cache: CacheShape, model: str, facts: ModelFacts | None, requests: int) -> str | None:
+    """Why there is nothing that a first request could write and others read; None where there is, as far as known."""
     if not cache.shared_prefix_bytes:
         return "no block that all rows share is marked with `cache`"
-    if cache.ttl["batch"] == "5m":
-        return "a `cache: 5m` is gone before the other requests begin; in batches write `cache: 1h`"
     minimum = facts.cache_minimum if facts is not None else None
     if minimum is None:
         return f"from how many tokens on {model} caches is not known"
@@ -91,9 +94,18 @@ def _obstacle(
         return f"the shared block has about {tokens:,} tokens, and {model} caches from {minimum:,} on"
     if requests < 2:
         return "there is no other request to read what the first has written"
-    if deadline_s is not None and deadline_s < LEAST_DEADLINE_S:
-        return f"a deadline in less than {LEAST_DEADLINE_S / 3600:.0f} hours leaves no time for it"
     return None
+
+
+def _obstacle(
+    cache: CacheShape, model: str, facts: ModelFacts | None, requests: int, deadline_s: float | None
+) -> str | None:
+    if cache.shared_prefix_bytes and cache.ttl["batch"] == "5m":
+        return "a `cache: 5m` is gone before the other requests begin; in batches write `cache: 1h`"
+    if deadline_s is not None and deadline_s < LEAST_DEADLINE_S:
+        late = f"a deadline in less than {LEAST_DEADLINE_S / 3600:.0f} hours leaves no time for it"
+        return why_not_shared(cache, model, facts, requests) or late
+    return why_not_shared(cache, model, facts, requests)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Requests: one row becomes one request.
 
-Owns   rendering a row's messages and putting them, encoded once, behind the part that all rows share.
+Owns   rendering a row's messages and putting them, encoded once, behind the part that all rows share; the prefixes
+       that the API's cache may know a request by.
 Knows  compiled blocks and templates. Nothing of how a job is written: `planning.compile` reads that.
 
 A body is always  {"model", "max_tokens" and the other params by name, "system", "messages"},  and every message's
@@ -28,7 +29,7 @@ from runner.catalog.api import MAX_REQUEST_BYTES
 from runner.encoding import encode, encode_text
 from runner.planning.identity import SharedIdentity, unmarked
 from runner.templating import Printed, TemplateFailure
-from runner.types import CacheTtl, Failure, Mode, Request, Row
+from runner.types import CacheTtl, Failure, Mode, Prefix, Request, Row
 
 FRAMING_TOKENS = 512
 """Added to the input bound for what the API puts around a prompt (roles, turn marks, thinking's instructions). Every
@@ -68,15 +69,15 @@ class CompiledMessage:
 class Piece:
     """A part of the encoded `messages`: a `template` (called `name`), or fixed bytes.
 
-    `sent` goes into the body, `seen` (the same without cache marks) into the identity. `ends_prefix`: the last
-    breakpoint stands here, so what has been hashed so far is the cached prefix.
+    `sent` goes into the body, `seen` (the same without cache marks) into the identity. `ttl`: a breakpoint stands
+    behind it, so what has been hashed so far is a cached prefix.
     """
 
     template: Rendered | None = None
     name: str = ""
     sent: bytes = b""
     seen: bytes = b""
-    ends_prefix: bool = False
+    ttl: CacheTtl | None = None
 
 
 def text_block(text: str, ttl: CacheTtl | None) -> dict[str, Any]:
@@ -146,8 +147,9 @@ class CompiledJob:
         self._cache_ttl = cache.ttl[mode]
         self._allowance = hidden_tokens(shared)
         self._identity = SharedIdentity(shared, betas)
-        self._prefix_seed = _prefix_seed(shared)
-        self._shared_prefix = self._prefix(b"") if _has_mark(shared.get("system")) else b""
+        self.messages = tuple(messages)
+        self._prefix_seed, prefixes = _system_prefixes(shared)
+        self._prefix_bytes = _bytes_before_messages(shared)
         head = [encode(shared)[:-1], b',"messages":']
         self._seen_head = hashlib.sha256()
         pieces = _pieces(messages)
@@ -155,10 +157,15 @@ class CompiledJob:
             piece = pieces.pop(0)
             head.append(piece.sent)
             self._seen_head.update(piece.seen)
-            if piece.ends_prefix:
-                self._shared_prefix = self._prefix(self._seen_head.digest())
+            self._prefix_bytes += len(piece.seen)
+            if piece.ttl is not None:
+                prefixes.append(self._prefix(self._seen_head, self._prefix_bytes, piece.ttl))
         self._head = b"".join(head)
         self._row_pieces = tuple(pieces)
+        self.shared_prefixes = tuple(prefixes)
+        """What every row's `prefixes` begin with; the tuple itself where a row adds none."""
+        self.row_prefixes = sum(piece.ttl is not None for piece in pieces)
+        """How many prefixes a row adds, with text of its own in them."""
 
     @property
     def row_templates(self) -> tuple[str, ...]:
@@ -173,7 +180,7 @@ class CompiledJob:
         context = {**self._context, "row": row.values}
         sent = [self._head]
         seen = self._seen_head.copy()
-        prefix = self._shared_prefix
+        prefixes = self.shared_prefixes
         for piece in self._row_pieces:
             if piece.template is None:
                 sent.append(piece.sent)
@@ -191,22 +198,42 @@ class CompiledJob:
                     return _half_a_character(row, piece.name)
                 sent.append(encoded)
                 seen.update(encoded)
-            if piece.ends_prefix:
-                prefix = self._prefix(seen.digest())
+            if piece.ttl is not None:
+                size = self._prefix_bytes + sum(map(len, sent)) - len(self._head)
+                prefixes = (*prefixes, self._prefix(seen, size, piece.ttl))
         sent.append(b"}")
         body = b"".join(sent)
         if len(body) > MAX_REQUEST_BYTES:
             return _too_large(row, len(body))
         made: Any = _RequestInTheMaking(
-            self._identity.with_messages(seen.digest()), prefix, body, self.model, self.max_tokens,
-            len(body) + self._allowance, self._cache_ttl, self.betas, len(self._head),
+            self._identity.with_messages(seen.digest()), prefixes[-1].digest if prefixes else b"", body, self.model,
+            self.max_tokens, len(body) + self._allowance, self._cache_ttl, self.betas, len(self._head), prefixes,
         )  # fmt: skip
         made.__class__ = Request
         request: Request = made
         return request
 
-    def _prefix(self, messages_so_far: bytes) -> bytes:
-        return hashlib.sha256(self._prefix_seed + messages_so_far).digest()[:16]
+    def prefixes(self, row: Row) -> tuple[Prefix, ...] | None:
+        """A row's prefixes alone, rendered no further than its last breakpoint; None where they cannot be rendered."""
+        context = {**self._context, "row": row.values}
+        seen, size, prefixes = self._seen_head.copy(), self._prefix_bytes, list(self.shared_prefixes)
+        for piece in self._row_pieces:
+            if len(prefixes) == len(self.shared_prefixes) + self.row_prefixes:
+                break
+            part = piece.seen
+            if piece.template is not None:
+                try:
+                    part = orjson.dumps(piece.template.render(context))
+                except (TemplateFailure, TypeError):
+                    return None
+            seen.update(part)
+            size += len(part)
+            if piece.ttl is not None:
+                prefixes.append(self._prefix(seen, size, piece.ttl))
+        return tuple(prefixes)
+
+    def _prefix(self, seen: hashlib._Hash, size_bytes: int, ttl: CacheTtl) -> Prefix:
+        return Prefix(_digest(self._prefix_seed + seen.digest()), size_bytes, ttl)
 
 
 class _RequestInTheMaking:
@@ -217,7 +244,7 @@ class _RequestInTheMaking:
 
     def __init__(
         self, identity: bytes, prefix: bytes, body: bytes, model: str, max_tokens: int, input_bound: int,
-        cache_ttl: CacheTtl | None, betas: tuple[str, ...], shared_bytes: int,
+        cache_ttl: CacheTtl | None, betas: tuple[str, ...], shared_bytes: int, prefixes: tuple[Prefix, ...],
     ) -> None:  # fmt: skip
         self.hash = identity
         self.prefix = prefix
@@ -228,6 +255,7 @@ class _RequestInTheMaking:
         self.cache_ttl = cache_ttl
         self.betas = betas
         self.shared_bytes = shared_bytes
+        self.prefixes = prefixes
 
 
 def hidden_tokens(shared: Mapping[str, Any]) -> int:
@@ -239,9 +267,7 @@ def hidden_tokens(shared: Mapping[str, Any]) -> int:
 
 
 def _pieces(messages: Sequence[CompiledMessage]) -> list[Piece]:
-    """Cut the encoded messages where a row's text goes, and behind the last breakpoint."""
-    marked = [(i, j) for i, message in enumerate(messages) for j, block in enumerate(message.blocks) if block.ttl]
-    last_mark = marked[-1] if marked else None
+    """Cut the encoded messages where a row's text goes, and behind each breakpoint."""
     pieces: list[Piece] = []
     fixed = _Fixed()
     fixed.add("[")
@@ -258,8 +284,8 @@ def _pieces(messages: Sequence[CompiledMessage]) -> list[Piece]:
             if block.ttl is not None:
                 fixed.add_mark(block.ttl)
             fixed.add("}")
-            if (i, j) == last_mark:
-                pieces.append(fixed.take(ends_prefix=True))
+            if block.ttl is not None:
+                pieces.append(fixed.take(block.ttl))
         fixed.add("]}")
     fixed.add("]")
     pieces.append(fixed.take())
@@ -280,25 +306,40 @@ class _Fixed:
     def add_mark(self, ttl: CacheTtl) -> None:
         self._sent.append(f',"cache_control":{encode_text(cache_control(ttl))}')
 
-    def take(self, *, ends_prefix: bool = False) -> Piece:
-        piece = Piece(sent="".join(self._sent).encode(), seen="".join(self._seen).encode(), ends_prefix=ends_prefix)
+    def take(self, ttl: CacheTtl | None = None) -> Piece:
+        piece = Piece(sent="".join(self._sent).encode(), seen="".join(self._seen).encode(), ttl=ttl)
         self._sent.clear()
         self._seen.clear()
         return piece
 
 
-def _prefix_seed(shared: Mapping[str, Any]) -> bytes:
-    """Everything that has to be equal before messages for a cached prefix to be shared.
+def _system_prefixes(shared: Mapping[str, Any]) -> tuple[bytes, list[Prefix]]:
+    """Everything that has to be equal before messages for a cached prefix to be shared, and the prefixes that end at
+    a block of the system prompt.
 
     Besides model, tools and system these are the params whose change invalidates the cache (prompt caching guide, "What
     invalidates the cache").
     """
     parts = {key: shared.get(key) for key in ("model", "tools", "tool_choice", "thinking", "output_config")}
-    return encode({**parts, "system": unmarked(shared.get("system"))})
+    system: Sequence[Mapping[str, Any]] = shared.get("system") or ()
+    prefixes = []
+    for end, block in enumerate(system, 1):
+        if "cache_control" in block:
+            seed = encode({**parts, "system": unmarked(system[:end])})
+            size = _bytes_before_messages({**shared, "system": system[:end]})
+            prefixes.append(Prefix(_digest(seed), size, block["cache_control"]["ttl"]))
+    return encode({**parts, "system": unmarked(shared.get("system"))}), prefixes
 
 
-def _has_mark(system: Sequence[Mapping[str, Any]] | None) -> bool:
-    return any("cache_control" in block for block in system or ())
+def _bytes_before_messages(shared: Mapping[str, Any]) -> int:
+    """Of what a cached prefix begins with: tools and the text of the system prompt."""
+    tools = shared.get("tools")
+    text = sum(len(block["text"].encode()) for block in shared.get("system") or ())
+    return text + (len(encode(tools)) if tools else 0)
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()[:16]
 
 
 def _render_error(row: Row, failure: TemplateFailure) -> Failure:

@@ -128,7 +128,8 @@ class Messages:
             latency_s += fault.rule.seconds
         await _pause(latency_s * _BEGIN_SHARE)
         self.cache.begin(taken.cache)
-        rest_s = latency_s * (1 - _BEGIN_SHARE)
+        # A reply without tokens (`max_tokens: 0`) is there as soon as it has begun.
+        rest_s = latency_s * (1 - _BEGIN_SHARE) if taken.envelope.answer.output_tokens else 0.0
         if fault is not None and fault.act in (_SPOILED if stream else _SPOILED - _IN_STREAM):
             return await _spoil(exchange, taken.envelope, fault, rest_s, stream=stream)
         if stream:

@@ -19,7 +19,7 @@ from runner.engines.retry import RetryPolicy
 from runner.events import Event
 from runner.message import parse_reply
 from runner.providers import Sent
-from runner.types import Capabilities, Failure, Mode, Outcome, Request, Step, Usage
+from runner.types import Capabilities, Failure, Mode, Outcome, Prefix, Request, Step, Usage
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -112,9 +112,25 @@ def replied(text: str = "ok", **usage: int) -> Sent:
     return Sent(parse_reply(body, "req_1"), None, body, "req_1", {})
 
 
-def prepared(row: int, *, prefix: bytes = b"", bound: int | None = 100, attempts: int = 0, tries: int = 0) -> Prepared:
+def prepared(
+    row: int,
+    *,
+    prefix: bytes = b"",
+    prefixes: tuple[Prefix, ...] = (),
+    bound: int | None = 100,
+    attempts: int = 0,
+    tries: int = 0,
+) -> Prepared:
+    """A step whose request has these prefixes, or one with this digest."""
+    prefixes = prefixes or ((Prefix(prefix, 10_000, "5m"),) if prefix else ())
     request = Request(
-        hash=row.to_bytes(32), prefix=prefix, body=b'{"row":%d}' % row, model="m", max_tokens=10, input_bound=10
+        hash=row.to_bytes(32),
+        prefix=prefixes[-1].digest if prefixes else b"",
+        body=b'{"row":%d}' % row,
+        model="m",
+        max_tokens=10,
+        input_bound=10,
+        prefixes=prefixes,
     )
     return Prepared(Step(row), request, attempts, bound, tries)
 

@@ -531,11 +531,11 @@ def test_those_that_wait_for_a_leader_are_given_back_when_the_run_stops() -> Non
     assert run.book.leased == {}
 
 
-def test_prefixes_that_are_not_worth_it_wait_for_nobody() -> None:
+def test_prefixes_that_are_too_short_wait_for_nobody() -> None:
     run = Run(rows(4, prefix=A))
 
     async def main() -> None:
-        await run.engine(warm_prefixes=lambda _: False).drain()
+        await run.engine(least_prefix_bytes=10_001).drain()
 
     run_virtual(main())
     assert {at for _, at, _ in run.provider.sent} == {run.provider.sent[0][1]}

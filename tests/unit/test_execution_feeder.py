@@ -50,6 +50,10 @@ class Rendering:
         return self.before(row) or self.compiled.request(row)
 
     @property
+    def row_prefixes(self) -> int:
+        return self.compiled.row_prefixes
+
+    @property
     def row_templates(self) -> tuple[str, ...]:
         return self.compiled.row_templates
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from runner.catalog.models import ModelFacts, snapshot_facts
 from runner.catalog.price_list import prices_for_models
+from runner.planning import estimate as estimate_module
 from runner.planning.estimate import BATCH_FRAMING_BYTES, BATCH_READ_SHARE, Cost, Estimate, Estimator, tokens_in
-from runner.planning.requests import CacheShape, CompiledJob
-from runner.types import Request, Usage
+from runner.planning.requests import CacheShape, CompiledJob, CompiledMessage, TextBlock, text_block
+from runner.templating import TemplateSet
+from runner.types import Prefix, Request, Row, Usage
 
 MODEL = "claude-sonnet-5-5"
 PRICES = prices_for_models([MODEL], at=datetime(2026, 11, 22, tzinfo=UTC))
@@ -100,10 +103,57 @@ def test_a_prefix_below_the_models_minimum_is_not_cached() -> None:
     assert estimate(short, 2).cost["parallel"].expected == estimate(NOT_CACHED, 2).cost["parallel"].expected
 
 
-def test_a_breakpoint_behind_the_rows_text_writes_for_every_row() -> None:
-    shape = CacheShape(0, True, CACHED.ttl)
-    written = Usage(0, 100, 0, tokens_in(35_000, FACTS), 0)
-    assert estimate(shape, 2).cost["parallel"].expected == 2 * cost(written)
+def with_documents(*documents: str, facts: ModelFacts | None = FACTS) -> Estimate:
+    """A row for each: a long prompt that all share, and the row's document, both cached."""
+    template = TemplateSet.from_sources({"document": "{{ row.text }}"}).template("document")
+    shared = {"model": MODEL, "max_tokens": 400, "system": [text_block("x" * PREFIX_BYTES, "5m")]}
+    blocks = (TextBlock("document", template, "5m"), TextBlock("question", "Why?"))
+    job = CompiledJob(
+        name="job", mode="parallel", shared=shared, messages=[CompiledMessage("user", blocks)], betas=(), context={},
+        schema=None, cache=CacheShape(PREFIX_BYTES, True, CACHED.ttl),
+    )  # fmt: skip
+    estimator = Estimator(job, PRICES, facts)
+    for number, document in enumerate(documents):
+        made = job.request(Row(str(number), number, {"text": document}))
+        assert isinstance(made, Request)
+        estimator.add(made)
+    return estimator.result()
+
+
+def test_a_document_is_written_by_its_first_row_and_read_by_the_others() -> None:
+    one, two = "a" * 7_000, "b" * 7_000
+    prompt = tokens_in(PREFIX_BYTES, FACTS)
+
+    def parallel(*documents: str) -> int:
+        expected = with_documents(*documents).cost["parallel"].expected
+        assert expected is not None
+        return expected
+
+    new, again, other = parallel(one), parallel(one, one) - parallel(one), parallel(one, two) - parallel(one)
+    rates = PRICES.rates(MODEL, "parallel")
+    assert rates is not None
+    assert other == new - prompt * (rates.cache_write_5m - rates.cache_read), "it reads the prompt, and writes itself"
+    assert 0 < again < other / 3
+    assert with_documents(one, two, one, one, two).row_prefixes == 2
+    assert parallel(one, two, one) == parallel(one, one, two), "wherever they stand"
+
+
+def test_a_document_that_is_too_short_is_plain_input() -> None:
+    minimum = 100_000
+    facts = replace(FACTS, cache_minimum=minimum) if FACTS is not None else None
+    estimate = with_documents("a" * 7_000, "a" * 7_000, facts=facts)
+    assert estimate.row_prefixes == 0
+    assert estimate.cost["parallel"].expected == 2 * cost(Usage(estimate.input_tokens // 2, 100))
+
+
+def test_more_prefixes_than_are_remembered_count_as_new() -> None:
+    many = estimate_module._REMEMBERED_PREFIXES
+    taken = estimate_module._Prefixes(FACTS, 0)
+    for number in [*range(many + 1), many]:
+        read, cached = taken.take(replace(request(), prefixes=(Prefix(number.to_bytes(16), 35_000, "5m"),)))
+        assert (read, cached) == (0, tokens_in(35_000, FACTS))
+    assert taken.new == many + 2
+    assert taken.take(replace(request(), prefixes=(Prefix(bytes(16), 35_000, "5m"),)))[0] > 0
 
 
 def test_the_expected_figure_never_passes_the_upper_one() -> None:
