@@ -28,12 +28,14 @@ _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What a child used until it ended well; `cpu_s` is user and system time of all its threads."""
+    """What a child used until it ended well; `cpu_s` is user and system time of all its threads, `started_at` the
+    machine's monotonic clock."""
 
     wall_s: float
     cpu_s: float
     peak_bytes: int
     stdout: str
+    started_at: float
 
     @property
     def peak_mib(self) -> float:
@@ -57,7 +59,7 @@ def run(
         stderr.seek(0)
         if child.returncode not in expected:
             raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}:\n{stdout.read()}{stderr.read()}")
-        return Used(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * _RSS_UNIT, stdout.read())
+        return Used(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * _RSS_UNIT, stdout.read(), started)
 
 
 def own_peak_bytes() -> int:
