@@ -11,13 +11,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from benchmarks.programs import NAMES, Done, Program, runner, sdk_aiohttp_loop, sdk_loop
 from benchmarks.project import Project, project, write_bench_job
-from benchmarks.results import Section, table
+from benchmarks.results import Section, table, verdict
 from benchmarks.servers import StandIn
 from runner.simulator import Latency
 
@@ -127,7 +127,7 @@ def _run(cases: Sequence[Case], minute_s: float) -> list[tuple[Case, Kept]]:
     return list(zip(cases, kept, strict=True))
 
 
-def _limited(case: Case) -> Any:
+def _limited(case: Case) -> AbstractContextManager[Project]:
     """A project at a limit. Its key is its own: what a run learns of one key's limits is of no use to another."""
     limit = {case.kind: case.limit}
     return project(latency=Latency(LATENCY_S), burst_s=case.bucket_s, key=f"bench-{secrets.token_hex(8)}", **limit)
@@ -151,8 +151,7 @@ def _goals(ours: Sequence[Kept]) -> list[str]:
     used = min((part for one in ours for part in one.minutes), default=0.0)
     refused = max(one.refused for one in ours)
     return [
-        f"Runner's worst whole minute: **{used:.3f}** of the limit (goal: at least {USED_GOAL}"
-        f"{'' if used >= USED_GOAL else ', **missed**'});",
+        f"Runner's worst whole minute: {verdict(used, USED_GOAL, at_least=True, digits=3)} of the limit;",
         f"its largest share of 429s: **{refused:.2%}** (goal: at most {REFUSED_GOAL:.1%}"
         f"{'' if refused <= REFUSED_GOAL else ', **missed**'}).",
     ]
