@@ -27,10 +27,8 @@ from typing import Any, cast
 
 import uvloop
 
-from benchmarks.bodies import MODEL
+from benchmarks.bodies import LAP, MODEL
 
-LAP = 10_000
-"""Replies between two notes of the time."""
 BEGIN_SHARE = 0.25
 """As the stand-in: the part of the latency that passes before the first byte of a stream."""
 _UNLIMITED = 100_000_000

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.lean_server import LAP
+from benchmarks.bodies import LAP
 from benchmarks.programs import Done, figures, medians, runner
 from benchmarks.project import ROW_TOKENS, SYSTEM_TOKENS, Project, lean_project, write_bench_job
 from benchmarks.results import Section, spread, table, verdict
