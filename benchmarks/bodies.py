@@ -1,4 +1,4 @@
-"""What every request of the benchmarks has, and what servers note. Light: programs whose start is measured import it."""
+"""What every request of the benchmarks has, and what servers note. Light: programs whose start-up counts import it."""
 
 MODEL = "claude-haiku-5-5"
 MAX_TOKENS = 200

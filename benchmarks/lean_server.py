@@ -257,13 +257,16 @@ def _chunk(data: bytes) -> bytes:
 async def serve(latency_s: float) -> None:
     loop = asyncio.get_running_loop()
     seen, heads = Seen(), Heads()
-    server = await loop.create_server(
-        lambda: Connection(seen, heads, latency_s, loop), "127.0.0.1", 0, backlog=4_096
-    )
+    server = await loop.create_server(lambda: Connection(seen, heads, latency_s, loop), "127.0.0.1", 0, backlog=4_096)
     print(json.dumps({"base_url": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"}), flush=True)
     ended = asyncio.Event()
-    loop.add_reader(sys.stdin.fileno(), lambda: os.read(sys.stdin.fileno(), 4_096) or ended.set())
+    loop.add_reader(sys.stdin.fileno(), _watch_pipe, ended)
     await ended.wait()
+
+
+def _watch_pipe(ended: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 4_096):
+        ended.set()
 
 
 def main() -> None:

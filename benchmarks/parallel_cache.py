@@ -72,9 +72,9 @@ class Billed:
             "SELECT count(*), sum(cost_pico), sum(ephemeral_5m_input_tokens + ephemeral_1h_input_tokens > 0), "
             "sum(cache_read_input_tokens > 0) FROM billed"
         )[0]
-        answered, uncached, output, cached = bench.server.query(
-            f"SELECT {_SUMS} FROM billed WHERE output_tokens > 0"
-        )[0]
+        answered, uncached, output, cached = bench.server.query(f"SELECT {_SUMS} FROM billed WHERE output_tokens > 0")[
+            0
+        ]
         assert answered == done.rows, f"{answered:,} answers for {done.rows:,} rows"
         size = cached // answered
         assert size * answered == cached, "the prefixes differ in length"
@@ -129,13 +129,12 @@ def measure(quick: bool) -> Section:
             "documents apart", runner, lambda bench: _write_documents(bench, documents, together=False), documents
         ),
     }
-    ours = [
-        one for name, found in parts.items() if "bare" not in name for billed in found for one in billed
-    ]
+    ours = [one for name, found in parts.items() if "bare" not in name for billed in found for one in billed]
     lines = [
-        f"{rows:,} rows behind a shared block of {SYSTEM_TOKENS:,} tokens; {documents} documents of {DOCUMENT_TOKENS:,} with",
-        f"{QUESTIONS} questions each, the rows of a document one after the other or a whole round of questions apart.",
-        f"Replies take {1000 * LATENCY_S:.0f} ms and begin after a quarter of it; {turns} turns, the cache empty before each.",
+        f"{rows:,} rows behind a shared block of {SYSTEM_TOKENS:,} tokens; {documents} documents of",
+        f"{DOCUMENT_TOKENS:,} with {QUESTIONS} questions each, the rows of a document one after the other or a whole",
+        f"round of questions apart. Replies take {1000 * LATENCY_S:.0f} ms and begin after a quarter of it; {turns}",
+        "turns, the cache empty before each.",
         "",
         *table(
             ("", "in flight", "rows", "requests", "cache writes", "reads", "bill to the least possible"),

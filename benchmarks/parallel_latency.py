@@ -64,6 +64,8 @@ def measure(quick: bool) -> Section:
     far = _run(long, turns, raw, together=True)
     start_ups = _run([Case(runner, 1, few, 0.0), Case(bare_loop, 1, few, 0.0)], turns, raw, together=False)
     start_up_s = {case.program: medians(each, lambda one: one.used.cpu_s) for case, each in start_ups.items()}
+    alone = [f"{NAMES[each[0].program]} {start_up_s[case.program]:.2f} s" for case, each in start_ups.items()]
+    cpu = _cpu_ms(far, long[0], start_up_s) / _cpu_ms(far, long[1], start_up_s)
     lines = [
         f"{turns} turns against the lean server. *Of the ideal* is the rate from the first request to the last reply.",
         "",
@@ -74,14 +76,11 @@ def measure(quick: bool) -> Section:
         *_part(far, start_up_s),
         "",
         f"Runner: {verdict(_of_ideal(far, long[0]), LONG_GOAL, at_least=True)} of the ideal;",
-        f"CPU a row at {many} in flight to that at {few}: "
-        f"{verdict(_cpu_ms(far, long[0], start_up_s) / _cpu_ms(far, long[1], start_up_s), CPU_GOAL, at_least=False)}.",
+        f"CPU a row at {many} in flight to that at {few}: {verdict(cpu, CPU_GOAL, at_least=False)}.",
         "",
         f"At {long[0].latency_s:g} s the programs of one turn run at the same time, each against a server of its own;",
-        f"{few} in flight get fewer rows, so that all take as long. CPU a row is without what the program takes for a",
-        "single row ("
-        + ", ".join(f"{NAMES[each[0].program]} {start_up_s[case.program]:.2f} s" for case, each in start_ups.items())
-        + "), which would weigh more on fewer rows.",
+        f"{few} in flight get fewer rows, so that all take as long. CPU a row is without what a single row takes,",
+        f"which would weigh more on fewer rows: {', '.join(alone)}.",
     ]
     return Section("Latency", lines, raw)
 

@@ -95,7 +95,16 @@ def measure(quick: bool) -> Section:
         f"{IN_FLIGHT} in flight at most, {1000 * LATENCY_S:.0f} ms of latency; one run each, several minutes long.",
         "",
         *table(
-            ("", "limit a minute", "bucket, s", "rows", "of the limit, a minute", "answered 429", "rows lost", "wall, s"),
+            (
+                "",
+                "limit a minute",
+                "bucket, s",
+                "rows",
+                "of the limit, a minute",
+                "answered 429",
+                "rows lost",
+                "wall, s",
+            ),
             [
                 (
                     NAMES[one.done.program],
@@ -123,7 +132,10 @@ def _run(cases: Sequence[Case], minute_s: float) -> list[tuple[Case, Kept]]:
             write_bench_job(place, case.rows)
         with ThreadPoolExecutor(max_workers=max(1, len(cases))) as pool:
             done = pool.map(lambda case, place: case.program(place, case.rows, IN_FLIGHT), cases, places)
-            kept = [Kept(one, list(_minutes(case, place, minute_s))) for case, place, one in zip(cases, places, done)]
+            kept = [
+                Kept(one, list(_minutes(case, place, minute_s)))
+                for case, place, one in zip(cases, places, done, strict=True)
+            ]
     return list(zip(cases, kept, strict=True))
 
 
@@ -150,8 +162,8 @@ def _minutes(case: Case, place: Project, minute_s: float) -> Iterator[float]:
 def _goals(ours: Sequence[Kept]) -> list[str]:
     used = min((part for one in ours for part in one.minutes), default=0.0)
     refused = max(one.refused for one in ours)
+    missed = "" if refused <= REFUSED_GOAL else ", **missed**"
     return [
         f"Runner's worst whole minute: {verdict(used, USED_GOAL, at_least=True, digits=3)} of the limit;",
-        f"its largest share of 429s: **{refused:.2%}** (goal: at most {REFUSED_GOAL:.1%}"
-        f"{'' if refused <= REFUSED_GOAL else ', **missed**'}).",
+        f"its largest share of 429s: **{refused:.2%}** (goal: at most {REFUSED_GOAL:.1%}{missed}).",
     ]

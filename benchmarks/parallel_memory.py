@@ -6,6 +6,7 @@ grow with the rows. Goals are in MB (10^6 bytes).
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -79,8 +80,8 @@ class Grown:
     def lines(self) -> list[str]:
         left = self.left
         return [
-            f"Rows of about {ROW_TOKENS} tokens behind a cached block of {SYSTEM_TOKENS:,}, {IN_FLIGHT} in flight, against",
-            "the lean server; runs of different sizes in turns.",
+            f"Rows of about {ROW_TOKENS} tokens behind a cached block of {SYSTEM_TOKENS:,}, {IN_FLIGHT} in flight,",
+            "against the lean server; runs of different sizes in turns.",
             "",
             *table(
                 ("rows", "runs", "peak memory, MB", "CPU a row, ms", "served, rows a second", "wall, s"),
@@ -118,8 +119,8 @@ def measure(quick: bool) -> Section:
     lines = [
         *grown.lines(),
         "",
-        f"Peak at {large:,} rows: {verdict(peak, PEAK_GOAL_MB, at_least=False, digits=0)} MB;"
-        f" {growth:.2f} times that at {small:,}.",
+        f"Peak at {large:,} rows, MB: {verdict(peak, PEAK_GOAL_MB, at_least=False, digits=0)}, which is",
+        f"{growth:.2f} times that at {small:,}.",
     ]
     return Section("Memory and disk", lines, grown.raw)
 
@@ -129,7 +130,9 @@ def measure_million(quick: bool) -> Section | None:
     small, large, lap = (300, 3_000, 0) if quick else (10_000, 1_000_000, 100_000)
     free, needed = shutil.disk_usage(tempfile.gettempdir()).free, DISK_PER_ROW * large
     if free < needed:
-        print(f"left out: {needed / 1e9:.1f} GB of disk are needed in {tempfile.gettempdir()}, {free / 1e9:.1f} are free")
+        print(
+            f"left out: {needed / 1e9:.1f} GB of disk are needed in {tempfile.gettempdir()}, {free / 1e9:.1f} are free"
+        )
         return None
     grown = Grown.by([small, large, small])
     (one,) = grown.runs[large]
@@ -153,7 +156,7 @@ def measure_million(quick: bool) -> Section | None:
 def _rates(one: Done, lap: int) -> list[float]:
     assert one.seen.first_at is not None
     times = [one.seen.first_at, *one.seen.laps[lap // LAP - 1 :: lap // LAP]]
-    return [lap / (after - before) for before, after in zip(times, times[1:], strict=False)]
+    return [lap / (after - before) for before, after in itertools.pairwise(times)]
 
 
 def _sizes(parts: Mapping[str, int]) -> list[str]:

@@ -76,9 +76,9 @@ def _turn(
 
 def _lines(runs: Runs, alone: Mapping[str, Sequence[Done]], rows: int, slow_rows: int, turns: int) -> list[str]:
     lines = [
-        f"{rows:,} rows of about {ROW_TOKENS} tokens behind a cached block of {SYSTEM_TOKENS:,} ({slow_rows:,} rows for",
-        f"the loops over the SDK); {turns} turns. Both servers answer at once. *Served* is from the first request to the",
-        "last reply as the server saw them; all else is the whole program, start-up, ledger and records included.",
+        f"{rows:,} rows of about {ROW_TOKENS} tokens behind a cached block of {SYSTEM_TOKENS:,} ({slow_rows:,} rows",
+        f"for the loops over the SDK); {turns} turns. Both servers answer at once. *Served* is from the first request",
+        "to the last reply as the server saw them; all else is the whole program, start-up, ledger and records included.",
         "",
     ]
     for server, in_flight in dict.fromkeys((server, in_flight) for server, in_flight, _ in runs):
@@ -132,6 +132,6 @@ def _goals(here: Mapping[str, Sequence[Done]]) -> list[str]:
     least, most = BARE_CPU_MS
     return [
         f"Runner to the bare loop: rows a second {verdict(speed, SPEED_GOAL, at_least=True)}, served {served:.2f};",
-        f"CPU a row {verdict(ratio, CPU_RATIO_GOAL, at_least=False)}. That goal is {CPU_GOAL_MS} ms where the loop takes",
-        f"{least} to {most}; here runner takes {cpu:.3f} and the loop {cpu / ratio:.3f}.",
+        f"CPU a row {verdict(ratio, CPU_RATIO_GOAL, at_least=False)}. That goal is {CPU_GOAL_MS} ms where the loop",
+        f"takes {least} to {most}; here runner takes {cpu:.3f} and the loop {cpu / ratio:.3f}.",
     ]

@@ -7,6 +7,7 @@ Knows  projects and servers; nothing of what is made of the figures.
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.children import Used, own_peak_bytes, run
+from benchmarks.peers.environments import Installed
 from benchmarks.project import Project
 from benchmarks.servers import Seen
 
@@ -63,6 +65,8 @@ Program = Callable[[Project, int, int], Done]
 """Sends the project's rows, so many in flight: (project, rows, in flight)."""
 
 JOB = "jobs/bench.yaml"
+PEER_TIMEOUT_S = 300.0
+"""A peer that takes longer is left out."""
 
 
 def runner(bench: Project, rows: int, in_flight: int) -> Done:
@@ -95,11 +99,36 @@ NAMES: Mapping[str, str] = {
 
 def _loop(name: str, module: Sequence[str], bench: Project, rows: int, in_flight: int) -> Done:
     bench.clear()
-    paths = [str(bench.root / path) for path in ("data/rows.csv", "templates/system.md.j2", "out/loop.jsonl")]
-    command = (sys.executable, "-m", module[0], *paths, str(in_flight), *module[1:])
+    command = (sys.executable, "-m", module[0], *_paths(bench), str(in_flight), *module[1:])
     used = run(command, cwd=bench.root, environ=bench.server.environ)
     lost = json.loads(used.stdout)["lost"] if used.stdout else 0
     return _done(name, bench, rows, in_flight, used, lost)
+
+
+def _paths(bench: Project) -> list[str]:
+    """Rows, shared block, output: the first arguments of every loop."""
+    return [str(bench.root / path) for path in ("data/rows.csv", "templates/system.md.j2", "out/loop.jsonl")]
+
+
+def driven(installed: Installed) -> Program:
+    """A peer, by its driver and in its own environment. Its home is the project's, so that nothing it kept helps it."""
+
+    def program(bench: Project, rows: int, in_flight: int) -> Done:
+        bench.clear()
+        home = bench.root / "home"
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir()
+        command = (str(installed.python), "-m", f"benchmarks.peers.{installed.peer.module}", *_paths(bench))
+        used = run(
+            (*command, str(in_flight)),
+            cwd=bench.root,
+            environ={**bench.server.environ, "HOME": str(home)},
+            timeout_s=PEER_TIMEOUT_S,
+        )
+        lost = json.loads(used.stdout.strip().splitlines()[-1])["lost"]
+        return _done(installed.peer.distribution, bench, rows, in_flight, used, lost)
+
+    return program
 
 
 def _done(name: str, bench: Project, rows: int, in_flight: int, used: Used, lost: int = 0) -> Done:

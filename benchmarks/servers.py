@@ -43,7 +43,8 @@ class Seen:
 
 
 class Server(Protocol):
-    name: str
+    @property
+    def name(self) -> str: ...
 
     @property
     def environ(self) -> Mapping[str, str]:

@@ -46,7 +46,9 @@ def measure(quick: bool) -> Section:
         }
         environ = {"PYTHONPATH": f"{ROOT}:{Path(folder) / 'settings'}"}
         for command in commands.values():
-            run(command, cwd=root, environ=environ)  # once unmeasured: byte code is written, files are in the page cache
+            run(
+                command, cwd=root, environ=environ
+            )  # once unmeasured: byte code is written, files are in the page cache
         found = [
             {name: run(command, cwd=root, environ=environ) for name, command in commands.items()}
             for _ in range(repeats)
