@@ -11,8 +11,9 @@ import sys
 import time
 from typing import Any
 
+from benchmarks.bodies import MAX_TOKENS, MODEL
 from benchmarks.children import Used, run
-from benchmarks.project import MAX_TOKENS, MODEL, Project, shared_text, write_rows
+from benchmarks.project import Project, shared_text, write_rows
 from runner.clock import SystemClock
 from runner.simulator import Latency
 

@@ -14,6 +14,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,18 +23,22 @@ from benchmarks.results import ROOT
 from runner.clock import SystemClock
 
 RUNNER = (sys.executable, "-m", "runner")
+TIMEOUT_S = 3_600.0
+"""Beyond every run that is measured."""
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 """`ru_maxrss` is in bytes on macOS and in KiB on Linux (getrusage(2) of both)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What a child used until it ended well; `cpu_s` is user and system time of all its threads."""
+    """What a child used until it ended well; `cpu_s` is user and system time of all its threads, `started_at` the
+    machine's monotonic clock."""
 
     wall_s: float
     cpu_s: float
     peak_bytes: int
     stdout: str
+    started_at: float
 
     @property
     def peak_mib(self) -> float:
@@ -41,23 +46,32 @@ class Used:
 
 
 def run(
-    command: Sequence[str], *, cwd: Path, environ: Mapping[str, str] | None = None, expected: Sequence[int] = (0,)
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    environ: Mapping[str, str] | None = None,
+    expected: Sequence[int] = (0,),
+    timeout_s: float = TIMEOUT_S,
 ) -> Used:
-    """Run a program to its end. Raises RuntimeError, with what it said, where it ends with a status not `expected`."""
+    """Run a program to its end. Raises RuntimeError, with what it said, where it ends with a status not `expected`, or
+    was killed because it took too long."""
     clock = SystemClock()
     with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
         started = clock.monotonic()
         child = subprocess.Popen(
             command, cwd=cwd, env=_environment(environ or {}), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
         )
+        alarm = threading.Timer(timeout_s, child.kill)
+        alarm.start()
         _, status, usage = os.wait4(child.pid, 0)
         wall_s = clock.monotonic() - started
         child.returncode = os.waitstatus_to_exitcode(status)
+        alarm.cancel()
         stdout.seek(0)
         stderr.seek(0)
         if child.returncode not in expected:
             raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}:\n{stdout.read()}{stderr.read()}")
-        return Used(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * _RSS_UNIT, stdout.read())
+        return Used(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * _RSS_UNIT, stdout.read(), started)
 
 
 def own_peak_bytes() -> int:

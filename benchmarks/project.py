@@ -1,4 +1,4 @@
-"""The projects that are measured: rows, a job, and a stand-in API in a process of its own.
+"""The projects that are measured: rows, a job, and a server in a process of its own.
 
 Owns   the drawn texts and the sizes, which are given in tokens as the stand-in counts them.
 """
@@ -16,15 +16,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.bodies import MAX_TOKENS, MODEL
 from benchmarks.children import RUNNER, Used, run
-from runner.simulator import Options, Running, launch
+from benchmarks.servers import Server, StandIn, lean
+from runner.simulator import Latency, Options, Running, launch
 
-MODEL = "claude-haiku-5-5"
 BYTES_PER_TOKEN = 40 / 13
 """Of this model, as the stand-in counts (`runner.simulator.models.Card.tokens`)."""
 ROW_TOKENS = 200
 SYSTEM_TOKENS = 2_000
-MAX_TOKENS = 200
 CONCURRENCY = 64
 WAITING = 6
 """The exit status of a run whose batches are at the API."""
@@ -45,10 +45,16 @@ sinks: [out/bench.jsonl]
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A folder with one job, and the API it is run against."""
+    """A folder with one job, and the server it is run against."""
 
     root: Path
-    api: Running
+    server: Server
+
+    @property
+    def api(self) -> Running:
+        """The stand-in, where it is one."""
+        assert isinstance(self.server, StandIn)
+        return self.server.running
 
     def write(self, path: str, text: str) -> Path:
         target = self.root / path
@@ -62,17 +68,17 @@ class Project:
         return self.command("run", job, *arguments, **environ)
 
     def clear(self) -> None:
-        """No run, no output, and an API that knows nothing."""
+        """No run, no output, and a server that knows nothing."""
         for folder in (".runner", "out"):
             shutil.rmtree(self.root / folder, ignore_errors=True)
-        self.api.controls.reset()
+        self.server.reset()
 
     def command(self, *arguments: str, **environ: str) -> tuple[Used, dict[str, Any]]:
         """A command that prints a summary; work that waits at the API is as good as finished."""
         used = run(
             (*RUNNER, *arguments, "--format", "json"),
             cwd=self.root,
-            environ={**self.api.environ, **environ},
+            environ={**self.server.environ, **environ},
             expected=(0, WAITING),
         )
         summary: dict[str, Any] = json.loads(used.stdout)
@@ -88,12 +94,25 @@ class Project:
 @contextmanager
 def project(**options: Any) -> Iterator[Project]:
     """An empty project and a stand-in, both gone afterwards. `options` are those of `runner.simulator.Options`."""
-    with TemporaryDirectory(prefix="bench-") as folder:
-        root = Path(folder) / "project"
-        root.mkdir()
-        (root / "runner.toml").touch()
-        with launch(Options(state=Path(folder) / "simulator", **options)) as api:
-            yield Project(root, api)
+    with _folder() as folder, launch(Options(state=folder / "simulator", **options)) as api:
+        latency = options.get("latency", Latency())
+        yield Project(folder / "project", StandIn(api, latency.median_s))
+
+
+@contextmanager
+def lean_project(latency_s: float = 0.0) -> Iterator[Project]:
+    """An empty project and a lean server, both gone afterwards."""
+    with _folder() as folder, lean(latency_s) as server:
+        yield Project(folder / "project", server)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        (folder / "project").mkdir()
+        (folder / "project" / "runner.toml").touch()
+        yield folder
 
 
 def write_bench_job(project: Project, rows: int) -> str:

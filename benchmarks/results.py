@@ -6,19 +6,22 @@ Knows  nothing of what is measured.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
 import statistics
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from runner.clock import SystemClock
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+RAW = ROOT / "benchmarks" / "raw"
 
 INTRODUCTION = """\
 # Measured figures
@@ -31,10 +34,12 @@ cores. "Median (least–most)" of the repetitions.
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What one benchmark found: Markdown lines under a title."""
+    """What one benchmark found: Markdown lines under a title, and where it keeps them the figures of every single run
+    in the order in which they were taken."""
 
     title: str
     lines: Sequence[str]
+    raw: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,24 @@ def write_section(path: Path, section: Section, machine: Machine, *, command: st
     if text not in kept:
         kept.append(text)
     path.write_text("\n".join(kept), encoding="utf-8")
+
+
+def write_raw(folder: Path, name: str, section: Section, machine: Machine, *, command: str) -> None:
+    """Keep the single figures beside the tables: a JSON object a run, after one that says where and when."""
+    if not section.raw:
+        return
+    folder.mkdir(exist_ok=True)
+    about = {"at": f"{SystemClock().now():%Y-%m-%dT%H:%MZ}", "commit": _commit(), "command": command}
+    lines = [{**about, "machine": machine.text, "load": round(machine.load, 2)}, *section.raw]
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+
+
+def verdict(found: float, goal: float, *, at_least: bool, digits: int = 2) -> str:
+    """A figure beside its goal, and whether it is there: a benchmark that misses its goal says so."""
+    met = found >= goal if at_least else found <= goal
+    word = "at least" if at_least else "at most"
+    return f"**{found:,.{digits}f}** (goal: {word} {goal:,.{digits}f}{'' if met else ', **missed**'})"
 
 
 def _commit() -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.bodies import MODEL
 from benchmarks.children import Used
-from benchmarks.project import MODEL, Project, project
+from benchmarks.project import Project, project
 from benchmarks.results import ROOT, Section, spread, table
 from runner.simulator import Latency
 

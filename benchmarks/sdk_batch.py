@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.project import MAX_TOKENS, MODEL
+from benchmarks.bodies import MAX_TOKENS, MODEL
 from runner.clock import SystemClock
 
 MAX_REQUESTS = 95_000
