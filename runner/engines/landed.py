@@ -51,7 +51,7 @@ ENDS: Final[tuple[AttemptEnd, ...]] = ("succeeded", "errored", "canceled", "expi
 """The ends that the API counts, by its own names."""
 
 _CODE: Final = {end: code for code, end in enumerate(ENDS)}
-_PLAIN_ROW: Final = re.compile(r"0|[1-9a-z][0-9a-z]{0,11}")
+_PLAIN_ROW: Final = "(0|[1-9a-z][0-9a-z]{0,11})"
 """What follows `id_head` in the id of a row's first step."""
 _VALUE_BYTES: Final = 500
 """About what a line that is kept as a value takes besides its own bytes."""
@@ -127,6 +127,7 @@ class LandedReader:
         canceled: Failure,
     ) -> None:
         self._head = id_head(mark, number)
+        self._plain_id = re.compile(re.escape(self._head) + _PLAIN_ROW).fullmatch
         self.census = Census(self._head)
         self._path = path
         self._read_result = read_result
@@ -228,8 +229,7 @@ class LandedReader:
         """Read lines that stand side by side from a place in the file on."""
         # One loop with everything in locals: it runs a hundred thousand times a batch.
         read_result, judge, price, first_at = self._read_result, self._judge, self._price, self.census.first_at
-        head, head_length, plain_row = self._head, len(self._head), _PLAIN_ROW.fullmatch
-        add = self._numbers.extend
+        plain_id, add = self._plain_id, self._numbers.extend
         following = at
         for line in lines:
             at = following
@@ -240,17 +240,11 @@ class LandedReader:
             except ValueError as error:
                 self._note_unread(line, error)
                 continue
-            custom_id, reply = result.custom_id, result.reply
-            tail = custom_id[head_length:]
-            if (
-                reply is None
-                or result.request_id is not None
-                or custom_id[:head_length] != head
-                or plain_row(tail) is None
-            ):
+            named, reply = plain_id(result.custom_id), result.reply
+            if named is None or reply is None or result.request_id is not None:
                 self._keep(result, line, at)
                 continue
-            row = int(tail, 36)
+            row = int(named[1], 36)
             place = at << 2
             if first_at.setdefault(row, place) != place:
                 self._compare(first_at[row] >> 2, line)
