@@ -58,27 +58,37 @@ def parse_usage(usage: Mapping[str, Any]) -> Usage:
     Raises ValueError for a count that is no count. Cache writes without a split by time-to-live (an older gateway)
     count as 5-minute writes, the API's default.
     """
-    get = usage.get
-    read, written = get("cache_read_input_tokens"), get("cache_creation_input_tokens")
-    fresh, output, split = get("input_tokens"), get("output_tokens"), get("cache_creation")
-    # Four looks at once are half the price of reading a usage; what is not as usual is looked at one by one.
-    if not (
-        fresh.__class__ is output.__class__ is read.__class__ is written.__class__ is int
-        and 0 <= fresh <= MAX_TOKENS
-        and 0 <= output <= MAX_TOKENS
-        and 0 <= read <= MAX_TOKENS
-        and 0 <= written <= MAX_TOKENS
-    ):
+    # One look at all of them is half the price of reading a usage: where all bits together are no number below 0 or
+    # above the bound, none is. What is not as usual is looked at one by one.
+    try:
+        fresh, output = usage["input_tokens"], usage["output_tokens"]
+        read, written = usage["cache_read_input_tokens"], usage["cache_creation_input_tokens"]
+        split = usage["cache_creation"]
+        five_minutes, one_hour = split["ephemeral_5m_input_tokens"], split["ephemeral_1h_input_tokens"]
+        is_usual = (
+            fresh.__class__ is output.__class__ is read.__class__ is written.__class__ is int
+            and five_minutes.__class__ is one_hour.__class__ is int
+            and 0 <= fresh | output | read | written | five_minutes | one_hour <= MAX_TOKENS
+        )
+    except (LookupError, TypeError):
+        is_usual = False
+    if not is_usual:
         fresh, output = _count(usage, "input_tokens"), _count(usage, "output_tokens")
         read, written = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
-    if split:
-        if not isinstance(split, dict):
-            raise ValueError("a usage whose cache writes are no object")
-        one_hour = _count(split, "ephemeral_1h_input_tokens")
-        five_minutes = max(written - one_hour, _count(split, "ephemeral_5m_input_tokens"))
-    else:
-        one_hour, five_minutes = 0, written
+        five_minutes, one_hour = _split_of(usage)
+    if written > five_minutes + one_hour:
+        five_minutes = written - one_hour
     return _usage(fresh, output, read, five_minutes, one_hour)
+
+
+def _split_of(usage: Mapping[str, Any]) -> tuple[int, int]:
+    """Cache writes by time-to-live, as far as a usage tells."""
+    split = usage.get("cache_creation")
+    if not split:
+        return 0, 0
+    if not isinstance(split, dict):
+        raise ValueError("a usage whose cache writes are no object")
+    return _count(split, "ephemeral_5m_input_tokens"), _count(split, "ephemeral_1h_input_tokens")
 
 
 def _count(counts: Mapping[str, Any], name: str) -> int:

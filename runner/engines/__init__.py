@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from runner.ledger import Batch, BatchFacts, BatchState, BatchStep, Landed, Lease, Settled
+from runner.ledger import AcceptedLines, Batch, BatchFacts, BatchState, BatchStep, Landed, Lease, Settled
 from runner.types import Failure, Outcome, Reply, Request, RowStatus, Step
 
 
@@ -139,7 +139,7 @@ class BatchBook(Book, Protocol):
 
     async def landed(self, number: int) -> Path | None: ...
 
-    async def settle_batch(self, number: int, lines: Sequence[Landed]) -> Settled: ...
+    async def settle_batch(self, number: int, lines: Sequence[Landed], accepted: AcceptedLines) -> Settled: ...
 
 
 class Engine(Protocol):

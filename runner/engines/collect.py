@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,23 +31,22 @@ from io import FileIO
 from pathlib import Path
 from typing import Literal
 
-from runner.engines import BatchBook, StopReason
+from runner.engines import BatchBook, Judge, StopReason
 from runner.engines.custom_ids import custom_id
 from runner.engines.halt import stop_reason
-from runner.engines.landed import ENDS, Census, LandedReader
+from runner.engines.landed import ENDS, Census, LandedGroup, LandedReader
 from runner.engines.parallel import Price
 from runner.engines.polling import NOT_FOUND
 from runner.errors import LedgerError
 from runner.events import BatchMoved, BatchSettled, Observer, Warned
-from runner.ledger import Batch, BatchFacts, BatchState, CancelCause, Landed, Ruling, Settled
+from runner.ledger import UNPRICED, Batch, BatchFacts, BatchState, CancelCause, Landed, Ruling, Settled
 from runner.providers import BatchProvider
-from runner.types import AttemptEnd, Failure, RowStatus, Step, Usage
+from runner.types import AttemptEnd, Failure, RowStatus, Step
 
 MAX_REFETCHES = 5
 """How often results that lack ids are fetched again before the run says so."""
 _WRITE_BYTES = 1 << 20
 """Bytes of a download that are gathered before a thread writes them."""
-_OBJECTS_A_GROUP = 100_000
 _NAMED = 5
 """Missing requests that a message names."""
 
@@ -80,6 +78,7 @@ class Desk:
     book: BatchBook
     mark: str
     price: Price
+    judge: Judge
     observer: Observer
 
     async def move(self, batch: Batch, state: BatchState, facts: BatchFacts | None = None) -> Batch:
@@ -183,20 +182,17 @@ class Collection:
 
     async def _take_up(self, path: Path, batch: Batch) -> Census:
         """Read and book a landed file, the next group being read while one is booked."""
-        with _rare_collections:
-            return await self._take_up_groups(path, batch)
-
-    async def _take_up_groups(self, path: Path, batch: Batch) -> Census:
         reader = self._reader(path, batch)
         ahead = asyncio.create_task(asyncio.to_thread(_next_group, reader, path))
         try:
             while group := await asyncio.shield(ahead):
                 ahead = asyncio.create_task(asyncio.to_thread(_next_group, reader, path))
-                settled = await self._desk.book.settle_batch(batch.number, group)
-                await self._note(batch, group, settled)
+                settled = await self._desk.book.settle_batch(batch.number, group.lines, group.accepted)
+                self._note(batch, group, settled)
         finally:
+            reader.give_up()
             try:
-                await asyncio.wait([ahead])  # bounded: one group
+                await asyncio.wait([ahead])  # bounded: one block of lines
             finally:
                 reader.close()
         return reader.census
@@ -207,44 +203,34 @@ class Collection:
             mark=self._desk.mark,
             number=batch.number,
             read_result=self._desk.provider.read_result,
+            judge=self._desk.judge,
             price=self._desk.price,
             canceled=canceled_failure(batch.cause),
         )
 
-    async def _note(self, batch: Batch, group: Sequence[Landed], settled: Settled) -> None:
+    def _note(self, batch: Batch, group: LandedGroup, settled: Settled) -> None:
         """Count what a group of lines came to, and tell of it."""
         statuses: Counter[RowStatus] = Counter()
-        cost = unpriced = 0
-        tokens = [0, 0, 0, 0, 0]
-        succeeded = 0
-        for landed, ruling in zip(group, settled.rulings, strict=True):
+        accepted = settled.accepted
+        costs: list[int | None] = [None if cost == UNPRICED else cost for cost in accepted.costs_pico]
+        usage = accepted.usage
+        if accepted:
+            statuses["succeeded"] = len(accepted)
+        for landed, ruling in zip(group.lines, settled.rulings, strict=True):
             if ruling is None:
                 continue
-            if ruling.state == "succeeded" and ruling.next_step is None:
-                succeeded += 1
-            else:
-                statuses[_status(ruling)] += 1
+            statuses[_status(ruling)] += 1
             if landed.reply is None:
                 self._note_failed(landed, batch)
                 continue
-            usage = landed.usage
-            tokens[0] += usage.input_tokens
-            tokens[1] += usage.output_tokens
-            tokens[2] += usage.cache_read_input_tokens
-            tokens[3] += usage.ephemeral_5m_input_tokens
-            tokens[4] += usage.ephemeral_1h_input_tokens
-            if landed.cost_pico is None:
-                unpriced += 1
-            else:
-                cost += landed.cost_pico
-        if succeeded:
-            statuses["succeeded"] += succeeded
+            usage += landed.usage
+            costs.append(landed.cost_pico)
         self._reopened += statuses["open"]
         self._decided += statuses.total() - statuses["open"]
         if statuses:
-            self._desk.observer.notify(BatchSettled(batch.number, dict(statuses), Usage(*tokens), cost, unpriced))
-        if settled.unknown:
-            await self._find_unknown(batch, group, settled)
+            cost = sum([cost for cost in costs if cost is not None])
+            self._desk.observer.notify(BatchSettled(batch.number, dict(statuses), usage, cost, costs.count(None)))
+        self._unknown.update(custom_id(self._desk.mark, batch.number, step) for step in settled.unknown)
 
     def _note_failed(self, landed: Landed, batch: Batch) -> None:
         """Keep what a line without a reply says of the whole run."""
@@ -253,18 +239,6 @@ class Collection:
             self._elsewhere += 1
         if self._stops is None and failure is not None and failure.scope == "job":
             self._stops = failure
-
-    async def _find_unknown(self, batch: Batch, group: Sequence[Landed], settled: Settled) -> None:
-        """Which lines of a group are of no step of the batch; settling the others again changes nothing."""
-        unsettled = [landed for landed, ruling in zip(group, settled.rulings, strict=True) if ruling is None]
-        if settled.unknown == len(unsettled):
-            self._unknown.update(custom_id(self._desk.mark, batch.number, landed.step) for landed in unsettled)
-            return
-        middle = len(unsettled) // 2
-        for half in (unsettled[:middle], unsettled[middle:]):
-            again = await self._desk.book.settle_batch(batch.number, half)
-            if again.unknown:
-                await self._find_unknown(batch, half, again)
 
     # -- judging ---------------------------------------------------------------------------------------------------
 
@@ -425,33 +399,7 @@ async def _in_thread(act: Callable[[], None]) -> None:
         await asyncio.wait([task])
 
 
-class _RareCollections:
-    """While it is entered, the garbage collector looks at new objects once a group of lines, not every 700 objects.
-
-    A line is a dozen containers without a cycle; looking at them all again and again is a third of the time of
-    reading (measured: 20 µs a line with it, 13 without). Entered by one batch beside another, it ends with the last.
-    """
-
-    def __init__(self) -> None:
-        self._entered = 0
-        self._before = gc.get_threshold()
-
-    def __enter__(self) -> None:
-        if not self._entered:
-            self._before = gc.get_threshold()
-            gc.set_threshold(_OBJECTS_A_GROUP, *self._before[1:])
-        self._entered += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._entered -= 1
-        if not self._entered:
-            gc.set_threshold(*self._before)
-
-
-_rare_collections = _RareCollections()
-
-
-def _next_group(reader: LandedReader, path: Path) -> list[Landed]:
+def _next_group(reader: LandedReader, path: Path) -> LandedGroup:
     with disk_errors(path):
         return reader.next_group()
 

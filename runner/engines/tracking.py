@@ -23,7 +23,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from runner.clock import Clock
-from runner.engines import BatchBook, StopReason
+from runner.engines import BatchBook, Judge, StopReason
 from runner.engines.collect import Desk
 from runner.engines.deadline import Deadline
 from runner.engines.following import Follower, Manner, Progress
@@ -64,6 +64,7 @@ class Tracker:
         observer: Observer,
         halt: Halt,
         price: Price,
+        judge: Judge,
         intervals: PollIntervals,
         retry: RetryPolicy,
         deadline: Deadline | None,
@@ -78,7 +79,7 @@ class Tracker:
         self._intervals = intervals
         self._deadline = deadline
         self._draw = draw
-        self._desk = Desk(provider, book, mark, price, observer)
+        self._desk = Desk(provider, book, mark, price, judge, observer)
         self._manner = Manner(
             clock,
             intervals,

@@ -106,6 +106,7 @@ async def tracking(
         observer=run.observer,
         halt=halt,
         price=_price(run),
+        judge=run.judge,
         intervals=PollIntervals(run.settings.batch_poll_first_s, run.settings.batch_poll_longest_s),
         retry=run.retry,
         deadline=plan.deadline,

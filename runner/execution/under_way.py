@@ -14,6 +14,7 @@ from pathlib import Path
 from runner.catalog.models import ModelFacts
 from runner.catalog.prices import Prices
 from runner.clock import Clock
+from runner.engines import Judge
 from runner.engines.limits import Limits
 from runner.engines.retry import RetryPolicy
 from runner.errors import Problem
@@ -103,5 +104,9 @@ class Advance:
         )
 
     @property
+    def judge(self) -> Judge:
+        return make_judge(self.check)
+
+    @property
     def rule(self) -> Rule:
-        return make_rule(make_judge(self.check), self.retry)
+        return make_rule(self.judge, self.retry)

@@ -26,7 +26,19 @@ from typing import Any, TypeVar
 from runner.clock import Clock
 from runner.engines import Decision, Prepared
 from runner.errors import LedgerError
-from runner.ledger import Batch, BatchFacts, BatchState, BatchStep, Landed, Lease, Ledger, Rule, Ruling, Settled
+from runner.ledger import (
+    AcceptedLines,
+    Batch,
+    BatchFacts,
+    BatchState,
+    BatchStep,
+    Landed,
+    Lease,
+    Ledger,
+    Rule,
+    Ruling,
+    Settled,
+)
 from runner.types import Outcome, Step, maker_of
 
 GROUP = 500
@@ -152,8 +164,10 @@ class Writer:
     async def landed(self, number: int) -> Path | None:
         return await self._called(lambda: self._ledger.landed(number))
 
-    async def settle_batch(self, number: int, lines: Sequence[Landed]) -> Settled:
-        return await self._called(lambda: self._ledger.settle_batch(number, lines, self._rule, self._clock.now()))
+    async def settle_batch(self, number: int, lines: Sequence[Landed], accepted: AcceptedLines) -> Settled:
+        return await self._called(
+            lambda: self._ledger.settle_batch(number, lines, self._rule, self._clock.now(), accepted)
+        )
 
     def _left_pico(self) -> int | None:
         """May be below zero: a cap that was lowered while the run was open, or prices that were off."""

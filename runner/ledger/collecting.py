@@ -4,30 +4,30 @@ Owns   which line counts: the first of each step that is leased in this batch; t
        replies that are accepted, which nearly all are, many at once.
 Knows  `settlement`, which books what is not accepted; the lines are durable before they come here.
 
-A batch has up to 100,000 lines, in any order. They are worked on in the order of their steps, because neighbours in
-the tables share pages: a group of lines that lie side by side costs a third of one that is spread over the batch.
+A batch has up to 100,000 lines, in any order. They are booked in the order of their steps, because neighbours in the
+tables share pages. Rows without a gap between them are changed by their first and last number, which SQLite does in
+one pass over the table: 0.6 µs a row in three tables, where a list of their numbers takes 1.4 (measured).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import apsw
 
-from runner.encoding import printable
-from runner.ledger import Batch, Landed, Rule, Ruling, Settled
-from runner.ledger.bulk import insert_flat, numbers, outcome_without_body
-from runner.ledger.database import Database, fetch
+from runner.ledger import ACCEPTED_COLUMNS, UNPRICED, AcceptedLines, Batch, Landed, Rule, Ruling, Settled
+from runner.ledger.bulk import insert_flat, numbers
+from runner.ledger.database import Database, fetch, fetch_value
 from runner.ledger.frames import to_millis
 from runner.ledger.schema import END_CODE, LEASED, MODE_CODE, ROW_CODE, STEP_CODE
 from runner.ledger.settlement import Settlement
 from runner.ledger.spool import Place
-from runner.ledger.steps import StepFacts, StepKey, facts_of_rows
+from runner.ledger.steps import StepFacts, StepKey, facts_of_rows, step_key
 from runner.ledger.totals import Changes
-from runner.types import Usage
+from runner.types import Outcome, Step
 
 _LEASED = """
     SELECT l.row, l.turn, l.sample, l.round, l.number, l.reserved, l.request_hash
@@ -40,34 +40,88 @@ _ENDED = """
     WHERE a.mode = ? AND a.batch_id = ?
 """
 
-_ATTEMPTS: Final = "INSERT INTO attempts VALUES "
-# Constants: batch_id, started_at, ended_at, segment, end, mode. Neither reused nor failed.
-_ATTEMPT = "({},{},{},{},{},?5,?6,{},{},{},{},{},{},{},0,{},{},?1,NULL,?2,?3,?4,{},{})"
-_WIDTH: Final = _ATTEMPT.count("{}")
-_SUCCEED_STEPS = """
-    UPDATE steps SET state = ?, tries = tries + 1, sent = 1
-    WHERE row IN carray(?) AND turn = ? AND sample = ? AND round = ?
+_FIRST_STEPS_LEASED = """
+    FROM carray(?) AS wanted
+    CROSS JOIN leases AS l ON l.row = wanted.value AND l.turn = 0 AND l.sample = 0 AND l.round = 0
+    WHERE l.batch = ?
 """
-_SUCCEED_ROWS = "UPDATE rows SET status = ?, kind = NULL, reused = 0 WHERE idx IN carray(?)"
-_END_LEASES = "DELETE FROM leases WHERE row IN carray(?) AND turn = ? AND sample = ? AND round = ?"
+_ROWS_LEASED = f"SELECT l.row {_FIRST_STEPS_LEASED}"
+_WHAT_IS_LEASED = f"""
+    SELECT count(*), coalesce(sum(l.reserved), 0), count(*) FILTER (WHERE length(l.request_hash) > 0),
+        count(*) FILTER (WHERE l.number > 1)
+    {_FIRST_STEPS_LEASED}
+"""
+_SENT_BEFORE = """
+    SELECT coalesce(sum(s.sent), 0) FROM carray(?) AS wanted
+    CROSS JOIN steps AS s ON s.row = wanted.value AND s.turn = 0 AND s.sample = 0 AND s.round = 0
+"""
+
+# Constants: batch_id, started_at, ended_at, segment, end, mode. Neither reused nor failed, and without a request id.
+_ATTEMPTS: Final = """
+    INSERT INTO attempts SELECT
+        l.row, 0, 0, 0, l.number, ?5, ?6, l.reserved, nullif(line.column2, ?7), line.column3, line.column4,
+        line.column5, line.column6, line.column7, 0, l.request_hash, NULL, ?1, NULL, ?2, ?3, ?4, line.column8,
+        line.column9
+    FROM (VALUES
+"""
+_ATTEMPT: Final = f"({','.join(['{}'] * ACCEPTED_COLUMNS)})"
+_ATTEMPTS_END: Final = """
+    ) AS line
+    CROSS JOIN leases AS l ON l.row = line.column1 AND l.turn = 0 AND l.sample = 0 AND l.round = 0
+"""
+_END_LEASES = "DELETE FROM leases WHERE row BETWEEN ? AND ? AND turn = 0 AND sample = 0 AND round = 0"
+_SUCCEED_STEPS = f"""
+    UPDATE steps SET state = {STEP_CODE["succeeded"]}, tries = tries + 1, sent = 1
+    WHERE row BETWEEN ? AND ? AND turn = 0 AND sample = 0 AND round = 0
+"""  # noqa: S608 - our own code, as in the next
+_SUCCEED_ROWS = f"""
+    UPDATE rows SET status = {ROW_CODE["succeeded"]}, kind = NULL, reused = 0 WHERE idx BETWEEN ? AND ?
+"""  # noqa: S608
 _SETTLE = "UPDATE batches SET settled = settled + ? WHERE number = ?"
 
 _FRESH = (0, 0)
 
 
 def settle(
-    database: Database, batch: Batch, landing: int, lines: Sequence[Landed], rule: Rule, now: datetime
+    database: Database,
+    batch: Batch,
+    landing: int,
+    lines: Sequence[Landed],
+    rule: Rule,
+    now: datetime,
+    accepted: AcceptedLines,
 ) -> Settled:
     """See `Ledger.settle_batch`. What the rule raises is raised, with nothing booked."""
     connection = database.connection
     database.check_writable()
-    keys: list[StepKey] = [(line.step.row, line.step.turn, line.step.sample, line.step.round) for line in lines]
+    settlement = Settlement()
+    rulings, passed_over = _rule_on(
+        connection, batch, landing, lines, rule, ended_at := batch.ended_at or now, settlement
+    )
+    replies = _Replies(batch, landing, ended_at, accepted)
+    passed_over += [(row, 0, 0, 0) for row in replies.take_leased(connection)]
+    if len(passed_over) < len(lines) + len(accepted):
+        with database.transaction(durable=False):
+            settlement.write(connection)
+            replies.write(connection)
+    return _settled(connection, batch, rulings, replies.lines, passed_over)
+
+
+def _rule_on(
+    connection: apsw.Connection,
+    batch: Batch,
+    landing: int,
+    lines: Sequence[Landed],
+    rule: Rule,
+    ended_at: datetime,
+    settlement: Settlement,
+) -> tuple[list[Ruling | None], list[StepKey]]:
+    """Gather what lines come to; returns their rulings, and the steps of those that change nothing."""
+    keys = [step_key(line.step) for line in lines]
     order = sorted(range(len(keys)), key=keys.__getitem__)
-    leases = {each[:4]: each for each in _fetch_rows(connection, _LEASED, [keys[at] for at in order], batch.number)}
+    leases = {each[:4]: each for each in _fetch_rows(connection, _LEASED, [key[0] for key in keys], batch.number)}
     earlier = _tries_before(connection, leases)
     rulings: list[Ruling | None] = [None] * len(lines)
-    accepted = _Accepted(batch, landing, ended_at := batch.ended_at or now)
-    settlement = Settlement()
     passed_over: list[StepKey] = []
     for at in order:
         key, line = keys[at], lines[at]
@@ -77,28 +131,30 @@ def settle(
             continue
         _, _, _, _, number, reserved, request_hash = lease
         tries, sent = earlier[key] if number > 1 else _FRESH
-        outcome = outcome_without_body(
-            line.step, number, line.end, "batch", request_hash, batch.created_at, ended_at, line.reply, line.failure,
-            line.usage, line.cost_pico, line.request_id, batch.batch_id, tries + 1,
-        )  # fmt: skip
+        outcome = Outcome(
+            step=line.step,
+            attempt=number,
+            end=line.end,
+            mode="batch",
+            request_hash=request_hash,
+            started_at=batch.created_at,
+            ended_at=ended_at,
+            reply=line.reply,
+            failure=line.failure,
+            usage=line.usage,
+            cost_pico=line.cost_pico,
+            request_id=line.request_id,
+            batch_id=batch.batch_id,
+            tries=tries + 1,
+        )
         rulings[at] = ruling = rule(outcome)
-        if (
-            ruling.state == "succeeded" and ruling.failure is None and ruling.next_step is None
-            and line.failure is None and line.end == "succeeded" and key[0] >= 0
-        ):  # fmt: skip
-            accepted.add(key, line, number, reserved, request_hash, sent)
-        else:
-            facts = StepFacts(LEASED, number, tries, sent, number, reserved, batch.number)
-            settlement.take_up(outcome, facts, Place(-landing, line.offset, line.length), ruling)
-    if len(passed_over) < len(lines):
-        with database.transaction(durable=False):
-            accepted.write(connection)
-            settlement.write(connection)
-    return _settled(connection, batch, rulings, passed_over)
+        facts = StepFacts(LEASED, number, tries, sent, number, reserved, batch.number)
+        settlement.take_up(outcome, facts, Place(-landing, line.offset, line.length), ruling)
+    return rulings, passed_over
 
 
-def _fetch_rows(connection: apsw.Connection, sql: str, keys: Sequence[StepKey], *bindings: Any) -> list[Any]:
-    return fetch(connection, sql, (numbers([key[0] for key in keys]), *bindings))
+def _fetch_rows(connection: apsw.Connection, sql: str, rows: Iterable[int], *bindings: Any) -> list[Any]:
+    return fetch(connection, sql, (numbers(rows), *bindings))
 
 
 def _tries_before(connection: apsw.Connection, leases: dict[Any, tuple[Any, ...]]) -> dict[StepKey, tuple[int, int]]:
@@ -108,20 +164,37 @@ def _tries_before(connection: apsw.Connection, leases: dict[Any, tuple[Any, ...]
 
 
 def _settled(
-    connection: apsw.Connection, batch: Batch, rulings: Sequence[Ruling | None], passed_over: Sequence[StepKey]
+    connection: apsw.Connection,
+    batch: Batch,
+    rulings: Sequence[Ruling | None],
+    accepted: AcceptedLines,
+    passed_over: Sequence[StepKey],
 ) -> Settled:
     """Say of the lines that changed nothing whether their steps have had their outcome in this batch."""
     if not passed_over:
-        return Settled(rulings)
-    ended = set(_fetch_rows(connection, _ENDED, passed_over, MODE_CODE["batch"], batch.batch_id))
-    repeated = sum(key in ended for key in passed_over)
-    return Settled(rulings, repeated, len(passed_over) - repeated)
+        return Settled(rulings, accepted)
+    rows = [key[0] for key in passed_over]
+    ended = set(_fetch_rows(connection, _ENDED, rows, MODE_CODE["batch"], batch.batch_id))
+    unknown = tuple(Step(*key) for key in passed_over if key not in ended)
+    return Settled(rulings, accepted, len(passed_over) - len(unknown), unknown)
 
 
-class _Accepted:
-    """Lines whose replies were accepted, gathered: the same as `Settlement` makes of each, a table at a time."""
+class _Held(NamedTuple):
+    """What the leases of some first steps come to: how many, their bounds, how many are requests at the API, and how
+    many have had an attempt before."""
 
-    def __init__(self, batch: Batch, landing: int, ended_at: datetime) -> None:
+    leases: int
+    reserved: int
+    attempts: int
+    again: int
+
+
+class _Replies:
+    """Lines whose replies were accepted: the same as `Settlement` makes of each, a table at a time."""
+
+    def __init__(self, batch: Batch, landing: int, ended_at: datetime, lines: AcceptedLines) -> None:
+        self.lines = lines
+        """Once `take_leased` has been called: those whose steps are leased in the batch."""
         self._batch = batch
         self._constants = (
             batch.batch_id,
@@ -130,54 +203,61 @@ class _Accepted:
             -landing,
             END_CODE["succeeded"],
             MODE_CODE["batch"],
+            UNPRICED,
         )
-        self._attempts: list[Any] = []
-        self._rows: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
-        self._sent_before = 0
+        self._held = _Held(0, 0, 0, 0)
 
-    def add(self, key: StepKey, line: Landed, number: int, reserved: int, request_hash: bytes, sent: int) -> None:
-        usage, request_id = line.usage, line.request_id
-        self._attempts += (
-            *key,
-            number,
-            reserved,
-            line.cost_pico,
-            usage.input_tokens,
-            usage.output_tokens,
-            usage.cache_read_input_tokens,
-            usage.ephemeral_5m_input_tokens,
-            usage.ephemeral_1h_input_tokens,
-            request_hash,
-            None if request_id is None else printable(request_id),
-            line.offset,
-            line.length,
-        )
-        self._sent_before += sent
-        self._rows[key[1:]].append(key[0])
+    def take_leased(self, connection: apsw.Connection) -> list[int]:
+        """Keep the lines whose steps are leased in the batch; returns the rows of the others."""
+        if not self.lines:
+            return []
+        self._held = self._look(connection)
+        if self._held.leases == len(self.lines):
+            return []
+        rows = self.lines.rows
+        leased = {row for (row,) in _fetch_rows(connection, _ROWS_LEASED, rows, self._batch.number)}
+        kept = array("q")
+        for place, row in enumerate(rows):
+            if row in leased:
+                kept.extend(self.lines.part(place, place + 1).numbers)
+        self.lines = AcceptedLines(kept)
+        return [row for row in rows if row not in leased]
+
+    def _look(self, connection: apsw.Connection) -> _Held:
+        return _Held(*_fetch_rows(connection, _WHAT_IS_LEASED, self.lines.rows, self._batch.number)[0])
 
     def write(self, connection: apsw.Connection) -> None:
-        insert_flat(connection, _ATTEMPTS, _ATTEMPT, self._attempts, self._constants)
-        total = 0
-        for rest, rows in self._rows.items():
-            connection.execute(_END_LEASES, (numbers(rows), *rest))
-            connection.execute(_SUCCEED_STEPS, (STEP_CODE["succeeded"], numbers(rows), *rest))
-            connection.execute(_SUCCEED_ROWS, (ROW_CODE["succeeded"], numbers(rows)))
-            total += len(rows)
-        self._change_totals(connection, total)
-        connection.execute(_SETTLE, (total, self._batch.number))
+        if not self.lines:
+            return
+        rows = self.lines.rows
+        ranges = _ranges(rows)
+        self._change_totals(connection, rows)
+        insert_flat(connection, _ATTEMPTS, _ATTEMPT, self.lines.numbers, self._constants, _ATTEMPTS_END)
+        connection.executemany(_END_LEASES, ranges)
+        connection.executemany(_SUCCEED_STEPS, ranges)
+        connection.executemany(_SUCCEED_ROWS, ranges)
+        connection.execute(_SETTLE, (len(rows), self._batch.number))
 
-    def _change_totals(self, connection: apsw.Connection, total: int) -> None:
-        # Column by column: a sum over a slice takes a tenth of adding up line by line.
-        reserved, costs, *tokens = (self._attempts[place::_WIDTH] for place in range(5, 12))
-        hashes = self._attempts[12::_WIDTH]
+    def _change_totals(self, connection: apsw.Connection, rows: Iterable[int]) -> None:
+        costs, held = self.lines.costs_pico, self._held
+        sent_before = fetch_value(connection, _SENT_BEFORE, (numbers(rows),)) if held.again else 0
+        unpriced = costs.count(UNPRICED)
         changes = Changes(
-            rows_open=-total,
-            rows_succeeded=total,
-            attempts=sum(map(bool, hashes)),
-            requests=total - self._sent_before,
-            spent=sum(filter(None, costs)),
-            reserved=-sum(reserved),
-            unpriced=costs.count(None),
+            rows_open=-held.leases,
+            rows_succeeded=held.leases,
+            attempts=held.attempts,
+            requests=held.leases - sent_before,
+            spent=sum(costs) - unpriced * UNPRICED,
+            reserved=-held.reserved,
+            unpriced=unpriced,
         )
-        changes.add_usage(Usage(*map(sum, tokens)))
+        changes.add_usage(self.lines.usage)
         changes.write(connection)
+
+
+def _ranges(rows: Sequence[int]) -> list[tuple[int, int]]:
+    """The first and the last of each stretch of ascending rows without a gap."""
+    if rows[-1] - rows[0] == len(rows) - 1:
+        return [(rows[0], rows[-1])]
+    ends = [place for place in range(1, len(rows)) if rows[place] - rows[place - 1] > 1]
+    return [(rows[start], rows[stop - 1]) for start, stop in zip([0, *ends], [*ends, len(rows)], strict=True)]

@@ -20,6 +20,8 @@ from runner.clock import Clock, SystemClock
 from runner.encoding import decode, encode
 from runner.errors import LedgerError
 from runner.ledger import (
+    NONE_ACCEPTED,
+    AcceptedLines,
     Batch,
     BatchFacts,
     BatchState,
@@ -291,7 +293,9 @@ class SqliteLedger:
         landing = landings.last_landing(self._database, number)
         return None if landing is None else landings.landed_path(self._folder / SPOOL, landing)
 
-    def settle_batch(self, number: int, lines: Sequence[Landed], rule: Rule, now: datetime) -> Settled:
+    def settle_batch(
+        self, number: int, lines: Sequence[Landed], rule: Rule, now: datetime, accepted: AcceptedLines = NONE_ACCEPTED
+    ) -> Settled:
         """Raises LedgerError `no-batch`, and `not-landed` where no file of this batch has landed.
 
         The outcomes that the rule is given have no `body`: the line has it.
@@ -299,7 +303,7 @@ class SqliteLedger:
         batch, landing = self.batch(number), landings.last_landing(self._database, number)
         if landing is None:
             raise LedgerError(f"no results of batch {number} have landed", code="not-landed")
-        return settle(self._database, batch, landing, lines, rule, now)
+        return settle(self._database, batch, landing, lines, rule, now, accepted)
 
     def cancel_open(self) -> int:
         self._forget()

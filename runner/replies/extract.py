@@ -29,6 +29,16 @@ def text_of(content: Sequence[Mapping[str, Any]]) -> str:
     return "".join([text for text in texts if isinstance(text, str)])  # a gateway's null is no text
 
 
+def has_text(content: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether `text_of` is more than white space."""
+    for block in content:
+        if block.get("type") == "text":
+            text = block.get("text")
+            if isinstance(text, str) and text and not text.isspace():
+                return True
+    return False
+
+
 def output_of(content: Sequence[Mapping[str, Any]], *, structured: bool) -> Answer:
     """Take the answer out of a reply's content. Text that is no JSON, where JSON was asked for, gives `output` None."""
     text = text_of(content)

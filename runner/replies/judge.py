@@ -12,7 +12,7 @@ Source of the stop reasons: platform.claude.com build-with-claude/handling-stop-
 from __future__ import annotations
 
 from runner.encoding import decode
-from runner.replies.extract import text_of
+from runner.replies.extract import has_text, text_of
 from runner.replies.schema import Check
 from runner.types import Failure, Reply
 
@@ -44,12 +44,9 @@ def judge_reply(reply: Reply, check: Check | None) -> Failure | None:
         unknown = f"the reply ended with stop reason {stop_reason!r}, which is not known"
         message = _NOT_AN_ANSWER.get(stop_reason or "", unknown)
         return Failure("unexpected_reply", message, request_id=reply.request_id)
-    text = text_of(reply.content)
-    if not text or text.isspace():
+    if not has_text(reply.content):
         return Failure("unexpected_reply", "the reply has no text", request_id=reply.request_id)
-    if check is None:
-        return None
-    return _mismatch(reply, text, check)
+    return None if check is None else _mismatch(reply, text_of(reply.content), check)
 
 
 def _refusal(reply: Reply) -> Failure:

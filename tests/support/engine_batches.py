@@ -19,6 +19,7 @@ from runner.encoding import decode, encode
 from runner.engines import BatchBook, Decision, Prepared
 from runner.engines.custom_ids import read_custom_id
 from runner.ledger import (
+    AcceptedLines,
     Batch,
     BatchFacts,
     BatchState,
@@ -306,9 +307,9 @@ class LedgerBook(BatchBook):
     async def landed(self, number: int) -> Path | None:
         return self.ledger.landed(number)
 
-    async def settle_batch(self, number: int, lines: Sequence[Landed]) -> Settled:
+    async def settle_batch(self, number: int, lines: Sequence[Landed], accepted: AcceptedLines) -> Settled:
         await asyncio.sleep(0)
-        return self.ledger.settle_batch(number, lines, self._rule, self._clock.now())
+        return self.ledger.settle_batch(number, lines, self._rule, self._clock.now(), accepted)
 
     @contextmanager
     def _faults(self, name: str) -> Iterator[None]:

@@ -2,7 +2,8 @@
 
     PYTHONPATH=tests:. python tests/support/ledger_batch_worker.py FOLDER ROWS SIZE
 
-It takes every batch on from the state in which it finds it. Each third row expires once first. Every line on stdout is
+It takes every batch on from the state in which it finds it. Each third row expires once first; of the replies, those
+of odd rows are handed over as accepted. Every line on stdout is
 `done <row> …` after a `settle_batch` that returned, or `error <code>` (exit status 4).
 """
 
@@ -15,7 +16,7 @@ from runner.errors import LedgerError
 from runner.ledger import Batch, BatchFacts, Ruling
 from runner.ledger.sqlite import SqliteLedger
 from runner.types import Outcome
-from support.ledger_batches import ENDED, EXPIRED, Line, intend, read, result_line
+from support.ledger_batches import ENDED, EXPIRED, Line, accepted_lines, intend, read, result_line
 from support.ledger_worker import say
 from support.ledgers import NOON, rows
 
@@ -66,9 +67,12 @@ def collect(ledger: SqliteLedger, batch: Batch) -> None:
         ledger.land(batch.number)
     for start in range(0, len(landed), GROUP):
         group = landed[start : start + GROUP]
-        settled = ledger.settle_batch(batch.number, group, rule, NOON)
-        ended = zip(group, settled.rulings, strict=True)
-        say("done", *(line.step.row for line, ruling in ended if ruling is not None and ruling.state == "succeeded"))
+        replies = [line for line in group if line.reply is not None and line.step.row % 2]
+        others = [line for line in group if line not in replies]
+        settled = ledger.settle_batch(batch.number, others, rule, NOON, accepted_lines(replies))
+        ended = zip(others, settled.rulings, strict=True)
+        done = [line.step.row for line, ruling in ended if ruling is not None and ruling.state == "succeeded"]
+        say("done", *done, *settled.accepted.rows)
 
 
 def work(folder: Path, count: int, size: int) -> None:

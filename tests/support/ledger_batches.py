@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple
 from datetime import timedelta
 
 from runner.encoding import encode
-from runner.ledger import Batch, BatchFacts, BatchState, Landed, Lease, Rule, Settled
+from runner.ledger import UNPRICED, AcceptedLines, Batch, BatchFacts, BatchState, Landed, Lease, Rule, Settled
 from runner.ledger.sqlite import SqliteLedger
 from runner.message import parse_reply
 from runner.types import AttemptEnd, Failure, Step, Usage
@@ -89,3 +91,14 @@ def answered(*steps: Step) -> list[Line]:
 
 def collect(ledger: SqliteLedger, number: int, lines: Sequence[Line], rule: Rule = accept) -> Settled:
     return ledger.settle_batch(number, land(ledger, number, lines), rule, NOON)
+
+
+def accepted_lines(lines: Iterable[Landed]) -> AcceptedLines:
+    """Lines with replies, as they are handed over where the rule need not be asked."""
+    numbers = array("q")
+    for line in sorted(lines, key=lambda line: line.step):
+        assert line.reply is not None
+        assert line.step == Step(line.step.row)
+        cost = UNPRICED if line.cost_pico is None else line.cost_pico
+        numbers.extend((line.step.row, cost, *astuple(line.usage), line.offset, line.length))
+    return AcceptedLines(numbers)

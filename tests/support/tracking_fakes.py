@@ -232,6 +232,7 @@ class BatchRun:
             observer=self.listener,
             halt=self.halt,
             price=self.price,
+            judge=make_judge(None),
             intervals=self.intervals,
             retry=RETRY,
             deadline=self.deadline,

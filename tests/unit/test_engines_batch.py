@@ -26,6 +26,7 @@ from runner.engines.polling import PollIntervals
 from runner.engines.retry import RetryPolicy
 from runner.engines.tracking import Tracker
 from runner.events import BatchMoved, CoolingDown, StepEnded, Warned
+from runner.execution.judging import make_judge
 from runner.ledger.sqlite import SqliteLedger
 from runner.types import Failure, Request, Step
 from support.engine_batches import (
@@ -95,6 +96,7 @@ class Bench:
         book.fails_at = self.fails_at
         tracker = self.tracker(
             self.api, book, mark=self.mark, clock=clock, observer=self.events, halt=self.halt, price=output_price,
+            judge=make_judge(None),
             intervals=PollIntervals(1.0, 60.0), retry=RetryPolicy(), deadline=None,
         )  # fmt: skip
         engine = BatchEngine(

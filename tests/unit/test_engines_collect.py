@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import stat
 from pathlib import Path
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 
 from runner.engines.collect import Collection, Desk, canceled_failure, disk_errors
 from runner.errors import LedgerError
+from runner.execution.judging import make_judge
 from runner.ledger import BatchFacts
 from runner.ledger.audit import audit
 from support.engine_fakes import output_price
@@ -50,7 +50,7 @@ def test_any_mixture_of_files_loses_swaps_and_doubles_nothing(
 
     async def attempt(times: int) -> None:
         async with run.tracker(follow=False):
-            desk = Desk(run.api, run.writer, MARK, output_price, run.listener)
+            desk = Desk(run.api, run.writer, MARK, output_price, make_judge(None), run.listener)
             collection = Collection(desk)
             for _ in range(times):
                 if run.state() != "closed":
@@ -77,16 +77,14 @@ def test_a_download_is_private_and_written_in_pieces(tmp_path: Path) -> None:
     async def collect() -> None:
         async with run.tracker(follow=False):
             await run.writer.mark_batch(1, "ended", BatchFacts(tallies={"succeeded": 1}))
-            desk = Desk(run.api, run.writer, MARK, output_price, run.listener)
+            desk = Desk(run.api, run.writer, MARK, output_price, make_judge(None), run.listener)
             assert (await Collection(desk).attempt(run.ledger.batch(batch.number))).verdict == "closed"
 
-    threshold = gc.get_threshold()
     asyncio.run(collect())
     path = run.ledger.landed(1)
     assert path is not None
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert long.encode() in run.result(0).body
-    assert gc.get_threshold() == threshold
 
 
 def test_a_full_disk_is_said_with_its_cure(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ from hypothesis import strategies as st
 from runner.engines import landed
 from runner.engines.custom_ids import custom_id
 from runner.engines.landed import Census, LandedReader
-from runner.ledger import Landed
+from runner.engines.parallel import Price
+from runner.execution.judging import make_judge
+from runner.ledger import UNPRICED, AcceptedLines, Landed
 from runner.providers.results import read_result
 from runner.types import Failure, Step, Usage
 from support.engine_fakes import output_price
@@ -22,24 +26,38 @@ from support.tracking_fakes import MARK, ended, errored, jsonl, name, succeeded
 CANCELED = Failure("canceled", "by a test")
 
 
-def read(path: Path, number: int = 1) -> tuple[list[list[Landed]], Census]:
-    reader = LandedReader(
-        path, mark=MARK, number=number, read_result=read_result, price=output_price, canceled=CANCELED
+def reader_of(path: Path, number: int = 1, price: Price = output_price) -> LandedReader:
+    judge = make_judge(None)
+    return LandedReader(
+        path, mark=MARK, number=number, read_result=read_result, judge=judge, price=price, canceled=CANCELED
     )
+
+
+def read(path: Path, number: int = 1) -> tuple[list[list[Landed]], Census]:
+    """The groups, accepted lines as values like the others, and behind them."""
+    reader = reader_of(path, number)
     groups: list[list[Landed]] = []
     try:
         while group := reader.next_group():
-            groups.append(group)
-        assert reader.next_group() == []
+            groups.append([*group.lines, *as_values(group.accepted)])
+            assert len(groups[-1]) == len(group) > 0
+        assert not reader.next_group()
     finally:
         reader.close()
     return groups, reader.census
 
 
+def as_values(accepted: AcceptedLines) -> Iterator[Landed]:
+    for place in range(len(accepted)):
+        row, cost, *usage, offset, length = accepted.part(place, place + 1).numbers
+        yield Landed(Step(row), "succeeded", offset, length, None, None, Usage(*usage), cost, None)
+
+
 def read_bytes(path: Path, data: bytes) -> tuple[list[Landed], Census]:
+    """All lines of a file, in the order of their steps."""
     path.write_bytes(data)
     groups, census = read(path)
-    return [line for group in groups for line in group], census
+    return sorted([line for group in groups for line in group], key=lambda line: line.step), census
 
 
 def test_each_end_of_a_request_is_read_with_its_place(tmp_path: Path) -> None:
@@ -94,17 +112,16 @@ def test_a_line_that_is_too_long_is_passed_over_in_bounded_memory(
     assert (census.unreadable, census.why_unreadable) == (2, "longer than 0 MiB")
 
 
-def test_groups_are_bounded_by_lines_and_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_groups_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x"
     path.write_bytes(jsonl(*(succeeded(name(row)) for row in range(25))))
     monkeypatch.setattr(landed, "GROUP_LINES", 10)
     assert [len(group) for group in read(path)[0]] == [10, 10, 5]
-    monkeypatch.setattr(landed, "GROUP_BYTES", 1)
-    assert [len(group) for group in read(path)[0]] == [1] * 25
 
 
 def test_many_lines_of_others_do_not_look_like_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(landed, "GROUP_BYTES", 100)
+    monkeypatch.setattr(landed, "_BLOCK_BYTES", 100)
+    monkeypatch.setattr(landed, "WINDOW_BYTES", 100)
     foreign = [succeeded("foreign")] * 50
     lines, census = read_bytes(tmp_path / "x", jsonl(*foreign, succeeded(name(0)), *foreign))
     assert (len(lines), census.foreign) == (1, 100)
@@ -151,21 +168,30 @@ def _result(line: bytes) -> Any:
 
 
 @settings(deadline=None)
-@given(st.permutations(range(40)), st.sampled_from([1, 1_000, 5_000, 1 << 20]))
+@given(
+    st.permutations(range(40)),
+    st.sampled_from(["WINDOW_BYTES", "WINDOW_LINES", "OTHERS_BYTES"]),
+    st.sampled_from([1, 7, 1_000, 5_000, 1 << 20]),
+    st.booleans(),
+)
 def test_lines_come_in_the_order_of_their_rows_a_window_at_a_time(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[int], window_bytes: int
+    tmp_path_factory: pytest.TempPathFactory, rows: list[int], bound: str, value: int, fails: bool
 ) -> None:
-    data = jsonl(*(succeeded(name(row)) for row in rows))
+    data = jsonl(*(errored(name(row)) if fails else succeeded(name(row)) for row in rows))
+    path = tmp_path_factory.getbasetemp() / "windows"
+    path.write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(landed, "WINDOW_BYTES", window_bytes)
-        lines, _ = read_bytes(tmp_path_factory.getbasetemp() / "windows", data)
-    found = [line.step.row for line in lines]
+        patch.setattr(landed, "_BLOCK_BYTES", 10)
+        patch.setattr(landed, bound, value)
+        groups, _ = read(path)
+    found = [line.step.row for group in groups for line in group]
     assert sorted(found) == list(range(40))
-    longest = len(succeeded(name(39))) + landed._LINE_OVERHEAD
-    if window_bytes >= longest * len(rows):
+    is_bound = bound != ("WINDOW_LINES" if fails else "OTHERS_BYTES")
+    if value == 1 << 20 or not is_bound:
         assert found == list(range(40))
-    elif window_bytes == 1:
+    elif value == 1:
         assert found == rows
+    assert all(group == sorted(group, key=lambda line: line.step) for group in groups)
 
 
 def test_an_id_counts_once_over_all_windows_and_the_first_line_counts(
@@ -175,6 +201,7 @@ def test_an_id_counts_once_over_all_windows_and_the_first_line_counts(
     raw = [odd, succeeded(name(1), "a"), succeeded(name(0), "late"), succeeded(name(1), "b"), succeeded(name(1), "a")]
     for window_bytes in (1, 1 << 20):
         monkeypatch.setattr(landed, "WINDOW_BYTES", window_bytes)
+        monkeypatch.setattr(landed, "_BLOCK_BYTES", window_bytes)
         lines, census = read_bytes(tmp_path / "x", jsonl(*raw))
         assert [(line.step.row, line.end, line.offset) for line in lines] == [
             (0, "expired", 0),
@@ -182,3 +209,29 @@ def test_an_id_counts_once_over_all_windows_and_the_first_line_counts(
         ]
         assert (census.repeated, census.conflicting) == (1, 2)
         assert census.ends() == {name(0): "expired", name(1): "succeeded"}
+
+
+def test_only_replies_that_answer_their_row_are_accepted_as_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(
+        jsonl(succeeded(name(2)), succeeded(name(1), "  "), succeeded(name(0)), succeeded(f"{name(3)}-r1"))
+    )
+    with closing(reader_of(tmp_path / "x")) as reader:
+        group = reader.next_group()
+    assert list(group.accepted.rows) == [0, 2]
+    assert [line.step for line in group.lines] == [Step(1), Step(3, round=1)]
+    assert all(line.reply is not None and line.cost_pico == 15 for line in group.lines)
+
+
+def test_a_reply_without_a_known_price_is_accepted_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(jsonl(succeeded(name(0))))
+    with closing(reader_of(tmp_path / "x", price=lambda *_: None)) as reader:
+        assert list(reader.next_group().accepted.costs_pico) == [UNPRICED]
+
+
+def test_nothing_more_is_read_once_reading_was_given_up(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(jsonl(succeeded(name(0))))
+    reader = reader_of(tmp_path / "x")
+    reader.give_up()
+    assert not reader.next_group()
+    reader.close()
+    assert reader.census.lines == 0

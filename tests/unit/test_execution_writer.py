@@ -14,7 +14,7 @@ import pytest
 from runner.engines import Decision, Prepared
 from runner.errors import LedgerError
 from runner.execution.writer import BACKLOG, GROUP, Writer
-from runner.ledger import BatchFacts, Landed, Lease, Rule, Ruling
+from runner.ledger import NONE_ACCEPTED, BatchFacts, Landed, Lease, Rule, Ruling
 from runner.ledger.sqlite import SqliteLedger
 from runner.types import Failure, Outcome, Step, Usage
 from support.engine_fakes import HandClock, prepared
@@ -349,7 +349,7 @@ def test_a_batch_is_the_ledgers_with_the_runs_cap_rule_and_clock(tmp_path: Path)
         assert await writer.land(batch.number) == await writer.landed(batch.number)
         failure = Failure("api_error", "it did not work")
         line = Landed(Step(1), "errored", 0, 6, None, failure, Usage(), 0, None)
-        settled = await writer.settle_batch(batch.number, [line])
+        settled = await writer.settle_batch(batch.number, [line], NONE_ACCEPTED)
         assert [ruling.state for ruling in settled.rulings if ruling is not None] == ["failed"]
         assert (await writer.batches())[0].settled == 1
         await writer.close()

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import apsw
 import pytest
 
 from runner.errors import LedgerError
@@ -16,6 +17,7 @@ from support.ledger_batches import (
     EXPIRED,
     INVALID,
     Line,
+    accepted_lines,
     answered,
     collect,
     ended_batch,
@@ -157,7 +159,9 @@ def test_a_step_of_another_batch_or_of_none_is_unknown(tmp_path: Path) -> None:
         ended_batch(ledger, STEPS[1:2])
         ledger.lease([Lease(STEPS[2], bytes(32), BOUND)], None)
         lines = answered(STEPS[3], STEPS[2], STEPS[1], Step(99), STEPS[0])
-        assert collect(ledger, number, lines) == Settled([None, None, None, None, ANSWERED], unknown=4)
+        assert collect(ledger, number, lines) == Settled(
+            [None, None, None, None, ANSWERED], unknown=tuple(step for step, _, _ in sorted(lines[:4]))
+        )
         assert ledger.counts().succeeded == 1
         assert ledger.money().reserved == 2 * BOUND
 
@@ -166,7 +170,7 @@ def test_results_of_a_batch_that_was_declared_not_sent_book_nothing(tmp_path: Pa
     with new_ledger(tmp_path / "run", 2) as ledger:
         number = intend(ledger, STEPS[:2]).number
         move(ledger, number, "sending", "in_doubt", "not_sent")
-        assert collect(ledger, number, answered(*STEPS[:2])) == Settled([None, None], unknown=2)
+        assert collect(ledger, number, answered(*STEPS[:2])) == Settled([None, None], unknown=tuple(STEPS[:2]))
         assert (ledger.money().spent, ledger.money().doubtful, ledger.counts().open) == (0, 2 * BOUND, 2)
     assert audit(tmp_path / "run") == []
 
@@ -260,6 +264,68 @@ def test_settled_lines_are_there_after_the_process_died(tmp_path: Path) -> None:
         assert ledger.settle_batch(number, lines, accept, NOON).repeated == 2
         assert ledger.counts().succeeded == 4
     assert audit(tmp_path / "run") == []
+
+
+def test_accepted_lines_are_booked_as_the_rule_would_book_them(tmp_path: Path) -> None:
+    """In everything that is in the tables: rows side by side and apart, tried before, unpriced, and of no batch."""
+    rows = [9, 0, 1, 2, 4, 5, 7, 11]
+    tables: list[list[object]] = []
+    for way in ("ruled on", "accepted"):
+        with new_ledger(tmp_path / way, 13) as ledger:
+            first = ended_batch(ledger, [Step(row) for row in (4, 7, 10)])
+            collect(ledger, first, [(Step(row), "expired", EXPIRED) for row in (4, 7, 10)], by_end)
+            number = ended_batch(ledger, [Step(row) for row in rows if row != 11])
+            ended_batch(ledger, [Step(11)])
+            lines = [
+                replace(line, cost_pico=None if line.step.row == 5 else COST + line.step.row)
+                for line in land(ledger, number, answered(*map(Step, rows)))
+            ]
+            for again in (False, True):
+                if way == "accepted":
+                    settled = ledger.settle_batch(number, [], _never, NOON, accepted_lines(lines))
+                    done = list(settled.accepted.rows)
+                else:
+                    settled = ledger.settle_batch(number, lines, accept, NOON)
+                    done = sorted(line.step.row for line, ruling in zip(lines, settled.rulings, strict=True) if ruling)
+                assert done == ([] if again else sorted(set(rows) - {11}))
+                assert (settled.repeated, settled.unknown) == (7 if again else 0, (Step(11),))
+        assert audit(tmp_path / way) == []
+        tables.append(_dump(tmp_path / way / "ledger.db"))
+    assert tables[0] == tables[1]
+
+
+def test_lines_of_both_kinds_are_settled_together(tmp_path: Path) -> None:
+    with new_ledger(tmp_path / "run", 4) as ledger:
+        number = ended_batch(ledger, STEPS)
+        lines = land(ledger, number, [*answered(*STEPS[:2]), (STEPS[2], "errored", INVALID)])
+        settled = ledger.settle_batch(number, lines[2:], by_end, NOON, accepted_lines(lines[:2]))
+        assert settled == Settled([Ruling("failed", INVALID)], accepted_lines(lines[:2]))
+        assert (settled.accepted.usage, list(settled.accepted.costs_pico)) == (Usage(20, 10), [COST, COST])
+        assert (ledger.counts().succeeded, ledger.counts().failed, ledger.batch(number).settled) == (2, 1, 3)
+    assert audit(tmp_path / "run") == []
+
+
+def test_more_accepted_lines_than_a_statement_takes(tmp_path: Path) -> None:
+    count = 1_237
+    with new_ledger(tmp_path / "run", count) as ledger:
+        number = ended_batch(ledger, map(Step, range(count)))
+        lines = land(ledger, number, answered(*[Step((place * 7) % count) for place in range(count)]))
+        accepted = accepted_lines(lines)
+        for start in range(0, count, 500):
+            part = accepted.part(start, start + 500)
+            assert ledger.settle_batch(number, [], _never, NOON, part).accepted == part
+        assert [result.body for result in ledger.results()] == [message(f"reply {row}") for row in range(count)]
+    assert audit(tmp_path / "run") == []
+
+
+def _dump(path: Path) -> list[object]:
+    """All that the tables say of rows, steps, leases, attempts and sums."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    tables = ("rows", "steps", "leases", "attempts", "totals", "batches", "landings", "failure_kinds")
+    try:
+        return [connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
+    finally:
+        connection.close()
 
 
 def _never(outcome: Outcome) -> Ruling:

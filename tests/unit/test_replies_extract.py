@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from runner.replies.extract import Answer, output_of, text_of
+from runner.replies.extract import Answer, has_text, output_of, text_of
 
 THINKING = {"type": "thinking", "thinking": "", "signature": "s"}
 
@@ -41,3 +43,16 @@ def test_text_that_is_no_json_is_kept_beside_no_output(words: str) -> None:
 
 def test_integers_of_any_size_stay_exact() -> None:
     assert output_of([text(str(2**70))], structured=True).output == 2**70
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"type": st.sampled_from(["text", "thinking"])},
+            optional={"text": st.sampled_from(["", " ", "\n\t", "a", " b ", None, 3, "\u2003"])},
+        ),
+        max_size=4,
+    )
+)
+def test_there_is_text_where_the_text_is_more_than_white_space(content: list[dict[str, object]]) -> None:
+    assert has_text(content) == bool(text_of(content).strip())
