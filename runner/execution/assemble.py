@@ -77,6 +77,7 @@ def assemble(
         compiled_for=compiled_for,
         check=Check(loaded.schema) if loaded.schema is not None else None,
         prices=prices,
+        api=api,
         connect=lambda: api.connect(max_concurrency=job.limits.max_concurrency, clock=clock),
         open_earlier=earlier_of(info, state, clock),
         make_targets=lambda: make_targets(info, loaded, state),

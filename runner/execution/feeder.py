@@ -15,12 +15,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
+from typing import Protocol
 
 from runner.clock import Clock
 from runner.engines import Prepared
 from runner.events import Observer, Warned
 from runner.execution.earlier import Earlier
-from runner.execution.writer import Writer
 from runner.ledger import Ledger, OpenStep
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.requests import CompiledJob
@@ -40,6 +40,28 @@ READ_AHEAD = 256
 """Open steps read from the ledger at a time."""
 
 Bound = Callable[[Request], int | None]
+Pages = Callable[[Ledger], Iterator[Sequence[OpenStep]]]
+"""Open steps to feed, some at a time; called, and advanced, on the feeder's thread."""
+
+
+class Poster(Protocol):
+    """Who takes outcomes that need no engine: the writer, or what stands for it in a worker."""
+
+    def post(self, outcome: Outcome) -> None:
+        """From the feeder's thread; may block while too many wait."""
+        ...
+
+
+def open_pages(ledger: Ledger) -> Iterator[Sequence[OpenStep]]:
+    """All open steps, in order. The ledger is asked for a page at a time, so steps opened behind are not seen."""
+    after: Step | None = None
+    while True:
+        page = ledger.open_steps(after, READ_AHEAD)
+        if page:
+            yield page
+        if len(page) < READ_AHEAD:
+            return
+        after = page[-1].step
 
 
 class Feeder:
@@ -49,12 +71,13 @@ class Feeder:
         self,
         folder: Path,
         compiled: CompiledJob,
-        writer: Writer,
+        writer: Poster,
         *,
         bound: Bound,
         open_earlier: Callable[[], Earlier | None],
         clock: Clock,
         observer: Observer,
+        pages: Pages = open_pages,
         window_steps: int = WINDOW_STEPS,
         window_bytes: int = WINDOW_BYTES,
     ) -> None:
@@ -65,6 +88,7 @@ class Feeder:
         self._open_earlier = open_earlier
         self._clock = clock
         self._observer = observer
+        self._pages = pages
         self._slow_renders = 0
         self._window_steps = window_steps
         self._window_bytes = window_bytes
@@ -118,16 +142,21 @@ class Feeder:
     def _run(self) -> None:
         try:
             with SqliteLedger.open(self._folder, read_only=True) as ledger, self._opened_earlier() as earlier:
-                for step, row in _open_rows(ledger):
-                    self._feed(step, row, earlier)
-                    if not self._hand_over():
-                        break
-                self._push()
+                self._feed_all(ledger, earlier)
         except BaseException as error:  # noqa: BLE001 - the worker's border: the engine raises it from `take`
             self._error = error
         with self._changed:
             self._exhausted = True
         self._loop.call_soon_threadsafe(self._ready.set)
+
+    def _feed_all(self, ledger: Ledger, earlier: Earlier | None) -> None:
+        for page in self._pages(ledger):
+            for step in page:
+                self._feed(step, ledger.row(step.step.row), earlier)
+                if not self._hand_over():
+                    return
+            if not self._push():  # the next page may be long in coming
+                return
 
     def _opened_earlier(self) -> AbstractContextManager[Earlier | None]:
         earlier = self._open_earlier()
@@ -196,16 +225,3 @@ class Feeder:
             open_step.step, open_step.attempts + 1, "errored", self._compiled.mode, b"", now, now, failure=failure,
             tries=open_step.tries + 1
         )  # fmt: skip
-
-
-def _open_rows(ledger: Ledger) -> Iterator[tuple[OpenStep, Row]]:
-    """Open steps with their rows, in order. The ledger is asked for a page at a time, so steps opened behind are not
-    seen."""
-    after: Step | None = None
-    while True:
-        page = ledger.open_steps(after, READ_AHEAD)
-        for open_step in page:
-            yield open_step, ledger.row(open_step.step.row)
-        if len(page) < READ_AHEAD:
-            return
-        after = page[-1].step

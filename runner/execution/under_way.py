@@ -17,6 +17,7 @@ from runner.clock import Clock
 from runner.engines.retry import RetryPolicy
 from runner.errors import Problem
 from runner.events import Observer
+from runner.execution.api import Api
 from runner.execution.delivery import Target
 from runner.execution.earlier import Earlier
 from runner.execution.judging import make_judge, make_rule
@@ -62,6 +63,7 @@ class Advance:
     """The same job for a mode: what a batch run sends in parallel differs in cache marks, not in identity."""
     check: Check | None
     prices: Prices
+    api: Api
     connect: Callable[[], Provider]
     open_earlier: Callable[[], Earlier | None]
     make_targets: Callable[[], Sequence[Target]]

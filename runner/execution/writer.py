@@ -26,7 +26,19 @@ from typing import Any, TypeVar
 from runner.clock import Clock
 from runner.engines import Decision, Prepared
 from runner.errors import LedgerError
-from runner.ledger import Batch, BatchFacts, BatchState, BatchStep, Landed, Lease, Ledger, Rule, Ruling, Settled
+from runner.ledger import (
+    Batch,
+    BatchFacts,
+    BatchState,
+    BatchStep,
+    Landed,
+    Lease,
+    Ledger,
+    OpenStep,
+    Rule,
+    Ruling,
+    Settled,
+)
 from runner.types import Outcome, Step
 
 GROUP = 500
@@ -112,6 +124,22 @@ class Writer:
         """From another thread: hand over an outcome without waiting for it; blocks while too many wait."""
         self._room.acquire()
         self._put(_Record(outcome, None))
+
+    # -- of workers ------------------------------------------------------------------------------------------------
+
+    async def open_steps(self, after: Step | None, limit: int) -> Sequence[OpenStep]:
+        return await self._called(lambda: self._ledger.open_steps(after, limit))
+
+    async def take_leases(self, leases: Sequence[Lease]) -> int:
+        """As `lease`, of steps that were prepared elsewhere."""
+        return await self._called(lambda: self._ledger.lease(leases, self._cap_pico))
+
+    async def record_all(self, outcomes: Sequence[Outcome]) -> Sequence[Decision]:
+        """As `record`, of outcomes that came together; the decisions in their order."""
+        futures: list[asyncio.Future[Decision]] = [self._loop.create_future() for _ in outcomes]
+        for outcome, future in zip(outcomes, futures, strict=True):
+            self._put(_Record(outcome, future))
+        return await asyncio.gather(*futures)
 
     # -- of batches ------------------------------------------------------------------------------------------------
 
