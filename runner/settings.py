@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from dotenv.parser import parse_stream
 
@@ -32,6 +32,8 @@ from runner.errors import Location, Problem, SpecError, closest
 _CREDENTIALS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
 """The static credentials that the SDK takes from the environment (anthropic 2.12, `_client.py`)."""
 _ADDRESS = "ANTHROPIC_BASE_URL"
+MAX_WORKERS = 64
+"""More would be a slip: the process that holds the run keeps up with about as many as a large machine has cores."""
 _PROJECT_TABLES = ("defaults", "profiles")
 _PROFILE_TABLES = ("defaults", "set")
 
@@ -57,6 +59,7 @@ class Settings:
     batch_poll_longest_s: float = 60.0
     batch_resend_rows: int = 100
     limits_dir: Path | None = None
+    workers: int | Literal["auto"] = 1
     prices: Path | None = None
     profile: str | None = None
     transport: str = "auto"
@@ -328,6 +331,10 @@ def _upto(most: int) -> Callable[[Any, Path], int]:
     return count
 
 
+def _workers(value: Any, root: Path) -> int | Literal["auto"]:
+    return "auto" if value == "auto" else _upto(MAX_WORKERS)(value, root)
+
+
 def _seconds(value: Any, _root: Path) -> float:
     seconds = float(str(value))
     if isinstance(value, bool) or not 0 < seconds < float("inf"):
@@ -364,6 +371,7 @@ _SETTINGS: Mapping[str, _Setting] = {
     "batch_poll_longest_s": _Setting(_seconds, "a number of seconds, more than 0"),
     "batch_resend_rows": _Setting(_count, "a number of rows, 0 or more"),
     "limits_dir": _Setting(_folder_or_off, "a folder, or `off`"),
+    "workers": _Setting(_workers, f"a number of processes, from 1 to {MAX_WORKERS}, or `auto`"),
     "prices": _Setting(_folder, "the path of a file"),
     "profile": _Setting(_text, "the name of a profile"),
     "transport": _Setting(_one_of("auto", "sdk", "wire"), "auto, sdk or wire"),

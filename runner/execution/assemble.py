@@ -78,6 +78,7 @@ def assemble(
         compiled_for=compiled_for,
         check=Check(loaded.schema) if loaded.schema is not None else None,
         prices=prices,
+        api=api,
         connect=lambda: api.connect(max_concurrency=job.limits.max_concurrency, clock=clock),
         make_limits=lambda told: make_limits(job, loaded.settings, api, clock, told),
         open_earlier=earlier_of(info, state, clock),

@@ -12,17 +12,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 from runner.clock import Clock
 from runner.engines import Prepared
 from runner.events import Observer, Warned
 from runner.execution.earlier import Earlier
 from runner.execution.grouping import ALL, Opened, grouped
-from runner.execution.writer import Writer
 from runner.ledger import Ledger, OpenStep
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.requests import CompiledJob
@@ -42,6 +43,28 @@ READ_AHEAD = 256
 """Open steps read from the ledger at a time."""
 
 Bound = Callable[[Request], int | None]
+Pages = Callable[[Ledger], Iterator[Sequence[OpenStep]]]
+"""Open steps to feed, some at a time; called, and advanced, on the feeder's thread."""
+
+
+class Poster(Protocol):
+    """Who takes outcomes that need no engine: the writer, or what stands for it in a worker."""
+
+    def post(self, outcome: Outcome) -> None:
+        """From the feeder's thread; may block while too many wait."""
+        ...
+
+
+def open_pages(ledger: Ledger) -> Iterator[Sequence[OpenStep]]:
+    """All open steps, in order. The ledger is asked for a page at a time, so steps opened behind are not seen."""
+    after: Step | None = None
+    while True:
+        page = ledger.open_steps(after, READ_AHEAD)
+        if page:
+            yield page
+        if len(page) < READ_AHEAD:
+            return
+        after = page[-1].step
 
 _prepared = maker_of(Prepared)
 
@@ -54,12 +77,13 @@ class Feeder:
         self,
         folder: Path,
         compiled: CompiledJob,
-        writer: Writer,
+        writer: Poster,
         *,
         bound: Bound,
         open_earlier: Callable[[], Earlier | None],
         clock: Clock,
         observer: Observer,
+        pages: Pages = open_pages,
         least_prefix_bytes: float = 0.0,
         window_steps: int = WINDOW_STEPS,
         window_bytes: int = WINDOW_BYTES,
@@ -71,6 +95,7 @@ class Feeder:
         self._open_earlier = open_earlier
         self._clock = clock
         self._observer = observer
+        self._pages = pages
         self._least_prefix_bytes = least_prefix_bytes
         self._slow_renders = 0
         self._window_steps = window_steps
@@ -124,38 +149,43 @@ class Feeder:
 
     def _run(self) -> None:
         try:
-            with (
-                SqliteLedger.open(self._folder, read_only=True) as ledger,
-                self._opened_earlier() as earlier,
-                closing(self._opened(ledger)) as opened,
-            ):
-                for step, row, prefixes in opened:
-                    self._feed(step, row, earlier, prefixes)
-                    if not self._hand_over():
-                        break
-                self._push()
+            with SqliteLedger.open(self._folder, read_only=True) as ledger, self._opened_earlier() as earlier:
+                self._feed_all(ledger, earlier)
         except BaseException as error:  # noqa: BLE001 - the worker's border: the engine raises it from `take`
             self._error = error
         with self._changed:
             self._exhausted = True
         self._loop.call_soon_threadsafe(self._ready.set)
 
+    def _feed_all(self, ledger: Ledger, earlier: Earlier | None) -> None:
+        for page in self._opened(ledger):
+            for step, row, prefixes in page:
+                self._feed(step, row, earlier, prefixes)
+                if not self._hand_over():
+                    return
+            if not self._push():  # the next page may be long in coming
+                return
+
     def _opened_earlier(self) -> AbstractContextManager[Earlier | None]:
         earlier = self._open_earlier()
         return nullcontext() if earlier is None else closing(earlier)
 
-    def _opened(self, ledger: Ledger) -> Generator[Opened]:
-        opened = _open_rows(ledger)
+    def _opened(self, ledger: Ledger) -> Iterator[Iterable[Opened]]:
+        """Open steps with their rows, some at a time."""
+        pages = (((step, ledger.row(step.step.row), ALL) for step in page) for page in self._pages(ledger))
         if not self._compiled.row_prefixes:
-            return opened
-        return grouped(
-            opened,
+            yield from pages
+            return
+        in_groups = grouped(
+            chain.from_iterable(pages),
             ledger,
             self._compiled,
             self._folder,
             least_bytes=self._least_prefix_bytes,
             stopped=lambda: self._closed,
         )
+        with closing(in_groups):
+            yield in_groups
 
     def _feed(self, open_step: OpenStep, row: Row, earlier: Earlier | None, prefixes: int) -> None:
         """Prepare one step, of whose prefixes so many are of use."""
@@ -228,16 +258,3 @@ class Feeder:
             open_step.step, open_step.attempts + 1, "errored", self._compiled.mode, b"", now, now, failure=failure,
             tries=open_step.tries + 1
         )  # fmt: skip
-
-
-def _open_rows(ledger: Ledger) -> Generator[Opened]:
-    """Open steps with their rows, in order. The ledger is asked for a page at a time, so steps opened behind are not
-    seen."""
-    after: Step | None = None
-    while True:
-        page = ledger.open_steps(after, READ_AHEAD)
-        for open_step in page:
-            yield open_step, ledger.row(open_step.step.row), ALL
-        if len(page) < READ_AHEAD:
-            return
-        after = page[-1].step

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from runner.catalog.prices import Prices
-from runner.engines import Engine, Prepared, StopReason
+from runner.engines import Book, Engine, Feed, Prepared, StopReason
 from runner.engines.halt import Halt
 from runner.engines.parallel import ParallelEngine
 from runner.errors import LedgerError
@@ -29,8 +29,9 @@ from runner.execution.standing import at_api, open_batches
 from runner.execution.summary import SIGNALLED
 from runner.execution.under_way import Advance
 from runner.execution.warming import warm_up_of
+from runner.execution.workers import GivenRulings, Workers, how_many
 from runner.execution.writer import Writer
-from runner.ledger import Batch, Counts, Ledger, OpenStep, Ruling
+from runner.ledger import Batch, Counts, Ledger, OpenStep, Rule, Ruling
 from runner.planning.estimate import least_prefix_bytes
 from runner.planning.requests import CompiledJob
 from runner.providers import Provider
@@ -48,12 +49,30 @@ def send_all(run: Advance) -> StopReason | None:
 
 async def _sent(run: Advance) -> StopReason | None:
     halt = Halt()
-    provider = run.connect()
+    connection = _Connection(run)
     try:
         with signals(halt, run.clock):
-            return await _Passes(run, provider, halt).drain()
+            return await _Passes(run, connection, halt).drain()
     finally:
-        await provider.aclose()
+        await connection.aclose()
+
+
+class _Connection:
+    """The provider of this process, made when it is first asked for: workers have their own."""
+
+    def __init__(self, run: Advance) -> None:
+        self._run = run
+        self._provider: Provider | None = None
+
+    @property
+    def provider(self) -> Provider:
+        if self._provider is None:
+            self._provider = self._run.connect()
+        return self._provider
+
+    async def aclose(self) -> None:
+        if self._provider is not None:
+            await self._provider.aclose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +91,12 @@ class _Standing:
 @dataclass(frozen=True, slots=True)
 class _Passes:
     run: Advance
-    provider: Provider
+    connection: _Connection
     halt: Halt
+
+    @property
+    def provider(self) -> Provider:
+        return self.connection.provider
 
     async def drain(self) -> StopReason | None:
         """One pass over the open steps after another.
@@ -138,7 +161,7 @@ class _Passes:
         if cap_pico is None:
             return True
         compiled = self.run.compiled_for("parallel")
-        bound, most = _bound(self.run.prices, "parallel"), 0
+        bound, most = bound_of(self.run.prices, "parallel"), 0
         for step in waiting:
             request = compiled.request(self.run.ledger.row(step.step.row))
             if isinstance(request, Failure):
@@ -154,15 +177,32 @@ class _Passes:
         """Send, or follow, once; nothing but the writer's thread touches the ledger meanwhile."""
         if mode == "parallel":
             compiled = self.run.compiled_for(mode)
-            warm_up = warm_up_of(self.run, compiled)
+            workers = how_many(self.run, compiled)
+            if workers > 1:
+                return batching.Drained(await self._by_workers(workers, compiled))
+            warm_up, provider = warm_up_of(self.run, compiled), self.provider
             async with self._at_work(compiled) as (feeder, writer):
-                return batching.Drained(await self._parallel(feeder, writer, warm_up).drain())
+                engine = parallel_engine(self.run, provider, feeder, writer, self.halt, warm_up)
+                return batching.Drained(await engine.drain())
         plan, provider = batching.plan_of(self.run), batching.batches_of(self.provider)
         async with self._at_work(self.run.compiled_for(mode)) as (feeder, writer):
             drained = await batching.drain(self.run, plan, provider, feeder, writer, self.halt, detach=detach)
         if drained.too_late:
             batching.note_too_late(self.run)
         return drained
+
+    async def _by_workers(self, count: int, compiled: CompiledJob) -> StopReason | None:
+        """Send in parallel by so many processes."""
+        run, rulings, warm_up = self.run, GivenRulings(self.run.rule), warm_up_of(self.run, compiled)
+        least = least_prefix_bytes(run.facts)
+        one_first = any(prefix.size_bytes >= least for prefix in compiled.shared_prefixes)
+        writer = sender_of(run, self.halt, rulings)
+        writer.start()
+        try:
+            workers = Workers(run, writer, rulings, self.halt, count=count, one_first=one_first, warm_up=warm_up)
+            return await workers.drain()
+        finally:
+            await writer.close()
 
     @asynccontextmanager
     async def _at_work(self, compiled: CompiledJob) -> AsyncIterator[tuple[Feeder, Writer]]:
@@ -172,7 +212,7 @@ class _Passes:
             run.folder,
             compiled,
             writer,
-            bound=_bound(run.prices, compiled.mode),
+            bound=bound_of(run.prices, compiled.mode),
             open_earlier=run.open_earlier,
             clock=run.clock,
             observer=run.observer,
@@ -188,27 +228,30 @@ class _Passes:
         finally:
             await writer.close()
 
-    def _parallel(self, feeder: Feeder, writer: Writer, warm_up: Prepared | None) -> Engine:
-        run = self.run
-        return ParallelEngine(
-            self.provider,
-            feeder,
-            writer,
-            clock=run.clock,
-            observer=run.observer,
-            halt=self.halt,
-            retry=run.retry,
-            max_concurrency=run.job.limits.max_concurrency,
-            limits=run.make_limits(run.observer),
-            price=run.prices.cost,
-            least_prefix_bytes=least_prefix_bytes(run.facts),
-            warm_up=warm_up,
-        )
+
+def parallel_engine(
+    run: Advance, provider: Provider, feed: Feed, book: Book, halt: Halt, warm_up: Prepared | None
+) -> Engine:
+    """The engine of one pass in parallel, here or in a worker."""
+    return ParallelEngine(
+        provider,
+        feed,
+        book,
+        clock=run.clock,
+        observer=run.observer,
+        halt=halt,
+        retry=run.retry,
+        max_concurrency=run.job.limits.max_concurrency,
+        limits=run.make_limits(run.observer),
+        price=run.prices.cost,
+        least_prefix_bytes=least_prefix_bytes(run.facts),
+        warm_up=warm_up,
+    )
 
 
-def sender_of(run: Advance, halt: Halt) -> Writer:
-    """The writer of one pass."""
-    return _writer(run, _failure_limit(run.ledger, run.job.limits.max_failures, halt))
+def sender_of(run: Advance, halt: Halt, rule: Rule | None = None) -> Writer:
+    """The writer of one pass; `rule` where it is not the run's own."""
+    return _writer(run, _failure_limit(run.ledger, run.job.limits.max_failures, halt), rule)
 
 
 def follower_of(run: Advance) -> Writer:
@@ -217,10 +260,10 @@ def follower_of(run: Advance) -> Writer:
     return _writer(run, lambda: None)
 
 
-def _writer(run: Advance, after_group: Callable[[], None]) -> Writer:
+def _writer(run: Advance, after_group: Callable[[], None], rule: Rule | None = None) -> Writer:
     return Writer(
         run.ledger,
-        run.rule,
+        rule or run.rule,
         cap_pico=run.job.limits.max_cost_pico,
         clock=run.clock,
         on_posted=_tell(run.observer),
@@ -228,7 +271,7 @@ def _writer(run: Advance, after_group: Callable[[], None]) -> Writer:
     )
 
 
-def _bound(prices: Prices, mode: Mode) -> Callable[[Request], int | None]:
+def bound_of(prices: Prices, mode: Mode) -> Callable[[Request], int | None]:
     def bound(request: Request) -> int | None:
         return prices.bound(request.model, request.input_bound, request.max_tokens, request.cache_ttl, mode)
 

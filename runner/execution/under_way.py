@@ -19,6 +19,7 @@ from runner.engines.limits import Limits
 from runner.engines.retry import RetryPolicy
 from runner.errors import Problem
 from runner.events import Observer
+from runner.execution.api import Api
 from runner.execution.delivery import Target
 from runner.execution.earlier import Earlier
 from runner.execution.judging import make_judge, make_rule
@@ -64,6 +65,7 @@ class Advance:
     """The same job for a mode: what a batch run sends in parallel differs in cache marks, not in identity."""
     check: Check | None
     prices: Prices
+    api: Api
     connect: Callable[[], Provider]
     make_limits: Callable[[Observer], Limits]
     """How fast the rows of one pass in parallel may leave."""

@@ -35,6 +35,7 @@ from runner.ledger import (
     Landed,
     Lease,
     Ledger,
+    OpenStep,
     Rule,
     Ruling,
     Settled,
@@ -126,6 +127,22 @@ class Writer:
         """From another thread: hand over an outcome without waiting for it; blocks while too many wait."""
         self._room.acquire()
         self._put(_Record(outcome, None))
+
+    # -- of workers ------------------------------------------------------------------------------------------------
+
+    async def open_steps(self, after: Step | None, limit: int) -> Sequence[OpenStep]:
+        return await self._called(lambda: self._ledger.open_steps(after, limit))
+
+    async def take_leases(self, leases: Sequence[Lease]) -> int:
+        """As `lease`, of steps that were prepared elsewhere."""
+        return await self._called(lambda: self._ledger.lease(leases, self._cap_pico))
+
+    async def record_all(self, outcomes: Sequence[Outcome]) -> Sequence[Decision]:
+        """As `record`, of outcomes that came together; the decisions in their order."""
+        futures: list[asyncio.Future[Decision]] = [self._loop.create_future() for _ in outcomes]
+        for outcome, future in zip(outcomes, futures, strict=True):
+            self._put(_Record(outcome, future))
+        return await asyncio.gather(*futures)
 
     # -- of batches ------------------------------------------------------------------------------------------------
 

@@ -105,7 +105,7 @@ def in_kitchen(
     before: Callable[[Row], Request | Failure | None] = lambda _: None,
     prepare: Callable[[FaultyLedger], None] = lambda _: None,
     clock: Clock | None = None,
-    **window: int,
+    **window: Any,
 ) -> T:
     """Run `act` beside a started writer and feeder, which `act` closes."""
     info = bench.begin()

@@ -1,0 +1,494 @@
+"""Workers: one pass in parallel mode, sent by several processes and held by this one.
+
+Owns   how many there are, their processes from start to end, who gets which open steps, and the order between them
+       where one has to wait for another. What a worker is, is in `execution.worker`.
+Knows  the writer, the run and contracts. Seen from outside this is an engine: `drain` it.
+
+    worker 0 ── render, send, read, rule ──┐  leases, outcomes (grouped)
+    worker 1 ── render, send, read, rule ──┼──────────────▶ this process ──▶ writer ──▶ ledger, spool
+    …                                      ┘  ◀────────────  decisions, open steps, halt
+
+This process keeps everything that there is once: the lock, the ledger, the spool, the cap, signals and the display. So
+nothing about durability or money depends on how many workers there are. What each worker does alone costs most of a
+row's time: rendering, the network, TLS, reading replies and ruling on them.
+
+Invariants
+  * Every open step goes to exactly one worker, in the dataset's order, a page at a time and on demand.
+  * `max_concurrency` is divided among the workers, so leased and unfinished are at most 2 × max_concurrency in all.
+  * The cap stops the run only when nothing is leased any more whose end could make room: the lease of a worker that
+    has nothing under way waits for the others'.
+  * A shared prefix is written once: only worker 0 gets steps until its first reply has begun.
+  * No worker outlives `drain`. One that dies stops the run; its leases stay, and are found lost when the run goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from runner.engines import Decision, Prepared, StopReason
+from runner.engines.halt import Halt
+from runner.errors import SetupError
+from runner.events import StepEnded, StepSent, Stopping
+from runner.execution.assignment import Assignment, portable
+from runner.execution.channel import Channel, Message
+from runner.execution.outcome_tuples import OutcomeTuple, StepTuple, open_step_tuples, outcome_of, step_of
+from runner.execution.under_way import Advance
+from runner.execution.writer import Writer
+from runner.ledger import Lease, Rule, Ruling
+from runner.planning.requests import CompiledJob
+from runner.types import Outcome, Step
+
+SLOTS_A_WORKER = 250
+ROWS_A_WORKER = 10_000
+"""From how many requests in flight, and open rows, on `auto` takes one more worker. One process sends 2,000 rows a
+second and more; 250 in flight come to that where a reply takes an eighth of a second, which is as fast as replies are.
+A worker takes a second to start, in which one process sends a fifth of these rows."""
+
+_GRACE_S = 5.0
+"""How long a worker that was told to drop everything, or that has ended, gets until it is killed."""
+
+_FAILED = StopReason("bug", "a worker has failed")
+"""What the others are told; whoever called gets the error itself."""
+
+
+def how_many(run: Advance, compiled: CompiledJob) -> int:
+    """How many processes are to send what is open in this run; 1: none but this one.
+
+    Rows with cached prefixes of their own are sent by one: those of a prefix wait for the first of them, which only
+    who sends them all can see.
+    """
+    if run.mode != "parallel" or compiled.row_prefixes or sys.platform == "win32":
+        return 1
+    return count_of(run.settings.workers, run.ledger.counts().open, run.job.limits.max_concurrency, _cores())
+
+
+def _cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def count_of(wanted: int | Literal["auto"], open_rows: int, max_concurrency: int, cores: int) -> int:
+    """As many workers as are wanted, and none that would have nothing to send."""
+    worthwhile = min(cores, open_rows // ROWS_A_WORKER, max_concurrency // SLOTS_A_WORKER)
+    return max(1, min(worthwhile if wanted == "auto" else wanted, open_rows, max_concurrency))
+
+
+class GivenRulings:
+    """The rule of a run whose outcomes were ruled on by its workers; of those that were not, the run's own."""
+
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
+        self._given: dict[tuple[Step, int], Ruling] = {}
+
+    def give(self, outcome: Outcome, ruling: Ruling) -> None:
+        self._given[outcome.step, outcome.attempt] = ruling
+
+    def __call__(self, outcome: Outcome) -> Ruling:
+        return self._given.pop((outcome.step, outcome.attempt), None) or self._rule(outcome)
+
+
+@dataclass(eq=False)
+class _Desk:
+    """This process's end of one worker. `leased`: unfinished leases; `in_flight`: sent and not yet back."""
+
+    number: int
+    process: subprocess.Popen[bytes]
+    channel: Channel
+    leased: int = 0
+    in_flight: int = 0
+    over: bool = False
+    """It has said how it ended, or is gone."""
+    waits_for_steps: int = 0
+    """So many steps it asked for when there were none to give yet."""
+    waiting_lease: tuple[int, list[Lease]] | None = None
+    """Its call, and what it wants to lease, while the cap does not admit any of it."""
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Workers:
+    """An `Engine` of several processes. `writer` is started, and its rule is `rulings`; `one_first`: the others
+    wait until the first reply has begun. `warm_up` is sent by worker 0, before its rows."""
+
+    def __init__(
+        self,
+        run: Advance,
+        writer: Writer,
+        rulings: GivenRulings,
+        halt: Halt,
+        *,
+        count: int,
+        one_first: bool,
+        warm_up: Prepared | None,
+    ) -> None:
+        self._run = run
+        self._writer = writer
+        self._rulings = rulings
+        self._halt = halt
+        self._count = count
+        self._observer = run.observer
+        self._desks: list[_Desk] = []
+        self._all_may_send = not one_first
+        self._warm_up = warm_up
+        self._after: Step | None = None
+        self._no_more = False
+        self._turn = asyncio.Lock()
+        """Whose page of open steps is looked up."""
+        self._leasing = 0
+        """Leases that the writer has been asked for."""
+        self._settled = 0
+        """Leases that have ended."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._reason: StopReason | None = None
+        self._stopped_first: _Desk | None = None
+        """The worker whose reason for stopping it is: it knows the whole of it."""
+        self._error: BaseException | None = None
+        self._dropping = False
+
+    async def drain(self) -> StopReason | None:
+        """Send until nothing is left (None) or the run has to stop (the reason). Raises what a bug or the ledger
+        raised, here or in a worker."""
+        self._halt.listen(self._notice_halt)
+        try:
+            for number in range(self._count):
+                self._desks.append(await self._started(number))
+                if self._reason is not None:
+                    break
+            await self._until_over()
+        finally:
+            self._halt.unlisten(self._notice_halt)
+            await self._dismiss()
+        if self._error is not None:
+            raise self._error
+        return self._reason
+
+    # -- processes -------------------------------------------------------------------------------------------------
+
+    async def _started(self, number: int) -> _Desk:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                process = _spawn(theirs)
+            except OSError as error:
+                ours.close()
+                raise SetupError(
+                    f"a worker cannot be started: {error.strerror}",
+                    code="no-worker",
+                    hint="run it again with fewer `workers` (1: everything in one process)",
+                ) from error
+        channel = Channel(lambda messages: self._take(desk, messages), lambda: self._lost(desk))
+        desk = _Desk(number, process, channel)
+        await channel.open(ours)
+        settings, api = portable(self._run.settings, self._run.api)
+        run = self._run
+        assignment = Assignment(
+            number,
+            self._count,
+            run.run_id,
+            run.folder,
+            settings,
+            api,
+            run.facts,
+            tells_begun=not self._all_may_send and number == 0,
+            warm_up=self._warm_up if number == 0 else None,
+            collects_after=gc.get_threshold(),
+        )
+        channel.send("start", assignment, urgent=True)
+        if self._reason is not None:
+            channel.send("halt", self._reason, self._dropping, urgent=True)
+        return desk
+
+    async def _until_over(self) -> None:
+        """Until every worker has ended and all that they brought is durable."""
+        while self._tasks or not all(desk.over for desk in self._desks):
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _dismiss(self) -> None:
+        """End every worker: with its channel, or, where that is not enough, by force."""
+        for task in self._tasks:
+            task.cancel()
+        for desk in self._desks:
+            desk.channel.close()
+        await asyncio.gather(*self._tasks, *(self._ended(desk) for desk in self._desks), return_exceptions=True)
+
+    async def _ended(self, desk: _Desk) -> int:
+        """Wait until a worker's process has ended; its return code."""
+        try:
+            return await asyncio.to_thread(desk.process.wait, _GRACE_S)
+        except subprocess.TimeoutExpired:
+            desk.process.kill()
+            return await asyncio.to_thread(desk.process.wait)
+
+    def _lost(self, desk: _Desk) -> None:
+        """A worker's channel has ended: because it was closed here, or because its process died."""
+        desk.gone.set()
+        if not desk.over:
+            self._begin(self._bury(desk))
+
+    async def _bury(self, desk: _Desk) -> None:
+        """A worker died: the run stops. What it had leased is in doubt, as after any kill."""
+        status = await self._ended(desk)
+        self._stop(
+            StopReason(
+                "worker_died",
+                f"worker {desk.number + 1} of {self._count} (process {desk.process.pid}) {_how_it_ended(status)}",
+                "look whether the machine ran out of memory; run it again, or `runner resume`, to go on where it "
+                "stopped (with fewer `workers`, if it was memory)",
+            )
+        )
+        self._end(desk)
+
+    def _end(self, desk: _Desk) -> None:
+        desk.over = True
+        desk.in_flight = 0
+        if desk.number == 0:
+            self._let_all_send()
+        self._changed.set()
+
+    # -- stopping --------------------------------------------------------------------------------------------------
+
+    def _notice_halt(self) -> None:
+        assert self._halt.reason is not None, "a halt is told with its reason"
+        self._stop(self._halt.reason)
+        if self._halt.dropped and not self._dropping:
+            self._dropping = True
+            self._tell_all("halt", self._halt.reason, True)
+            asyncio.get_running_loop().call_later(_GRACE_S, self._kill_all)
+
+    def _stop(self, reason: StopReason) -> None:
+        """Nothing more is admitted; what is in flight is awaited. The first reason stays."""
+        if self._reason is None:
+            self._observer.notify(Stopping(reason.kind, reason.message))
+            self._admit_no_more(reason)
+
+    def _admit_no_more(self, reason: StopReason) -> None:
+        if self._reason is not None:
+            return
+        self._reason = reason
+        self._tell_all("halt", reason, False)
+        self._let_all_send()
+        self._try_leases()
+
+    def _fail(self, error: BaseException) -> None:
+        """The run stops over an error: the ledger's, which ends all recording, or a bug. The first one is raised."""
+        if self._error is None:
+            self._error = error
+        self._changed.set()
+
+    def _lose_book(self, error: BaseException) -> None:
+        self._fail(error)
+        self._tell_all("lost", RuntimeError(str(error)))
+
+    def _tell_all(self, *message: Any) -> None:
+        for desk in self._desks:
+            desk.channel.send(*message, urgent=True)
+
+    def _kill_all(self) -> None:
+        for desk in self._desks:
+            if not desk.over:
+                desk.process.kill()
+
+    # -- what workers say ------------------------------------------------------------------------------------------
+
+    def _take(self, desk: _Desk, messages: Sequence[Message]) -> None:
+        outcomes: list[tuple[int | None, Outcome]] = []
+        for message in messages:
+            match message:
+                case ("sent", step, attempt):
+                    desk.in_flight += 1
+                    self._observer.notify(StepSent(step_of(step), attempt, self._in_flight))
+                case ("record", call, values, ruling):
+                    desk.in_flight -= 1
+                    outcomes.append((call, self._ruled(values, ruling)))
+                case ("post", values, ruling):
+                    outcomes.append((None, self._ruled(values, ruling)))
+                case ("lease", call, leases):
+                    self._begin(self._lease(desk, call, [_lease_of(lease) for lease in leases]))
+                case ("release", call, steps):
+                    self._begin(self._release(desk, call, [step_of(step) for step in steps]))
+                case ("more", limit):
+                    desk.waits_for_steps = limit
+                    self._begin(self._give_steps(desk))
+                case ("told", event):
+                    self._observer.notify(event)
+                case ("begun",):
+                    self._let_all_send()
+                case ("stopping", reason):
+                    if self._reason is None:
+                        self._stopped_first = desk
+                    self._stop(reason)
+                case ("ended", reason):
+                    if reason is not None and desk is self._stopped_first:
+                        self._reason = reason
+                    self._begin(self._over_after(outcomes_of=desk))
+                case ("failed", error):
+                    self._fail(error)
+                    self._admit_no_more(_FAILED)
+                    self._begin(self._over_after(outcomes_of=desk))
+                case _:
+                    raise ValueError(f"a worker said {message[0]!r}")
+        if outcomes:
+            self._begin(self._record(desk, outcomes))
+
+    @property
+    def _in_flight(self) -> int:
+        return sum(desk.in_flight for desk in self._desks)
+
+    def _ruled(self, values: OutcomeTuple, ruling: Ruling | bool | None) -> Outcome:
+        outcome, ruled = outcome_of(values, ruling)
+        if ruled is not None:
+            self._rulings.give(outcome, ruled)
+        return outcome
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._lose_book(error)
+        self._changed.set()
+
+    async def _over_after(self, *, outcomes_of: _Desk) -> None:
+        self._end(outcomes_of)
+
+    # -- the book of a worker --------------------------------------------------------------------------------------
+
+    async def _record(self, desk: _Desk, called: Sequence[tuple[int | None, Outcome]]) -> None:
+        decisions = await self._writer.record_all([outcome for _, outcome in called])
+        posted = 0
+        for (call, outcome), decision in zip(called, decisions, strict=True):
+            if call is None:
+                posted += 1
+            else:
+                desk.leased -= 1
+                desk.channel.send("decided", call, decision.status, decision.failure, urgent=True)
+            self._observer.notify(self._step_ended(outcome, decision, sent=call is not None))
+        if posted:
+            desk.channel.send("posted", posted, urgent=True)
+        self._settled += len(called) - posted
+        self._try_leases()
+
+    def _step_ended(self, outcome: Outcome, decision: Decision, *, sent: bool) -> StepEnded:
+        return StepEnded(
+            outcome.step,
+            outcome.attempt,
+            decision.status,
+            decision.failure,
+            outcome.usage,
+            outcome.cost_pico,
+            outcome.reused,
+            self._in_flight if sent else None,
+        )
+
+    async def _lease(self, desk: _Desk, call: int, leases: list[Lease]) -> None:
+        """Lease what the cap admits. Where that is nothing, and the worker has nothing under way whose end could make
+        room, it waits for the others': an engine that is refused with nothing under way takes the cap for used up."""
+        settled_before = self._settled
+        self._leasing += 1
+        try:
+            admitted = await self._writer.take_leases(leases)
+        finally:
+            self._leasing -= 1
+        desk.leased += admitted
+        if admitted or desk.leased or self._reason is not None:
+            desk.channel.send("done", call, admitted, urgent=True)
+        elif self._may_make_room or self._settled != settled_before:
+            desk.waiting_lease = (call, leases)
+        else:
+            desk.channel.send("done", call, 0, urgent=True)
+        if self._settled != settled_before or not self._may_make_room:
+            self._try_leases()
+
+    @property
+    def _may_make_room(self) -> bool:
+        """Whether something is leased, or about to be, whose end could make room under the cap."""
+        return bool(self._leasing) or any(desk.leased for desk in self._desks)
+
+    def _try_leases(self) -> None:
+        """Something has changed: leases that waited are tried again."""
+        for desk in self._desks:
+            if desk.waiting_lease is not None:
+                (call, leases), desk.waiting_lease = desk.waiting_lease, None
+                if self._reason is not None:
+                    desk.channel.send("done", call, 0, urgent=True)
+                else:
+                    self._begin(self._lease(desk, call, leases))
+
+    async def _release(self, desk: _Desk, call: int, steps: Sequence[Step]) -> None:
+        await self._writer.release(steps)
+        desk.leased -= len(steps)
+        self._settled += len(steps)
+        desk.channel.send("done", call, None, urgent=True)
+        self._try_leases()
+
+    # -- open steps ------------------------------------------------------------------------------------------------
+
+    async def _give_steps(self, desk: _Desk) -> None:
+        """The next page of open steps, or none where there are no more; nothing yet to whom has to wait."""
+        if not self._all_may_send and desk.number > 0:
+            return
+        async with self._turn:
+            limit, desk.waits_for_steps = desk.waits_for_steps, 0
+            if not limit:
+                return
+            if self._no_more or self._reason is not None:
+                desk.channel.send("steps", (), urgent=True)
+                return
+            page = await self._writer.open_steps(self._after, limit)
+            if page:
+                self._after = page[-1].step
+            self._no_more = len(page) < limit
+        desk.channel.send("steps", open_step_tuples(page), urgent=True)
+
+    def _let_all_send(self) -> None:
+        self._all_may_send = True
+        for desk in self._desks:
+            if desk.waits_for_steps:
+                self._begin(self._give_steps(desk))
+
+
+def _lease_of(values: tuple[StepTuple, bytes, int]) -> Lease:
+    step, request_hash, bound_pico = values
+    return Lease(step_of(step), request_hash, bound_pico)
+
+
+def _how_it_ended(status: int) -> str:
+    if status >= 0:
+        return f"ended with exit status {status}"
+    with suppress(ValueError):
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"was killed by signal {-status}"
+
+
+def _spawn(end: socket.socket) -> subprocess.Popen[bytes]:
+    """Start a worker with its end of the channel. It has no terminal to read from or to be interrupted by, and says on
+    stderr what goes wrong before it can say it here."""
+    return subprocess.Popen(  # noqa: S603 - our own module, our own arguments
+        [sys.executable, "-m", "runner.execution.worker", str(end.fileno())],
+        pass_fds=[end.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env=_environment(),
+        start_new_session=True,  # Ctrl-C at the terminal is this process's to handle
+    )
+
+
+def _environment() -> Mapping[str, str]:
+    # The child must find this very package, also from a checkout that is not installed.
+    root = str(Path(__file__).parents[2])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
