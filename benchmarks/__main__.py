@@ -14,6 +14,7 @@ from benchmarks import (
     reviews,
     startup,
     throughput,
+    transport,
 )  # fmt: skip
 from benchmarks.results import RESULTS, Machine, Section, write_section
 
@@ -21,6 +22,7 @@ BENCHMARKS: Mapping[str, Callable[[bool], Section | None]] = {
     "startup": startup.measure,
     "reviews": reviews.measure,
     "throughput": throughput.measure,
+    "transport": transport.measure,
     "memory": memory.measure,
     "batch-reviews": batch_reviews.measure,
     "batch-submit": batch_submit.measure,
