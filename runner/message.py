@@ -73,8 +73,17 @@ def parse_usage(usage: Mapping[str, Any]) -> Usage:
     if split:
         if not isinstance(split, dict):
             raise ValueError("a usage whose cache writes are no object")
-        one_hour = _count(split, "ephemeral_1h_input_tokens")
-        five_minutes = max(written - one_hour, _count(split, "ephemeral_5m_input_tokens"))
+        one_hour, five_minutes = split.get("ephemeral_1h_input_tokens"), split.get("ephemeral_5m_input_tokens")
+        if not (
+            one_hour.__class__ is five_minutes.__class__ is int
+            and 0 <= one_hour <= MAX_TOKENS
+            and 0 <= five_minutes <= MAX_TOKENS
+        ):
+            one_hour, five_minutes = (
+                _count(split, "ephemeral_1h_input_tokens"),
+                _count(split, "ephemeral_5m_input_tokens"),
+            )
+        five_minutes = max(written - one_hour, five_minutes)
     else:
         one_hour, five_minutes = 0, written
     counts = _UsageInTheMaking(fresh, output, read, five_minutes, one_hour)

@@ -9,6 +9,7 @@ import ssl
 
 import pytest
 
+import runner
 from runner.errors import SetupError
 from runner.providers import Sent
 from runner.providers.wire import WireProvider, connect
@@ -80,15 +81,17 @@ def test_betas_go_along_with_each_request_and_only_with_theirs() -> None:
     assert asyncio.run(main()) == ["a-1,b-2", None, "a-1,b-2", "c-3"]
 
 
-def test_replies_are_asked_for_as_they_are() -> None:
-    async def main() -> str:
+def test_replies_are_asked_for_as_they_are_by_a_program_that_says_its_name() -> None:
+    async def main() -> dict[str, str]:
         async with serve(reply(MESSAGE)) as server:
             provider = provider_at(server)
             await provider.send(sample_request())
             await provider.aclose()
-            return server.requests[0].headers["accept-encoding"]
+            return server.requests[0].headers
 
-    assert asyncio.run(main()) == "identity"
+    headers = asyncio.run(main())
+    assert headers["accept-encoding"] == "identity"
+    assert headers["user-agent"] == f"runner/{runner.__version__}"
 
 
 def test_a_refused_download_is_read_although_it_was_asked_for_compressed() -> None:
