@@ -29,7 +29,7 @@ import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import aiohttp
 import httpx2
@@ -87,9 +87,12 @@ _DISTRIBUTION = "rowrunner"
 _REQUEST_ID = istr("request-id")
 _ERRORS = (aiohttp.ClientError, OSError)
 
+T = TypeVar("T")
+
 
 class Headers(Mapping[str, str]):
-    """A response's headers by their lower-case names, without those that carry credentials; read when asked for."""
+    """A response's headers by their lower-case names, without those that carry credentials; read when asked for. Of one
+    that came twice the first counts."""
 
     __slots__ = ("_all",)
 
@@ -97,10 +100,19 @@ class Headers(Mapping[str, str]):
         self._all = headers
 
     def __getitem__(self, name: str) -> str:
-        if name in SECRET_HEADERS or not name.islower():
+        value = self.get(name)
+        if value is None:
             raise KeyError(name)
-        values = self._all.getall(name)
-        return values[0] if len(values) == 1 else ", ".join(values)
+        return value
+
+    @overload
+    def get(self, name: str, /) -> str | None: ...
+    @overload
+    def get(self, name: str, default: str | T, /) -> str | T: ...
+    def get(self, name: str, default: str | T | None = None, /) -> str | T | None:
+        """The value, without the exception that a mapping's own `get` takes to miss a name; limits ask for a dozen."""
+        value = self._all.get(name)
+        return default if value is None or name in SECRET_HEADERS or not name.islower() else value
 
     def __iter__(self) -> Iterator[str]:
         names = dict.fromkeys(name.lower() for name in self._all)
