@@ -18,12 +18,14 @@ from benchmarks import (
     parallel_speed,
     reviews,
     startup,
-)
+    transport,
+)  # fmt: skip
 from benchmarks.results import RAW, RESULTS, Machine, Section, write_raw, write_section
 
 BENCHMARKS: Mapping[str, Callable[[bool], Section | None]] = {
     "startup": startup.measure,
     "reviews": reviews.measure,
+    "transport": transport.measure,
     "parallel-speed": parallel_speed.measure,
     "parallel-latency": parallel_latency.measure,
     "parallel-limits": parallel_limits.measure,

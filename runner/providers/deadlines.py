@@ -1,9 +1,9 @@
 """One timer for all attempts that may take equally long.
 
 Owns   which tasks are in an attempt and until when.
-Why    `asyncio.timeout` costs an object, a timer and two cancellations of it for each request (3 to 5 µs of some 60,
-       Python 3.11 with uvloop), for deadlines of which almost none is ever met. Here an attempt is one entry of a
-       dictionary. The entries lie in the order of their deadlines, since all wait equally long, so the one timer
+Why    `asyncio.timeout` costs an object, a timer and its cancellation for each request (4.7 µs of some 60, Python 3.11
+       with uvloop), for deadlines of which almost none is ever met. Here an attempt is one entry of a dictionary
+       (0.4 µs). The entries lie in the order of their deadlines, since all wait equally long, so the one timer
        stands at the first of them; when it rings and nothing is due it moves on, once in a deadline's length.
 
 Invariants

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.request import getproxies
 
 import aiohttp
@@ -30,7 +30,7 @@ class Proxy:
     """`authorization` is the header value for it, None where its address names no user."""
 
     url: URL
-    authorization: str | None
+    authorization: str | None = field(repr=False)
 
 
 def proxy_for(url: URL) -> Proxy | None:

@@ -28,8 +28,8 @@ import ssl
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
-from importlib.metadata import version
-from typing import Any
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, TypeVar, overload
 
 import aiohttp
 import httpx2
@@ -81,12 +81,22 @@ _CHUNK_BYTES = 16 * 1024
 _NO_TIMEOUT = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT_S)
 """Deadlines are kept here: aiohttp's `total` is a timer and a context manager for each request."""
 
+_DISTRIBUTION = "rowrunner"
+"""Its version is this program's: `runner.DISTRIBUTION`, above which nothing here may look."""
+
 _REQUEST_ID = istr("request-id")
 _ERRORS = (aiohttp.ClientError, OSError)
 
+T = TypeVar("T")
+
+_MOST_ASKED = 64
+_asked: dict[str, istr] = {}
+"""Names that were asked for, checked and folded: the same dozen for every reply, in a third of the time."""
+
 
 class Headers(Mapping[str, str]):
-    """A response's headers by their lower-case names, without those that carry credentials; read when asked for."""
+    """A response's headers by their lower-case names, without those that carry credentials; read when asked for. Of one
+    that came twice the first counts."""
 
     __slots__ = ("_all",)
 
@@ -94,10 +104,25 @@ class Headers(Mapping[str, str]):
         self._all = headers
 
     def __getitem__(self, name: str) -> str:
-        if name in SECRET_HEADERS or not name.islower():
+        value = self.get(name)
+        if value is None:
             raise KeyError(name)
-        values = self._all.getall(name)
-        return values[0] if len(values) == 1 else ", ".join(values)
+        return value
+
+    @overload
+    def get(self, name: str, /) -> str | None: ...
+    @overload
+    def get(self, name: str, default: str | T, /) -> str | T: ...
+    def get(self, name: str, default: str | T | None = None, /) -> str | T | None:
+        """The value, without the exception that a mapping's own `get` takes to miss a name; limits ask for a dozen."""
+        asked = _asked.get(name)
+        if asked is None:
+            if name in SECRET_HEADERS or not name.islower():
+                return default
+            asked = istr(name)
+            if len(_asked) < _MOST_ASKED:
+                _asked[name] = asked
+        return self._all.get(asked, default)
 
     def __iter__(self) -> Iterator[str]:
         names = dict.fromkeys(name.lower() for name in self._all)
@@ -134,7 +159,9 @@ class WireProvider(Endpoints):
             stall_s=stall_s,
         )
         self._lines = wire
-        self._post = wire.post_message
+        self._post = wire.messages.post
+        self._url = wire.message_url
+        self._options = wire.message_options
         self._arrivals = Arrivals(clock, secrets)
         self._deadlines = Deadlines(deadline_s)
         self._most_tokens = min(MAX_UNSTREAMED_TOKENS, int(deadline_s / S_PER_OUTPUT_TOKEN))
@@ -151,7 +178,9 @@ class WireProvider(Endpoints):
         deadlines = self._deadlines
         task = deadlines.begin()
         try:
-            response = await self._post(request.body, request.betas)
+            response = await self._post(self._url, data=request.body, **self._options[request.betas])
+            if response.status in _REDIRECTS:
+                response = await self._lines.follow_message(response, request.body, request.betas)
             body = await response.read()
         except BaseException as error:  # noqa: BLE001  # sorted there; what is not the network's is raised again
             return self._lost(error, task)
@@ -183,8 +212,10 @@ class WireProvider(Endpoints):
         try:
             async with asyncio.timeout(deadline_s) as deadline:
                 body = with_stream(request.body) if streamed else request.body
-                response = await self._post(body, request.betas)
+                response = await self._post(self._url, data=body, **self._options[request.betas])
                 try:
+                    if response.status in _REDIRECTS:
+                        response = await self._lines.follow_message(response, body, request.betas)
                     return await self._taken(response, on_begin)
                 finally:
                     response.close()
@@ -231,6 +262,18 @@ class _SentInTheMaking:
         self.headers = headers
 
 
+class _OfBetas(dict[tuple[str, ...], dict[str, Any]]):
+    """The options of a message by its betas: those of the job, so there are few, and each is made once."""
+
+    def __init__(self, make: Callable[[tuple[str, ...]], dict[str, Any]]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, betas: tuple[str, ...]) -> dict[str, Any]:
+        self[betas] = options = self._make(betas)
+        return options
+
+
 class Answer:
     """A response as `runner.providers.exchange` reads it. `content` is set of one that has been read."""
 
@@ -254,9 +297,9 @@ class Answer:
 
 
 class AiohttpWire:
-    """Connections to one API: see `runner.providers.exchange.Wire`, and `post_message` for the hot path.
+    """Connections to one API: see `runner.providers.exchange.Wire`. `headers` go to its origin with every request.
 
-    `headers` go to the API's origin with every request. `tls` is asked for where a connection needs it.
+    `messages`, `message_url` and `message_options` are for the hot path, which posts by itself.
     """
 
     errors: tuple[type[Exception], ...] = _ERRORS
@@ -280,19 +323,15 @@ class AiohttpWire:
         self._session = _session(connector)
         self._uploads = _session(own)
         # The default headers of a session are copied in C, those of a call one by one.
-        self._messages = self._session if self._proxy else _session(connector, headers, owns=False)
-        self._message_url = self._url("/v1/messages")
-        self._of_betas: dict[tuple[str, ...], dict[str, Any]] = {}
-        self._message_options = self._with_betas(())
+        self.messages = self._session if self._proxy else _session(connector, headers, owns=False)
+        self.message_url = self._url("/v1/messages")
+        self.message_options = _OfBetas(self._message_options)
 
-    async def post_message(self, body: bytes, betas: tuple[str, ...]) -> aiohttp.ClientResponse:
-        """POST to the Messages API; redirects are followed, and the body is still to be read."""
-        options = self._with_betas(betas) if betas else self._message_options
-        response = await self._messages.post(self._message_url, data=body, **options)
-        if response.status in _REDIRECTS:
-            headers = self._all_headers({"anthropic-beta": ",".join(betas)} if betas else {})
-            return await self._followed(response, "POST", self._message_url, headers, body)
-        return response
+    async def follow_message(
+        self, response: aiohttp.ClientResponse, body: bytes, betas: tuple[str, ...]
+    ) -> aiohttp.ClientResponse:
+        """Where a redirect of a message leads; the body is still to be read."""
+        return await self._followed(response, "POST", self.message_url, self._all_headers(_beta(betas)), body)
 
     async def post(
         self,
@@ -318,7 +357,7 @@ class AiohttpWire:
         return answer
 
     async def aclose(self) -> None:
-        for session in (self._messages, self._uploads, self._session):
+        for session in (self.messages, self._uploads, self._session):
             await session.close()
 
     async def _read(
@@ -350,17 +389,10 @@ class AiohttpWire:
         """What a call to the API's own origin is made with."""
         return _options(url, self._all_headers(headers), self._proxy)
 
-    def _with_betas(self, betas: tuple[str, ...]) -> dict[str, Any]:
-        """The options of a message with these betas, which are those of the job: few, and made once."""
-        options = self._of_betas.get(betas)
-        if options is None:
-            header = {"anthropic-beta": ",".join(betas)} if betas else {}
-            if self._proxy is None:
-                options = {"allow_redirects": False, **({"headers": CIMultiDict(header)} if header else {})}
-            else:
-                options = self._options(self._message_url, header)
-            self._of_betas[betas] = options
-        return options
+    def _message_options(self, betas: tuple[str, ...]) -> dict[str, Any]:
+        if self._proxy is not None:
+            return self._options(self.message_url, _beta(betas))
+        return {"allow_redirects": False, **({"headers": CIMultiDict(_beta(betas))} if betas else {})}
 
     async def _followed(
         self,
@@ -433,7 +465,7 @@ def _headers(credentials: Credentials) -> CIMultiDict[str]:
         # Replies are short, and unfolding one takes longer than the bytes that it saves.
         "accept-encoding": "identity",
         "content-type": JSON,
-        "user-agent": f"runner/{version('rowrunner')}",
+        "user-agent": _user_agent(),
         "anthropic-version": API_VERSION,
     })  # fmt: skip
     if credentials.kind in {"api_key", "auth_token"}:
@@ -441,6 +473,13 @@ def _headers(credentials: Credentials) -> CIMultiDict[str]:
     for name, value in credentials.headers.items():
         headers[name] = value
     return headers
+
+
+def _user_agent() -> str:
+    try:
+        return f"runner/{version(_DISTRIBUTION)}"
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "runner/0"
 
 
 def _session(
@@ -453,6 +492,10 @@ def _session(
         timeout=_NO_TIMEOUT,
         cookie_jar=aiohttp.DummyCookieJar(),
     )
+
+
+def _beta(betas: tuple[str, ...]) -> dict[str, str]:
+    return {"anthropic-beta": ",".join(betas)} if betas else {}
 
 
 def _options(url: URL, headers: CIMultiDict[str], proxy: Proxy | None) -> dict[str, Any]:

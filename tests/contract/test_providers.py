@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from runner.providers import Provider
-from runner.providers.anthropic import connect
 from runner.testing.providers import Make, Server, check_provider
 from support.api import SimulatedApi, simulated_api
+from support.transports import connect
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,8 @@ class StandIn:
         return len(self._api.batches())
 
 
-def test_the_sdks_adapter_keeps_the_contract(api: SimulatedApi) -> None:
+@pytest.mark.usefixtures("transport")
+def test_either_transport_keeps_the_contract(api: SimulatedApi) -> None:
     @asynccontextmanager
     async def open_server() -> AsyncIterator[tuple[Server, Make]]:
         api.reset()

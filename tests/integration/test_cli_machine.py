@@ -168,7 +168,7 @@ def test_doctor_finds_a_ready_machine_ready(empty: Project, api: SimulatedApi, h
     project = Project(empty.root, {**empty.environ, **api.environ})
     status, findings = examined(project, here)
     assert (status, {finding["status"] for finding in findings.values()}) == (0, {"ok"})
-    assert set(findings) == {"python", "sdk", "sqlite", "settings", "state", "credential", "api"}
+    assert set(findings) == {"python", "sdk", "sqlite", "settings", "state", "credential", "transport", "api"}
     assert "0 runs" in findings["state"]["message"]
     assert api.base_url in findings["api"]["message"]
     assert api.api_key not in json.dumps(findings)

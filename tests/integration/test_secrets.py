@@ -29,9 +29,9 @@ def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedAp
         yield api
 
 
-@pytest.fixture
-def project(tmp_path: Path, api: SimulatedApi) -> Project:
-    secrets = {"CANARY_CAP": CAP, "ANTHROPIC_CUSTOM_HEADERS": f"x-canary: {HEADER}"}
+@pytest.fixture(params=["wire", "sdk"])
+def project(request: pytest.FixtureRequest, tmp_path: Path, api: SimulatedApi) -> Project:
+    secrets = {"CANARY_CAP": CAP, "ANTHROPIC_CUSTOM_HEADERS": f"x-canary: {HEADER}", "RUNNER_TRANSPORT": request.param}
     project = Project.make(tmp_path / "project", api, **secrets)
     assert project.environ["ANTHROPIC_API_KEY"] == KEY
     project.job(

@@ -30,7 +30,7 @@ from runner.execution.api import Api, address_of
 from runner.execution.asked import RunOptions
 from runner.execution.converge import converge
 from runner.providers import Provider
-from runner.providers.anthropic import connect
+from runner.providers.wire import connect
 from runner.simulator.prompt import echo_of
 from runner.spec.load import load
 from support.api import SimulatedApi, simulated_api

@@ -41,8 +41,7 @@ TIMEOUT_S = 60.0
 _PRELOADED = (
     "runner.cli", "runner.cli.app", "runner.cli.running", "runner.cli.look", "runner.cli.machine",
     "runner.execution.converge", "runner.execution.resuming", "runner.execution.exporting", "runner.execution.showing",
-    "runner.providers.anthropic", "runner.sinks.files", "runner.datasets.text", "runner.datasets.csv_text",
-    "uvloop", "anthropic.types", "anthropic.resources.messages",
+    "runner.providers.wire", "runner.sinks.files", "runner.datasets.text", "runner.datasets.csv_text", "uvloop",
 )  # fmt: skip
 
 

@@ -173,16 +173,16 @@ def _wrap(watch: _Watch, owner: type, name: str, label: Callable[[Sequence[Any]]
 
 
 def _wrap_provider(watch: _Watch) -> None:
-    from runner.providers.anthropic import AnthropicProvider
+    from runner.providers.wire import WireProvider  # what a run with a key sends over
 
     for name in API_CALLS:
-        _wrap_async(watch, AnthropicProvider, name, lambda arguments: arguments)
+        _wrap_async(watch, WireProvider, name, lambda arguments: arguments)
     _wrap_async(
-        watch, AnthropicProvider, "create_batch",
+        watch, WireProvider, "create_batch",
         lambda arguments: (_watched_chunks(watch, arguments[0], arguments[1]), *arguments[1:]),
     )  # fmt: skip
     _wrap_async(
-        watch, AnthropicProvider, "download_results",
+        watch, WireProvider, "download_results",
         lambda arguments: (arguments[0], _watched_write(watch, arguments[1]), *arguments[2:]),
     )  # fmt: skip
 

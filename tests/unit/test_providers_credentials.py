@@ -133,6 +133,8 @@ def test_https_and_this_machine_are_safe_addresses(tmp_path: Path, address: str)
         "api.anthropic.com",
         "https://",
         "http://10.0.0.1",
+        "https://user@gw.example",
+        "http://user:pw@localhost",
     ],
 )
 def test_other_addresses_are_refused(address: str) -> None:

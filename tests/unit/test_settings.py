@@ -138,6 +138,14 @@ def test_a_number_of_rows_is_a_whole_number(tmp_path: Path, value: str) -> None:
     assert problems_of(tmp_path, RUNNER_BATCH_MIN_ROWS=value)[0].code == "bad-setting"
 
 
+@pytest.mark.parametrize("transport", ["auto", "sdk", "wire"])
+def test_the_transport_is_one_of_three(tmp_path: Path, transport: str) -> None:
+    assert settings_of(tmp_path).transport == "auto"
+    assert settings_of(tmp_path, f"transport = '{transport}'\n").transport == transport
+    (problem,) = problems_of(tmp_path, RUNNER_TRANSPORT="SDK")
+    assert "expected auto, sdk or wire" in problem.message
+
+
 def test_toml_that_is_none_is_told_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     problem = problems_of(tmp_path, "state_dir = \n")[0]
