@@ -301,9 +301,13 @@ class Pool:
         self,
         told: Sequence[Told | None],
         mark: Mark,
+        owed: Sequence[float],
+        costs: Sequence[float],
         now: float,
     ) -> bool:
-        """Take note of what a response tells; `mark` is its request's departure. Returns whether a limit changed."""
+        """Take note of what a response tells; `mark` is its request's departure, `owed` and `costs` are as `take` has
+        them. Returns whether a limit changed."""
+        self.settle(owed, costs, now)
         changed = False
         for gauge, said, total in zip(self.gauges, told, mark.totals, strict=True):
             if said is None:

@@ -158,7 +158,7 @@ class SharedPool(Pool):
     def take(self, wanted: int, costs: Sequence[float], owed: Sequence[float], now: float) -> Grant:
         with self as held:
             if not held:
-                self._late = [late + due for late, due in zip(self._late, owed, strict=True)]
+                self._put_off(owed)
                 return Grant(0, now + _RETRY_S, None, self.mark(now))
             return super().take(wanted, costs, owed, now)
 
@@ -169,11 +169,20 @@ class SharedPool(Pool):
             if held:
                 super().settle(owed, costs, now)
             else:
-                self._late = [late + due for late, due in zip(self._late, owed, strict=True)]
+                self._put_off(owed)
 
-    def observe(self, told: Sequence[Told | None], mark: Mark, now: float) -> bool:
+    def _put_off(self, owed: Sequence[float]) -> None:
+        """Settle this the next time that the lock is to be had."""
+        self._late = [late + due for late, due in zip(self._late, owed, strict=True)]
+
+    def observe(
+        self, told: Sequence[Told | None], mark: Mark, owed: Sequence[float], costs: Sequence[float], now: float
+    ) -> bool:
         with self as held:
-            return held and super().observe(told, mark, now)
+            if held:
+                return super().observe(told, mark, owed, costs, now)
+            self._put_off(owed)
+            return False
 
     def refused(self, index: int, now: float) -> bool:
         with self as held:

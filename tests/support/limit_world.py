@@ -73,10 +73,6 @@ class World:
     usage: Callable[[], tuple[int, Usage]] = lambda: (300, Usage(100, 40))
     headers: bool = True
     refusal_s: float = 0.02
-    no_retry_after: bool = False
-    """Leave `retry-after` out."""
-    hidden_window: float | None = None
-    """Requests a second that are really allowed, whatever the headers say."""
 
     def __post_init__(self) -> None:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -84,8 +80,6 @@ class World:
         self.in_flight = 0
         self.most_in_flight = 0
         self.others_sent = 0
-        self._hidden = 1.0
-        self._hidden_at = 0.0
 
     def at(self, time: float, act: Callable[[], None]) -> None:
         self._number += 1
@@ -139,13 +133,6 @@ class World:
     def _answer(self, usage: Usage) -> tuple[Sent, float]:
         counted = usage.input_tokens + usage.cache_creation_input_tokens
         try:
-            if self.hidden_window is not None:
-                now = self.clock.time
-                self._hidden = min(self.hidden_window, self._hidden + (now - self._hidden_at) * self.hidden_window)
-                self._hidden_at = now
-                if self._hidden < 1:
-                    raise Refused("Too many requests.", 429, headers={"retry-after": "1"})
-                self._hidden -= 1
             self.api.admit(LINE, counted, usage.output_tokens, self.in_flight)
         except Refused as refused:
             wait = refused.headers.get("retry-after")
@@ -153,7 +140,7 @@ class World:
                 "rate_limit_error",
                 refused.message,
                 retryable=True,
-                retry_after_s=float(wait) if wait and not self.no_retry_after else None,
+                retry_after_s=float(wait) if wait else None,
                 http_status=429,
                 code=refused.error_code,
             )
@@ -187,10 +174,9 @@ def world(
     seed: int = 0,
     usage: Callable[[], tuple[int, Usage]] | None = None,
     headers: bool = True,
-    hidden_window: float | None = None,
     **limits: Any,
 ) -> World:
-    """An API with these limits (`rpm`, `itpm`, `otpm`, `burst_s`, `max_concurrency`); `spread` is the latency's
+    """An API with these limits (the arguments of the stand-in's `Limits`); `spread` is the latency's
     sigma."""
     clock, draw = WorldClock(), random.Random(seed)
     made = World(
@@ -198,7 +184,6 @@ def world(
         clock,
         lambda: latency_s * draw.lognormvariate(0, spread),
         headers=headers,
-        hidden_window=hidden_window,
     )
     if usage is not None:
         made.usage = usage
