@@ -348,6 +348,8 @@ class Pool:
         if until <= self.resume_at:
             return False
         self.resume_at = until
+        for gauge in self.gauges:
+            gauge.due_at = max(gauge.due_at, until)  # a pause that was asked for is not to be caught up with
         return True
 
     def forget(self) -> None:

@@ -51,12 +51,18 @@ class Run:
     refused: int = 0
     again: int = 0
     """Rows that were refused and wait to be sent again."""
-    done_at: list[float] = field(default_factory=list)
+    accepted_at: list[float] = field(default_factory=list)
+    """When the API took each request."""
     wakes_at: float | None = None
 
     def rate(self, start: float, end: float) -> float:
-        """Rows a second answered in this time."""
-        return sum(start <= at < end for at in self.done_at) / (end - start)
+        """Requests a second that the API took in this time."""
+        return sum(start <= at < end for at in self.accepted_at) / (end - start)
+
+    @property
+    def ended_at(self) -> float:
+        """When the last of them was taken."""
+        return self.accepted_at[-1]
 
     @property
     def share_refused(self) -> float:
@@ -124,6 +130,8 @@ class World:
             self.in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
             sent, seconds = self._answer(usage)
+            if sent.reply is not None:
+                run.accepted_at.append(self.clock.time)
             self.at(self.clock.time + seconds, lambda p=permit, s=sent: self._land(run, p, s))  # type: ignore[misc]
         wake = limits.resume_at
         if wake is not None and wake != run.wakes_at:
@@ -163,7 +171,6 @@ class World:
             run.again += 1
         else:
             run.done += 1
-            run.done_at.append(self.clock.time)
         self._dispatch(run)
 
 
