@@ -279,9 +279,8 @@ class Limits:
         self._read_at = now + _READ_EVERY_S
         if not any(told):
             return told
-        self._pool.settle(self._take_owed(now), self._expected, now)
+        changed = self._pool.observe(told, permit.mark, self._take_owed(now), self._expected, now)
         self._mark = self._pool.mark(now)
-        changed = self._pool.observe(told, permit.mark, now)
         if changed or (math.isinf(self._allowance) and (self._pool.is_limited or now < self._pool.resume_at)):
             self._forgo()
             self._ask_at = now

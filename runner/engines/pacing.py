@@ -61,9 +61,6 @@ _FIELDS = (
 )  # fmt: skip
 _dump = attrgetter(*_FIELDS)
 _NEVER = -1e18
-_YIELD_S = 0.005
-"""How long who took last lets others ask first: timers are late by a millisecond or two."""
-_WAITS_S = 0.25
 _BOUNDLESS = 1e15
 
 
@@ -226,16 +223,9 @@ class Grant(NamedTuple):
 class Pool:
     """The gauges of one key, and the pause that all who use it share. All times are one monotonic clock's."""
 
-    who = 0.0
-    """Which of those that share this pool asks."""
-
     def __init__(self) -> None:
         self.gauges = tuple(Gauge(rounding) for rounding in _ROUNDING)
         self.resume_at = _NEVER
-        self.taker = 0.0
-        """Who took last."""
-        self.others_wait_until = _NEVER
-        """Somebody else wants permits, and will ask again before this."""
 
     @property
     def is_limited(self) -> bool:
@@ -253,9 +243,6 @@ class Pool:
             self.settle(owed, costs, now)
         if now < self.resume_at:
             return Grant(0, self.resume_at, None, self.mark(now))
-        if self.who == self.taker and now < self.others_wait_until:
-            self.others_wait_until = _NEVER  # once: if nobody takes, whoever waited is gone
-            return Grant(0, now + _YIELD_S, None, self.mark(now))
         count, ask_at, by = wanted, now, None
         for index, gauge in enumerate(self.gauges):
             if not gauge.limit:
@@ -271,16 +258,7 @@ class Pool:
                     gauge.take(count * cost, gauge.pace(cost, now))
                 else:
                     gauge.total += count * cost
-        self._note_turn(count, ask_at)
         return Grant(count, ask_at, by, self.mark(now))
-
-    def _note_turn(self, count: int, ask_at: float) -> None:
-        if self.who == self.taker:
-            return
-        if count:
-            self.taker, self.others_wait_until = self.who, _NEVER
-        else:
-            self.others_wait_until = ask_at + _WAITS_S
 
     def settle(self, owed: Sequence[float], costs: Sequence[float], now: float) -> None:
         """Correct what was taken by what it really was."""
@@ -301,9 +279,13 @@ class Pool:
         self,
         told: Sequence[Told | None],
         mark: Mark,
+        owed: Sequence[float],
+        costs: Sequence[float],
         now: float,
     ) -> bool:
-        """Take note of what a response tells; `mark` is its request's departure. Returns whether a limit changed."""
+        """Take note of what a response tells; `mark` is its request's departure, `owed` and `costs` are as `take` has
+        them. Returns whether a limit changed."""
+        self.settle(owed, costs, now)
         changed = False
         for gauge, said, total in zip(self.gauges, told, mark.totals, strict=True):
             if said is None:
@@ -344,6 +326,8 @@ class Pool:
         if until <= self.resume_at:
             return False
         self.resume_at = until
+        for gauge in self.gauges:
+            gauge.due_at = max(gauge.due_at, until)  # a pause that was asked for is not to be caught up with
         return True
 
     def forget(self) -> None:
@@ -354,24 +338,24 @@ class Pool:
     # -- as a row of numbers ---------------------------------------------------------------------------------------
 
     def dump(self) -> list[float]:
-        values = [self.resume_at, self.taker, self.others_wait_until]
+        values = [self.resume_at]
         for gauge in self.gauges:
             values += gauge.dump()
         return values
 
     def load(self, values: Sequence[float]) -> None:
-        self.resume_at, self.taker, self.others_wait_until = values[:3]
-        position = 3
+        self.resume_at = values[0]
+        position = 1
         for gauge in self.gauges:
             gauge.load(values[position : position + len(_FIELDS)])
             position += len(_FIELDS)
 
     def restart(self, now: float) -> None:
         """What was loaded is of another clock, or of long ago: keep the limits and what is slow to learn."""
-        self.resume_at = self.others_wait_until = _NEVER
+        self.resume_at = _NEVER
         for gauge in self.gauges:
             gauge.restart(now)
 
 
-POOL_NUMBERS: Final = 3 + len(QUANTITIES) * len(_FIELDS)
+POOL_NUMBERS: Final = 1 + len(QUANTITIES) * len(_FIELDS)
 """How many numbers `Pool.dump` gives."""

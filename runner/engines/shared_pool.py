@@ -42,11 +42,13 @@ from runner.clock import Clock
 from runner.engines.limit_headers import Told
 from runner.engines.pacing import POOL_NUMBERS, Grant, Mark, Pool
 
-PROCESSES: Final = 64
-"""Places for processes; further ones share without one."""
+PROCESSES: Final = 32
+"""Places for processes; further ones share without one, and take no turns."""
+_WIDTH = 4
+"""Numbers of a place: process id, when it last asked, when it last took, until when it waits."""
 _MAGIC = b"RUNLIM01"
 _HEAD = struct.Struct("<8sI4x")
-_BODY = struct.Struct(f"<{POOL_NUMBERS + 5}d{2 * PROCESSES}d")
+_BODY = struct.Struct(f"<{POOL_NUMBERS + 5}d{_WIDTH * PROCESSES}d")
 SIZE_BYTES: Final = _HEAD.size + _BODY.size
 
 _RETRY_S = 0.002
@@ -54,6 +56,10 @@ _SPINS = 20
 _TRIES_AT_FIRST = 20_000
 """About 20 ms."""
 _PATIENCE_S = 2.0
+_YIELD_S = 0.005
+"""How long others are let ask first: timers are late by a millisecond or two."""
+_WAITS_S = 0.25
+"""So long after its time somebody who waits is still expected to come."""
 _DRIFT_S = 5.0
 """Wall clock and monotonic clock drift apart by no more between two accesses, unless one of them was set anew."""
 _FRESH_S = 60.0
@@ -138,7 +144,7 @@ class SharedPool(Pool):
         self._lasting = scope.is_lasting
         self._folder = folder
         self._extra = [0.0] * 5
-        self._processes = [0.0] * (2 * PROCESSES)
+        self._processes = [0.0] * (_WIDTH * PROCESSES)
         self._depth = 0
         self._held = False
         self._place: int | None = None
@@ -158,9 +164,30 @@ class SharedPool(Pool):
     def take(self, wanted: int, costs: Sequence[float], owed: Sequence[float], now: float) -> Grant:
         with self as held:
             if not held:
-                self._late = [late + due for late, due in zip(self._late, owed, strict=True)]
+                self._put_off(owed)
                 return Grant(0, now + _RETRY_S, None, self.mark(now))
-            return super().take(wanted, costs, owed, now)
+            turn_at = self._yields_to(now)
+            if turn_at is not None:
+                super().settle(owed, costs, now)
+                return Grant(0, max(now, turn_at) + _YIELD_S, None, self.mark(now))
+            grant = super().take(wanted, costs, owed, now)
+            if self._place is not None:
+                at = self._place * _WIDTH
+                if grant.permits:
+                    self._processes[at + 2 : at + 4] = [now, 0.0]
+                else:
+                    self._processes[at + 3] = grant.ask_at + _WAITS_S
+            return grant
+
+    def _yields_to(self, now: float) -> float | None:
+        """When somebody will ask who has not taken for longer; None where nobody waits. Without turns, whoever asks
+        most often would take all."""
+        if self._place is None or max(self._processes[3::_WIDTH]) <= now:
+            return None
+        mine = self._processes[self._place * _WIDTH + 2]
+        turns = zip(self._processes[2::_WIDTH], self._processes[3::_WIDTH], strict=True)
+        waiting = [waits_until for took_at, waits_until in turns if waits_until > now and took_at < mine]
+        return min(waiting) - _WAITS_S if waiting else None
 
     def settle(self, owed: Sequence[float], costs: Sequence[float], now: float) -> None:
         if not any(owed):
@@ -169,11 +196,20 @@ class SharedPool(Pool):
             if held:
                 super().settle(owed, costs, now)
             else:
-                self._late = [late + due for late, due in zip(self._late, owed, strict=True)]
+                self._put_off(owed)
 
-    def observe(self, told: Sequence[Told | None], mark: Mark, now: float) -> bool:
+    def _put_off(self, owed: Sequence[float]) -> None:
+        """Settle this the next time that the lock is to be had."""
+        self._late = [late + due for late, due in zip(self._late, owed, strict=True)]
+
+    def observe(
+        self, told: Sequence[Told | None], mark: Mark, owed: Sequence[float], costs: Sequence[float], now: float
+    ) -> bool:
         with self as held:
-            return held and super().observe(told, mark, now)
+            if held:
+                return super().observe(told, mark, owed, costs, now)
+            self._put_off(owed)
+            return False
 
     def refused(self, index: int, now: float) -> bool:
         with self as held:
@@ -202,7 +238,7 @@ class SharedPool(Pool):
         with self as held:
             if held and self._place is not None:
                 self._extra[2:4] = [float(width * self._shared_with), self._clock.now().timestamp()]
-                self._processes[2 * self._place : 2 * self._place + 2] = [0.0, 0.0]
+                self._clear(self._place)
             self._place = None
         self._release()
 
@@ -274,7 +310,7 @@ class SharedPool(Pool):
         wall, now = self._clock.now().timestamp(), self._clock.monotonic()
         self._extra[0], self._extra[1] = wall - now, wall
         if self._place is not None:
-            self._processes[2 * self._place : 2 * self._place + 2] = [float(os.getpid()), now]
+            self._processes[self._place * _WIDTH : self._place * _WIDTH + 2] = [float(os.getpid()), now]
         body = _BODY.pack(*self.dump(), *self._extra, *self._processes)
         os.pwrite(file, _HEAD.pack(_MAGIC, zlib.crc32(body)) + body, 0)
 
@@ -299,7 +335,7 @@ class SharedPool(Pool):
         wall, now = self._clock.now().timestamp(), self._clock.monotonic()
         offset, written_at = self._extra[:2]
         booted = abs(offset - (wall - now)) > _DRIFT_S
-        places = list(zip(self._processes[::2], self._processes[1::2], strict=True))
+        places = zip(self._processes[::_WIDTH], self._processes[1::_WIDTH], strict=True)
         alive = [not booted and _is_alive(pid, at, now) for pid, at in places]
         is_alone = not any(alive)
         if is_new or (is_alone and not self._lasting) or wall - written_at > _LIMITS_LIVE_S:
@@ -311,10 +347,12 @@ class SharedPool(Pool):
             self.restart(now)
         free = [index for index, lives in enumerate(alive) if not lives]
         for index in free:
-            self._processes[2 * index : 2 * index + 2] = [0.0, 0.0]
+            self._clear(index)
         self._place = free[0] if free else None
-        self.who = float(free[0] + 1) if free else -float(os.getpid())
         self._shared_with = 1 + sum(alive)
+
+    def _clear(self, place: int) -> None:
+        self._processes[place * _WIDTH : (place + 1) * _WIDTH] = [0.0] * _WIDTH
 
     def _stop_sharing(self, reason: str) -> None:
         """Go on alone, with what is known."""
@@ -406,7 +444,7 @@ def _unpacked(data: bytes) -> Sequence[float] | None:
 
 def _places(values: Sequence[float]) -> Sequence[tuple[float, float]]:
     processes = values[POOL_NUMBERS + 5 :]
-    return list(zip(processes[::2], processes[1::2], strict=True))
+    return list(zip(processes[::_WIDTH], processes[1::_WIDTH], strict=True))
 
 
 def _is_alive(pid: float, asked_at: float, now: float) -> bool:

@@ -17,11 +17,14 @@ from typing import Any, Literal
 import apsw
 
 from runner.catalog.models import Catalog
+from runner.catalog.snapshot import MODELS
 from runner.clock import Clock
+from runner.engines.shared_pool import Remembered, remembered
 from runner.errors import RunnerError
 from runner.execution.api import Api, address_of
 from runner.execution.facts import ask_models
 from runner.execution.folders import StateFolder
+from runner.execution.limiting import folder_of, line_of, scope_of
 from runner.providers.credentials import find_credentials
 from runner.providers.transport import choose
 from runner.settings import Settings
@@ -50,7 +53,10 @@ def examine(settings: Settings, clock: Clock, *, offline: bool = False) -> list[
     """Look at the machine, the settings, the state folder, the credential and, unless offline, the API."""
     credential = _credential(settings)
     findings = [_python(), *_libraries(), _settings(settings), _state(settings), *credential]
-    if all(finding.status == "ok" for finding in credential) and not offline:
+    is_usable = all(finding.status == "ok" for finding in credential)
+    if is_usable:
+        findings.extend(_limits(settings, clock))
+    if is_usable and not offline:
         findings.append(_api(settings, clock))
     return findings
 
@@ -110,6 +116,30 @@ _CREDENTIALS = {
     "federation": "workload identity (ANTHROPIC_FEDERATION_RULE_ID)",
     "headers": "ANTHROPIC_CUSTOM_HEADERS",
 }
+
+
+def _limits(settings: Settings, clock: Clock) -> Iterator[Finding]:
+    """What runs of the last day have learned of this key's limits."""
+    folder = folder_of(settings)
+    if folder is None:
+        yield Finding("limits", "ok", "runs on this machine do not share what they learn (`limits_dir` is off)")
+        return
+    api = Api(address_of(settings.environment), False, settings.environment)
+    for line in sorted({line_of(model.id) for model in MODELS}):
+        scope = scope_of(api, line)
+        known = remembered(folder, scope, clock) if scope is not None else None
+        if known is not None:
+            yield Finding("limits", "ok", f"{line}: {_known(known)}")
+
+
+def _known(known: Remembered) -> str:
+    names = ("requests", "input tokens", "output tokens")
+    limits = [f"{limit:,} {name}" for limit, name in zip(known.limits, names, strict=True) if limit]
+    parts = [f"{', '.join(limits)} a minute"] if limits else []
+    if known.width is not None:
+        parts.append(f"{known.width:,} requests at a time were healthy")
+    when = f"{known.age_s / 60:,.0f} minutes ago" if known.age_s < 7_200 else f"{known.age_s / 3_600:,.0f} hours ago"
+    return f"{'; '.join(parts)} (as of {when})"
 
 
 def _api(settings: Settings, clock: Clock) -> Finding:

@@ -28,7 +28,7 @@ from runner.providers.credentials import find_credentials
 from runner.settings import Settings
 from runner.spec.job import Job
 
-_LINE = re.compile(r"^claude-(opus|sonnet)-")
+_LINE = re.compile(r"^(?:claude-)?(opus|sonnet)(?:-|$)")
 """Models that share one pool (rate-limits page, October 2026: Opus 4.x to 5.5, Sonnet 4.x to 5.5). Of others nothing is
 known, so that each has its own."""
 _DATED = re.compile(r"-\d{8}$")
@@ -55,7 +55,8 @@ def make_limits(
 
 
 def scope_of(api: Api, model: str) -> Scope | None:
-    """Whose limits a job of this model meets; None where they are nobody else's, or there is no credential."""
+    """Whose limits a job of this model (or line) meets; None where they are nobody else's, or there is no
+    credential."""
     if api.address == SIMULATOR:
         return None
     try:

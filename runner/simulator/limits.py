@@ -6,7 +6,8 @@ Knows  counts only.
 
 Rules (source: the API's rate-limits page, October 2026): buckets refill continuously; input counts uncached tokens and
 cache writes, never cache reads; output counts tokens really generated, so `max_tokens` does not matter; models of one
-line share a pool. A limit that is not set is shown as a very high one and never refuses.
+line share a pool. A limit that is not set is shown as a very high one and never refuses. The same page says that
+shorter windows than a minute may be enforced, of which the headers tell nothing, and that sharp ramps are refused.
 """
 
 from __future__ import annotations
@@ -50,8 +51,29 @@ class _Pool:
     output_tokens: _Bucket
 
 
+class _Ramp:
+    """Counts by the second."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+        self._second = 0
+        self._now = self._before = 0
+
+    def admits(self, now: float) -> bool:
+        second = int(now)
+        if second != self._second:
+            self._before = self._now if second == self._second + 1 else 0
+            self._second, self._now = second, 0
+        if self._now >= max(self._free, 2 * self._before):
+            return False
+        self._now += 1
+        return True
+
+
 class Limits:
-    """`rpm`, `itpm`, `otpm`: a minute, None for no limit. `burst_s`: seconds' worth that may be used at once."""
+    """`rpm`, `itpm`, `otpm`: a minute, None for no limit. `burst_s`: seconds' worth that may be used at once;
+    `window_s`: the same, of requests, and no header tells of it. `ramp`: requests a second that may always be sent;
+    more are refused where they are more than twice those of the second before."""
 
     def __init__(
         self,
@@ -61,18 +83,26 @@ class Limits:
         itpm: int | None = None,
         otpm: int | None = None,
         burst_s: float = 60.0,
+        window_s: float | None = None,
+        ramp: int | None = None,
+        retry_after: bool = True,
         max_concurrency: int | None = None,
     ) -> None:
         self._clock = clock
         self._per_minute = (rpm, itpm, otpm)
         self._burst_s = burst_s
+        self._window_s = window_s
+        self._ramp = None if ramp is None else _Ramp(ramp)
+        self._retry_after = retry_after
         self._max_concurrency = max_concurrency
         self._pools: dict[str, _Pool] = {}
+        self._window: _Bucket | None = None
         self._unlimited = rpm is None and itpm is None and otpm is None
         self._idle_headers: tuple[int, dict[str, str]] = (-1, {})
 
     def clear(self) -> None:
         self._pools.clear()
+        self._window = None
 
     def admit(self, line: str, input_tokens: int, output_tokens: int, in_flight: int) -> None:
         """Take a request's worth from the pool of a line of models. Raises Refused (429) and takes nothing else.
@@ -83,6 +113,9 @@ class Limits:
         """
         if self._max_concurrency is not None and in_flight > self._max_concurrency:
             raise Refused("Number of concurrent connections has exceeded your rate limit.", 429)
+        if self._ramp is not None and not self._ramp.admits(self._clock.monotonic()):
+            message = "Your traffic has grown too fast."
+            raise Refused(message, 429, error_code="ramp_limit_exceeded", headers=self._come_back_in(1.0))
         if self._unlimited:
             return
         pool = self._pool(line)
@@ -96,11 +129,30 @@ class Limits:
             raise Refused(
                 f"This request would exceed your organization's rate limit of {bucket.per_minute:,} {what} per minute.",
                 429,
-                headers={"retry-after": str(math.ceil(wait_s))},
+                headers=self._come_back_in(wait_s),
             )
+        self._admit_in_window()
         pool.requests.level -= 1
         pool.input_tokens.level -= input_tokens
         pool.output_tokens.level -= output_tokens
+
+    def _admit_in_window(self) -> None:
+        rpm = self._per_minute[0]
+        if self._window_s is None or rpm is None:
+            return
+        now = self._clock.monotonic()
+        if self._window is None:
+            capacity = max(1.0, rpm * self._window_s / 60)
+            self._window = _Bucket(rpm, capacity, capacity, now)
+        self._window.refill(now)
+        wait_s = self._window.wait_s(1)
+        if wait_s > 0:
+            message = f"This request would exceed your organization's rate limit of {rpm:,} requests per minute."
+            raise Refused(message, 429, headers=self._come_back_in(wait_s))
+        self._window.level -= 1
+
+    def _come_back_in(self, wait_s: float) -> dict[str, str]:
+        return {"retry-after": str(math.ceil(wait_s))} if self._retry_after else {}
 
     def headers(self, line: str) -> dict[str, str]:
         """The limit headers as they stand, for a response about a model of that line."""

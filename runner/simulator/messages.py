@@ -61,6 +61,9 @@ class Messages:
             itpm=options.itpm,
             otpm=options.otpm,
             burst_s=options.burst_s,
+            window_s=options.window_s,
+            ramp=options.ramp,
+            retry_after=options.retry_after,
             max_concurrency=options.max_concurrency,
         )
         self._options = options

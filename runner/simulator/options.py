@@ -92,9 +92,11 @@ class Options:
 
     `state` is the folder of its accounts; they survive a restart. `port` 0 lets the system choose. `key` is the
     credential it accepts (`*`: any). `rpm`, `itpm`, `otpm` are limits a minute (requests, input tokens, output tokens)
-    for each line of models, None for none; `burst_s` is how many seconds' worth may be used at once. `max_concurrency`
-    refuses more requests than this at a time. `faults` are (kind, rate) pairs, drawn by `seed`. `reply_tokens` is
-    about how long a plain answer is.
+    for each line of models, None for none; `burst_s` is how many seconds' worth may be used at once. `window_s` is a
+    shorter one that is enforced as well and that no header tells of. `ramp` refuses what is more than so many requests
+    a second, and more than twice as many as a second ago. `retry_after` says whether a 429 tells when to come back.
+    `max_concurrency` refuses more requests than this at a time. `faults` are (kind, rate) pairs, drawn by `seed`.
+    `reply_tokens` is about how long a plain answer is.
 
     `batch_latency` is how long a batch takes, however many requests it has, and `batch_cancel_s` how long it stays
     `canceling`. `batch_start` says whether its requests start all at once, so that none reads what another has written
@@ -114,6 +116,9 @@ class Options:
     itpm: int | None = None
     otpm: int | None = None
     burst_s: float = 60.0
+    window_s: float | None = None
+    ramp: int | None = None
+    retry_after: bool = True
     max_concurrency: int | None = None
     faults: tuple[tuple[str, float], ...] = ()
     seed: int = 0
@@ -135,6 +140,12 @@ class Options:
         arguments += ["--burst-s", str(self.burst_s), "--seed", str(self.seed)]
         for name, limit in (("rpm", self.rpm), ("itpm", self.itpm), ("otpm", self.otpm)):
             arguments += [f"--{name}", str(limit)] if limit is not None else []
+        if self.window_s is not None:
+            arguments += ["--window-s", str(self.window_s)]
+        if self.ramp is not None:
+            arguments += ["--ramp", str(self.ramp)]
+        if not self.retry_after:
+            arguments += ["--no-retry-after"]
         if self.max_concurrency is not None:
             arguments += ["--max-concurrency", str(self.max_concurrency)]
         for kind, rate in self.faults:
@@ -157,6 +168,9 @@ def from_arguments(arguments: Sequence[str]) -> Options:
     parser.add_argument("--itpm", type=int)
     parser.add_argument("--otpm", type=int)
     parser.add_argument("--burst-s", type=float, default=60.0)
+    parser.add_argument("--window-s", type=float)
+    parser.add_argument("--ramp", type=int)
+    parser.add_argument("--no-retry-after", action="store_false", dest="retry_after")
     parser.add_argument("--max-concurrency", type=int)
     parser.add_argument("--fault", type=parse_fault, action="append", default=[], dest="faults", metavar="KIND=RATE")
     parser.add_argument("--seed", type=int, default=0)

@@ -51,12 +51,18 @@ class Run:
     refused: int = 0
     again: int = 0
     """Rows that were refused and wait to be sent again."""
-    done_at: list[float] = field(default_factory=list)
+    accepted_at: list[float] = field(default_factory=list)
+    """When the API took each request."""
     wakes_at: float | None = None
 
     def rate(self, start: float, end: float) -> float:
-        """Rows a second answered in this time."""
-        return sum(start <= at < end for at in self.done_at) / (end - start)
+        """Requests a second that the API took in this time."""
+        return sum(start <= at < end for at in self.accepted_at) / (end - start)
+
+    @property
+    def ended_at(self) -> float:
+        """When the last of them was taken."""
+        return self.accepted_at[-1]
 
     @property
     def share_refused(self) -> float:
@@ -73,10 +79,6 @@ class World:
     usage: Callable[[], tuple[int, Usage]] = lambda: (300, Usage(100, 40))
     headers: bool = True
     refusal_s: float = 0.02
-    no_retry_after: bool = False
-    """Leave `retry-after` out."""
-    hidden_window: float | None = None
-    """Requests a second that are really allowed, whatever the headers say."""
 
     def __post_init__(self) -> None:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -84,8 +86,6 @@ class World:
         self.in_flight = 0
         self.most_in_flight = 0
         self.others_sent = 0
-        self._hidden = 1.0
-        self._hidden_at = 0.0
 
     def at(self, time: float, act: Callable[[], None]) -> None:
         self._number += 1
@@ -130,6 +130,8 @@ class World:
             self.in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
             sent, seconds = self._answer(usage)
+            if sent.reply is not None:
+                run.accepted_at.append(self.clock.time)
             self.at(self.clock.time + seconds, lambda p=permit, s=sent: self._land(run, p, s))  # type: ignore[misc]
         wake = limits.resume_at
         if wake is not None and wake != run.wakes_at:
@@ -139,13 +141,6 @@ class World:
     def _answer(self, usage: Usage) -> tuple[Sent, float]:
         counted = usage.input_tokens + usage.cache_creation_input_tokens
         try:
-            if self.hidden_window is not None:
-                now = self.clock.time
-                self._hidden = min(self.hidden_window, self._hidden + (now - self._hidden_at) * self.hidden_window)
-                self._hidden_at = now
-                if self._hidden < 1:
-                    raise Refused("Too many requests.", 429, headers={"retry-after": "1"})
-                self._hidden -= 1
             self.api.admit(LINE, counted, usage.output_tokens, self.in_flight)
         except Refused as refused:
             wait = refused.headers.get("retry-after")
@@ -153,7 +148,7 @@ class World:
                 "rate_limit_error",
                 refused.message,
                 retryable=True,
-                retry_after_s=float(wait) if wait and not self.no_retry_after else None,
+                retry_after_s=float(wait) if wait else None,
                 http_status=429,
                 code=refused.error_code,
             )
@@ -176,7 +171,6 @@ class World:
             run.again += 1
         else:
             run.done += 1
-            run.done_at.append(self.clock.time)
         self._dispatch(run)
 
 
@@ -187,10 +181,9 @@ def world(
     seed: int = 0,
     usage: Callable[[], tuple[int, Usage]] | None = None,
     headers: bool = True,
-    hidden_window: float | None = None,
     **limits: Any,
 ) -> World:
-    """An API with these limits (`rpm`, `itpm`, `otpm`, `burst_s`, `max_concurrency`); `spread` is the latency's
+    """An API with these limits (the arguments of the stand-in's `Limits`); `spread` is the latency's
     sigma."""
     clock, draw = WorldClock(), random.Random(seed)
     made = World(
@@ -198,7 +191,6 @@ def world(
         clock,
         lambda: latency_s * draw.lognormvariate(0, spread),
         headers=headers,
-        hidden_window=hidden_window,
     )
     if usage is not None:
         made.usage = usage

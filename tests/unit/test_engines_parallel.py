@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -13,8 +13,8 @@ import pytest
 from runner.engines import Decision, Prepared, StopReason
 from runner.engines.halt import INTERRUPTED, Halt
 from runner.engines.parallel import ParallelEngine
-from runner.engines.retry import RetryPolicy
-from runner.events import CoolingDown, StepEnded, StepSent, Stopping
+from runner.engines.retry import FREE_REFUSALS, RetryPolicy
+from runner.events import CoolingDown, HeldBack, StepEnded, StepSent, Stopping
 from runner.providers import Sent
 from runner.types import Failure, Outcome, Request, Step
 from support.engine_fakes import (
@@ -275,6 +275,40 @@ def test_a_429_holds_everybody_for_its_retry_after() -> None:
     pauses = run.listener.of(CoolingDown)
     assert [(event.seconds, event.reason) for event in pauses] == [(20.0, "rate_limit_error")]
     assert not [at for _, at, _ in run.provider.sent if 0.52 < at < 20.5]
+
+
+def test_a_rate_limit_uses_up_no_try_and_the_row_is_answered_in_the_end() -> None:
+    limited = failed("rate_limit_error", retry_after_s=1.0, http_status=429)
+    script = {0: [*[Act(limited, seconds=0.1)] * 12, Act(failed()), Act(replied())]}
+    run = Run(rows(3), script=script, retry=RetryPolicy(max_attempts=2))
+    assert run.drain() is None
+    assert run.succeeded == [0, 1, 2]
+    of_row = [outcome for outcome in run.book.outcomes if outcome.step.row == 0]
+    assert [outcome.tries for outcome in of_row] == [0] * 12 + [1, 2]
+    assert [outcome.attempt for outcome in of_row] == list(range(1, 15))
+
+
+def test_a_row_that_is_refused_for_ever_is_given_up_in_the_end() -> None:
+    limited = failed("rate_limit_error", http_status=429)
+    run = Run(rows(2), script={0: [Act(limited, seconds=0.1)]}, retry=RetryPolicy(max_attempts=2))
+    assert run.drain() is None
+    assert run.times_sent == {0: FREE_REFUSALS + 2, 1: 1}
+
+
+def test_requests_wait_for_the_pace_without_a_busy_loop_and_in_order() -> None:
+    told = {"anthropic-ratelimit-requests-limit": "600", "anthropic-ratelimit-requests-remaining": "100"}
+    run = Run(rows(100), default=Act(replace(replied(), headers=told), seconds=0.2), max_concurrency=20)
+    assert run.drain() is None
+    assert [row for row, _, _ in run.provider.sent] == list(range(100))
+    assert run.ended_at == pytest.approx(8.0, abs=0.7), "twenty at once, then ten a second"
+    assert HeldBack("requests", 600) in run.listener.of(HeldBack)
+
+
+def test_what_holds_a_run_back_is_told_when_it_changes() -> None:
+    run = Run(rows(40), max_concurrency=4)
+    run.drain()
+    assert run.listener.of(HeldBack)[0] == HeldBack("connections", 4, own=True)
+    assert len(run.listener.of(HeldBack)) <= run.ended_at + 1, "once a second at most"
 
 
 # -- money -------------------------------------------------------------------------------------------------------------

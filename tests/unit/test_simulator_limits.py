@@ -83,3 +83,32 @@ def test_too_many_at_once_are_refused(clock: FrozenClock) -> None:
     limits.admit("haiku", 1, 1, 2)
     with pytest.raises(Refused, match="concurrent connections"):
         limits.admit("haiku", 1, 1, 3)
+
+
+def test_a_window_that_is_enforced_and_not_told_of_refuses_bursts(clock: FrozenClock) -> None:
+    limits = Limits(clock, rpm=600, window_s=1)
+    assert admitted(limits, 100) == 10
+    assert limits.headers("haiku")["anthropic-ratelimit-requests-remaining"] == "590"
+    clock.advance(0.5)
+    assert admitted(limits, 100) == 5
+
+
+def test_traffic_may_double_every_second(clock: FrozenClock) -> None:
+    limits = Limits(clock, ramp=10)
+    seen = []
+    for _ in range(4):
+        seen.append(admitted(limits, 1_000))
+        clock.advance(1)
+    assert seen == [10, 20, 40, 80]
+    admitted(limits, 1_000)
+    with pytest.raises(Refused) as caught:
+        limits.admit("haiku", 1, 1, 1)
+    assert caught.value.error_code == "ramp_limit_exceeded"
+
+
+def test_a_refusal_may_keep_silent_about_when_to_come_back(clock: FrozenClock) -> None:
+    limits = Limits(clock, rpm=1, retry_after=False)
+    admitted(limits, 1)
+    with pytest.raises(Refused) as caught:
+        limits.admit("haiku", 1, 1, 1)
+    assert "retry-after" not in caught.value.headers

@@ -1,0 +1,317 @@
+"""One file for each key, shared by processes that come and go."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runner.clock import SystemClock
+from runner.engines.limit_headers import Told
+from runner.engines.pacing import Pool
+from runner.engines.shared_pool import PROCESSES, Remembered, Scope, SharedPool, open_pool, remembered
+from support.engine_fakes import HandClock
+from support.harness import ROOT
+
+SECRET = "sk-ant-very-secret"
+SCOPE = Scope(("opus", "https://api.example", "api_key", SECRET))
+COSTS = (1.0, 100.0, 40.0)
+NOTHING = (0.0, 0.0, 0.0)
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    clock = HandClock()
+    clock.time = 1_000.0
+    return clock
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "limits"
+
+
+def joined(folder: Path, clock: HandClock, scope: Scope = SCOPE) -> SharedPool:
+    return SharedPool(folder, scope, clock, pytest.fail)
+
+
+def learn(pool: Pool, clock: HandClock, limit: float = 600, remaining: float = 100) -> None:
+    pool.observe((Told(limit, remaining), None, None), pool.mark(clock.time), NOTHING, COSTS, clock.time)
+
+
+def the_file(folder: Path) -> Path:
+    (found,) = folder.glob("*.limits")
+    return found
+
+
+# -- sharing -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_one_learns_all_know(folder: Path, clock: HandClock) -> None:
+    one, other = joined(folder, clock), joined(folder, clock)
+    learn(one, clock)
+    other.take(1, COSTS, NOTHING, clock.time)
+    assert other.gauges[0].limit == 600
+    assert other.is_limited
+
+
+def test_permits_are_taken_from_one_pace(folder: Path, clock: HandClock) -> None:
+    pools = [joined(folder, clock) for _ in range(3)]
+    learn(pools[0], clock)
+    taken = [0, 0, 0]
+    for _ in range(10_000):
+        clock.time += 0.001
+        for index, pool in enumerate(pools):
+            taken[index] += pool.take(1, COSTS, NOTHING, clock.time).permits
+    assert sum(taken) == pytest.approx(100, abs=3), "ten a second in all"
+    assert max(taken) <= min(taken) + 3, "and evenly"
+
+
+def test_other_keys_models_and_addresses_share_nothing(folder: Path, clock: HandClock) -> None:
+    learn(joined(folder, clock), clock)
+    for parts in (
+        ("sonnet", *SCOPE.parts[1:]),
+        ("opus", "http://127.0.0.1:8000", *SCOPE.parts[2:]),
+        (*SCOPE.parts[:3], "another"),
+    ):
+        assert not joined(folder, clock, Scope(parts)).is_limited
+
+
+def test_no_file_name_or_byte_shows_the_key(folder: Path, clock: HandClock) -> None:
+    pool = joined(folder, clock)
+    learn(pool, clock)
+    pool.close(10)
+    for path in folder.iterdir():
+        assert SECRET not in path.name
+        assert SECRET.encode() not in path.read_bytes()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert SECRET not in repr(SCOPE)
+
+
+def test_the_digest_differs_from_folder_to_folder(tmp_path: Path, clock: HandClock) -> None:
+    for name in ("a", "b"):
+        joined(tmp_path / name, clock)
+    assert the_file(tmp_path / "a").name != the_file(tmp_path / "b").name
+
+
+def test_more_processes_than_places_share_all_the_same(folder: Path, clock: HandClock) -> None:
+    pools = [joined(folder, clock) for _ in range(PROCESSES + 2)]
+    learn(pools[-1], clock)
+    pools[0].take(1, COSTS, NOTHING, clock.time)
+    assert pools[0].is_limited
+
+
+# -- remembering -------------------------------------------------------------------------------------------------------
+
+
+def test_limits_and_width_are_remembered_with_their_age(folder: Path, clock: HandClock) -> None:
+    assert remembered(folder, SCOPE, clock) is None
+    pool = joined(folder, clock)
+    learn(pool, clock)
+    pool.close(240)
+    clock.time += 600
+    assert remembered(folder, SCOPE, clock) == Remembered((600, 0, 0), 240, 0, 600.0)
+    again = joined(folder, clock)
+    assert again.is_limited
+    assert again.healthy_width() == 240
+    clock.time += 3_600
+    assert again.healthy_width() is None, "an hour later the width says nothing any more"
+
+
+def test_a_day_later_nothing_is_remembered(folder: Path, clock: HandClock) -> None:
+    pool = joined(folder, clock)
+    learn(pool, clock)
+    pool.close(240)
+    clock.time += 90_000
+    assert remembered(folder, SCOPE, clock) is None
+    assert not joined(folder, clock).is_limited
+
+
+def test_processes_that_run_side_by_side_start_with_a_part_of_the_width(folder: Path, clock: HandClock) -> None:
+    pool = joined(folder, clock)
+    pool.close(240)
+    first = joined(folder, clock)
+    assert first.healthy_width() == 240
+    assert joined(folder, clock).healthy_width() == 120
+
+
+def test_a_server_on_this_machine_is_forgotten_with_the_last_run(folder: Path, clock: HandClock) -> None:
+    here = Scope(("opus", "http://127.0.0.1:8000", "k"), is_lasting=False)
+    one = joined(folder, clock, here)
+    learn(one, clock)
+    other = joined(folder, clock, here)
+    assert other.is_limited, "while one is at it, the other knows"
+    one.close(10)
+    other.close(10)
+    assert not joined(folder, clock, here).is_limited
+
+
+def test_after_a_boot_limits_stay_and_moments_go(folder: Path, clock: HandClock) -> None:
+    pool = joined(folder, clock)
+    learn(pool, clock)
+    pool.pause(clock.time + 50)
+    pool.close(10)
+
+    class Rebooted(HandClock):
+        def monotonic(self) -> float:
+            return self.time - 990
+
+    later = Rebooted()
+    later.time = clock.time + 10
+    again = joined(folder, later)
+    assert again.is_limited
+    assert again.take(1, COSTS, NOTHING, later.monotonic()).permits == 1
+
+
+# -- trouble -----------------------------------------------------------------------------------------------------------
+
+
+def alone(folder: Path, clock: HandClock) -> list[str]:
+    """What is said when sharing does not work; the pool does all the same."""
+    told: list[str] = []
+    pool = open_pool(folder, SCOPE, clock, told.append)
+    learn(pool, clock)
+    assert pool.take(1, COSTS, NOTHING, clock.time).permits == 1
+    pool.close(5)
+    return told
+
+
+def test_a_file_of_another_format_switches_sharing_off_with_a_warning(folder: Path, clock: HandClock) -> None:
+    joined(folder, clock).close(1)
+    the_file(folder).write_bytes(b"something else entirely")
+    (message,) = alone(folder, clock)
+    assert "not shared" in message
+    assert the_file(folder).read_bytes() == b"something else entirely"
+
+
+@pytest.mark.parametrize("cut", [0, 4, 100])
+def test_a_file_that_a_kill_cut_off_begins_anew(folder: Path, clock: HandClock, cut: int) -> None:
+    pool = joined(folder, clock)
+    learn(pool, clock)
+    pool.close(1)
+    path = the_file(folder)
+    data = path.read_bytes()
+    path.write_bytes(data[:-cut] if cut else data[:200] + b"\1" + data[201:])
+    assert alone(folder, clock) == []
+
+
+def test_a_folder_that_cannot_be_made_switches_sharing_off(tmp_path: Path, clock: HandClock) -> None:
+    (tmp_path / "file").touch()
+    (message,) = alone(tmp_path / "file" / "limits", clock)
+    assert "cannot be used" in message
+
+
+def test_a_link_in_place_of_the_folder_is_not_followed(tmp_path: Path, clock: HandClock) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "limits").symlink_to(tmp_path / "elsewhere")
+    (message,) = alone(tmp_path / "limits", clock)
+    assert "own folder" in message
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_folder_that_others_may_read_is_closed_to_them(folder: Path, clock: HandClock) -> None:
+    folder.mkdir(mode=0o755)
+    folder.chmod(0o755)
+    joined(folder, clock)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_holder_that_does_not_move_is_not_waited_for(folder: Path, clock: HandClock) -> None:
+    told: list[str] = []
+    pool = SharedPool(folder, SCOPE, clock, told.append)
+    learn(pool, clock)
+    holder = os.open(the_file(folder), os.O_RDWR)
+    try:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        clock.time += 5
+        grant = pool.take(1, COSTS, (1.0, 0.0, 0.0), clock.time)
+        assert (grant.permits, told) == (0, [])
+        assert grant.ask_at == pytest.approx(clock.time + 0.002)
+        clock.time += 3
+        assert pool.take(1, COSTS, NOTHING, clock.time).permits == 1, "it goes on alone"
+        assert len(told) == 1
+    finally:
+        os.close(holder)
+
+
+def test_what_could_not_be_settled_at_once_is_settled_later(folder: Path, clock: HandClock) -> None:
+    pool = joined(folder, clock)
+    learn(pool, clock)
+    holder = os.open(the_file(folder), os.O_RDWR)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    pool.settle((5.0, 0.0, 0.0), COSTS, clock.time)
+    os.close(holder)
+    pool.settle((1.0, 0.0, 0.0), COSTS, clock.time)
+    assert pool.gauges[0].total == 6.0
+
+
+def test_a_file_that_is_deleted_under_a_run_disturbs_nobody(folder: Path, clock: HandClock) -> None:
+    pool = joined(folder, clock)
+    the_file(folder).unlink()
+    learn(pool, clock)
+    assert pool.take(1, COSTS, NOTHING, clock.time).permits == 1
+
+
+# -- processes ---------------------------------------------------------------------------------------------------------
+
+TAKER = """
+import sys, time
+from pathlib import Path
+from runner.clock import SystemClock
+from runner.engines.shared_pool import Scope, SharedPool
+clock = SystemClock()
+pool = SharedPool(Path(sys.argv[1]), Scope(("k",)), clock, print)
+end = clock.monotonic() + float(sys.argv[2])
+taken = 0
+print("ready", flush=True)
+while clock.monotonic() < end:
+    grant = pool.take(1, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), clock.monotonic())
+    taken += grant.permits
+    if not grant.permits:
+        time.sleep(max(0.0, grant.ask_at - clock.monotonic()))
+print(taken, flush=True)
+"""
+
+
+def test_processes_share_and_a_killed_one_gives_its_place_back(folder: Path) -> None:
+    clock = SystemClock()
+    pool = SharedPool(folder, Scope(("k",)), clock, pytest.fail)
+    now = clock.monotonic()
+    pool.observe((Told(6_000, 600), None, None), pool.mark(now), NOTHING, COSTS, now)
+
+    def start(seconds: float) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", TAKER, str(folder), str(seconds)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def line(child: subprocess.Popen[str]) -> str:
+        assert child.stdout is not None
+        return child.stdout.readline().strip()
+
+    doomed = start(60)
+    assert line(doomed) == "ready"
+    others = [start(2.0) for _ in range(2)]
+    began = clock.monotonic()
+    assert [line(child) for child in others] == ["ready", "ready"]
+    doomed.kill()
+    doomed.wait()
+    known = remembered(folder, Scope(("k",)), clock)
+    assert known is not None
+    assert known.processes == 3, "the dead one is not counted"
+    taken = [int(line(child)) for child in others]
+    took_s = clock.monotonic() - began
+    for child in others:
+        child.communicate()
+    assert sum(taken) <= 100 * took_s + 110, "never more than the limit, a moment's catching up aside"
+    assert min(taken) > 0
+    assert doomed.stdout is not None
+    doomed.stdout.close()

@@ -1,0 +1,78 @@
+"""Whose limits a run meets, and with whom it shares them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from runner.engines.shared_pool import Scope
+from runner.execution.api import SIMULATOR, Api
+from runner.execution.limiting import folder_of, line_of, scope_of
+from runner.settings import load_settings
+
+KEY = {"ANTHROPIC_API_KEY": "sk-ant-secret"}
+SALT = b"s" * 32
+
+
+def scope(model: str = "claude-opus-5-5", address: str = "https://api.anthropic.com", **environ: str) -> Scope:
+    found = scope_of(Api(address, False, {**KEY, **environ}), model)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("model", "line"),
+    [
+        ("claude-opus-5-5", "opus"),
+        ("claude-opus-4-5-20251101", "opus"),
+        ("claude-sonnet-4-6", "sonnet"),
+        ("claude-haiku-4-5-20251001", "claude-haiku-4-5"),
+        ("claude-haiku-5-5", "claude-haiku-5-5"),
+        ("some-gateways-model", "some-gateways-model"),
+        ("opus", "opus"),
+    ],
+)
+def test_models_that_share_a_pool_at_the_api_share_a_file(model: str, line: str) -> None:
+    assert line_of(model) == line
+
+
+def test_a_key_an_address_and_a_line_make_a_scope() -> None:
+    same = scope("claude-opus-4-8")
+    assert scope().digest(SALT) == same.digest(SALT)
+    others = [
+        scope("claude-sonnet-5-5"),
+        scope(address="https://gateway.example"),
+        scope(ANTHROPIC_API_KEY="another"),
+        scope(ANTHROPIC_CUSTOM_HEADERS="anthropic-workspace-id: w2"),
+    ]
+    digests = {found.digest(SALT) for found in (same, *others)}
+    assert len(digests) == 1 + len(others)
+    assert not any("secret" in digest for digest in digests)
+
+
+@pytest.mark.parametrize(
+    ("address", "lasting"),
+    [("https://api.anthropic.com", True), ("http://127.0.0.1:8080", False), ("http://localhost:8080", False)],
+)
+def test_what_a_server_on_this_machine_allows_is_not_kept(address: str, lasting: bool) -> None:
+    assert scope(address=address).is_lasting is lasting
+
+
+def test_a_stand_in_of_ones_own_and_a_missing_credential_share_nothing() -> None:
+    assert scope_of(Api(SIMULATOR, True, KEY), "m") is None
+    assert scope_of(Api("https://api.anthropic.com", False, {"ANTHROPIC_CONFIG_DIR": "/nowhere"}), "m") is None
+
+
+def test_the_folder_is_the_users_own_and_can_be_set_or_switched_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert folder_of(load_settings(tmp_path, {})) == tmp_path / "rowrunner"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "missing"))
+    fallback = folder_of(load_settings(tmp_path, {}))
+    assert fallback is not None
+    assert fallback.name == f"rowrunner-{os.getuid()}"
+    assert folder_of(load_settings(tmp_path, {"RUNNER_LIMITS_DIR": "here"})) == tmp_path / "here"
+    assert folder_of(load_settings(tmp_path, {"RUNNER_LIMITS_DIR": "off"})) is None
