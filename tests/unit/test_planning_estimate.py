@@ -150,7 +150,7 @@ def test_more_prefixes_than_are_remembered_count_as_new() -> None:
     many = estimate_module._REMEMBERED_PREFIXES
     taken = estimate_module._Prefixes(FACTS, 0)
     for number in [*range(many + 1), many]:
-        read, cached = taken.take(replace(request(), prefixes=(Prefix(number.to_bytes(16), 35_000, "5m"),)))
+        read, cached = taken.take(replace(request(), prefixes=(Prefix(number.to_bytes(16, "little"), 35_000, "5m"),)))
         assert (read, cached) == (0, tokens_in(35_000, FACTS))
     assert taken.new == many + 2
     assert taken.take(replace(request(), prefixes=(Prefix(bytes(16), 35_000, "5m"),)))[0] > 0
