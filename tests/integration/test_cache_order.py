@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from runner.ledger.audit import audit
+from runner.simulator.prompt import echo_of
 from support.api import SimulatedApi, simulated_api
 from support.harness import Project
 
@@ -63,6 +64,10 @@ def api(server: SimulatedApi) -> SimulatedApi:
     return server
 
 
+def texts_of(document: int, question: int) -> tuple[str, str]:
+    return f"Document {document:04}. " + "Some words of it. " * 250, f"Why {question}?"
+
+
 def make(root: Path, api: SimulatedApi, *, slots: int, rows: Sequence[Row] = LAYOUTS["by question"]) -> Project:
     project = Project.make(root, api)
     project.write("docs/rules.md", "Answer in a word. " * 200)
@@ -70,10 +75,7 @@ def make(root: Path, api: SimulatedApi, *, slots: int, rows: Sequence[Row] = LAY
     with project.write("data/rows.csv", "").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "document", "question"])
-        writer.writerows(
-            (f"d{document}q{question}", f"Document {document:04}. " + "Some words of it. " * 250, f"Why {question}?")
-            for document, question in rows
-        )
+        writer.writerows((f"d{document}q{question}", *texts_of(document, question)) for document, question in rows)
     return project
 
 
@@ -105,6 +107,16 @@ def check_bill(project: Project, api: SimulatedApi, summary: dict[str, Any]) -> 
     in_order = [record["key"] for record in project.records()]
     assert in_order == [line.split(",")[0] for line in (project.root / "data/rows.csv").read_text().splitlines()[1:]]
     assert not (project.root / ".runner/runs" / run_id / "grouping.db").exists()
+
+
+def test_a_documents_questions_are_asked_one_after_the_other(tmp_path: Path, api: SimulatedApi) -> None:
+    slots = 4
+    project = make(tmp_path, api, slots=slots, rows=LAYOUTS["shuffled"])
+    assert project.run("jobs/x.yaml")["exit_status"] == 0
+    place = {entry["echo"]: number for number, entry in enumerate(api.requests())}
+    for document in range(DOCUMENTS):
+        places = [place[echo_of("\n\n".join(texts_of(document, question)))] for question in range(QUESTIONS)]
+        assert max(places) - min(places) <= QUESTIONS + 4 * slots
 
 
 @pytest.mark.parametrize(
