@@ -60,6 +60,15 @@ def test_a_run_of_many_rows_is_warmed_up_and_the_cost_is_overhead(bench: Bench) 
     assert len(bench.records()) == ROWS
 
 
+def test_a_later_run_is_warmed_up_for_what_it_sends_and_takes_no_answer_from_a_warm_up(bench: Bench) -> None:
+    bench.run()
+    bench.rows([*(f"text {number}" for number in range(ROWS)), *(f"more {number}" for number in range(ROWS)), "."])
+    summary = bench.run()
+    assert (summary.exit_status, summary.counts.reused) == (0, ROWS)
+    assert bench.provider.received.count(WARM_UP) == 3, "two warm-ups, and a row that says the same"
+    assert bench.records()[-1]["output"] == "echo of ."
+
+
 def test_few_rows_let_the_first_one_lead(bench: Bench) -> None:
     bench.rows(f"text {number}" for number in range(100))
     assert bench.run().money.overhead == 0
