@@ -106,7 +106,7 @@ def check_bill(project: Project, api: SimulatedApi, summary: dict[str, Any]) -> 
     assert round(summary["cost_usd"] * 10**12) == api.accounts()["cost_pico"]
     in_order = [record["key"] for record in project.records()]
     assert in_order == [line.split(",")[0] for line in (project.root / "data/rows.csv").read_text().splitlines()[1:]]
-    assert not (project.root / ".runner/runs" / run_id / "grouping.db").exists()
+    assert not list((project.root / ".runner/runs" / run_id).glob("grouping*"))
 
 
 def test_a_documents_questions_are_asked_one_after_the_other(tmp_path: Path, api: SimulatedApi) -> None:
