@@ -2,13 +2,13 @@
 
 Owns   the order in which open steps are fed where a job's breakpoints stand behind text of the row: the steps of one
        document side by side, documents in the order in which they first appear; and which prefixes are a row's alone.
-Knows  a compiled job, a ledger that can be read, and a file of its own in the run's folder.
+Knows  a compiled job, a ledger that can be read, and a file of its own on the disk of the run's folder.
 
 One pass renders every open row up to its last breakpoint, no further, and notes the digests; SQLite sorts them. So the
 second row about a document comes right behind the first, while what that one wrote can be read, and not a thousand
 documents later. Memory does not grow with the rows: what is noted is in the file, 8 bytes a prefix, and sorting spills
-to disk. The file means nothing to anybody else: every pass makes its own of what is open then, so after a crash there
-is nothing to mend, and a prefix that shrank to one open row is known as such.
+to disk. The file means nothing to anybody else and loses its name as soon as it is open: every pass makes its own of
+what is open then, so after a crash there is nothing to mend, and a prefix that shrank to one open row is known as such.
 
 Other jobs have nothing to do with any of this: `feeder` asks for it only where a row has prefixes of its own.
 """
@@ -16,6 +16,7 @@ Other jobs have nothing to do with any of this: `feeder` asks for it only where 
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
@@ -26,18 +27,27 @@ import apsw
 
 from runner.ledger import Ledger, OpenStep
 from runner.ledger.database import translated
-from runner.ledger.folder import open_private
 from runner.ledger.refusals import disk_errors
 from runner.planning.requests import CompiledJob
 from runner.types import Prefix, Row, Step
 
-FILE: Final = "grouping.db"
-
 _NOTED_AT_ONCE: Final = 500
 _DIGEST_BYTES: Final = 8
 """Of a digest that are noted. Two documents that agree in them would only be fed side by side."""
-_CACHE_KIB: Final = 8_000
+_PRAGMAS: Final = {
+    "journal_mode": "off",
+    "synchronous": 0,
+    "locking_mode": "exclusive",
+    "temp_store": 1,  # FILE, as in the ledger
+    "cache_size": -8_000,  # KiB
+}
 
+_CREATE: Final = """
+    CREATE TABLE noted (
+        place INTEGER PRIMARY KEY, row INTEGER, turn INTEGER, sample INTEGER, round INTEGER,
+        attempts INTEGER, tries INTEGER{}
+    ) STRICT
+"""
 _INSERT: Final = "INSERT INTO noted VALUES (NULL, ?, ?, ?, ?, ?, ?{})"
 
 ALL: Final = 4
@@ -64,7 +74,7 @@ def grouped(
         stopped: asked now and then during the pass before the first step; once it says so, nothing comes.
     """
     levels = compiled.row_prefixes
-    with _database(folder / FILE, levels) as connection:
+    with _database(folder, levels) as connection:
         noted = _noted(opened, compiled, least_bytes)
         while some := list(islice(noted, _NOTED_AT_ONCE)):
             if stopped():
@@ -107,23 +117,19 @@ def _in_groups(levels: int) -> str:
 
 
 @contextmanager
-def _database(path: Path, levels: int) -> Iterator[apsw.Connection]:
-    """An empty one, in a transaction that is open; nothing of it is worth a sync, and it is gone afterwards."""
-    with disk_errors(path), translated(path):
-        path.unlink(missing_ok=True)  # of a process that was killed
-        os.close(open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
-        with closing(apsw.Connection(str(path))) as connection:
-            try:
-                for name, value in (("journal_mode", "off"), ("synchronous", 0), ("locking_mode", "exclusive")):
-                    connection.pragma(name, value)
-                connection.pragma("temp_store", 1)  # FILE, as in the ledger
-                connection.pragma("cache_size", -_CACHE_KIB)
-                prefixes = "".join(f", prefix_{level} INTEGER" for level in range(levels))
-                connection.execute("BEGIN")
-                connection.execute(
-                    "CREATE TABLE noted (place INTEGER PRIMARY KEY, row INTEGER, turn INTEGER, sample INTEGER, "
-                    f"round INTEGER, attempts INTEGER, tries INTEGER{prefixes}) STRICT"
-                )
-                yield connection
-            finally:
-                path.unlink(missing_ok=True)
+def _database(folder: Path, levels: int) -> Iterator[apsw.Connection]:
+    """An empty one, in a transaction that is open, and of which nothing is worth a sync."""
+    with disk_errors(folder), translated(folder):
+        descriptor, name = tempfile.mkstemp(prefix="grouping-", dir=folder)  # its owner's alone
+        try:
+            os.close(descriptor)
+            connection = apsw.Connection(name)
+        finally:
+            Path(name).unlink()  # so that a process that is killed leaves none; what is open stays until it is closed
+        with closing(connection):
+            for pragma, value in _PRAGMAS.items():
+                connection.pragma(pragma, value)
+            prefixes = "".join(f", prefix_{level} INTEGER" for level in range(levels))
+            connection.execute("BEGIN")
+            connection.execute(_CREATE.format(prefixes))
+            yield connection

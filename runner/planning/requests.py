@@ -220,14 +220,16 @@ class CompiledJob:
         for piece in self._row_pieces:
             if len(prefixes) == len(self.shared_prefixes) + self.row_prefixes:
                 break
-            part = piece.seen
-            if piece.template is not None:
+            if piece.template is None:
+                seen.update(piece.seen)
+                size += len(piece.sent)
+            else:
                 try:
-                    part = orjson.dumps(piece.template.render(context))
+                    encoded = orjson.dumps(piece.template.render(context))
                 except (TemplateFailure, TypeError):
                     return None
-            seen.update(part)
-            size += len(part)
+                seen.update(encoded)
+                size += len(encoded)
             if piece.ttl is not None:
                 prefixes.append(self._prefix(seen, size, piece.ttl))
         return tuple(prefixes)

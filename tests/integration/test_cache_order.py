@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import random
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from runner.ledger.audit import audit
+from runner.simulator.prompt import echo_of
 from support.api import SimulatedApi, simulated_api
 from support.harness import Project
 
@@ -62,6 +64,10 @@ def api(server: SimulatedApi) -> SimulatedApi:
     return server
 
 
+def texts_of(document: int, question: int) -> tuple[str, str]:
+    return f"Document {document:04}. " + "Some words of it. " * 250, f"Why {question}?"
+
+
 def make(root: Path, api: SimulatedApi, *, slots: int, rows: Sequence[Row] = LAYOUTS["by question"]) -> Project:
     project = Project.make(root, api)
     project.write("docs/rules.md", "Answer in a word. " * 200)
@@ -69,10 +75,7 @@ def make(root: Path, api: SimulatedApi, *, slots: int, rows: Sequence[Row] = LAY
     with project.write("data/rows.csv", "").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "document", "question"])
-        writer.writerows(
-            (f"d{document}q{question}", f"Document {document:04}. " + "Some words of it. " * 250, f"Why {question}?")
-            for document, question in rows
-        )
+        writer.writerows((f"d{document}q{question}", *texts_of(document, question)) for document, question in rows)
     return project
 
 
@@ -103,11 +106,22 @@ def check_bill(project: Project, api: SimulatedApi, summary: dict[str, Any]) -> 
     assert round(summary["cost_usd"] * 10**12) == api.accounts()["cost_pico"]
     in_order = [record["key"] for record in project.records()]
     assert in_order == [line.split(",")[0] for line in (project.root / "data/rows.csv").read_text().splitlines()[1:]]
-    assert not (project.root / ".runner/runs" / run_id / "grouping.db").exists()
+    assert not list((project.root / ".runner/runs" / run_id).glob("grouping*"))
 
 
-@pytest.mark.parametrize("slots", [3, 50, 400])
-@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_documents_questions_are_asked_one_after_the_other(tmp_path: Path, api: SimulatedApi) -> None:
+    slots = 4
+    project = make(tmp_path, api, slots=slots, rows=LAYOUTS["shuffled"])
+    assert project.run("jobs/x.yaml")["exit_status"] == 0
+    place = {entry["echo"]: number for number, entry in enumerate(api.requests())}
+    for document in range(DOCUMENTS):
+        places = [place[echo_of("\n\n".join(texts_of(document, question)))] for question in range(QUESTIONS)]
+        assert max(places) - min(places) <= QUESTIONS + 4 * slots
+
+
+@pytest.mark.parametrize(
+    ("layout", "slots"), [("by question", 3), ("by question", 50), ("shuffled", 400), ("by document", 400)]
+)
 def test_each_document_is_written_once_and_read_by_all_its_other_questions(
     tmp_path: Path, api: SimulatedApi, layout: str, slots: int
 ) -> None:
@@ -120,13 +134,103 @@ def test_each_document_is_written_once_and_read_by_all_its_other_questions(
     check_bill(project, api, summary)
 
 
-@pytest.mark.parametrize("slots", [7, 400])
-def test_without_a_warm_up_the_first_row_writes_the_prompt_with_its_document(
-    tmp_path: Path, api: SimulatedApi, slots: int
-) -> None:
-    project = make(tmp_path, api, slots=slots)
+def test_without_a_warm_up_the_first_row_writes_the_prompt_with_its_document(tmp_path: Path, api: SimulatedApi) -> None:
+    project = make(tmp_path, api, slots=400)
     add(project, SCHEMA)
     summary = project.run("jobs/x.yaml")
     assert (summary["exit_status"], api.accounts()["requests"]) == (0, ROWS)
     one_write_each(api, warmed_up=False)
+    check_bill(project, api, summary)
+
+
+# -- faults ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "slots"), [("529", 7), ("reset", 400), ("stream_ends", 20), ("truncated", 400), ("reply_lost", 20)]
+)
+def test_a_leader_that_fails_costs_at_most_its_own_document_again(
+    tmp_path: Path, api: SimulatedApi, kind: str, slots: int
+) -> None:
+    project = make(tmp_path, api, slots=slots)
+    api.fault(kind, text="Document 0003.", times=1)
+    api.fault(kind, text="Document 0021.", times=2)
+    summary = project.run("jobs/x.yaml")
+    assert (summary["exit_status"], summary["rows"]["succeeded"]) == (0, ROWS)
+    writes = written(api)
+    # What fails before it is billed wrote nothing. What is cut later was written, and is read from then on.
+    lost = {"529": 0, "500": 0, "reset": 0}.get(kind, 3)
+    assert len(writes) <= DOCUMENTS + 1 + (lost if kind == "reply_lost" else 0)
+    assert api.accounts()["requests"] <= ROWS + 1 + lost
+
+
+def test_the_first_of_all_may_fail_too(tmp_path: Path, api: SimulatedApi) -> None:
+    project = make(tmp_path, api, slots=50)
+    add(project, SCHEMA)
+    api.fault("529", nth=1)
+    summary = project.run("jobs/x.yaml")
+    assert (summary["exit_status"], api.accounts()["requests"]) == (0, ROWS)
+    one_write_each(api, warmed_up=False)
+    check_bill(project, api, summary)
+
+
+@pytest.mark.parametrize("kind", ["400", "529"])
+def test_a_warm_up_that_fails_leaves_it_to_the_first_row(tmp_path: Path, api: SimulatedApi, kind: str) -> None:
+    project = make(tmp_path, api, slots=50)
+    api.fault(kind, nth=1)
+    summary = project.run("jobs/x.yaml")
+    assert (summary["exit_status"], api.accounts()["requests"]) == (0, ROWS)
+    assert sum("fill the cache" in warning for warning in summary["warnings"]) == 1
+    assert summary["overhead_usd"] == 0
+    one_write_each(api, warmed_up=False)
+    check_bill(project, api, summary)
+
+
+def test_killed_and_resumed_it_does_not_warm_up_again_and_writes_little_twice(
+    tmp_path: Path, api: SimulatedApi
+) -> None:
+    slots = 20
+    project = make(tmp_path, api, slots=slots)
+    kills = 0
+    for received in (1, 60, 90):
+        with project.start("run", "jobs/x.yaml") as child:
+            while child.poll() is None and api.traffic()["received"] < received:
+                pass
+            child.send_signal(signal.SIGKILL)
+            child.communicate()
+            kills += child.returncode != 0
+    assert kills == 3, "the kills no longer hit the run"
+    summary = project.run("jobs/x.yaml")
+    assert (summary["exit_status"], summary["rows"]["succeeded"]) == (0, ROWS)
+    entries = api.requests()
+    assert sum(entry["output_tokens"] == 0 for entry in entries) <= 1
+    assert len(written(api)) == DOCUMENTS + 1, "documents that were written are read after a kill"
+    (run_id,) = project.runs()
+    assert audit(project.root / ".runner/runs" / run_id) == []
+    known = {record["message_id"] for record in project.records()}
+    billed = sum(entry["cost_pico"] for entry in entries if entry["message_id"] in known)
+    spent = round((summary["cost_usd"] - summary["overhead_usd"]) * 10**12)
+    assert spent == billed
+
+
+def test_after_a_pause_in_which_the_cache_ran_out_each_document_is_written_once_more_at_most(
+    tmp_path: Path, api: SimulatedApi
+) -> None:
+    project = make(tmp_path, api, slots=20)
+    add(project, SCHEMA)
+    with project.start("run", "jobs/x.yaml") as child:
+        while child.poll() is None and api.traffic()["received"] < 100:
+            pass
+        child.send_signal(signal.SIGINT)
+        child.communicate()
+    assert child.returncode == 130
+    before = len(written(api))
+    api.advance(400.0)
+    summary = project.run("jobs/x.yaml")
+    assert (summary["exit_status"], api.accounts()["requests"]) == (0, ROWS)
+    answered = {record["key"].partition("q")[0] for record in project.records()}
+    assert len(answered) == DOCUMENTS
+    # Documents that were under way when it stopped are written once more, and the prompt with the first of them.
+    assert len(written(api)) <= DOCUMENTS + 20
+    assert 0 < before < DOCUMENTS
     check_bill(project, api, summary)

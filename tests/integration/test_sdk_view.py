@@ -233,6 +233,44 @@ def test_a_shared_block_is_written_once_and_then_read(api: SimulatedApi, client:
     assert third.cache_read_input_tokens == 0
 
 
+def test_a_request_for_no_tokens_writes_the_cache_and_answers_nothing(api: SimulatedApi, client: Anthropic) -> None:
+    system = cached("A rule that everybody has to follow. " * 100)
+    warm_up = client.messages.create(**ASK | {"max_tokens": 0}, system=system)
+    assert (warm_up.content, warm_up.stop_reason, warm_up.usage.output_tokens) == ([], "max_tokens", 0)
+    (entry,) = api.requests()
+    assert entry["ephemeral_5m_input_tokens"] == warm_up.usage.cache_creation_input_tokens
+    assert warm_up.usage.cache_creation_input_tokens
+    assert entry["cost_pico"] > 0
+    usage = client.messages.create(**ASK | {"messages": [{"role": "user", "content": "Else?"}]}, system=system).usage
+    assert usage.cache_read_input_tokens == warm_up.usage.cache_creation_input_tokens
+    assert usage.cache_creation_input_tokens == 0
+
+
+@pytest.mark.parametrize(
+    "also",
+    [
+        {"stream": True},
+        {"model": "claude-haiku-4-5", "thinking": {"type": "enabled", "budget_tokens": 1024}},
+        {
+            "output_config": {
+                "format": {"type": "json_schema", "schema": {"type": "object", "additionalProperties": False}}
+            }
+        },
+        {
+            "model": "claude-haiku-4-5",
+            "tools": [{"name": "t", "input_schema": {"type": "object"}}],
+            "tool_choice": {"type": "any"},
+        },
+    ],
+)
+def test_a_request_for_no_tokens_is_refused_with_what_wants_an_answer(
+    api: SimulatedApi, client: Anthropic, also: dict[str, Any]
+) -> None:
+    with pytest.raises(anthropic.BadRequestError, match="max_tokens: 0 is not supported"):
+        client.messages.create(**ASK | {"max_tokens": 0} | also)
+    assert api.accounts()["requests"] == 0
+
+
 def test_a_block_below_the_models_minimum_is_silently_not_cached(client: Anthropic) -> None:
     usage = client.messages.create(**ASK, system=cached("Short rule.")).usage
     assert usage.cache_creation_input_tokens == usage.cache_read_input_tokens == 0

@@ -115,11 +115,32 @@ def test_equal_prefixes_begin_with_equal_text(
         assert (one.prefix == two.prefix) == (_up_to_last_mark(one.body) == _up_to_last_mark(two.body))
 
 
+@given(shared=shared_bodies, parts=messages, text=texts, other=texts)
+def test_each_prefix_is_that_of_the_text_up_to_its_mark(
+    shared: dict[str, Any], parts: list[CompiledMessage], text: str, other: str
+) -> None:
+    job = compiled(shared, parts)
+    one, two = request_for(job, text), request_for(job, other)
+    ours, theirs = _up_to_marks(one.body), _up_to_marks(two.body)
+    assert [p.digest == q.digest for p, q in zip(one.prefixes, two.prefixes, strict=True)] == [
+        mine == yours for mine, yours in zip(ours, theirs, strict=True)
+    ]
+    assert all(p.size_bytes >= len("".join(mine).encode()) for p, mine in zip(one.prefixes, ours, strict=True))
+    assert one.prefixes == job.prefixes(Row("r", 0, {"text": text}))
+    assert one.prefixes[: len(job.shared_prefixes)] == job.shared_prefixes
+    assert len(one.prefixes) == len(job.shared_prefixes) + job.row_prefixes
+
+
 def _up_to_last_mark(body: bytes) -> list[str]:
+    return _up_to_marks(body)[-1]
+
+
+def _up_to_marks(body: bytes) -> list[list[str]]:
+    """The texts of all blocks up to each mark."""
     decoded = json.loads(body)
     flat = [*decoded.get("system", ()), *(block for message in decoded["messages"] for block in message["content"])]
-    last = max(index for index, block in enumerate(flat) if "cache_control" in block)
-    return [block["text"] for block in flat[: last + 1]]
+    marks = [index for index, block in enumerate(flat) if "cache_control" in block]
+    return [[block["text"] for block in flat[: mark + 1]] for mark in marks]
 
 
 json_values = st.recursive(

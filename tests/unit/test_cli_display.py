@@ -102,6 +102,20 @@ def test_plain_lines_tell_the_story_of_a_run(snapshot: SnapshotAssertion) -> Non
     assert "\r" not in stream.getvalue()
 
 
+def test_a_warm_up_costs_and_is_no_row() -> None:
+    clock, plain, warmed = HandClock(), io.StringIO(), io.StringIO()
+    for stream, rows in ((plain, [0]), (warmed, [-1, 0])):
+        display = Display(PlainLines(stream), clock, interval_s=60)
+        display.notify(started())
+        for row in rows:
+            display.notify(ended(row, "failed", "invalid_request_error") if row < 0 else ended(row))
+        display.notify(RunEnded("r7", "stopped"))
+        display.refresh()
+    assert plain.getvalue() != warmed.getvalue(), "its cost is told"
+    assert "invalid_request_error" not in warmed.getvalue()
+    assert "1 of 100" in warmed.getvalue() or "1/100" in warmed.getvalue(), warmed.getvalue()
+
+
 def live_console(width: int) -> Console:
     return Console(file=io.StringIO(), force_terminal=True, color_system=None, width=width, height=20, highlight=False)
 

@@ -47,6 +47,11 @@ def test_a_good_end_is_told_in_a_few_lines() -> None:
     ]
 
 
+def test_what_a_warm_up_cost_is_told() -> None:
+    told = lines(summary(money=Money(spent=12_500_000_000, overhead=330_125_000)))
+    assert "  warm-up  $0.000330 for filling the cache before the rows" in told
+
+
 def test_one_of_a_kind_is_singular() -> None:
     told = lines(
         summary(

@@ -14,9 +14,9 @@ from runner.engines import Decision, Prepared, StopReason
 from runner.engines.halt import INTERRUPTED, Halt
 from runner.engines.parallel import ParallelEngine
 from runner.engines.retry import FREE_REFUSALS, RetryPolicy
-from runner.events import CoolingDown, HeldBack, StepEnded, StepSent, Stopping
+from runner.events import CoolingDown, HeldBack, StepEnded, StepSent, Stopping, Warned
 from runner.providers import Sent
-from runner.types import Failure, Outcome, Request, Step
+from runner.types import Failure, Outcome, Prefix, Request, Step
 from support.engine_fakes import (
     Act,
     Listener,
@@ -563,6 +563,99 @@ def test_those_that_wait_for_a_leader_are_given_back_when_the_run_stops() -> Non
     assert run.drain(stop) == INTERRUPTED
     assert run.succeeded == [0]
     assert run.book.leased == {}
+
+
+def with_documents(count: int, rows_each: int) -> list[Prepared]:
+    """Rows with a prompt that all share and a document, document by document."""
+    shared = Prefix(A, 10_000, "5m")
+    return [
+        prepared(row, prefixes=(shared, Prefix((row // rows_each).to_bytes(16), 20_000, "5m")))
+        for row in range(count * rows_each)
+    ]
+
+
+@pytest.mark.parametrize("slots", [1, 2, 5, 16, 64, 800])
+def test_every_document_is_led_once_however_many_are_in_flight(slots: int) -> None:
+    run = Run(with_documents(20, 6), default=begins(0.3, 1.0), max_concurrency=slots)
+    assert run.drain() is None
+    assert len(run.succeeded) == 120
+    leaders = [row for row, _, streamed in run.provider.sent if streamed]
+    assert sorted(row // 6 for row in leaders) == list(range(20))
+    assert run.book.most_leased <= 2 * slots
+
+
+def test_those_that_wait_for_a_document_keep_no_other_from_going() -> None:
+    run = Run(with_documents(50, 6), default=begins(0.5, 1.0), max_concurrency=40)
+    assert run.drain() is None
+    others = [at for row, at, streamed in run.provider.sent if streamed and row]
+    assert others[8] < 0.6, "with the prompt there the leaders of several documents go at once"
+    assert run.ended_at < 300 / 40 * 1.0 + 2.5, "and the slots are used"
+
+
+def test_a_document_with_more_rows_than_slots_is_not_held_up() -> None:
+    run = Run(with_documents(3, 100), default=begins(0.5, 1.0), max_concurrency=10)
+    assert run.drain() is None
+    assert run.ended_at < 300 / 10 * 1.0 + 3 * 1.5
+
+
+def test_a_leader_that_hangs_is_followed_by_the_next_after_a_while() -> None:
+    run = Run(rows(10, prefix=A), script={0: [Act(replied(), seconds=600.0, begins=600.0)]}, default=begins(0.7))
+    assert run.drain() is None
+    assert [row for row, _, streamed in run.provider.sent if streamed] == [0, 1]
+    assert 120 <= run.sent_at(1)[0] <= 150
+    assert len(run.succeeded) == 10
+
+
+def test_an_entry_that_ran_out_in_a_pause_is_led_again() -> None:
+    slow_down = failed("rate_limit_error", retry_after_s=299.0)
+    run = Run(rows(20, prefix=A), script={5: [Act(slow_down, seconds=0.5), begins(0.3)]}, default=begins(0.3, 1.0))
+    assert run.drain() is None
+    assert len(run.succeeded) == 20
+    first, second = (at for _, at, streamed in run.provider.sent if streamed)
+    assert second > first + 299
+    others = [at for _, at, streamed in run.provider.sent if not streamed and at > 299]
+    assert min(others) >= second + 0.3
+
+
+# -- the warm-up -------------------------------------------------------------------------------------------------------
+
+
+def warm_up() -> Prepared:
+    made = prepared(99, prefix=A)
+    return replace(made, step=Step(-1), request=replace(made.request, max_tokens=0))
+
+
+def drained_with_warm_up(run: Run, **changes: Any) -> StopReason | None:
+    return run_virtual(run.engine(warm_up=warm_up(), **changes).drain())
+
+
+def test_a_warm_up_goes_first_unstreamed_and_the_rows_follow_its_reply() -> None:
+    run = Run(rows(10, prefix=A), script={99: [Act(replied(), seconds=0.5)]}, max_concurrency=10)
+    assert drained_with_warm_up(run) is None
+    first, *others = run.provider.sent
+    assert (first[0], first[2]) == (99, False)
+    assert all(at >= first[1] + 0.5 and not streamed for _, at, streamed in others)
+    assert len(others) == 10
+    assert run.book.leased == {}
+    assert run.listener.of(Warned) == []
+
+
+@pytest.mark.parametrize("kind", ["invalid_request_error", "overloaded_error", "connection_error"])
+def test_where_the_warm_up_fails_the_first_row_leads_and_it_is_told_once(kind: str) -> None:
+    run = Run(rows(10, prefix=A), script={99: [Act(failed(kind, retryable=False), seconds=0.5)]}, default=begins(0.7))
+    assert drained_with_warm_up(run) is None
+    assert [row for row, _, streamed in run.provider.sent if streamed] == [0]
+    assert len(run.succeeded) == 10
+    (warned,) = run.listener.of(Warned)
+    assert (warned.code, kind in warned.message) == ("no-warm-up", True)
+
+
+def test_a_warm_up_that_the_cap_does_not_admit_stops_the_run_as_a_row_would() -> None:
+    run = Run(rows(3, prefix=A), cap=99)
+    reason = drained_with_warm_up(run)
+    assert reason is not None
+    assert reason.kind == "budget"
+    assert run.provider.sent == []
 
 
 def test_prefixes_that_are_too_short_wait_for_nobody() -> None:

@@ -22,9 +22,9 @@ from runner.execution.writer import BACKLOG, Writer
 from runner.ledger import Lease, Ruling
 from runner.message import parse_reply
 from runner.planning.requests import CompiledJob
-from runner.types import Failure, Mode, Outcome, Request, Row, Step
+from runner.types import Failure, Mode, Outcome, Prefix, Request, Row, Step
 from support.engine_fakes import HandClock
-from support.execution_fakes import Bench, FaultyLedger, folder_in_memory, reply_body
+from support.execution_fakes import JOB, Bench, FaultyLedger, folder_in_memory, reply_body
 from support.ledgers import answer, failed
 
 T = TypeVar("T")
@@ -52,6 +52,13 @@ class Rendering:
     @property
     def row_prefixes(self) -> int:
         return self.compiled.row_prefixes
+
+    @property
+    def shared_prefixes(self) -> tuple[Prefix, ...]:
+        return self.compiled.shared_prefixes
+
+    def prefixes(self, row: Row) -> tuple[Prefix, ...] | None:
+        return self.compiled.prefixes(row)
 
     @property
     def row_templates(self) -> tuple[str, ...]:
@@ -256,6 +263,44 @@ def test_a_request_larger_than_the_window_goes_alone(bench: Bench) -> None:
         await kitchen.close()
 
     in_kitchen(bench, act, window_bytes=1)
+
+
+# -- cached prefixes -----------------------------------------------------------------------------------------------
+
+DOCUMENTS_JOB = JOB.replace(
+    'prompt: "{{ row.text }}"',
+    'messages: [{role: user, content: [{text: "{{ row.text }}", cache: true}, "asks {{ row.id }}"]}]',
+)
+
+
+def test_rows_about_one_document_come_together_and_one_that_is_alone_waits_for_nobody(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "project", rows=0, job=DOCUMENTS_JOB)
+    bench.rows(letter * 2_000 for letter in "abacb")
+    taken: list[Prepared] = []
+
+    async def act(kitchen: Kitchen) -> None:
+        while some := await kitchen.feeder.take(7):
+            taken.extend(some)
+        await kitchen.close()
+
+    in_kitchen(bench, act)
+    assert [prepared.step.row for prepared in taken] == [0, 2, 1, 4, 3]
+    assert [len(prepared.request.prefixes) for prepared in taken] == [1, 1, 1, 1, 0]
+    assert [bool(prepared.request.prefix) for prepared in taken] == [True, True, True, True, False]
+    assert b'"cache_control"' in taken[-1].request.body, "what is sent is the same"
+    assert not list(bench.runs()[-1].folder.glob("grouping*"))
+
+
+def test_a_feeder_is_closed_in_the_middle_of_a_pass_over_many_rows(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "project", rows=0, job=DOCUMENTS_JOB)
+    bench.rows(letter * 2_000 for letter in "ab" * 20)
+
+    async def act(kitchen: Kitchen) -> None:
+        await asyncio.to_thread(kitchen.rendering.wait_for, 3)
+        await kitchen.close()
+
+    in_kitchen(bench, act, window_steps=2)
+    assert not list(bench.runs()[-1].folder.glob("grouping*"))
 
 
 # -- what never is sent --------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -43,6 +44,14 @@ def test_a_reply_is_held_to_the_schema() -> None:
     assert ruling.state == "failed"
     assert ruling.failure is not None
     assert ruling.failure.kind == "schema_mismatch"
+
+
+def test_a_warm_up_is_answered_by_any_reply_and_is_never_tried_again() -> None:
+    rule = make_rule(make_judge(Check({"type": "integer"})), POLICY)
+    assert rule(replace(replied("no integer"), step=Step(-1))).state == "succeeded"
+    for failure in (Failure("overloaded_error", "busy", retryable=True), Failure("invalid_request_error", "no")):
+        ruling = rule(replace(errored(failure), step=Step(-1)))
+        assert (ruling.state, ruling.failure) == ("failed", failure)
 
 
 @pytest.mark.parametrize(("tries", "state"), [(1, "open"), (2, "open"), (3, "failed"), (4, "failed")])

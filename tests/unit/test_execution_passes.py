@@ -14,7 +14,7 @@ from runner.ledger import Batch, BatchFacts, BatchState
 from runner.ledger.audit import audit
 from runner.ledger.sqlite import SqliteLedger
 from support.execution_batches import BatchBench
-from support.execution_fakes import folder_in_memory
+from support.execution_fakes import JOB, folder_in_memory
 
 ROWS = 8
 TEXTS = [f"text {number}" for number in range(ROWS)]
@@ -47,6 +47,27 @@ def test_all_rows_go_out_in_batches_and_each_is_bought_once(bench: BatchBench) -
     assert [record["output"] for record in bench.records()] == [f"echo of {text}" for text in TEXTS]
     assert {(record["mode"], record["attempts"]) for record in bench.records()} == {("batch", 1)}
     assert [batch["status"] for batch in summary.to_dict()["batches"]] == ["closed"] * 3
+
+
+DOCUMENTS_JOB = JOB.replace(
+    'prompt: "{{ row.text }}"',
+    'messages: [{role: user, content: [{text: "{{ row.text }}", cache: true}, " asks {{ row.id }}"]}]',
+)
+
+
+def test_rows_about_one_document_stand_together_in_a_batch(tmp_path: Path) -> None:
+    bench = BatchBench(tmp_path / "project", job=DOCUMENTS_JOB)
+    bench.rows(letter * 2_000 for letter in "ababcabc")
+    summary = bench.run()
+    assert (summary.status, summary.exit_status) == ("finished", 0)
+    asked = [[(text[0], text[-2:]) for text in texts] for texts in bench.provider.bought]
+    assert asked == [
+        [("a", "k0"), ("a", "k2"), ("a", "k5")],
+        [("b", "k1"), ("b", "k3"), ("b", "k6")],
+        [("c", "k4"), ("c", "k7")],
+    ]
+    assert [record["key"] for record in bench.records()] == [f"k{number}" for number in range(8)]
+    assert audit(bench.runs()[-1].folder) == []
 
 
 def test_few_rows_that_come_back_open_are_sent_again_in_parallel(bench: BatchBench) -> None:

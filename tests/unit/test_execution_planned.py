@@ -71,6 +71,32 @@ def test_a_plan_in_parallel_mode_speaks_of_no_batches(tmp_path: Path) -> None:
     assert not {"batches", "priming", "queue"} & told(plan).keys()
 
 
+def test_a_plan_in_parallel_mode_tells_how_the_cache_is_filled(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "mode: parallel\n")
+    assert told(plan)["warm-up"] == "no: for 12 requests the first row does as well, and costs nothing"
+    many = {"data.csv": "id,text\n" + "".join(f"{n},good\n" for n in range(300))}
+    write_project(tmp_path, many)
+    plan = plan_job(tmp_path / "jobs" / "reviews.yaml", RunOptions(environ={}), FrozenClock())
+    assert plan.warm_up is not None
+    assert plan.warm_up.pays
+    assert told(plan)["warm-up"].startswith("yes: 300 requests can read about")
+    assert plan.to_dict()["cache"] == {"warm_up": {"pays": True, "why": plan.warm_up.why}, "row_prefixes": 0}
+    assert "cache" not in told(plan)
+    assert planned(tmp_path, "mode: batch\n").to_dict()["cache"] is None
+
+
+def test_a_plan_counts_the_prefixes_that_rows_bring(tmp_path: Path) -> None:
+    job = JOB.replace(
+        'prompt: "Review: {{ row.text }}"',
+        'messages: [{role: user, content: [{text: "{{ row.text }}", cache: true}, "Why {{ row.id }}?"]}]',
+    )
+    texts = {"data.csv": "id,text\n" + "".join(f"{n},{'abc'[n % 3] * 5_000}\n" for n in range(ROWS))}
+    folder = write_project(tmp_path, {**FILES, **texts, "runner.toml": SETTINGS, "jobs/reviews.yaml": job})
+    plan = plan_job(folder / "jobs" / "reviews.yaml", RunOptions(environ={}, limit=ROWS), FrozenClock())
+    assert told(plan)["cache"] == "3 different prefixes of the rows' own, each written by its first row"
+    assert plan.to_dict()["cache"]["row_prefixes"] == 3
+
+
 @pytest.mark.parametrize("options", [{"limit": 11}, {"simulate": True}])
 def test_a_trial_is_planned_in_parallel(tmp_path: Path, options: dict[str, Any]) -> None:
     assert planned(tmp_path, **options).why == "a trial is to answer at once"

@@ -10,7 +10,15 @@ from typing import Any
 from runner.catalog.models import ModelFacts, snapshot_facts
 from runner.catalog.price_list import prices_for_models
 from runner.planning import estimate as estimate_module
-from runner.planning.estimate import BATCH_FRAMING_BYTES, BATCH_READ_SHARE, Cost, Estimate, Estimator, tokens_in
+from runner.planning.estimate import (
+    BATCH_FRAMING_BYTES,
+    BATCH_READ_SHARE,
+    Cost,
+    Estimate,
+    Estimator,
+    least_prefix_bytes,
+    tokens_in,
+)
 from runner.planning.requests import CacheShape, CompiledJob, CompiledMessage, TextBlock, text_block
 from runner.templating import TemplateSet
 from runner.types import Prefix, Request, Row, Usage
@@ -103,6 +111,15 @@ def test_a_prefix_below_the_models_minimum_is_not_cached() -> None:
     assert estimate(short, 2).cost["parallel"].expected == estimate(NOT_CACHED, 2).cost["parallel"].expected
 
 
+def test_a_prefix_is_thought_too_short_only_where_it_has_less_than_half_of_the_minimum() -> None:
+    least = least_prefix_bytes(FACTS)
+    assert FACTS is not None
+    assert FACTS.cache_minimum is not None
+    assert tokens_in(round(least), FACTS) == FACTS.cache_minimum // 2
+    assert least_prefix_bytes(None) == 0
+    assert least_prefix_bytes(replace(FACTS, cache_minimum=None)) == 0
+
+
 def with_documents(*documents: str, facts: ModelFacts | None = FACTS) -> Estimate:
     """A row for each: a long prompt that all share, and the row's document, both cached."""
     template = TemplateSet.from_sources({"document": "{{ row.text }}"}).template("document")
@@ -150,7 +167,7 @@ def test_more_prefixes_than_are_remembered_count_as_new() -> None:
     many = estimate_module._REMEMBERED_PREFIXES
     taken = estimate_module._Prefixes(FACTS, 0)
     for number in [*range(many + 1), many]:
-        read, cached = taken.take(replace(request(), prefixes=(Prefix(number.to_bytes(16), 35_000, "5m"),)))
+        read, cached = taken.take(replace(request(), prefixes=(Prefix(number.to_bytes(16, "little"), 35_000, "5m"),)))
         assert (read, cached) == (0, tokens_in(35_000, FACTS))
     assert taken.new == many + 2
     assert taken.take(replace(request(), prefixes=(Prefix(bytes(16), 35_000, "5m"),)))[0] > 0

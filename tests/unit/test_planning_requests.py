@@ -157,6 +157,40 @@ def test_a_mark_behind_a_rows_own_text_makes_a_prefix_for_each_text() -> None:
     assert same[0] == same[1] != sent(job, row("b")).prefix
 
 
+def test_a_request_knows_the_prefix_of_each_breakpoint_from_the_shortest_to_the_longest() -> None:
+    shared = {**SHARED, "system": [text_block("Label.", "1h"), text_block("Rubric.", "1h")]}
+    job = compiled(user(fixed("Handbook", "5m"), block("review", "5m"), block("tone")), shared=shared)
+    one, two = sent(job, row("a")).prefixes, sent(job, row("b")).prefixes
+    assert [prefix.ttl for prefix in one] == ["1h", "1h", "5m", "5m"]
+    assert one[:3] == two[:3] == job.shared_prefixes
+    assert one[3].digest != two[3].digest
+    assert len({prefix.digest for prefix in one}) == 4
+    sizes = [prefix.size_bytes for prefix in one]
+    assert sizes[:2] == [len("Label."), len("Label.Rubric.")]
+    assert sizes == sorted(sizes)
+    assert sizes[2] >= len("Label.Rubric.Handbook")
+    assert sent(job, row("a" * 1_000)).prefixes[3].size_bytes >= sizes[3] + 999
+    assert sent(job, row("a")).prefix == one[3].digest
+
+
+def test_rows_that_add_no_prefix_share_the_tuple() -> None:
+    job = compiled(user(fixed("Handbook", "5m"), block("review")))
+    assert job.row_prefixes == 0
+    assert sent(job, row("a")).prefixes is sent(job, row("b")).prefixes is job.shared_prefixes
+
+
+def test_prefixes_can_be_had_without_the_request() -> None:
+    job = compiled(user(block("tone", "1h"), fixed("Now:"), block("review", "5m"), block("broken")))
+    prefixes = job.prefixes(row("a"))
+    assert job.row_prefixes == 2
+    assert prefixes is not None
+    assert [prefix.ttl for prefix in prefixes] == ["1h", "5m"]
+    whole = compiled(user(block("tone", "1h"), fixed("Now:"), block("review", "5m"), block("tone")))
+    assert sent(whole, row("a")).prefixes == whole.prefixes(row("a")) == prefixes, "what follows has no part in them"
+    assert compiled(user(block("broken", "5m"))).prefixes(row("a")) is None
+    assert job.prefixes(row("a\ud83d")) is None
+
+
 def test_params_that_invalidate_the_cache_are_part_of_the_prefix_and_max_tokens_is_not() -> None:
     def prefix(**params: Any) -> bytes:
         shared = {**SHARED, "system": [text_block("Label.", "5m")], **params}
