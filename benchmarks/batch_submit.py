@@ -40,7 +40,8 @@ def measure(quick: bool) -> Section:
                 assert account["batch_requests"] == rows, account
                 assert account["requests"] == 0, "nothing was to be processed meanwhile"
                 batches[name] = account["batches"]
-    assert all(one.peak_bytes > own_peak_bytes() for each in used.values() for one in each)
+    # With few rows the upload takes no more than this process does.
+    assert quick or all(one.peak_bytes > own_peak_bytes() for each in used.values() for one in each)
     names = {
         "runner": "`runner run --detach`",
         "loop": "a list of requests, `batches.create`",

@@ -16,11 +16,10 @@ from typing import Any
 from benchmarks.bodies import MAX_TOKENS, MODEL
 from benchmarks.programs import JOB, Done, bare_loop, runner
 from benchmarks.project import BYTES_PER_TOKEN, SYSTEM_TOKENS, Project, project, shared_text, write_bench_job
+from benchmarks.rates import FIELDS, rates
 from benchmarks.results import Section, spread, table, verdict
 from benchmarks.servers import StandIn
 from runner.simulator import Latency
-from runner.simulator.bill import cost_pico
-from runner.types import Usage
 
 GOAL = 1.01
 """At most so many times the least possible bill."""
@@ -78,16 +77,8 @@ class Billed:
         assert answered == done.rows, f"{answered:,} answers for {done.rows:,} rows"
         size = cached // answered
         assert size * answered == cached, "the prefixes differ in length"
-        read = size * (answered - prefixes)
-        least = sum(
-            tokens * (cost_pico(MODEL, usage) or 0)
-            for tokens, usage in (
-                (uncached, Usage(input_tokens=1)),
-                (output, Usage(output_tokens=1)),
-                (read, Usage(cache_read_input_tokens=1)),
-                (size * prefixes, Usage(ephemeral_5m_input_tokens=1)),
-            )
-        )
+        counts = (uncached, output, size * (answered - prefixes), size * prefixes)
+        least = sum(count * rates()[field] for count, field in zip(counts, FIELDS, strict=True))
         return cls(done, requests, writes, reads, pico, least)
 
 

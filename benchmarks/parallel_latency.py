@@ -52,6 +52,8 @@ def measure(quick: bool) -> Section:
         Case(sdk_loop, slow_waves * in_flight, in_flight, latency_s),
         Case(sdk_aiohttp_loop, slow_waves * in_flight, in_flight, latency_s),
     ]
+    if quick:
+        del short[2:]
     latency_s, few, many, waves = (0.2, 20, 160, 5) if quick else (2.0, 100, 800, 20)
     long = [
         Case(runner, waves * many, many, latency_s),
@@ -59,6 +61,8 @@ def measure(quick: bool) -> Section:
         Case(bare_loop, waves * many, many, latency_s),
         Case(bare_loop, waves * few, few, latency_s),
     ]
+    if quick:
+        del long[2:]
     raw: list[dict[str, Any]] = []
     nearby = _run(short, turns, raw, together=False)
     far = _run(long, turns, raw, together=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.metadata
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +27,7 @@ from benchmarks.programs import (
     sdk_aiohttp_loop,
     sdk_loop,
 )
-from benchmarks.project import ROW_TOKENS, SYSTEM_TOKENS, Project, project, write_bench_job
+from benchmarks.project import ROW_TOKENS, SYSTEM_TOKENS, Project, project, projects_by_size, write_bench_job
 from benchmarks.results import Section, spread, table
 from benchmarks.servers import StandIn
 from runner.simulator import Latency
@@ -64,13 +63,15 @@ def measure(quick: bool) -> Section:
     sdk = importlib.metadata.version("anthropic")
     contenders = [
         Contender(runner, importlib.metadata.version("rowrunner"), rows),
-        Contender(bare_loop, f"aiohttp {importlib.metadata.version('aiohttp')}", rows, limited=False),
         Contender(sdk_loop, f"anthropic {sdk}", rows),
-        Contender(sdk_aiohttp_loop, f"anthropic {sdk}", rows),
     ]
     left_out: list[str] = []
     if not quick:
-        contenders += _peers(left_out)
+        contenders += [
+            Contender(sdk_aiohttp_loop, f"anthropic {sdk}", rows),
+            Contender(bare_loop, f"aiohttp {importlib.metadata.version('aiohttp')}", rows, limited=False),
+            *_peers(left_out),
+        ]
     raw: list[dict[str, Any]] = []
     singles, runs = _fan_out(contenders, turns, raw)
     limited = _at_the_limit([one for one in contenders if one.limited], limited_rows, raw, left_out)
@@ -94,8 +95,8 @@ def measure(quick: bool) -> Section:
             [_fan_out_row(one, runs[one], singles[one]) for one in contenders],
         ),
         "",
-        f"At a limit of {REQUESTS_A_MINUTE:,} requests a minute that nobody is told of, of which {BUCKET_S:g} s' worth",
-        f"may be used at once; {limited_rows:,} rows ({60 * limited_rows / REQUESTS_A_MINUTE:.0f} s at the limit), once:",
+        f"At a limit of {REQUESTS_A_MINUTE:,} requests a minute that nobody is told of, {BUCKET_S:g} s' worth of it at",
+        f"once; {limited_rows:,} rows ({60 * limited_rows / REQUESTS_A_MINUTE:.0f} s at the limit), once:",
         "",
         *table(
             ("", "429s a row", "rows lost", "served, s"),
@@ -140,11 +141,8 @@ def _fan_out(
     """The CPU seconds of a single row, and the runs, by contender."""
     runs: dict[Contender, list[Run]] = {one: [] for one in contenders}
     singles: dict[Contender, float] = {}
-    with ExitStack() as stack:
-        sizes = {1, *(one.rows for one in contenders)}
-        places = {rows: stack.enter_context(project(latency=Latency(LATENCY_S))) for rows in sizes}
-        for rows, place in places.items():
-            write_bench_job(place, rows)
+    sizes = [1, *(one.rows for one in contenders)]
+    with project(latency=Latency(LATENCY_S)) as bench, projects_by_size(bench, sizes) as places:
         for one in contenders:
             singles[one] = one.program(places[1], 1, IN_FLIGHT).used.cpu_s
         for turn in range(turns):

@@ -13,8 +13,9 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from benchmarks.programs import NAMES, Done, Program, bare_loop, figures, medians, runner, sdk_aiohttp_loop, sdk_loop
-from benchmarks.project import ROW_TOKENS, SYSTEM_TOKENS, Project, lean_project, project, write_bench_job
+from benchmarks.project import ROW_TOKENS, SYSTEM_TOKENS, Project, lean_project, project, projects_by_size
 from benchmarks.results import Section, spread, table, verdict
+from benchmarks.servers import Lean, Server
 
 SPEED_GOAL = 0.8
 """At least so many of the bare loop's rows a second."""
@@ -25,7 +26,6 @@ CPU_RATIO_GOAL = CPU_GOAL_MS / BARE_CPU_MS[0]
 """What that allows as a ratio, on machines where the loop takes another time."""
 
 IN_FLIGHT = (64, 100)
-SLOW = ("the SDK's default", "the SDK's aiohttp")
 
 Runs = dict[tuple[str, int, str], list[Done]]
 """By server, in flight and program."""
@@ -50,35 +50,33 @@ def measure(quick: bool) -> Section:
 def _runs(rows: int, slow_rows: int, turns: int, *, quick: bool) -> Iterator[tuple[list[tuple[str, Done]], int]]:
     opened: Sequence[Callable[[], AbstractContextManager[Project]]] = (lean_project, project)
     for open_project in opened:
-        with open_project() as bench, open_project() as small, open_project() as single:
-            for place, count in ((bench, rows), (small, slow_rows), (single, 1)):
-                write_bench_job(place, count)
+        with open_project() as bench, projects_by_size(bench, (1, slow_rows, rows)) as places:
             for in_flight in IN_FLIGHT[:1] if quick else IN_FLIGHT:
                 for turn in range(turns):
-                    yield list(_turn(bench, small, single, rows, slow_rows, in_flight)), turn
+                    yield (
+                        [
+                            (bench.server.name, program(places[size], size, in_flight))
+                            for program, size in _turn(bench.server, rows, slow_rows, in_flight)
+                            if not quick or program is runner or program is bare_loop
+                        ],
+                        turn,
+                    )
 
 
-def _turn(
-    bench: Project, small: Project, single: Project, rows: int, slow_rows: int, in_flight: int
-) -> Iterator[tuple[str, Done]]:
-    name = bench.server.name
-    yield name, runner(bench, rows, in_flight)
-    yield name, bare_loop(bench, rows, in_flight)
-    if in_flight != IN_FLIGHT[0]:
-        return
-    yield name, sdk_loop(small, slow_rows, in_flight)
-    yield name, sdk_aiohttp_loop(small, slow_rows, in_flight)
-    if name == "a lean server":
-        everyone: Sequence[Program] = (runner, bare_loop, sdk_loop, sdk_aiohttp_loop)
-        for program in everyone:
-            yield name, program(single, 1, in_flight)
+def _turn(server: Server, rows: int, slow_rows: int, in_flight: int) -> Iterator[tuple[Program, int]]:
+    """What is run in a turn, with how many rows. The slow ones and the single rows at one number in flight only."""
+    yield from ((program, rows) for program in (runner, bare_loop))
+    if in_flight == IN_FLIGHT[0]:
+        yield from ((program, slow_rows) for program in (sdk_loop, sdk_aiohttp_loop))
+        if isinstance(server, Lean):  # it tells when the first request came
+            yield from ((program, 1) for program in (runner, bare_loop, sdk_loop, sdk_aiohttp_loop))
 
 
 def _lines(runs: Runs, alone: Mapping[str, Sequence[Done]], rows: int, slow_rows: int, turns: int) -> list[str]:
     lines = [
         f"{rows:,} rows of about {ROW_TOKENS} tokens behind a cached block of {SYSTEM_TOKENS:,} ({slow_rows:,} rows",
-        f"for the loops over the SDK); {turns} turns. Both servers answer at once. *Served* is from the first request",
-        "to the last reply as the server saw them; all else is the whole program, start-up, ledger and records included.",
+        f"for the loops over the SDK); {turns} turns. Both servers answer at once. *Served* is from the first",
+        "request to the last reply as the server saw them; all else is the whole program, ledger and records included.",
         "",
     ]
     for server, in_flight in dict.fromkeys((server, in_flight) for server, in_flight, _ in runs):

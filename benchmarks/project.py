@@ -9,8 +9,8 @@ import csv
 import json
 import random
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -104,6 +104,17 @@ def lean_project(latency_s: float = 0.0) -> Iterator[Project]:
     """An empty project and a lean server, both gone afterwards."""
     with _folder() as folder, lean(latency_s) as server:
         yield Project(folder / "project", server)
+
+
+@contextmanager
+def projects_by_size(bench: Project, sizes: Iterable[int]) -> Iterator[Mapping[int, Project]]:
+    """A project of the bench job for each number of rows, all on one server: to be run one after the other."""
+    with ExitStack() as stack:
+        found = {}
+        for rows in sorted(set(sizes)):
+            found[rows] = Project(stack.enter_context(_folder()) / "project", bench.server)
+            write_bench_job(found[rows], rows)
+        yield found
 
 
 @contextmanager

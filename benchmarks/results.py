@@ -26,9 +26,10 @@ RAW = ROOT / "benchmarks" / "raw"
 INTRODUCTION = """\
 # Measured figures
 
-Written by `make bench`; each section names the command that wrote it, the commit and the machine. Every figure is of a
-whole program in a child process, against the stand-in API in another process on the same machine, which so shares its
-cores. "Median (least–most)" of the repetitions.
+Written by `python -m benchmarks`; each section names the command that wrote it, the commit and the machine. Every
+figure is of a whole program in a child process, against the stand-in API or a lean server in another process on the
+same machine, which so shares its cores. "Median (least–most)" of the repetitions; the figures of every single run are
+in [raw](raw).
 """
 
 

@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import apsw
-
 from benchmarks.results import ROOT
 from runner.simulator import Running
 
@@ -82,6 +80,8 @@ class StandIn:
 
     def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Ask the books."""
+        import apsw  # some 4 MB, which programs are measured against that need no books
+
         books = apsw.Connection(str(self.running.state / "accounts.db"), flags=apsw.SQLITE_OPEN_READONLY)
         try:
             return [tuple(row) for row in books.execute(sql, values)]

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.children import RUNNER, Used, run
 from benchmarks.programs import NAMES, Done, Program, bare_loop, figures, runner, sdk_loop
-from benchmarks.project import CONCURRENCY, JOB, lean_project, write_bench_job
+from benchmarks.project import CONCURRENCY, JOB, lean_project, projects_by_size
 from benchmarks.results import ROOT, Section, spread, table, verdict
 
 GOAL = 0.35 / 0.25
@@ -29,7 +29,7 @@ HELP, CHECK = "`runner --help`", "`runner check`, one job"
 
 def measure(quick: bool) -> Section:
     """Wall and CPU time of each command, in turns; then the first request, in turns."""
-    repeats, turns = (2, 1) if quick else (15, 5)
+    repeats, turns = (1, 1) if quick else (15, 5)
     with TemporaryDirectory(prefix="bench-") as folder:
         root = _project(Path(folder))
         floor = "yaml, jinja2, pydantic"
@@ -66,7 +66,7 @@ def measure(quick: bool) -> Section:
         "",
         f"{HELP} to the imports: {verdict(ratio, GOAL, at_least=False)}, from 0.35 s where they take 0.25.",
         "",
-        *_first_requests(20 if quick else 20_000, turns, raw),
+        *_first_requests([1] if quick else [1, 20_000], turns, raw),
     ]
     return Section("Start-up", lines, raw)
 
@@ -79,15 +79,13 @@ def _row(name: str, used: Sequence[Used]) -> tuple[str, ...]:
     )
 
 
-def _first_requests(rows: int, turns: int, raw: list[dict[str, Any]]) -> list[str]:
+def _first_requests(sizes: Sequence[int], turns: int, raw: list[dict[str, Any]]) -> list[str]:
     """From the start of the program until the lean server has the head of its first request."""
     programs: Sequence[Program] = (runner, sdk_loop, bare_loop)
     found: dict[tuple[str, int], list[Done]] = {}
-    with lean_project() as single, lean_project() as many:
-        write_bench_job(single, 1)
-        write_bench_job(many, rows)
+    with lean_project() as bench, projects_by_size(bench, sizes) as places:
         for turn in range(turns):
-            for place, count in ((single, 1), (many, rows)):
+            for count, place in places.items():
                 for program in programs:
                     if count > 1 and program is sdk_loop:
                         continue  # it would take a minute for its rows
