@@ -144,12 +144,13 @@ class Pack:
         self._head_bytes = len(id_head(mark, 0)) - 1
         self._longest_item = _ITEM_BYTES + self._head_bytes + MAX_NUMBER_DIGITS
         self._worst_bytes = _ENVELOPE_BYTES
+        self._requests = 0
         self.leases = Leases()
         self.betas: tuple[str, ...] = ()
 
     @property
     def requests(self) -> int:
-        return len(self.leases)
+        return self._requests
 
     @property
     def size_bytes(self) -> int:
@@ -158,15 +159,15 @@ class Pack:
 
     def offer(self, prepared: Prepared) -> tuple[Verdict, bytes]:
         """Add a step if it may be added; with the end of its custom id."""
-        request, leases = prepared.request, self.leases
+        request = prepared.request
         tail = id_tail(prepared.step).encode()
         worst = self._longest_item + len(tail) + len(request.body)
         whole = self._worst_bytes + worst
-        if whole > self._max_bytes or len(leases) >= self._max_requests:
+        if whole > self._max_bytes or self._requests >= self._max_requests:
             alone = _ENVELOPE_BYTES + worst <= self._max_bytes
             return ("full" if alone else "too_large"), tail
         if request.betas != self.betas:
-            if leases:
+            if self._requests:
                 return "full", tail  # betas are a header, so they are the whole batch's
             self.betas = request.betas
         if self._left_pico is not None:
@@ -174,7 +175,8 @@ class Pack:
             if bound is None or bound > self._left_pico:
                 return "unaffordable", tail
             self._left_pico -= bound
-        leases.add(prepared, request.hash)
+        self.leases.add(prepared, request.hash)
+        self._requests += 1
         self._worst_bytes = whole
         return "added", tail
 

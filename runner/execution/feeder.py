@@ -31,6 +31,9 @@ from runner.types import Failure, Outcome, Request, Row, Step, maker_of
 
 WINDOW_STEPS = 1_024
 WINDOW_BYTES = 64 * 2**20
+BATCH_WINDOW_BYTES = 2 * 2**20
+"""The same for batches, which take what there is at once and wait for the line, not for rows: each body holds what all
+rows share, so a full window would be most of the memory that sending takes."""
 SLOW_RENDER_S = 1.0
 """A render of this length is told: time is the one thing that the sandbox does not bound."""
 SLOW_RENDERS_TOLD = 3

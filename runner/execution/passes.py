@@ -22,7 +22,7 @@ from runner.engines.parallel import ParallelEngine
 from runner.errors import LedgerError
 from runner.events import Observer, StepEnded, Warned
 from runner.execution import batching, doubt
-from runner.execution.feeder import Feeder
+from runner.execution.feeder import BATCH_WINDOW_BYTES, WINDOW_BYTES, Feeder
 from runner.execution.loop import on_loop
 from runner.execution.signals import signals
 from runner.execution.standing import at_api, open_batches
@@ -217,6 +217,7 @@ class _Passes:
             clock=run.clock,
             observer=run.observer,
             least_prefix_bytes=least_prefix_bytes(run.facts),
+            window_bytes=BATCH_WINDOW_BYTES if compiled.mode == "batch" else WINDOW_BYTES,
         )
         writer.start()
         try:

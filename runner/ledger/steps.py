@@ -57,7 +57,7 @@ _LEASE_STEPS = """
 """
 _LEASES = "INSERT INTO leases VALUES "
 _LEASE = "({},{},{},{},{},{},{},{},?1,?2)"  # constants: batch, started_at
-_LEASES_AT_ONCE = 5000
+_LEASES_AT_ONCE = 2000
 _RELEASE_LEASE = """
     DELETE FROM leases WHERE row = ? AND turn = ? AND sample = ? AND round = ? AND batch IS NULL
     RETURNING row, turn, sample, round, reserved
