@@ -87,8 +87,8 @@ class _Worker:
                 case ("halt", reason, dropped):
                     (self._halt.drop if dropped else self._halt.stop)(reason)
                 case _:
-                    assert self._book is not None, "an answer before a question"
-                    self._book.take(message)
+                    if self._book is not None:  # before it asks, what is told to all is not for it
+                        self._book.take(message)
 
     async def _sent(self, assignment: Assignment) -> StopReason | None:
         """Send what the run has for this worker; why it stopped, or None where there is nothing left."""

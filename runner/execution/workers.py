@@ -30,11 +30,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from runner.engines import Decision, StopReason
 from runner.engines.halt import Halt
@@ -79,6 +79,23 @@ def count_of(wanted: int | Literal["auto"], open_rows: int, max_concurrency: int
     return max(1, min(worthwhile if wanted == "auto" else wanted, open_rows, max_concurrency))
 
 
+class Process(Protocol):
+    """What is needed of a worker's process: `subprocess.Popen` has it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The return code, negative for a signal. Raises subprocess.TimeoutExpired."""
+        ...
+
+    def kill(self) -> None: ...
+
+
+Spawn = Callable[[socket.socket], Process]
+"""Starts a worker that has this end of the channel; the caller closes it afterwards."""
+
+
 class GivenRulings:
     """The rule of a run whose outcomes were ruled on by its workers; of those that were not, the run's own."""
 
@@ -98,7 +115,7 @@ class _Desk:
     """This process's end of one worker. `leased`: unfinished leases; `in_flight`: sent and not yet back."""
 
     number: int
-    process: subprocess.Popen[bytes]
+    process: Process
     channel: Channel
     leased: int = 0
     in_flight: int = 0
@@ -108,7 +125,6 @@ class _Desk:
     """So many steps it asked for when there were none to give yet."""
     waiting_lease: tuple[int, list[Lease]] | None = None
     """Its call, and what it wants to lease, while the cap does not admit any of it."""
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Workers:
@@ -116,13 +132,22 @@ class Workers:
     wait until the first reply has begun."""
 
     def __init__(
-        self, run: Advance, writer: Writer, rulings: GivenRulings, halt: Halt, *, count: int, one_first: bool
+        self,
+        run: Advance,
+        writer: Writer,
+        rulings: GivenRulings,
+        halt: Halt,
+        *,
+        count: int,
+        one_first: bool,
+        spawn: Spawn | None = None,
     ) -> None:
         self._run = run
         self._writer = writer
         self._rulings = rulings
         self._halt = halt
         self._count = count
+        self._spawn = spawn or spawn_worker
         self._observer = run.observer
         self._desks: list[_Desk] = []
         self._all_may_send = not one_first
@@ -165,7 +190,7 @@ class Workers:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                process = _spawn(theirs)
+                process = self._spawn(theirs)
             except OSError as error:
                 ours.close()
                 raise SetupError(
@@ -218,7 +243,6 @@ class Workers:
 
     def _lost(self, desk: _Desk) -> None:
         """A worker's channel has ended: because it was closed here, or because its process died."""
-        desk.gone.set()
         if not desk.over:
             self._begin(self._bury(desk))
 
@@ -460,7 +484,7 @@ def _how_it_ended(status: int) -> str:
     return f"was killed by signal {-status}"
 
 
-def _spawn(end: socket.socket) -> subprocess.Popen[bytes]:
+def spawn_worker(end: socket.socket) -> subprocess.Popen[bytes]:
     """Start a worker with its end of the channel. It has no terminal to read from or to be interrupted by, and says on
     stderr what goes wrong before it can say it here."""
     return subprocess.Popen(  # noqa: S603 - our own module, our own arguments
