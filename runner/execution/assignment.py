@@ -7,7 +7,7 @@ Knows  the run's folder, settings and API by their values. It goes over a socket
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from runner.catalog.models import ModelFacts
@@ -25,8 +25,8 @@ class Assignment:
     of: int
     run_id: str
     folder: Path
-    settings: Settings
-    api: Api
+    settings: Settings = field(repr=False)
+    api: Api = field(repr=False)
     facts: ModelFacts | None
     tells_begun: bool
     collects_after: tuple[int, int, int]

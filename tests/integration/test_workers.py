@@ -24,7 +24,7 @@ CACHED = {
     + "', cache: true}]\n"
 }
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
@@ -87,11 +87,8 @@ def alone(shared_api: SimulatedApi, tmp_path_factory: pytest.TempPathFactory) ->
     return Alone(stable(project.records()), shared_api.accounts()["cost_pico"], bound_pico)
 
 
-@pytest.mark.parametrize("workers", [2, 3])
-def test_several_workers_do_what_one_process_does(
-    tmp_path: Path, alone: Alone, api: SimulatedApi, workers: int
-) -> None:
-    project = project_of(tmp_path / "several", api, workers)
+def test_several_workers_do_what_one_process_does(tmp_path: Path, alone: Alone, api: SimulatedApi) -> None:
+    project = project_of(tmp_path / "several", api, 3)
     summary = project.run("jobs/x.yaml")
     assert (summary["status"], summary["exit_status"]) == ("finished", 0)
     assert stable(project.records()) == alone.records
