@@ -198,9 +198,15 @@ class Workers:
                     code="no-worker",
                     hint="run it again with fewer `workers` (1: everything in one process)",
                 ) from error
-        channel = Channel(lambda messages: self._take(desk, messages), lambda: self._lost(desk))
+        channel = Channel(lambda messages: self._hear(desk, messages), lambda: self._lost(desk))
         desk = _Desk(number, process, channel)
-        await channel.open(ours)
+        try:
+            await channel.open(ours)
+        except BaseException:
+            ours.close()
+            process.kill()
+            process.wait()
+            raise
         settings, api = portable(self._run.settings, self._run.api)
         run = self._run
         assignment = Assignment(
@@ -310,6 +316,12 @@ class Workers:
                 desk.process.kill()
 
     # -- what workers say ------------------------------------------------------------------------------------------
+
+    def _hear(self, desk: _Desk, messages: Sequence[Message]) -> None:
+        try:
+            self._take(desk, messages)
+        except Exception as error:  # noqa: BLE001 - a bug: the loop would take it for a broken connection
+            self._lose_book(error)
 
     def _take(self, desk: _Desk, messages: Sequence[Message]) -> None:
         outcomes: list[tuple[int | None, Outcome]] = []

@@ -105,7 +105,7 @@ class Played:
 
     def kill(self) -> None:
         self.killed = True
-        self._ended.set()
+        asyncio.get_running_loop().call_soon(self._channel.close)
 
     # what the test says
 
@@ -396,6 +396,32 @@ def test_a_ledger_that_fails_is_told_to_all_workers_and_raised(tmp_path: Path) -
         with pytest.raises(LedgerError) as caught:
             await stage.drained
         assert caught.value.code == "disk-full"
+
+    on_stage(tmp_path, act)
+
+
+def test_a_message_that_nobody_knows_is_a_bug_and_raised_as_one(tmp_path: Path) -> None:
+    async def act(stage: Stage, one: Played, other: Played) -> None:
+        one.say("nonsense")
+        for player in (one, other):
+            await player.until("lost")
+            player.say("failed", RuntimeError("the book is lost"))
+        with pytest.raises(ValueError, match="nonsense"):
+            await stage.drained
+
+    on_stage(tmp_path, act)
+
+
+def test_a_worker_that_does_not_let_go_of_what_it_is_to_drop_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.execution.workers._GRACE_S", 0.01)
+
+    async def act(stage: Stage, one: Played, other: Played) -> None:
+        stage.halt.drop()
+        other.say("ended", None)
+        assert await stage.drained == INTERRUPTED
+        assert (one.killed, other.killed) == (True, False)
 
     on_stage(tmp_path, act)
 
