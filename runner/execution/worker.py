@@ -47,8 +47,8 @@ from runner.providers import Provider, Sent
 from runner.types import Capabilities, Failure, Request
 
 PAGE_STEPS = 256
-"""Open steps that a worker takes at once; fewer where it has few requests in flight, so that all of them end at about
-the same time."""
+"""Open steps that a worker takes at once. Fewer where it has few requests in flight, so that all workers end at about
+the same time; but not where rows have cached prefixes of their own, since those that share one should stay together."""
 LEAST_WINDOW_STEPS = 32
 
 
@@ -110,7 +110,7 @@ class _Worker:
             self._channel.send,
             run.rule,
             under_cap=run.job.limits.max_cost_pico is not None,
-            page=min(PAGE_STEPS, window // 2),
+            page=PAGE_STEPS if compiled.cache.row_breakpoint else min(PAGE_STEPS, window // 2),
         )
         feeder = Feeder(
             run.folder,

@@ -101,10 +101,25 @@ def test_several_workers_do_what_one_process_does(tmp_path: Path, alone: Alone, 
 
 def test_a_shared_prefix_is_written_once(tmp_path: Path, api: SimulatedApi) -> None:
     project = project_of(tmp_path / "project", api, 3, replaced=CACHED)
-    usage = project.run("jobs/x.yaml")["usage"]
-    written = usage["cache_creation_input_tokens"]
-    assert written > 0
-    assert usage["cache_read_input_tokens"] == (ROWS - 1) * written
+    assert project.run("jobs/x.yaml")["exit_status"] == 0
+    assert api.accounts()["cache_writes"] == 1
+    assert api.accounts()["requests"] == ROWS
+
+
+def test_rows_that_share_a_prefix_of_their_own_stay_together(tmp_path: Path, api: SimulatedApi) -> None:
+    """40 long documents with 3 questions each: all of them lie within one portion of the rows, so none is cut."""
+    document = f"vars: {{document: '{'word ' * 6_000}'}}"
+    messages = """
+messages:
+  - role: user
+    content:
+      - {text: "{{ (row.id[1:] | int) // 3 }} {{ vars.document }}", cache: true}
+      - {text: "Judge this: {{ row.text }}"}"""
+    job = {'prompt: "Judge this: {{ row.text }}"': document + messages}
+    project = project_of(tmp_path / "project", api, 2, replaced=job)
+    summary = project.run("jobs/x.yaml")
+    assert summary["exit_status"] == 0, summary
+    assert api.accounts()["cache_writes"] == ROWS // 3
 
 
 def test_replies_of_an_earlier_run_are_taken_and_broken_rows_are_told(tmp_path: Path, api: SimulatedApi) -> None:
