@@ -26,6 +26,12 @@ Read it as the table of contents of a row's life:
       earlier     answers that were paid for before
       writer      leases and outcomes become durable (a thread)
       judging     what becomes of a step
+      workers     a pass by several processes, which this one holds
+        assignment     what a worker is told
+        worker         such a process
+        remote_book    the ledger as it sees it
+        channel        what they say to one another, in groups
+        outcome_tuples and in which form
     holding     what held it back, in words
     records     from what is durable to what a sink gets
     targets     the sinks of a run, made and checked

@@ -7,7 +7,7 @@ Knows  the run's folder, settings and API by their values. It goes over a socket
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from runner.catalog.models import ModelFacts
@@ -26,13 +26,14 @@ class Assignment:
     of: int
     run_id: str
     folder: Path
-    settings: Settings
-    api: Api
+    settings: Settings = field(repr=False)
+    api: Api = field(repr=False)
     facts: ModelFacts | None
     tells_begun: bool
-    warm_up: Prepared | None
     collects_after: tuple[int, int, int]
     """`gc.get_threshold()` of the process that holds the run: what is tuned there holds for its workers."""
+    warm_up: Prepared | None = None
+    """What this worker sends before its rows, to fill the cache."""
 
 
 def portable(settings: Settings, api: Api) -> tuple[Settings, Api]:

@@ -69,6 +69,7 @@ def open_pages(ledger: Ledger) -> Iterator[Sequence[OpenStep]]:
             return
         after = page[-1].step
 
+
 _prepared = maker_of(Prepared)
 
 

@@ -150,4 +150,4 @@ class RemoteBook:
 
     def close(self) -> None:
         """Let go of a feeder that waits: nothing more is sent."""
-        self.lose(LedgerError("this worker has ended", code="worker-ended"))
+        self.lose(LedgerError("this worker has ended"))

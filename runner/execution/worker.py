@@ -89,18 +89,18 @@ class _Worker:
                 case ("halt", reason, dropped):
                     (self._halt.drop if dropped else self._halt.stop)(reason)
                 case _:
-                    assert self._book is not None, "an answer before a question"
-                    self._book.take(message)
+                    if self._book is not None:  # before it asks, what is told to all is not for it
+                        self._book.take(message)
 
     async def _sent(self, assignment: Assignment) -> StopReason | None:
         """Send what the run has for this worker; why it stopped, or None where there is nothing left."""
         gc.set_threshold(*assignment.collects_after)
         with SqliteLedger.open(assignment.folder, read_only=True) as ledger:
-            run = _run_of(assignment, ledger, _Relay(self._channel))
+            run = _run_of(assignment, ledger, Relay(self._channel))
             provider = run.connect()
             try:
                 if assignment.tells_begun:
-                    provider = _Herald(provider, lambda: self._channel.send("begun", urgent=True))
+                    provider = Herald(provider, lambda: self._channel.send("begun", urgent=True))
                 return await self._drained(run, provider, assignment.warm_up)
             finally:
                 await provider.aclose()
@@ -133,7 +133,7 @@ class _Worker:
             await feeder.close()
 
 
-def _run_of(assignment: Assignment, ledger: SqliteLedger, observer: _Relay) -> Advance:
+def _run_of(assignment: Assignment, ledger: SqliteLedger, observer: Relay) -> Advance:
     """The run, put together from its folder as for any command, with this worker's part of the limits."""
     settings, state = assignment.settings, StateFolder(assignment.settings.state_dir)
     info = RunInfo(assignment.run_id, assignment.folder, ledger.meta)
@@ -167,7 +167,7 @@ def _portable(error: BaseException) -> BaseException:
     return RuntimeError("in a worker:\n" + "".join(traceback.format_exception(error)))
 
 
-class _Relay:
+class Relay:
     """The worker's observer: what happens is told where the run is held.
 
     How a step ended is not: it is told there, when it is durable.
@@ -188,7 +188,7 @@ class _Relay:
                 self._channel.send("told", event)
 
 
-class _Herald:
+class Herald:
     """A provider that tells, once, that a reply has begun: what it wrote into the cache can be read from then on."""
 
     def __init__(self, provider: Provider, tell: Callable[[], None]) -> None:

@@ -30,16 +30,16 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from runner.engines import Decision, Prepared, StopReason
 from runner.engines.halt import Halt
 from runner.errors import SetupError
-from runner.events import StepEnded, StepSent, Stopping
+from runner.events import StepEnded, StepSent, Stopping, Warned
 from runner.execution.assignment import Assignment, portable
 from runner.execution.channel import Channel, Message
 from runner.execution.outcome_tuples import OutcomeTuple, StepTuple, open_step_tuples, outcome_of, step_of
@@ -68,7 +68,11 @@ def how_many(run: Advance, compiled: CompiledJob) -> int:
     Rows with cached prefixes of their own are sent by one: those of a prefix wait for the first of them, which only
     who sends them all can see.
     """
-    if run.mode != "parallel" or compiled.row_prefixes or sys.platform == "win32":
+    if run.mode != "parallel" or sys.platform == "win32":
+        return 1
+    if compiled.row_prefixes:
+        if run.settings.workers not in (1, "auto"):
+            run.observer.notify(Warned("one-worker", _ONE_WORKER))
         return 1
     return count_of(run.settings.workers, run.ledger.counts().open, run.job.limits.max_concurrency, _cores())
 
@@ -82,6 +86,26 @@ def count_of(wanted: int | Literal["auto"], open_rows: int, max_concurrency: int
     """As many workers as are wanted, and none that would have nothing to send."""
     worthwhile = min(cores, open_rows // ROWS_A_WORKER, max_concurrency // SLOTS_A_WORKER)
     return max(1, min(worthwhile if wanted == "auto" else wanted, open_rows, max_concurrency))
+
+
+class Process(Protocol):
+    """What is needed of a worker's process: `subprocess.Popen` has it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The return code, negative for a signal. Raises subprocess.TimeoutExpired."""
+        ...
+
+    def kill(self) -> None: ...
+
+
+Spawn = Callable[[socket.socket], Process]
+"""Starts a worker that has this end of the channel; the caller closes it afterwards."""
+
+
+_ONE_WORKER = "`workers` is left aside: rows that share a cached prefix of their own are sent by one process, which writes it once"
 
 
 class GivenRulings:
@@ -103,7 +127,7 @@ class _Desk:
     """This process's end of one worker. `leased`: unfinished leases; `in_flight`: sent and not yet back."""
 
     number: int
-    process: subprocess.Popen[bytes]
+    process: Process
     channel: Channel
     leased: int = 0
     in_flight: int = 0
@@ -113,7 +137,6 @@ class _Desk:
     """So many steps it asked for when there were none to give yet."""
     waiting_lease: tuple[int, list[Lease]] | None = None
     """Its call, and what it wants to lease, while the cap does not admit any of it."""
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Workers:
@@ -129,13 +152,15 @@ class Workers:
         *,
         count: int,
         one_first: bool,
-        warm_up: Prepared | None,
+        warm_up: Prepared | None = None,
+        spawn: Spawn | None = None,
     ) -> None:
         self._run = run
         self._writer = writer
         self._rulings = rulings
         self._halt = halt
         self._count = count
+        self._spawn = spawn or spawn_worker
         self._observer = run.observer
         self._desks: list[_Desk] = []
         self._all_may_send = not one_first
@@ -179,7 +204,7 @@ class Workers:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                process = _spawn(theirs)
+                process = self._spawn(theirs)
             except OSError as error:
                 ours.close()
                 raise SetupError(
@@ -187,9 +212,15 @@ class Workers:
                     code="no-worker",
                     hint="run it again with fewer `workers` (1: everything in one process)",
                 ) from error
-        channel = Channel(lambda messages: self._take(desk, messages), lambda: self._lost(desk))
+        channel = Channel(lambda messages: self._hear(desk, messages), lambda: self._lost(desk))
         desk = _Desk(number, process, channel)
-        await channel.open(ours)
+        try:
+            await channel.open(ours)
+        except BaseException:
+            ours.close()
+            process.kill()
+            process.wait()
+            raise
         settings, api = portable(self._run.settings, self._run.api)
         run = self._run
         assignment = Assignment(
@@ -233,7 +264,6 @@ class Workers:
 
     def _lost(self, desk: _Desk) -> None:
         """A worker's channel has ended: because it was closed here, or because its process died."""
-        desk.gone.set()
         if not desk.over:
             self._begin(self._bury(desk))
 
@@ -301,6 +331,12 @@ class Workers:
                 desk.process.kill()
 
     # -- what workers say ------------------------------------------------------------------------------------------
+
+    def _hear(self, desk: _Desk, messages: Sequence[Message]) -> None:
+        try:
+            self._take(desk, messages)
+        except Exception as error:  # noqa: BLE001 - a bug: the loop would take it for a broken connection
+            self._lose_book(error)
 
     def _take(self, desk: _Desk, messages: Sequence[Message]) -> None:
         outcomes: list[tuple[int | None, Outcome]] = []
@@ -475,7 +511,7 @@ def _how_it_ended(status: int) -> str:
     return f"was killed by signal {-status}"
 
 
-def _spawn(end: socket.socket) -> subprocess.Popen[bytes]:
+def spawn_worker(end: socket.socket) -> subprocess.Popen[bytes]:
     """Start a worker with its end of the channel. It has no terminal to read from or to be interrupted by, and says on
     stderr what goes wrong before it can say it here."""
     return subprocess.Popen(  # noqa: S603 - our own module, our own arguments

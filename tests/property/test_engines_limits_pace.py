@@ -6,6 +6,8 @@ full bucket admits is used up or, where there is none to speak of, from the firs
 
 from __future__ import annotations
 
+from typing import Any
+
 import random
 from pathlib import Path
 
@@ -23,7 +25,7 @@ LATENCIES = st.sampled_from([0.02, 0.2, 1.0, 2.0, 5.0])
 SPREADS = st.sampled_from([0.0, 0.5])
 
 
-def drained(made: World, rows: int, most: int = 1_000, **more: object) -> Run:
+def drained(made: World, rows: int, most: int = 1_000, **more: Any) -> Run:
     run = run_in(made, rows, most, **more)
     made.go(run, until=20_000.0)
     assert run.done == rows, "every row is answered in the end"

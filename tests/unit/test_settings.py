@@ -146,6 +146,25 @@ def test_the_transport_is_one_of_three(tmp_path: Path, transport: str) -> None:
     assert "expected auto, sdk or wire" in problem.message
 
 
+@pytest.mark.parametrize(
+    ("toml", "environ", "workers"),
+    [
+        ("", {}, 1),
+        ("workers = 3", {}, 3),
+        ('workers = "auto"', {}, "auto"),
+        ("workers = 3", {"RUNNER_WORKERS": "2"}, 2),
+    ],
+)
+def test_workers_are_a_number_or_auto(tmp_path: Path, toml: str, environ: dict[str, str], workers: int | str) -> None:
+    assert settings_of(tmp_path, toml, **environ).workers == workers
+
+
+@pytest.mark.parametrize("value", ["0", "65", "many", "1.5", ""])
+def test_other_numbers_of_workers_are_refused(tmp_path: Path, value: str) -> None:
+    (problem,) = problems_of(tmp_path, RUNNER_WORKERS=value)
+    assert "a number of processes, from 1 to 64, or `auto`" in problem.message
+
+
 def test_toml_that_is_none_is_told_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     problem = problems_of(tmp_path, "state_dir = \n")[0]
