@@ -105,7 +105,7 @@ Spawn = Callable[[socket.socket], Process]
 """Starts a worker that has this end of the channel; the caller closes it afterwards."""
 
 
-_ONE_WORKER = "`workers` is left aside: rows that share a cached prefix of their own are sent by one process, which writes it once"
+_ONE_WORKER = "`workers` is left aside: rows that share a cached prefix of their own are sent by one process"
 
 
 class GivenRulings:

@@ -6,10 +6,9 @@ full bucket admits is used up or, where there is none to speak of, from the firs
 
 from __future__ import annotations
 
-from typing import Any
-
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
