@@ -290,7 +290,8 @@ class LedgerMachine(RuleBasedStateMachine):
             row
             for row, status in enumerate(model.status)
             if status in ("failed", "expired", "canceled")
-            and (not kinds or status in kinds or model.kind[row] in kinds)
+            # A canceled row failed of nothing, whatever its last attempt ended with.
+            and (not kinds or status in kinds or (status != "canceled" and model.kind[row] in kinds))
         ]
         assert self.ledger.reopen(kinds=kinds) == len(chosen)
         for row in chosen:

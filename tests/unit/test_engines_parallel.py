@@ -626,7 +626,10 @@ def warm_up() -> Prepared:
 
 
 def drained_with_warm_up(run: Run, **changes: Any) -> StopReason | None:
-    return run_virtual(run.engine(warm_up=warm_up(), **changes).drain())
+    async def main() -> StopReason | None:
+        return await run.engine(warm_up=warm_up(), **changes).drain()
+
+    return run_virtual(main())
 
 
 def test_a_warm_up_goes_first_unstreamed_and_the_rows_follow_its_reply() -> None:
