@@ -51,6 +51,8 @@ _BLOCK = 64
 """Permits are taken for so many at least, where the pace allows it: slots come free one by one."""
 _READ_EVERY_S = 0.02
 """Headers are read so often at most: fifty readings a second cost less than a thousandth of a core."""
+_LONGEST_WAIT_S = 1.0
+"""A pace is asked after this again: levels change."""
 _SHORTEST_WAIT_S = 0.002
 """Permits that become due within this are waited for together."""
 
@@ -202,12 +204,12 @@ class Limits:
         if ceilings is not None:
             granted = ceilings.take(wanted, costs, _NOTHING, now)
             if not granted.permits:
-                self._pool.settle(owed, costs, now)
+                self._pool.settle(owed, now)
                 return self._wait(granted.ask_at, granted.by, own=True, now=now)
             wanted = granted.permits
         grant = self._pool.take(wanted, costs, owed, now)
         if ceilings is not None and grant.permits < wanted:
-            ceilings.settle([(grant.permits - wanted) * cost for cost in costs], costs, now)
+            ceilings.settle([(grant.permits - wanted) * cost for cost in costs], now)
         self._mark = grant.mark
         if not grant.permits:
             return self._wait(grant.ask_at, grant.by, own=False, now=now)
@@ -216,7 +218,7 @@ class Limits:
 
     def _take_unlimited(self, owed: Sequence[float], now: float) -> bool:
         """No limit is known: before the first reply slowly, after it as many as the width allows."""
-        self._pool.settle(owed, _NOTHING, now)
+        self._pool.settle(owed, now)
         self._mark = self._pool.mark(now)
         self._expected, self._blocked_by = _NOTHING, None
         if self._is_told:
@@ -233,10 +235,12 @@ class Limits:
         """What the pool is owed; the job's own ceilings get theirs at once."""
         owed, self._owed = self._owed, [0.0, 0.0, 0.0]
         if self._ceilings is not None:
-            self._ceilings.settle(owed, self._expected, now)
+            self._ceilings.settle(owed, now)
         return owed
 
     def _wait(self, ask_at: float, by: int | None, *, own: bool, now: float) -> bool:
+        if by is not None:
+            ask_at = min(ask_at, now + _LONGEST_WAIT_S)
         self._ask_at = max(ask_at, now + _SHORTEST_WAIT_S)
         if by is not None:
             pool = self._ceilings if own and self._ceilings is not None else self._pool
@@ -270,7 +274,7 @@ class Limits:
         """Give back what was taken and not used, and leave word of the width for the next run."""
         now = self._clock.monotonic()
         self._forgo()
-        self._pool.settle(self._take_owed(now), self._expected, now)
+        self._pool.settle(self._take_owed(now), now)
         self._pool.close(self._width.slots)
 
     def _read(self, headers: Mapping[str, str], permit: Permit, now: float) -> Sequence[Told | None]:
@@ -279,11 +283,11 @@ class Limits:
         self._read_at = now + _READ_EVERY_S
         if not any(told):
             return told
-        changed = self._pool.observe(told, permit.mark, self._take_owed(now), self._expected, now)
+        changed = self._pool.observe(told, permit.mark, self._take_owed(now), now)
         self._mark = self._pool.mark(now)
         if changed or (math.isinf(self._allowance) and (self._pool.is_limited or now < self._pool.resume_at)):
             self._forgo()
-            self._ask_at = now
+        self._ask_at = now  # what was waited for may be there now
         return told
 
     def _failed(self, permit: Permit, failure: Failure, headers: Mapping[str, str], now: float) -> float | None:
