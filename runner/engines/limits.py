@@ -57,6 +57,7 @@ _SHORTEST_WAIT_S = 0.002
 """Permits that become due within this are waited for together."""
 
 _NOTHING = (0.0, 0.0, 0.0)
+_NOTHING_OWED = (0.0,) * 6
 
 _RATE_LIMITED = "rate_limit_error"
 _OVERLOADED = "overloaded_error"
@@ -140,7 +141,7 @@ class Limits:
         """The API has answered, so that whatever limits it tells of are known."""
         self._expected = _NOTHING
         """What the pool has counted for each request of the allowance."""
-        self._owed = [0.0, 0.0, 0.0]
+        self._owed = [0.0] * 6
         self._mark = self._pool.mark(clock.monotonic())
         self._read_at = -math.inf
         self._changed_at = -math.inf
@@ -202,14 +203,14 @@ class Limits:
         if ceilings is None and now >= self._pool.resume_at and not self._pool.is_limited:
             return self._take_unlimited(owed, now)
         if ceilings is not None:
-            granted = ceilings.take(wanted, costs, _NOTHING, now)
+            granted = ceilings.take(wanted, costs, _NOTHING_OWED, now)
             if not granted.permits:
                 self._pool.settle(owed, now)
                 return self._wait(granted.ask_at, granted.by, own=True, now=now)
             wanted = granted.permits
         grant = self._pool.take(wanted, costs, owed, now)
         if ceilings is not None and grant.permits < wanted:
-            ceilings.settle([(grant.permits - wanted) * cost for cost in costs], now)
+            ceilings.settle([*((grant.permits - wanted) * cost for cost in costs), 0.0, 0.0, 0.0], now)
         self._mark = grant.mark
         if not grant.permits:
             return self._wait(grant.ask_at, grant.by, own=False, now=now)
@@ -233,7 +234,7 @@ class Limits:
 
     def _take_owed(self, now: float) -> Sequence[float]:
         """What the pool is owed; the job's own ceilings get theirs at once."""
-        owed, self._owed = self._owed, [0.0, 0.0, 0.0]
+        owed, self._owed = self._owed, [0.0] * 6
         if self._ceilings is not None:
             self._ceilings.settle(owed, now)
         return owed
@@ -257,8 +258,8 @@ class Limits:
         if sent.reply is not None:
             usage = sent.reply.usage
             self._costs.learn(permit.request, usage)
-            self._owed[1] += counted_input(usage) - permit.input_tokens
-            self._owed[2] += usage.output_tokens - permit.output_tokens
+            self._owed[4] += counted_input(usage) - permit.input_tokens
+            self._owed[5] += usage.output_tokens - permit.output_tokens
             self._pauses = self._overloads = 0
             self._width.succeeded(self.in_flight, now)
             self._is_told = True

@@ -36,8 +36,8 @@ BLOCK_S = 0.05
 """Permits are taken for so much time at once: small enough to look even, and 20 accesses a second."""
 
 _SHORTEST_WINDOW_S = 1.0
-"""A bucket holds so much at least, however little of it was left when it was first told of: the shortest window that the
-page names."""
+"""A bucket holds so much at least, however little of it was left when it was first told of: the shortest window that
+the page names."""
 _LOW_S = 5.0
 """Below this many seconds' worth the pace falls. Long against the delay with which a level is told (a reply's latency,
 mostly below 5 s), short against the minute that a bucket holds."""
@@ -183,6 +183,16 @@ class Gauge:
         self.level -= amount
         self.debt += amount
 
+    def correct_cost(self, amount: float) -> None:
+        """Those that were answered took so much more than was expected of them when they left.
+
+        Where the API tells what remains, it has told of that already: only the pace is put right.
+        """
+        self.debt += amount
+        if self.seen_at == _NEVER:
+            self.total += amount
+            self.level -= amount
+
     def correct(self, remaining: float, total: float, at: float, now: float) -> None:
         """Take note of `remaining`, told by a request that left at `at` when so much had been taken in all."""
         self.refill(now)
@@ -254,7 +264,8 @@ class Pool:
 
         Args:
             costs: what a request is expected to take of each quantity.
-            owed: what earlier ones took beyond what was expected of them (negative: less); settled here.
+            owed: six numbers, settled here. Three: what was expected of those that left, beyond what was taken for
+                them (negative: less). Three: what they took beyond that, as their replies say.
         """
         if any(owed):
             self.settle(owed, now)
@@ -276,12 +287,13 @@ class Pool:
         return Grant(count, ask_at, by, self.mark(now))
 
     def settle(self, owed: Sequence[float], now: float) -> None:
-        """Correct what was taken by what it really was."""
-        for gauge, amount in zip(self.gauges, owed, strict=True):
-            if amount:
+        """Correct what was taken by what has left, and that by what replies say that it took: see `take`."""
+        for gauge, amount, found in zip(self.gauges, owed[:3], owed[3:], strict=True):
+            if amount or found:
                 if gauge.limit:
                     gauge.refill(now)
                 gauge.take(amount)
+                gauge.correct_cost(found)
 
     def mark(self, now: float) -> Mark:
         requests, input_tokens, output_tokens = self.gauges

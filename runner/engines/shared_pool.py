@@ -149,7 +149,7 @@ class SharedPool(Pool):
         self._held = False
         self._place: int | None = None
         self._busy_since: float | None = None
-        self._late: list[float] = [0.0, 0.0, 0.0]
+        self._late: list[float] = [0.0] * 6
         self._shared_with = 1
         _make_private(folder)
         self._file: int | None = _open_private(folder / _name(scope, _salt_of(folder)))
@@ -286,7 +286,7 @@ class SharedPool(Pool):
             return True
         self._take_over(values)
         if any(self._late):
-            late, self._late = self._late, [0.0, 0.0, 0.0]
+            late, self._late = self._late, [0.0] * 6
             super().settle(late, self._clock.monotonic())
         return True
 
