@@ -4,8 +4,9 @@ Owns   the running means: input tokens a byte, output tokens a reply.
 Knows  sizes and usages. Nothing of pace.
 
 Counted as input is what the API counts: tokens that were not cached, and cache writes; what is read from the cache is
-free (rate-limits page, October 2026). Where the part that all rows share is read from the cache, only the bytes of the
-row's own part say anything of what a request takes.
+free (rate-limits page, October 2026). Of a request with a cached prefix only the bytes behind the part that all rows
+share say anything of its own tokens: that part is written once and then read. Writes are a mean of their own, which the
+one large write of a shared part leaves quickly.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ _FIRST_OUTPUT = 200.0
 _FADE = 0.98
 """Means over about the last fifty replies: rows of a kind often stand together."""
 _NEAR = 0.05
+_NEAR_WRITES = 0.1
 
 
 class Costs:
     """One per run."""
 
     def __init__(self) -> None:
-        self._shared_is_cached = False
-        self._counted = 0.0
-        self._weight = 0.0
+        self._tokens = 0.0
+        self._bytes = 0.0
+        self._written = 0.0
         self.tokens_a_byte = _FIRST_TOKENS_A_BYTE
         self.input = 0.0
         """Of a request, on the mean of those that left lately."""
@@ -35,29 +37,26 @@ class Costs:
 
     def expect(self, request: Request) -> float:
         """Input tokens that a request will take; it goes into the mean."""
-        tokens = self._weight_of(request) * self.tokens_a_byte
+        tokens = _own_bytes(request) * self.tokens_a_byte + self._written
         self.input += _NEAR * (tokens - self.input) if self.input else tokens
         return tokens
 
     def learn(self, request: Request, usage: Usage) -> None:
         """Take note of what a request really took."""
-        counted = counted_input(usage)
-        if usage.cache_read_input_tokens and not self._shared_is_cached:
-            self._shared_is_cached = True
-            self._counted = self._weight = self.input = 0.0  # these were of whole bodies
-        self._counted = _FADE * self._counted + counted
-        self._weight = _FADE * self._weight + self._weight_of(request)
-        if self._weight:
-            self.tokens_a_byte = self._counted / self._weight
+        self._tokens = _FADE * self._tokens + usage.input_tokens
+        self._bytes = _FADE * self._bytes + _own_bytes(request)
+        if self._bytes:
+            self.tokens_a_byte = self._tokens / self._bytes
         self._replies += 1
-        self.output += max(_NEAR, 1 / self._replies) * (usage.output_tokens - self.output)
+        first = 1 / self._replies
+        self._written += max(_NEAR_WRITES, first) * (usage.cache_creation_input_tokens - self._written)
+        self.output += max(_NEAR, first) * (usage.output_tokens - self.output)
 
-    def _weight_of(self, request: Request) -> int:
-        """The bytes of a request that count."""
-        size = len(request.body)
-        return size - request.shared_bytes if self._shared_is_cached else size
+
+def _own_bytes(request: Request) -> int:
+    return len(request.body) - request.shared_bytes if request.prefix else len(request.body)
 
 
 def counted_input(usage: Usage) -> int:
     """The input tokens that count towards the limit: cache writes do, cache reads do not."""
-    return usage.input_tokens + usage.ephemeral_5m_input_tokens + usage.ephemeral_1h_input_tokens
+    return usage.input_tokens + usage.cache_creation_input_tokens

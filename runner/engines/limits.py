@@ -51,10 +51,13 @@ _BLOCK = 64
 """Permits are taken for so many at least, where the pace allows it: slots come free one by one."""
 _READ_EVERY_S = 0.02
 """Headers are read so often at most: fifty readings a second cost less than a thousandth of a core."""
+_LONGEST_WAIT_S = 1.0
+"""A pace is asked after this again: levels change."""
 _SHORTEST_WAIT_S = 0.002
 """Permits that become due within this are waited for together."""
 
 _NOTHING = (0.0, 0.0, 0.0)
+_NOTHING_OWED = (0.0,) * 6
 
 _RATE_LIMITED = "rate_limit_error"
 _OVERLOADED = "overloaded_error"
@@ -138,7 +141,7 @@ class Limits:
         """The API has answered, so that whatever limits it tells of are known."""
         self._expected = _NOTHING
         """What the pool has counted for each request of the allowance."""
-        self._owed = [0.0, 0.0, 0.0]
+        self._owed = [0.0] * 6
         self._mark = self._pool.mark(clock.monotonic())
         self._read_at = -math.inf
         self._changed_at = -math.inf
@@ -200,14 +203,14 @@ class Limits:
         if ceilings is None and now >= self._pool.resume_at and not self._pool.is_limited:
             return self._take_unlimited(owed, now)
         if ceilings is not None:
-            granted = ceilings.take(wanted, costs, _NOTHING, now)
+            granted = ceilings.take(wanted, costs, _NOTHING_OWED, now)
             if not granted.permits:
-                self._pool.settle(owed, costs, now)
+                self._pool.settle(owed, now)
                 return self._wait(granted.ask_at, granted.by, own=True, now=now)
             wanted = granted.permits
         grant = self._pool.take(wanted, costs, owed, now)
         if ceilings is not None and grant.permits < wanted:
-            ceilings.settle([(grant.permits - wanted) * cost for cost in costs], costs, now)
+            ceilings.settle([*((grant.permits - wanted) * cost for cost in costs), 0.0, 0.0, 0.0], now)
         self._mark = grant.mark
         if not grant.permits:
             return self._wait(grant.ask_at, grant.by, own=False, now=now)
@@ -216,7 +219,7 @@ class Limits:
 
     def _take_unlimited(self, owed: Sequence[float], now: float) -> bool:
         """No limit is known: before the first reply slowly, after it as many as the width allows."""
-        self._pool.settle(owed, _NOTHING, now)
+        self._pool.settle(owed, now)
         self._mark = self._pool.mark(now)
         self._expected, self._blocked_by = _NOTHING, None
         if self._is_told:
@@ -231,12 +234,14 @@ class Limits:
 
     def _take_owed(self, now: float) -> Sequence[float]:
         """What the pool is owed; the job's own ceilings get theirs at once."""
-        owed, self._owed = self._owed, [0.0, 0.0, 0.0]
+        owed, self._owed = self._owed, [0.0] * 6
         if self._ceilings is not None:
-            self._ceilings.settle(owed, self._expected, now)
+            self._ceilings.settle(owed, now)
         return owed
 
     def _wait(self, ask_at: float, by: int | None, *, own: bool, now: float) -> bool:
+        if by is not None:
+            ask_at = min(ask_at, now + _LONGEST_WAIT_S)
         self._ask_at = max(ask_at, now + _SHORTEST_WAIT_S)
         if by is not None:
             pool = self._ceilings if own and self._ceilings is not None else self._pool
@@ -253,8 +258,8 @@ class Limits:
         if sent.reply is not None:
             usage = sent.reply.usage
             self._costs.learn(permit.request, usage)
-            self._owed[1] += counted_input(usage) - permit.input_tokens
-            self._owed[2] += usage.output_tokens - permit.output_tokens
+            self._owed[4] += counted_input(usage) - permit.input_tokens
+            self._owed[5] += usage.output_tokens - permit.output_tokens
             self._pauses = self._overloads = 0
             self._width.succeeded(self.in_flight, now)
             self._is_told = True
@@ -270,7 +275,7 @@ class Limits:
         """Give back what was taken and not used, and leave word of the width for the next run."""
         now = self._clock.monotonic()
         self._forgo()
-        self._pool.settle(self._take_owed(now), self._expected, now)
+        self._pool.settle(self._take_owed(now), now)
         self._pool.close(self._width.slots)
 
     def _read(self, headers: Mapping[str, str], permit: Permit, now: float) -> Sequence[Told | None]:
@@ -279,11 +284,11 @@ class Limits:
         self._read_at = now + _READ_EVERY_S
         if not any(told):
             return told
-        changed = self._pool.observe(told, permit.mark, self._take_owed(now), self._expected, now)
+        changed = self._pool.observe(told, permit.mark, self._take_owed(now), now)
         self._mark = self._pool.mark(now)
         if changed or (math.isinf(self._allowance) and (self._pool.is_limited or now < self._pool.resume_at)):
             self._forgo()
-            self._ask_at = now
+        self._ask_at = now  # what was waited for may be there now
         return told
 
     def _failed(self, permit: Permit, failure: Failure, headers: Mapping[str, str], now: float) -> float | None:

@@ -6,8 +6,8 @@ Knows  numbers: limits, costs, moments on the monotonic clock. Nothing of reques
 
 The API fills a bucket continuously, and may refuse bursts that the minute's figure would admit (rate-limits page:
 60 a minute may be enforced as 1 a second). So:
-  * What leaves is spaced evenly (the generic cell rate algorithm, ITU-T I.371: `due_at` is the theoretical arrival
-    time). A pause of ours may be caught up with, for up to CATCH_UP_S, since the bucket has filled meanwhile.
+  * What leaves is spaced evenly: a leaky bucket, whose `debt` is paid off at the pace (ITU-T I.371). A pause of ours
+    may be caught up with, for up to CATCH_UP_S, since the API's bucket has filled meanwhile.
   * The pace is the limit itself, not a little less. `remaining` corrects it: below `low` the pace falls with the level,
     so that it settles where the bucket neither empties nor fills; others who use the key are felt in the same way, and
     two who do this share evenly.
@@ -35,6 +35,9 @@ CATCH_UP_S = 1.0
 BLOCK_S = 0.05
 """Permits are taken for so much time at once: small enough to look even, and 20 accesses a second."""
 
+_SHORTEST_WINDOW_S = 1.0
+"""A bucket holds so much at least, however little of it was left when it was first told of: the shortest window that
+the page names."""
 _LOW_S = 5.0
 """Below this many seconds' worth the pace falls. Long against the delay with which a level is told (a reply's latency,
 mostly below 5 s), short against the minute that a bucket holds."""
@@ -56,7 +59,7 @@ _FOREIGN_WEIGHT = 0.3
 _FAR_FROM_FULL = 0.6
 
 _FIELDS = (
-    "limit", "capacity", "level", "at", "due_at", "total", "trim", "trim_at", "no_burst_until",
+    "limit", "capacity", "level", "at", "debt", "still_until", "total", "trim", "trim_at", "no_burst_until",
     "foreign", "seen_at", "seen_level", "seen_total",
 )  # fmt: skip
 _dump = attrgetter(*_FIELDS)
@@ -74,16 +77,21 @@ class Mark(NamedTuple):
 class Gauge:
     """One limited quantity. `limit` is a minute's, 0 where none is known; `level` was true at `at`."""
 
-    __slots__ = ("rounding", *_FIELDS)
+    __slots__ = ("cost", "rounding", *_FIELDS)
 
     def __init__(self, rounding: float) -> None:
         self.rounding = rounding
+        self.cost = 0.0
+        """What a request takes, as last expected."""
         self.limit = 0.0
         self.capacity = 0.0
         """The most that the bucket was seen to hold."""
         self.level = 0.0
         self.at = 0.0
-        self.due_at = _NEVER
+        self.debt = 0.0
+        """What has left beyond what the pace admits; negative: what may be caught up with."""
+        self.still_until = _NEVER
+        """Nothing is paid off before this."""
         self.total = 0.0
         self.trim = 1.0
         self.trim_at = 0.0
@@ -102,9 +110,9 @@ class Gauge:
 
     def set_limit(self, limit: float, level: float, now: float) -> None:
         """Learn a limit, or that it has changed."""
-        self.limit, self.capacity = limit, max(level, 1.0)
-        self.level, self.at = min(level, self.capacity), now
-        self.due_at = now
+        self.limit = limit
+        self.capacity = max(level, self.rate * _SHORTEST_WINDOW_S, 1.0)
+        self.level, self.at, self.debt = min(level, self.capacity), now, 0.0
         self.foreign, self.seen_at = 0.0, _NEVER
 
     def set_ceiling(self, limit: float) -> None:
@@ -118,28 +126,34 @@ class Gauge:
 
     def load(self, values: Sequence[float]) -> None:
         (
-            self.limit, self.capacity, self.level, self.at, self.due_at, self.total, self.trim, self.trim_at,
-            self.no_burst_until, self.foreign, self.seen_at, self.seen_level, self.seen_total,
+            self.limit, self.capacity, self.level, self.at, self.debt, self.still_until, self.total, self.trim,
+            self.trim_at, self.no_burst_until, self.foreign, self.seen_at, self.seen_level, self.seen_total,
         ) = values  # fmt: skip
 
     def restart(self, now: float) -> None:
         """Begin anew with the limit that is known: a bucket as full as it was seen to be, and nobody else at it."""
-        self.level, self.at, self.due_at = self.capacity, now, now
+        self.level, self.at, self.debt = self.capacity, now, 0.0
         self.trim_at = now
-        self.no_burst_until = _NEVER
+        self.no_burst_until = self.still_until = _NEVER
         self.foreign, self.seen_at = 0.0, _NEVER
 
     def refill(self, now: float) -> None:
+        """Let time pass: the bucket fills, and debt is paid off at the pace of its level."""
         if now > self.at:
+            pace = self.pace(now)
+            paid = (now - max(self.at, self.still_until)) * pace
+            # While the level is low, nothing is caught up with.
+            credit = 0.0 if self.level < self._low else self._catch_up_s * min(pace, self.rate)
+            self.debt = max(self.debt - max(0.0, paid), -credit)
             self.level = min(self.capacity, self.level + (now - self.at) * (self.rate - self.foreign))
             self.at = now
         if self.trim < 1.0 and now > self.trim_at:
             self.trim = min(1.0, self.trim + (now - self.trim_at) * _RECOVERY_PER_S)
             self.trim_at = now
 
-    def pace(self, cost: float, now: float) -> float:
-        """How much may leave a second, at the level of this moment; `cost` is a request's."""
-        low = min(max(_LOW_S * self.rate, 2 * cost), self.capacity / 2)
+    def pace(self, now: float) -> float:
+        """How much may leave a second, at the level of this moment."""
+        low = self._low
         pace = (self.rate - self.foreign) * self.trim
         if self.level < low:
             share = self.level / low
@@ -150,27 +164,34 @@ class Gauge:
                 share += _MOST_BOOST * min(1.0, (self.level - high) / (self.limit - high))
         return max(pace * share, _SLOWEST * self.rate)
 
-    def room(self, cost: float, now: float) -> tuple[int, float]:
-        """How many requests of this cost may leave now, and when to ask again if it is none. Call `refill` before."""
-        pace = self.pace(cost, now)
+    def room(self, now: float) -> tuple[int, float]:
+        """How many requests may leave now and, if it is none, when to ask again. Call `refill` before."""
+        cost, pace = self.cost, self.pace(now)
+        ask_at = now + max(0.0, self.debt) / pace
         needed = min(cost, self.capacity)
         if self.level < needed:
-            return 0, max(
-                self.due_at, now + (needed - self.level) / max(self.rate - self.foreign, _SLOWEST * self.rate)
-            )
-        # A pace that was lowered is not to be caught up with at once.
-        catch_up_s = self._catch_up_s * min(1.0, pace / self.rate)
-        self.due_at = now if self.due_at == _NEVER else max(self.due_at, now - catch_up_s)
-        if now < self.due_at:
-            return 0, self.due_at
-        count = 1 + int((now - self.due_at) * pace / cost)
-        return min(count, max(1, int(self.level / cost)), max(1, int(BLOCK_S * pace / cost))), self.due_at
+            filling = max(self.rate - self.foreign, _SLOWEST * self.rate)
+            return 0, max(ask_at, now + (needed - self.level) / filling)
+        if self.debt > 0:
+            return 0, ask_at
+        count = 1 + int(-self.debt / cost)
+        return min(count, max(1, int(self.level / cost)), max(1, int(BLOCK_S * pace / cost))), now
 
-    def take(self, amount: float, pace: float) -> None:
+    def take(self, amount: float) -> None:
         """Count what leaves; negative where it did not, or was less than thought."""
         self.total += amount
         self.level -= amount
-        self.due_at += amount / pace
+        self.debt += amount
+
+    def correct_cost(self, amount: float) -> None:
+        """Those that were answered took so much more than was expected of them when they left.
+
+        Where the API tells what remains, it has told of that already: only the pace is put right.
+        """
+        self.debt += amount
+        if self.seen_at == _NEVER:
+            self.total += amount
+            self.level -= amount
 
     def correct(self, remaining: float, total: float, at: float, now: float) -> None:
         """Take note of `remaining`, told by a request that left at `at` when so much had been taken in all."""
@@ -180,6 +201,8 @@ class Gauge:
         level = remaining - (self.total - total) + (now - at) * (self.rate - self.foreign)
         level = min(level, self.capacity)
         self.level = level if level < self.level else self.level + _RISE * (level - self.level)
+        if self.level < self._low:
+            self.debt = max(self.debt, 0.0)
 
     def _measure_foreign(self, remaining: float, total: float, at: float) -> None:
         """What others take: the part of a level's change that is neither ours nor refilling."""
@@ -203,7 +226,11 @@ class Gauge:
 
     def is_binding(self, now: float) -> bool:
         """Whether this gauge has held requests back within the last moments."""
-        return self.limit > 0 and now - self.due_at < 0.5 * self._catch_up_s
+        return self.limit > 0 and self.debt > -0.5 * self._catch_up_s * min(self.pace(now), self.rate)
+
+    @property
+    def _low(self) -> float:
+        return min(max(_LOW_S * self.rate, 2 * self.cost), self.capacity / 2)
 
     @property
     def _catch_up_s(self) -> float:
@@ -237,39 +264,36 @@ class Pool:
 
         Args:
             costs: what a request is expected to take of each quantity.
-            owed: what earlier ones took beyond what was expected of them (negative: less); settled here.
+            owed: six numbers, settled here. Three: what was expected of those that left, beyond what was taken for
+                them (negative: less). Three: what they took beyond that, as their replies say.
         """
         if any(owed):
-            self.settle(owed, costs, now)
+            self.settle(owed, now)
         if now < self.resume_at:
             return Grant(0, self.resume_at, None, self.mark(now))
         count, ask_at, by = wanted, now, None
         for index, gauge in enumerate(self.gauges):
             if not gauge.limit:
                 continue
+            gauge.cost = costs[index]
             gauge.refill(now)
-            room, at = gauge.room(max(costs[index], 1e-9), now)
+            room, at = gauge.room(now)
             if room == 0 and (count or at > ask_at):
                 ask_at, by = at, index
             count = min(count, room)
         if count:
             for gauge, cost in zip(self.gauges, costs, strict=True):
-                if gauge.limit:
-                    gauge.take(count * cost, gauge.pace(cost, now))
-                else:
-                    gauge.total += count * cost
+                gauge.take(count * cost)
         return Grant(count, ask_at, by, self.mark(now))
 
-    def settle(self, owed: Sequence[float], costs: Sequence[float], now: float) -> None:
-        """Correct what was taken by what it really was."""
-        for gauge, amount, cost in zip(self.gauges, owed, costs, strict=True):
-            if not amount:
-                continue
-            if gauge.limit:
-                gauge.refill(now)
-                gauge.take(amount, gauge.pace(max(cost, 1.0), now))
-            else:
-                gauge.total += amount
+    def settle(self, owed: Sequence[float], now: float) -> None:
+        """Correct what was taken by what has left, and that by what replies say that it took: see `take`."""
+        for gauge, amount, found in zip(self.gauges, owed[:3], owed[3:], strict=True):
+            if amount or found:
+                if gauge.limit:
+                    gauge.refill(now)
+                gauge.take(amount)
+                gauge.correct_cost(found)
 
     def mark(self, now: float) -> Mark:
         requests, input_tokens, output_tokens = self.gauges
@@ -280,12 +304,11 @@ class Pool:
         told: Sequence[Told | None],
         mark: Mark,
         owed: Sequence[float],
-        costs: Sequence[float],
         now: float,
     ) -> bool:
-        """Take note of what a response tells; `mark` is its request's departure, `owed` and `costs` are as `take` has
-        them. Returns whether a limit changed."""
-        self.settle(owed, costs, now)
+        """Take note of what a response tells; `mark` is its request's departure, `owed` is as `take` has it. Returns
+        whether a limit changed."""
+        self.settle(owed, now)
         changed = False
         for gauge, said, total in zip(self.gauges, told, mark.totals, strict=True):
             if said is None:
@@ -327,7 +350,8 @@ class Pool:
             return False
         self.resume_at = until
         for gauge in self.gauges:
-            gauge.due_at = max(gauge.due_at, until)  # a pause that was asked for is not to be caught up with
+            gauge.still_until = until  # a pause that was asked for is not to be caught up with
+            gauge.debt = max(gauge.debt, 0.0)
         return True
 
     def forget(self) -> None:

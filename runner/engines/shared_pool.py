@@ -149,7 +149,7 @@ class SharedPool(Pool):
         self._held = False
         self._place: int | None = None
         self._busy_since: float | None = None
-        self._late: list[float] = [0.0, 0.0, 0.0]
+        self._late: list[float] = [0.0] * 6
         self._shared_with = 1
         _make_private(folder)
         self._file: int | None = _open_private(folder / _name(scope, _salt_of(folder)))
@@ -168,7 +168,7 @@ class SharedPool(Pool):
                 return Grant(0, now + _RETRY_S, None, self.mark(now))
             turn_at = self._yields_to(now)
             if turn_at is not None:
-                super().settle(owed, costs, now)
+                super().settle(owed, now)
                 return Grant(0, max(now, turn_at) + _YIELD_S, None, self.mark(now))
             grant = super().take(wanted, costs, owed, now)
             if self._place is not None:
@@ -189,12 +189,12 @@ class SharedPool(Pool):
         waiting = [waits_until for took_at, waits_until in turns if waits_until > now and took_at < mine]
         return min(waiting) - _WAITS_S if waiting else None
 
-    def settle(self, owed: Sequence[float], costs: Sequence[float], now: float) -> None:
+    def settle(self, owed: Sequence[float], now: float) -> None:
         if not any(owed):
             return
         with self as held:
             if held:
-                super().settle(owed, costs, now)
+                super().settle(owed, now)
             else:
                 self._put_off(owed)
 
@@ -202,12 +202,10 @@ class SharedPool(Pool):
         """Settle this the next time that the lock is to be had."""
         self._late = [late + due for late, due in zip(self._late, owed, strict=True)]
 
-    def observe(
-        self, told: Sequence[Told | None], mark: Mark, owed: Sequence[float], costs: Sequence[float], now: float
-    ) -> bool:
+    def observe(self, told: Sequence[Told | None], mark: Mark, owed: Sequence[float], now: float) -> bool:
         with self as held:
             if held:
-                return super().observe(told, mark, owed, costs, now)
+                return super().observe(told, mark, owed, now)
             self._put_off(owed)
             return False
 
@@ -288,8 +286,8 @@ class SharedPool(Pool):
             return True
         self._take_over(values)
         if any(self._late):
-            late, self._late = self._late, [0.0, 0.0, 0.0]
-            super().settle(late, (1.0, 1.0, 1.0), self._clock.monotonic())
+            late, self._late = self._late, [0.0] * 6
+            super().settle(late, self._clock.monotonic())
         return True
 
     def _was_busy(self) -> bool:

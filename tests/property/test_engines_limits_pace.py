@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -24,8 +23,8 @@ LATENCIES = st.sampled_from([0.02, 0.2, 1.0, 2.0, 5.0])
 SPREADS = st.sampled_from([0.0, 0.5])
 
 
-def drained(made: World, rows: int, most: int = 1_000, **more: Any) -> Run:
-    run = run_in(made, rows, most, **more)
+def drained(made: World, rows: int, most: int = 1_000, *, ceilings: Pool | None = None) -> Run:
+    run = run_in(made, rows, most, ceilings=ceilings)
     made.go(run, until=20_000.0)
     assert run.done == rows, "every row is answered in the end"
     return run

@@ -21,7 +21,7 @@ from support.harness import ROOT
 SECRET = "sk-ant-very-secret"
 SCOPE = Scope(("opus", "https://api.example", "api_key", SECRET))
 COSTS = (1.0, 100.0, 40.0)
-NOTHING = (0.0, 0.0, 0.0)
+NOTHING = (0.0,) * 6
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def joined(folder: Path, clock: HandClock, scope: Scope = SCOPE) -> SharedPool:
 
 
 def learn(pool: Pool, clock: HandClock, limit: float = 600, remaining: float = 100) -> None:
-    pool.observe((Told(limit, remaining), None, None), pool.mark(clock.time), NOTHING, COSTS, clock.time)
+    pool.observe((Told(limit, remaining), None, None), pool.mark(clock.time), NOTHING, clock.time)
 
 
 def the_file(folder: Path) -> Path:
@@ -230,7 +230,7 @@ def test_a_holder_that_does_not_move_is_not_waited_for(folder: Path, clock: Hand
     try:
         fcntl.flock(holder, fcntl.LOCK_EX)
         clock.time += 5
-        grant = pool.take(1, COSTS, (1.0, 0.0, 0.0), clock.time)
+        grant = pool.take(1, COSTS, (1.0, *NOTHING[1:]), clock.time)
         assert (grant.permits, told) == (0, [])
         assert grant.ask_at == pytest.approx(clock.time + 0.002)
         clock.time += 3
@@ -245,9 +245,9 @@ def test_what_could_not_be_settled_at_once_is_settled_later(folder: Path, clock:
     learn(pool, clock)
     holder = os.open(the_file(folder), os.O_RDWR)
     fcntl.flock(holder, fcntl.LOCK_EX)
-    pool.settle((5.0, 0.0, 0.0), COSTS, clock.time)
+    pool.settle((5.0, *NOTHING[1:]), clock.time)
     os.close(holder)
-    pool.settle((1.0, 0.0, 0.0), COSTS, clock.time)
+    pool.settle((1.0, *NOTHING[1:]), clock.time)
     assert pool.gauges[0].total == 6.0
 
 
@@ -271,7 +271,7 @@ end = clock.monotonic() + float(sys.argv[2])
 taken = 0
 print("ready", flush=True)
 while clock.monotonic() < end:
-    grant = pool.take(1, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), clock.monotonic())
+    grant = pool.take(1, (1.0, 1.0, 1.0), (0.0,) * 6, clock.monotonic())
     taken += grant.permits
     if not grant.permits:
         time.sleep(max(0.0, grant.ask_at - clock.monotonic()))
@@ -283,7 +283,7 @@ def test_processes_share_and_a_killed_one_gives_its_place_back(folder: Path) -> 
     clock = SystemClock()
     pool = SharedPool(folder, Scope(("k",)), clock, pytest.fail)
     now = clock.monotonic()
-    pool.observe((Told(6_000, 600), None, None), pool.mark(now), NOTHING, COSTS, now)
+    pool.observe((Told(6_000, 600), None, None), pool.mark(now), NOTHING, now)
 
     def start(seconds: float) -> subprocess.Popen[str]:
         return subprocess.Popen(
