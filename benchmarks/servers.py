@@ -8,6 +8,7 @@ Knows  the stand-in's books by their file, so that twenty thousand entries need 
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import sys
 import urllib.request
@@ -91,14 +92,15 @@ class StandIn:
 
 @dataclass(frozen=True, slots=True)
 class Lean:
-    """`benchmarks.lean_server`."""
+    """`benchmarks.lean_server`. It asks for no key; each has one of its own, as accounts have."""
 
     base_url: str
+    key: str
     name: str = "a lean server"
 
     @property
     def environ(self) -> Mapping[str, str]:
-        return {"ANTHROPIC_BASE_URL": self.base_url, "ANTHROPIC_API_KEY": "no-key-needed"}
+        return {"ANTHROPIC_BASE_URL": self.base_url, "ANTHROPIC_API_KEY": self.key}
 
     def reset(self) -> None:
         self._call("POST", "/bench/reset")
@@ -131,7 +133,7 @@ def lean(latency_s: float = 0.0) -> Iterator[Lean]:
     assert child.stdin is not None
     assert child.stdout is not None
     try:
-        yield Lean(json.loads(child.stdout.readline())["base_url"])
+        yield Lean(json.loads(child.stdout.readline())["base_url"], f"bench-{secrets.token_hex(8)}")
     finally:
         child.stdin.close()
         child.stdout.close()
