@@ -38,7 +38,7 @@ from runner.execution.assignment import Assignment, with_part_of_limits
 from runner.execution.channel import Channel, Message
 from runner.execution.feeder import WINDOW_STEPS, Feeder
 from runner.execution.folders import RunInfo, StateFolder
-from runner.execution.limiting import make_limits
+from runner.execution.limiting import folder_of, make_limits
 from runner.execution.loop import on_loop
 from runner.execution.outcome_tuples import step_tuple
 from runner.execution.passes import bound_of, parallel_engine
@@ -138,7 +138,9 @@ def _run_of(assignment: Assignment, ledger: SqliteLedger, observer: Relay) -> Ad
     settings, state = assignment.settings, StateFolder(assignment.settings.state_dir)
     info = RunInfo(assignment.run_id, assignment.folder, ledger.meta)
     loaded = info.stored_job(settings)
-    part = replace(loaded, job=with_part_of_limits(loaded.job, assignment.number, assignment.of))
+    is_alone = folder_of(settings) is None
+    job = with_part_of_limits(loaded.job, assignment.number, assignment.of, is_alone=is_alone)
+    part = replace(loaded, job=job)
     run = assemble(
         info,
         ledger,
