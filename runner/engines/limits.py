@@ -5,7 +5,7 @@ Owns   the count of what is in flight, the permits that were taken from the pool
 Knows  requests by their bytes, failures by their kind. Nothing of rows, prefixes or money.
 
 Rules
-  * Until the API has told of its limits, requests leave a millisecond apart, so that the first refusal finds few.
+  * Until the API has told of its limits, requests leave half a millisecond apart, so that the first refusal finds few.
   * A 429 pauses everything, for its `retry-after` (clamped). Without one: where the API's own headers say what is used
     up, the pace takes care of it; else for a backoff that doubles until a reply succeeds.
   * What else a 429 changes depends on what it is about. A limit a minute that its headers show to be used up: only the

@@ -119,6 +119,7 @@ class Gauge:
         """Keep to a limit of one's own: even steps, no bucket behind it."""
         self.limit = limit
         self.capacity = self.level = _BOUNDLESS
+        self.at = _NEVER
         self.no_burst_until = -_NEVER
 
     def dump(self) -> Sequence[float]:
@@ -139,6 +140,8 @@ class Gauge:
 
     def refill(self, now: float) -> None:
         """Let time pass: the bucket fills, and debt is paid off at the pace of its level."""
+        if self.at == _NEVER:
+            self.at = now
         if now > self.at:
             pace = self.pace(now)
             paid = (now - max(self.at, self.still_until)) * pace
