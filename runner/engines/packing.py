@@ -15,12 +15,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, overload
+from typing import Final, Literal, overload
 
 from runner.engines import Prepared
 from runner.engines.custom_ids import MAX_NUMBER_DIGITS, id_head, id_tail
 from runner.ledger import Lease
-from runner.types import Step, plain_step
+from runner.types import Step, maker_of, plain_step
 
 BEGIN: Final = b'{"requests":['
 OPEN_ITEM: Final = b'{"custom_id":"'
@@ -32,6 +32,8 @@ _ENVELOPE_BYTES: Final = len(BEGIN) + len(END) - 1
 """Less one, since there is one comma fewer than there are requests."""
 _ITEM_BYTES: Final = len(OPEN_ITEM) + len(AFTER_ID) + len(CLOSE_ITEM) + 1
 _HASH_BYTES: Final = 32
+
+_lease = maker_of(Lease)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +102,7 @@ class Leases(Sequence[Lease]):
         hashes, later = bytes(self._hashes), self._later
         for at, (row, bound) in enumerate(zip(self._rows, self._bounds, strict=True)):
             step = later[at] if at in later else plain_step(row)
-            made: Any = _LeaseInTheMaking(step, hashes[at * _HASH_BYTES : (at + 1) * _HASH_BYTES], bound)
-            made.__class__ = Lease
-            yield made
+            yield _lease(step, hashes[at * _HASH_BYTES : (at + 1) * _HASH_BYTES], bound, "batch")
 
     def _part(self, places: range) -> Leases:
         if places.step != 1:
@@ -115,18 +115,6 @@ class Leases(Sequence[Lease]):
         part._later = {place - begin: step for place, step in self._later.items() if begin <= place < end}
         part._tried = {place - begin: tried for place, tried in self._tried.items() if begin <= place < end}
         return part
-
-
-class _LeaseInTheMaking:
-    """See the classes in the making in `runner.message`."""
-
-    __slots__ = Lease.__slots__
-
-    def __init__(self, step: Step, request_hash: bytes, bound_pico: int) -> None:
-        self.step = step
-        self.request_hash = request_hash
-        self.bound_pico = bound_pico
-        self.mode = "batch"
 
 
 Verdict = Literal["added", "full", "too_large", "unaffordable"]

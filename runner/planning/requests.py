@@ -29,7 +29,7 @@ from runner.catalog.api import MAX_REQUEST_BYTES
 from runner.encoding import encode, encode_text
 from runner.planning.identity import SharedIdentity, unmarked
 from runner.templating import Printed, TemplateFailure
-from runner.types import CacheTtl, Failure, Mode, Prefix, Request, Row
+from runner.types import CacheTtl, Failure, Mode, Prefix, Request, Row, maker_of
 
 FRAMING_TOKENS = 512
 """Added to the input bound for what the API puts around a prompt (roles, turn marks, thinking's instructions). Every
@@ -113,6 +113,9 @@ class CacheShape:
         if self.row_breakpoint:
             return True
         return self.shared_prefix_bytes > 0 and self.shared_prefix_bytes >= (minimum or 0)
+
+
+_request = maker_of(Request)
 
 
 class CompiledJob:
@@ -205,13 +208,10 @@ class CompiledJob:
         body = b"".join(sent)
         if len(body) > MAX_REQUEST_BYTES:
             return _too_large(row, len(body))
-        made: Any = _RequestInTheMaking(
+        return _request(
             self._identity.with_messages(seen.digest()), prefixes[-1].digest if prefixes else b"", body, self.model,
             self.max_tokens, len(body) + self._allowance, self._cache_ttl, self.betas, len(self._head), prefixes,
         )  # fmt: skip
-        made.__class__ = Request
-        request: Request = made
-        return request
 
     def prefixes(self, row: Row) -> tuple[Prefix, ...] | None:
         """A row's prefixes alone, rendered no further than its last breakpoint; None where they cannot be rendered."""
@@ -236,28 +236,6 @@ class CompiledJob:
 
     def _prefix(self, seen: hashlib._Hash, size_bytes: int, ttl: CacheTtl) -> Prefix:
         return Prefix(_digest(self._prefix_seed + seen.digest()), size_bytes, ttl)
-
-
-class _RequestInTheMaking:
-    """A request of a job; a frozen dataclass sets each field by a call (see the classes in the making in
-    `runner.message`)."""
-
-    __slots__ = Request.__slots__
-
-    def __init__(
-        self, identity: bytes, prefix: bytes, body: bytes, model: str, max_tokens: int, input_bound: int,
-        cache_ttl: CacheTtl | None, betas: tuple[str, ...], shared_bytes: int, prefixes: tuple[Prefix, ...],
-    ) -> None:  # fmt: skip
-        self.hash = identity
-        self.prefix = prefix
-        self.body = body
-        self.model = model
-        self.max_tokens = max_tokens
-        self.input_bound = input_bound
-        self.cache_ttl = cache_ttl
-        self.betas = betas
-        self.shared_bytes = shared_bytes
-        self.prefixes = prefixes
 
 
 def hidden_tokens(shared: Mapping[str, Any]) -> int:

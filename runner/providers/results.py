@@ -22,8 +22,9 @@ import orjson
 from runner.encoding import decode
 from runner.message import reply_of
 from runner.providers import BatchLine, failures
-from runner.types import Failure, Reply
+from runner.types import Failure, maker_of
 
+_line = maker_of(BatchLine)
 _CANCELED = Failure("canceled", "the batch was canceled before this request was processed", retryable=True)
 _EXPIRED = Failure("expired", "the batch expired before this request was processed", retryable=True)
 
@@ -43,11 +44,9 @@ def read_result(line: bytes, secrets: tuple[str, ...] = ()) -> BatchLine:
         raise ValueError("a result whose custom_id is no text")
     if kind == "succeeded":
         try:
-            made = _LineInTheMaking(custom_id, reply_of(result.get("message")))
+            return _line(custom_id, "succeeded", reply_of(result.get("message")))
         except ValueError as error:
             return BatchLine(custom_id, "errored", None, _unreadable(error))
-        made.__class__ = BatchLine  # type: ignore[assignment]
-        return made  # type: ignore[return-value]
     if kind == "errored":
         failure = failures.from_result(result.get("error"), secrets=secrets)
         return BatchLine(custom_id, "errored", None, failure, failure.request_id)
@@ -56,19 +55,6 @@ def read_result(line: bytes, secrets: tuple[str, ...] = ()) -> BatchLine:
     if kind == "expired":
         return BatchLine(custom_id, "expired", None, _EXPIRED)
     raise ValueError(f"a result of the unknown type {str(kind)[:40]!r}")
-
-
-class _LineInTheMaking:
-    """A succeeded line, of a BatchLine's layout: see the classes in the making in `runner.message`."""
-
-    __slots__ = BatchLine.__slots__
-
-    def __init__(self, custom_id: str, reply: Reply) -> None:
-        self.custom_id = custom_id
-        self.end = "succeeded"
-        self.reply = reply
-        self.failure = None
-        self.request_id = None
 
 
 def _unreadable(error: ValueError) -> Failure:

@@ -59,7 +59,7 @@ from runner.providers.deadlines import Deadlines
 from runner.providers.endpoints import Endpoints
 from runner.providers.failures import SECRET_HEADERS
 from runner.providers.proxies import Proxy, proxy_for
-from runner.types import Reply, Request
+from runner.types import Request, maker_of
 
 KEEP_ALIVE_S = 5.0
 """How long an idle connection is kept: httpx2's default, under what load balancers keep, so that a request seldom meets
@@ -86,6 +86,7 @@ _DISTRIBUTION = "rowrunner"
 
 _REQUEST_ID = istr("request-id")
 _ERRORS = (aiohttp.ClientError, OSError)
+_sent = maker_of(Sent)
 
 T = TypeVar("T")
 
@@ -195,9 +196,7 @@ class WireProvider(Endpoints):
             reply = parse_reply(body, request_id)
         except ValueError:
             return self._other(body, response)
-        sent = _SentInTheMaking(reply, body, request_id, Headers(headers))
-        sent.__class__ = Sent  # type: ignore[assignment]  # see the classes in the making in `runner.message`
-        return sent  # type: ignore[return-value]
+        return _sent(reply, None, body, request_id, Headers(headers))
 
     async def aclose(self) -> None:
         self._deadlines.close()
@@ -249,17 +248,6 @@ class WireProvider(Endpoints):
         if isinstance(error, _ERRORS):
             return self._arrivals.lost(error)
         raise error
-
-
-class _SentInTheMaking:
-    __slots__ = Sent.__slots__
-
-    def __init__(self, reply: Reply, body: bytes, request_id: str | None, headers: Headers) -> None:
-        self.reply = reply
-        self.failure = None
-        self.body = body
-        self.request_id = request_id
-        self.headers = headers
 
 
 class _OfBetas(dict[tuple[str, ...], dict[str, Any]]):
