@@ -43,7 +43,7 @@ pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
 BATCHES = -(-ROWS // A_BATCH)
 KILLS = int(os.environ.get("KILLS", "6"))
 LONGEST_S = 1.5
-"""About how long a run takes; kills are drawn over it."""
+"""About how long a run takes, to begin with; kills are drawn over it."""
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +117,18 @@ def visit(fork: Forks, root: Path, api: SimulatedApi, points: Sequence[Point], *
     assert not wrong, f"{len(wrong)} of {len(points)} points:\n" + "\n".join(wrong)
 
 
+def is_passed_by_every_run(point: Point) -> bool:
+    """How often a batch is looked at before it has ended is a matter of time."""
+    return point.name != "retrieve_batch" or point.nth <= BATCHES
+
+
 def may_be_in_doubt(point: Point) -> bool:
-    """Whether a run that dies there cannot know what the API has: the mark stands, and no reply has been noted."""
+    """Whether a run that dies there cannot know what the API has: the mark stands, and no reply has been noted.
+
+    A batch is looked at while the next one is created.
+    """
+    if point.name == "retrieve_batch":
+        return True
     if point.name == "mark_batch:sending":
         return point.moment == "after"
     return point.name.startswith("create_batch") or (point.name, point.moment) == ("mark_batch:in_progress", "before")
@@ -139,7 +149,7 @@ def test_killed_at_every_named_point_the_run_ends_as_if_it_never_was(
 
 @pytest.mark.campaign
 def test_killed_at_every_pass_of_every_point(fork: Forks, tmp_path: Path, api: SimulatedApi) -> None:
-    points = chosen(points_of_a_run(fork, tmp_path, api), each=9)
+    points = [point for point in chosen(points_of_a_run(fork, tmp_path, api), each=9) if is_passed_by_every_run(point)]
     visit(fork, tmp_path, api, points)
     logging.getLogger(__name__).info("%d points, each killed once", len(points))
 
@@ -150,13 +160,16 @@ def test_killed_at_random_moments_the_run_ends_as_if_it_never_was(
 ) -> None:
     draw = random.Random(20261122)
     kills = doubts = runs = 0
+    longest_s = LONGEST_S
     while kills < KILLS:
         api.reset()
         trouble(api)
         project = batch_project(tmp_path / str(runs), api)
         runs += 1
         for _ in range(draw.randint(1, 3)):
-            kills += killed_after(fork, project, draw.random() * LONGEST_S)
+            killed = killed_after(fork, project, draw.random() * longest_s)
+            kills += killed
+            longest_s = min(longest_s * 1.1, 10 * LONGEST_S) if killed else longest_s * 0.8  # machines differ
         go_on(fork, project)
         check(project, api, expected, doubtful_pico=None)
         with opened(project) as ledger:

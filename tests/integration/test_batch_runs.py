@@ -156,8 +156,8 @@ POINTS = (
 
 
 def hanging(fork: Forks, root: Path, api: SimulatedApi) -> Project:
-    """A detached run whose second batch hangs, half done, with a deadline; it is late now."""
-    api.fault("stuck", text="text number 9", share=0.5)
+    """A detached run whose second batch hangs, a quarter done, with a deadline; it is late now."""
+    api.fault("stuck", text="text number 9", share=0.25)
     limits = f"limits: {{deadline: {DEADLINE_H}h, "
     project = batch_project(root, api, replaced={"limits: {": limits})
     done = fork.runner(project, "run", "jobs/x.yaml", "--detach", "--format", "json")

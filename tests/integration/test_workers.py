@@ -120,7 +120,7 @@ messages:
     summary = project.run("jobs/x.yaml")
     assert summary["exit_status"] == 0, summary
     assert api.accounts()["cache_writes"] == ROWS // 3
-    assert [warning["code"] for warning in summary["warnings"]].count("one-worker") == 1
+    assert ["`workers` is left aside" in warning for warning in summary["warnings"]].count(True) == 1
 
 
 def test_replies_of_an_earlier_run_are_taken_and_broken_rows_are_told(tmp_path: Path, api: SimulatedApi) -> None:
