@@ -98,8 +98,8 @@ class Request:
     `body` is the JSON object to POST, as UTF-8 bytes, without `stream`; bytes from here on. `hash` is the identity
     (32 bytes, SHA-256): what the model sees and the betas. `prefix` is the digest of the longest of its `prefixes`,
     `b""` where nothing is cached. `input_bound` is an upper bound of its input tokens, None where bytes do not bound
-    it. `cache_ttl` is the longest time-to-live marked in it (decides the
-    dearest cache write), None where nothing is marked.
+    it. `cache_ttl` is the longest time-to-live marked in it (decides the dearest cache write), None where nothing is
+    marked.
     """
 
     hash: bytes

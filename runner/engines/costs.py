@@ -37,12 +37,16 @@ class Costs:
 
     def expect(self, request: Request) -> float:
         """Input tokens that a request will take; it goes into the mean."""
+        if _is_warm_up(request):
+            return len(request.body) * self.tokens_a_byte
         tokens = _own_bytes(request) * self.tokens_a_byte + self._written
         self.input += _NEAR * (tokens - self.input) if self.input else tokens
         return tokens
 
     def learn(self, request: Request, usage: Usage) -> None:
-        """Take note of what a request really took."""
+        """Take note of what a request really took. A warm-up says nothing of the rows."""
+        if _is_warm_up(request):
+            return
         self._tokens = _FADE * self._tokens + usage.input_tokens
         self._bytes = _FADE * self._bytes + _own_bytes(request)
         if self._bytes:
@@ -51,6 +55,10 @@ class Costs:
         first = 1 / self._replies
         self._written += max(_NEAR_WRITES, first) * (usage.cache_creation_input_tokens - self._written)
         self.output += max(_NEAR, first) * (usage.output_tokens - self.output)
+
+
+def _is_warm_up(request: Request) -> bool:
+    return request.max_tokens == 0
 
 
 def _own_bytes(request: Request) -> int:

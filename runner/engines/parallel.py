@@ -57,7 +57,7 @@ _NO_USAGE = Usage()
 
 class ParallelEngine:
     """Drains a feed once. `draw` is uniform in [0, 1), for the jitter; `least_prefix_bytes` is the text below which a
-    prefix is surely not cached; `warm_up` goes before everything else, where there is one."""
+    prefix is surely not cached; `warm_up` goes before everything else, where there is something to send."""
 
     def __init__(
         self,
@@ -87,8 +87,7 @@ class ParallelEngine:
         self._price = price
         self._draw = draw
         self._backlog = Backlog(window=2 * max_concurrency)
-        if warm_up is not None:
-            self._backlog.add([warm_up])
+        self._warm_up = warm_up
         self._limits = limits or Limits(max_concurrency, clock)
         self._order = Order(clock, least_prefix_bytes)
         self._ready: deque[Prepared] = deque()
@@ -195,6 +194,10 @@ class ParallelEngine:
     async def _take(self, limit: int) -> None:
         fresh = await self._feed.take(limit)
         self._feed_is_dry = not fresh
+        if fresh and self._warm_up is not None:
+            # Not before: where every row has an earlier answer there is nothing to warm up for.
+            self._backlog.add([self._warm_up])
+            self._warm_up = None
         self._backlog.add(fresh)
 
     def _taken(self, task: asyncio.Task[None]) -> None:

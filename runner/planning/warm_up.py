@@ -5,8 +5,8 @@ Owns   the arithmetic before a run, and the request itself: what all rows share,
 Knows  a compiled job, prices, and what is known of the model. `planning.priming` is the same for batch mode.
 
 Without it the first row goes alone until its reply has begun, and writes the cache on its way. That costs nothing, and
-where few rows wait it is all there is to it. A warm-up costs one more reading of the shared block. For that it leaves
-before the first row is rendered, it cannot be held up by what is in that row (a long document, a refusal), and where
+where few rows wait it is all there is to it. A warm-up costs one more reading of the shared block. For that it
+cannot be held up by what is in the first row (a long document, a refusal), and where
 rows have documents of their own, all of those can be written at once as soon as it is there.
 
 It has the settings of the real requests, thinking and effort too, since these invalidate the cache. The API takes

@@ -7,7 +7,7 @@ Knows  names and shapes of credentials only; using one is the transports' (`prov
 Invariants
   * A blank credential is none: an unset variable of a CI system often arrives as an empty string.
   * No representation of these values shows a secret.
-  * Credentials never travel in the clear beyond this machine.
+  * Credentials never travel in the clear beyond this machine, unless a proxy for http is named in the environment.
 
 Source: SDK 2.12 `_client.py` (`AsyncAnthropic.__init__`: the order) and `lib/credentials/_constants.py` (the names).
 """

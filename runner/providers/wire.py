@@ -11,7 +11,8 @@ call of aiohttp, one decoding, and no object that the reply does not need.
 Invariants
   * The request's bytes leave as they were prepared; a reply's bytes are kept as they came and decoded once.
   * No attempt outlives its deadline, whatever the server does.
-  * The credential goes to the API's own origin alone: neither to where a redirect leads, nor to a proxy.
+  * The credential goes to the API's own origin alone, and not to where a redirect leads. A proxy for https sees
+    nothing of it; one for http, before an address of this machine, passes it on (as with the SDK; NO_PROXY helps).
   * No credential is in an error, a message, a representation or in `Sent.headers`.
 
 Sources: SDK 2.12 `_client.py` (`auth_headers`, `default_headers`), `_base_client.py` (`DefaultAioHttpClient`), httpx2
@@ -39,6 +40,7 @@ from yarl import URL
 
 from runner.catalog.api import API_VERSION
 from runner.clock import Clock, SystemClock
+from runner.errors import SetupError
 from runner.message import parse_reply
 from runner.providers import Sent
 from runner.providers.arrival import (
@@ -403,11 +405,14 @@ class AiohttpWire:
                     if name.lower() not in _HARMLESS:
                         headers.popall(name, None)
             await response.read()
-            url = target
-            options = _options(url, headers, proxy_for(url))
-            if url.scheme != self._origin.scheme:
-                options["ssl"] = _tls(url)  # the connections of an address in the clear have none
-            response = await self._session.request(method, url, data=body, **options)
+            try:
+                options = _options(target, headers, proxy_for(target))
+                if target.scheme != self._origin.scheme:
+                    options["ssl"] = _tls(target)  # the connections of an address in the clear have none
+                following = await self._session.request(method, target, data=body, **options)
+            except (ValueError, SetupError):  # a host that is no name, a proxy of a kind that is not spoken
+                return response
+            response, url = following, target
             if response.status not in _REDIRECTS:
                 break
         return response

@@ -63,6 +63,12 @@ def _deadline(tree: MapNode) -> Iterator[Problem]:
     elif mode == "batch" and (betas := _batch_only(tree)):
         found = f"`{betas[0]}` works in batches only, so what is left near the deadline cannot be finished in parallel"
         yield Problem("batch-only", found, where, "take the deadline out, or the beta")
+    for name in ("input_tokens_per_minute", "output_tokens_per_minute"):
+        ceiling = find(tree, ("limits", name))
+        if mode != "parallel" and ceiling is not None and plain(ceiling) is not None:
+            found = f"when batches are taken back for the deadline is reckoned without `{name}`"
+            hint = "say the same by `requests_per_minute`, which it knows, or give the deadline more time"
+            yield Problem("slower-than-assumed", found, ceiling.span.location(), hint, "warning")
 
 
 def _mode(tree: MapNode) -> str:

@@ -654,7 +654,10 @@ def test_the_credential_follows_no_redirect_to_another_origin() -> None:
     assert KEY not in repr(request.headers)
 
 
-@pytest.mark.parametrize("to", ["/v1/messages", "ftp://example.com/", "http://[oops", "mailto:a@example.com", ""])
+@pytest.mark.parametrize(
+    "to",
+    ["/v1/messages", "ftp://example.com/", "http://[oops", "mailto:a@example.com", "", f"http://{70 * 'a'}.example/"],
+)
 def test_a_redirect_that_leads_nowhere_is_a_failure(to: str) -> None:
     sent, requests, _ = try_once(moved(to))
     failure = failure_of(sent)

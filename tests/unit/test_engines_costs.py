@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from runner.engines.costs import Costs, counted_input
@@ -39,3 +41,14 @@ def test_the_mean_follows_what_leaves() -> None:
     for _ in range(200):
         costs.expect(request(300))
     assert costs.input == pytest.approx(300, rel=0.01)
+
+
+def test_a_warm_up_takes_what_it_writes_and_says_nothing_of_the_rows() -> None:
+    costs = Costs()
+    costs.learn(request(400), Usage(input_tokens=100, output_tokens=7))
+    warm_up = replace(request(8_000), max_tokens=0)
+    assert costs.expect(warm_up) == pytest.approx(2_000)
+    costs.learn(warm_up, Usage(input_tokens=5, ephemeral_5m_input_tokens=2_000))
+    assert costs.expect(request(400)) == pytest.approx(100)
+    assert costs.output == pytest.approx(7)
+    assert costs.input == pytest.approx(100)

@@ -643,6 +643,13 @@ def test_a_warm_up_goes_first_unstreamed_and_the_rows_follow_its_reply() -> None
     assert run.listener.of(Warned) == []
 
 
+def test_nothing_is_warmed_up_where_nothing_is_to_be_sent() -> None:
+    run = Run([], max_concurrency=10)
+    assert drained_with_warm_up(run) is None
+    assert run.provider.sent == []
+    assert run.book.leased == {}
+
+
 @pytest.mark.parametrize("kind", ["invalid_request_error", "overloaded_error", "connection_error"])
 def test_where_the_warm_up_fails_the_first_row_leads_and_it_is_told_once(kind: str) -> None:
     run = Run(rows(10, prefix=A), script={99: [Act(failed(kind, retryable=False), seconds=0.5)]}, default=begins(0.7))

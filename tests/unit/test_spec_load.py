@@ -304,6 +304,14 @@ def test_a_deadline_in_parallel_mode_is_told_to_change_nothing(tmp_path: Path) -
     assert (warning.code, warning.severity) == ("no-effect", "warning")
 
 
+def test_a_deadline_beside_a_ceiling_of_tokens_is_told_to_be_reckoned_without_it(tmp_path: Path) -> None:
+    job = JOB + "limits: {deadline: 6h, input_tokens_per_minute: 100000, requests_per_minute: 50}\n"
+    (warning,) = loaded(tmp_path, job).warnings
+    assert (warning.code, warning.severity) == ("slower-than-assumed", "warning")
+    assert "input_tokens_per_minute" in warning.message
+    assert loaded(tmp_path, job.replace("100000", "null")).warnings == ()
+
+
 @pytest.mark.parametrize(
     ("mode", "marks", "told"),
     [
