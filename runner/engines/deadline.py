@@ -12,8 +12,8 @@ collected and sent in parallel. That moment is the point of no return:
 It moves back, later, with every row that is answered. What is not known is assumed, and each assumption errs towards
 canceling too early, which costs the discount on some rows and never the deadline:
 
-  * A request in parallel takes `SECONDS_A_REQUEST`, so the rate is `max_concurrency` over that, or
-    `requests_per_minute` where that is lower.
+  * A request in parallel takes `SECONDS_A_REQUEST`, so the rate is `max_concurrency` over that, or what is admitted a
+    minute where that is lower: the job's `requests_per_minute`, else `REQUESTS_A_MINUTE`.
   * A cancel takes `CANCEL_S` from the call until the results are taken up: requests in the middle of their work are
     finished first (batch guide, "Cancel a message batch": the status is `canceling` for a while; no figure is given).
   * `MARGIN_S` is for what goes wrong in the parallel part: retries, a pause that the API asks for.
@@ -28,6 +28,8 @@ from datetime import datetime, timedelta
 
 SECONDS_A_REQUEST = 2.0
 """How long one request in parallel is assumed to take; short replies take less, long ones are why there is a margin."""
+REQUESTS_A_MINUTE = 1_000.0
+"""What the API admits on its lowest tier for a run of some size (rate-limits page, Start; October 2026)."""
 CANCEL_S = 600.0
 MARGIN_S = 300.0
 LONGEST_REDO = 0.1
@@ -64,8 +66,8 @@ class Deadline:
 
 def parallel_rate(max_concurrency: int, requests_per_minute: float | None = None) -> float:
     """Requests a second that parallel mode is assumed to manage."""
-    rate = max_concurrency / SECONDS_A_REQUEST
-    return rate if requests_per_minute is None else min(rate, requests_per_minute / 60)
+    admitted = REQUESTS_A_MINUTE if requests_per_minute is None else requests_per_minute
+    return min(max_concurrency / SECONDS_A_REQUEST, admitted / 60)
 
 
 def point_of_no_return(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from runner.engines.deadline import parallel_rate
 from runner.spec.job import Limits
 
-CURE = "raise `limits.max_concurrency`, or give more time"
+CURE = "raise `limits.max_concurrency` or `limits.requests_per_minute`, or give more time"
 
 
 def assumed_rate(limits: Limits) -> float:

@@ -172,7 +172,11 @@ class Limits(Model):
         examples=["6h"],
     )
     max_concurrency: int = Field(
-        50, ge=1, le=1000, description="How many requests are under way at once, in parallel mode."
+        200,
+        ge=1,
+        le=1000,
+        description="How many requests are under way at once, at most, in parallel mode. A run begins with a quarter "
+        "of them, and has no more than the API's limits admit.",
     )
     requests_per_minute: int | None = Field(
         None,

@@ -66,7 +66,9 @@ def test_a_deadline_that_lies_behind_asks_for_the_smallest_batches() -> None:
     assert (it.span_s, requests_per_batch(it, 1_000), requests_per_batch(it, 7)) == (0, FEWEST_REQUESTS, 7)
 
 
-@pytest.mark.parametrize(("concurrency", "rpm", "rate"), [(200, None, 100), (200, 600, 10), (1, 4000, 0.5)])
+@pytest.mark.parametrize(
+    ("concurrency", "rpm", "rate"), [(200, None, 1000 / 60), (200, 6000, 100), (200, 600, 10), (1, 4000, 0.5)]
+)
 def test_the_rate_is_the_lower_of_what_concurrency_and_limit_allow(
     concurrency: int, rpm: float | None, rate: float
 ) -> None:

@@ -147,4 +147,4 @@ def test_the_server_answers_while_it_works(tmp_path: Path) -> None:
         polls = 0
         while status(api, batch) != "ended":
             polls += 1
-        assert polls > 10
+        assert polls > 1

@@ -30,7 +30,7 @@ def test_a_plain_job_loads_with_its_defaults(tmp_path: Path) -> None:
     assert job.messages[0].role == "user"
     assert job.messages[0].content == (TextSource(template="review.md.j2", name="review.md.j2"),)
     assert job.sinks[0].path == "out/sentiment.jsonl"
-    assert job.limits.max_concurrency == 50
+    assert job.limits.max_concurrency == 200
     assert job.mode == "auto"
 
 
