@@ -163,8 +163,12 @@ class Limits:
 
     @property
     def resume_at(self) -> float | None:
-        """When to look again, on the monotonic clock; None where a reply has to come first, or nothing is held."""
-        if self._allowance >= 1.0 or self.in_flight >= self._width.slots or self._ask_at <= self._clock.monotonic():
+        """When to look again, on the monotonic clock; None where a reply has to come first, or nothing is held.
+
+        It may have come already: a timer that rings a moment early finds `has_room` false, and the time then passes
+        before this is asked. Whoever waits must not be left without a timer.
+        """
+        if self._allowance >= 1.0 or self.in_flight >= self._width.slots or self._ask_at == -math.inf:
             return None
         return self._ask_at
 

@@ -274,6 +274,16 @@ def test_other_failures_pause_nothing(bench: Bench, kind: str) -> None:
     assert bench.limits.in_flight == 8
 
 
+def test_a_moment_that_has_come_unseen_is_still_told(bench: Bench) -> None:
+    bench.at_work()
+    bench.leave(1)
+    bench.refused(replace(RATE_LIMITED, retry_after_s=12.0))
+    bench.clock.time = 11.9999
+    assert not bench.limits.has_room
+    bench.clock.time = 12.0001
+    assert bench.limits.resume_at == 12.0, "or whoever waits for it waits for ever"
+
+
 # -- pace --------------------------------------------------------------------------------------------------------------
 
 
