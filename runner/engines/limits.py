@@ -205,7 +205,11 @@ class Limits:
         owed = self._take_owed(now)
         ceilings = self._ceilings
         if ceilings is None and now >= self._pool.resume_at and not self._pool.is_limited:
-            return self._take_unlimited(owed, now)
+            if not self._is_told:
+                return self._take_opening(owed, now)
+            if not self._pool.is_shared:
+                return self._take_unlimited(owed, now)
+            wanted = _BLOCK  # another process may learn of a limit, or be told to pause
         if ceilings is not None:
             granted = ceilings.take(wanted, costs, _NOTHING_OWED, now)
             if not granted.permits:
@@ -222,13 +226,20 @@ class Limits:
         return True
 
     def _take_unlimited(self, owed: Sequence[float], now: float) -> bool:
-        """No limit is known: before the first reply slowly, after it as many as the width allows."""
+        """No limit is known, and what changes that is told here: as many as the width allows."""
         self._pool.settle(owed, now)
         self._mark = self._pool.mark(now)
         self._expected, self._blocked_by = _NOTHING, None
-        if self._is_told:
-            self._allowance = math.inf
-            return True
+        self._allowance = math.inf
+        return True
+
+    def _take_opening(self, owed: Sequence[float], now: float) -> bool:
+        """No limit is known, and nobody has answered yet: slowly."""
+        self._pool.settle(owed, now)
+        self._mark = self._pool.mark(now)
+        self._expected, self._blocked_by = _NOTHING, None
+        if now < self._pool.resume_at:  # another process's pause, which settling has brought to light
+            return self._wait(self._pool.resume_at, None, own=False, now=now)
         self._opening_at = max(self._opening_at, now - 10 / _OPENING_PACE)
         if now < self._opening_at:
             return self._wait(self._opening_at, None, own=False, now=now)
@@ -310,15 +321,18 @@ class Limits:
         pause_s = self._pause_s(failure, fresh=fresh, is_explained=is_explained)
         if fresh and (failure.kind == _RATE_LIMITED or pause_s > 0):
             self._changed_at = now
-        if pause_s <= 0 or not self._pool.pause(now + pause_s):
+        if pause_s <= 0:
             return None
+        is_new = self._pool.pause(now + pause_s)
+        # One that another process has set before holds as well.
         self._forgo()
-        self._ask_at = now + pause_s
-        self._pauses += fresh
-        if failure.kind == _OVERLOADED:
-            self._busy_until = now + pause_s
-        self._blocked_by = Held("busy" if failure.kind == _OVERLOADED else "pause")
-        return pause_s
+        self._ask_at = max(self._ask_at, self._pool.resume_at)
+        if is_new:
+            self._pauses += fresh
+            if failure.kind == _OVERLOADED:
+                self._busy_until = now + pause_s
+        self._blocked_by = Held("busy" if now < self._busy_until else "pause")
+        return pause_s if is_new else None
 
     def _refused(
         self, permit: Permit, failure: Failure, headers: Mapping[str, str], now: float, *, fresh: bool

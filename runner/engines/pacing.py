@@ -262,6 +262,11 @@ class Pool:
         """Whether any limit is known."""
         return any(gauge.limit for gauge in self.gauges)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may change it."""
+        return False
+
     def take(self, wanted: int, costs: Sequence[float], owed: Sequence[float], now: float) -> Grant:
         """Take permits for up to `wanted` requests.
 

@@ -159,6 +159,10 @@ class SharedPool(Pool):
             self._release()
             raise
 
+    @property
+    def is_shared(self) -> bool:
+        return self._file is not None
+
     # -- the pool, under its lock ----------------------------------------------------------------------------------
 
     def take(self, wanted: int, costs: Sequence[float], owed: Sequence[float], now: float) -> Grant:

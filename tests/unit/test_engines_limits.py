@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from runner.engines.limits import Ceilings, Held, Limits, Permit
 from runner.engines.pacing import Pool
+from runner.engines.shared_pool import Scope, SharedPool
 from runner.providers import Sent
 from runner.types import Failure, Reply, Request, Usage
 from support.engine_fakes import HandClock
@@ -33,8 +35,10 @@ def told(limit: float = 3_000, remaining: float | None = None, name: str = "requ
 class Bench:
     """Limits on a clock that a test turns."""
 
-    def __init__(self, most: int = 8, pool: Pool | None = None, ceilings: Pool | None = None) -> None:
-        self.clock = HandClock()
+    def __init__(
+        self, most: int = 8, pool: Pool | None = None, ceilings: Pool | None = None, clock: HandClock | None = None
+    ) -> None:
+        self.clock = clock or HandClock()
         self.pool = pool or Pool()
         self.limits = Limits(most, self.clock, pool=self.pool, ceilings=ceilings)
         self.gone: list[Permit] = []
@@ -245,6 +249,40 @@ def test_what_pauses_one_run_pauses_all_that_use_the_key() -> None:
     assert other.leave() == 0
     other.clock.time = 5.1
     assert other.leave() > 0
+
+
+def sharing(folder: Path, most: int = 200) -> tuple[Bench, Bench]:
+    """Two processes with one key on one clock, each of which has been answered without a word of limits."""
+    clock = HandClock()
+    clock.time = 1_000.0
+    one, other = (Bench(most, SharedPool(folder, Scope(("k",)), clock, pytest.fail), clock=clock) for _ in range(2))
+    for bench in (one, other):
+        bench.at_work()
+        clock.time += 1.0
+        for _ in range(10):
+            bench.leave(5)
+            for _ in range(5):
+                bench.replied({})
+    return one, other
+
+
+def test_a_pause_that_another_process_has_set_holds_though_no_limit_is_known(tmp_path: Path) -> None:
+    one, other = sharing(tmp_path)
+    one.leave(1)
+    other.leave(1)
+    assert one.refused(replace(RATE_LIMITED, retry_after_s=30.0)) == 30.0
+    one.clock.time += 1.0
+    assert other.refused(replace(RATE_LIMITED, retry_after_s=28.0)) is None, "it is no new pause"
+    assert (other.leave(), other.limits.resume_at, other.limits.held) == (0, one.limits.resume_at, Held("pause"))
+    one.clock.time += 29.1
+    assert other.leave() > 0
+
+
+def test_a_pause_of_another_process_is_seen_within_a_block_of_requests(tmp_path: Path) -> None:
+    one, other = sharing(tmp_path)
+    one.leave(1)
+    assert one.refused(replace(RATE_LIMITED, retry_after_s=30.0)) == 30.0
+    assert other.left_in(5.0, {}) <= 64
 
 
 def test_a_single_529_is_its_own_rows_backoff_and_several_in_a_row_pause_all(bench: Bench) -> None:
