@@ -30,7 +30,7 @@ from typing import Final, Literal, NamedTuple
 from runner.clock import Clock
 from runner.engines.costs import Costs, counted_input
 from runner.engines.limit_headers import QUANTITIES, Quantity, Told, read_limits
-from runner.engines.pacing import Mark, Pool
+from runner.engines.pacing import LONGEST_WAIT_S, Mark, Pool
 from runner.engines.retry import clamp_retry_after
 from runner.engines.width import Width
 from runner.providers import Sent
@@ -51,8 +51,6 @@ _BLOCK = 64
 """Permits are taken for so many at least, where the pace allows it: slots come free one by one."""
 _READ_EVERY_S = 0.02
 """Headers are read so often at most: fifty readings a second cost less than a thousandth of a core."""
-_LONGEST_WAIT_S = 1.0
-"""A pace is asked after this again: levels change."""
 _SHORTEST_WAIT_S = 0.002
 """Permits that become due within this are waited for together."""
 
@@ -256,7 +254,7 @@ class Limits:
 
     def _wait(self, ask_at: float, by: int | None, *, own: bool, now: float) -> bool:
         if by is not None:
-            ask_at = min(ask_at, now + _LONGEST_WAIT_S)
+            ask_at = min(ask_at, now + LONGEST_WAIT_S)
         self._ask_at = max(ask_at, now + _SHORTEST_WAIT_S)
         if by is not None:
             pool = self._ceilings if own and self._ceilings is not None else self._pool

@@ -40,7 +40,7 @@ from typing import Final
 
 from runner.clock import Clock
 from runner.engines.limit_headers import Told
-from runner.engines.pacing import POOL_NUMBERS, Grant, Mark, Pool
+from runner.engines.pacing import LONGEST_WAIT_S, POOL_NUMBERS, Grant, Mark, Pool
 
 PROCESSES: Final = 32
 """Places for processes; further ones share without one, and take no turns."""
@@ -180,7 +180,8 @@ class SharedPool(Pool):
                 if grant.permits:
                     self._processes[at + 2 : at + 4] = [now, 0.0]
                 else:
-                    self._processes[at + 3] = grant.ask_at + _WAITS_S
+                    # A process that was killed while it waited is waited for no longer than one that lives.
+                    self._processes[at + 3] = min(grant.ask_at, now + LONGEST_WAIT_S) + _WAITS_S
             return grant
 
     def _yields_to(self, now: float) -> float | None:

@@ -72,6 +72,20 @@ def test_permits_are_taken_from_one_pace(folder: Path, clock: HandClock) -> None
     assert max(taken) <= min(taken) + 3, "and evenly"
 
 
+def test_one_that_waited_long_and_was_killed_holds_the_others_up_for_a_moment_only(
+    folder: Path, clock: HandClock
+) -> None:
+    killed, other = joined(folder, clock), joined(folder, clock)
+    learn(killed, clock, 600, 600)
+    learn(killed, clock, 600, 20)
+    other.take(1, COSTS, NOTHING, clock.time)
+    clock.time += 1.0
+    waits = killed.take(1, (500.0, 100.0, 40.0), NOTHING, clock.time)
+    assert waits.ask_at > clock.time + 30, "it needs more than is left"
+    clock.time += 1.5
+    assert other.take(1, COSTS, NOTHING, clock.time).permits == 1
+
+
 def test_other_keys_models_and_addresses_share_nothing(folder: Path, clock: HandClock) -> None:
     learn(joined(folder, clock), clock)
     for parts in (
