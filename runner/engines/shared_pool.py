@@ -133,12 +133,23 @@ def remembered(folder: Path, scope: Scope, clock: Clock) -> Remembered | None:
 
 
 class SharedPool(Pool):
-    """A pool whose numbers are a file's. Raises OSError where that cannot be had or is no such file."""
+    """A pool whose numbers are a file's. Raises OSError where that cannot be had or is no such file.
+
+    `prepare` makes it ready where nobody has used it before, `fall_back` where sharing has ended in the middle.
+    """
 
     def __init__(
-        self, folder: Path, scope: Scope, clock: Clock, warn: Warn, *, prepare: Callable[[Pool], None] | None = None
+        self,
+        folder: Path,
+        scope: Scope,
+        clock: Clock,
+        warn: Warn,
+        *,
+        prepare: Callable[[Pool], None] | None = None,
+        fall_back: Callable[[Pool], None] | None = None,
     ) -> None:
         super().__init__()
+        self._fall_back = fall_back
         self._clock = clock
         self._warn = warn
         self._lasting = scope.is_lasting
@@ -361,6 +372,8 @@ class SharedPool(Pool):
         """Go on alone, with what is known."""
         self._release()
         self._place = None
+        if self._fall_back is not None:
+            self._fall_back(self)
         self._warn(reason)
 
     def _release(self) -> None:
