@@ -290,6 +290,8 @@ class Limits:
         self._forgo()
         self._pool.settle(self._take_owed(now), now)
         self._pool.close(self._width.slots)
+        if self._ceilings is not None:
+            self._ceilings.close(self._width.slots)
 
     def _read(self, headers: Mapping[str, str], permit: Permit, now: float) -> Sequence[Told | None]:
         told = read_limits(headers)

@@ -14,6 +14,8 @@ Rules
     has flowed back into the pace by the next second. Its place is found free by the next one that opens the file.
   * A file that is damaged, of another format, somebody else's or not to be written switches sharing off, with a
     warning; no run fails for it. One that was cut off in the middle of a write by a kill begins anew.
+  * What is of no use to later runs is deleted by the last one that leaves, under the lock. Who has opened the file
+    meanwhile finds, once it has the lock, that it is no longer in its place.
   * Times in it are the machine's monotonic clock. When that has begun anew (a boot), limits stay and moments go.
   * The file is read and written, not mapped: a mapped file that somebody truncates kills its readers.
 
@@ -55,6 +57,8 @@ _RETRY_S = 0.002
 _SPINS = 20
 _TRIES_AT_FIRST = 20_000
 """About 20 ms."""
+_OPENINGS = 5
+"""So often others may delete the file between its opening and its locking."""
 _PATIENCE_S = 2.0
 _YIELD_S = 0.005
 """How long others are let ask first: timers are late by a millisecond or two."""
@@ -162,13 +166,10 @@ class SharedPool(Pool):
         self._busy_since: float | None = None
         self._late: list[float] = [0.0] * 6
         self._shared_with = 1
-        _make_private(folder)
-        self._file: int | None = _open_private(folder / _name(scope, _salt_of(folder)))
-        try:
-            self._join(prepare)
-        except BaseException:
-            self._release()
-            raise
+        self._scope = scope
+        self._prepare = prepare
+        self._file: int | None = None
+        self._open()
 
     @property
     def is_shared(self) -> bool:
@@ -249,14 +250,46 @@ class SharedPool(Pool):
         return width / self._shared_with
 
     def close(self, width: int) -> None:
+        if self._file is not None:
+            with suppress(OSError):
+                _lock(self._file)  # a moment's wait holds up nobody now
         with self as held:
-            if held and self._place is not None:
+            if held and self._file is not None:
                 self._extra[2:4] = [float(width * self._shared_with), self._clock.now().timestamp()]
-                self._clear(self._place)
+                if self._place is not None:
+                    self._clear(self._place)
+                if not self._lasting and not any(self._living()):
+                    self._remove(self._file)
             self._place = None
         self._release()
 
     # -- the file --------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Open the file and take a place in it. The last one to leave may have deleted it meanwhile: then another."""
+        _make_private(self._folder)
+        self._path = self._folder / _name(self._scope, _salt_of(self._folder))
+        for _ in range(_OPENINGS):
+            self._file = _open_private(self._path)
+            try:
+                if self._join(self._file):
+                    return
+            except BaseException:
+                self._release()
+                raise
+            self._release()
+        raise OSError(errno.EBUSY, "it is deleted again and again")
+
+    def _remove(self, file: int) -> None:
+        with suppress(OSError):
+            if _is_at(self._path, file):
+                self._path.unlink()
+
+    def _living(self) -> Sequence[bool]:
+        """For each place, whether there is a process at it."""
+        now = self._clock.monotonic()
+        places = zip(self._processes[::_WIDTH], self._processes[1::_WIDTH], strict=True)
+        return [_is_alive(pid, at, now) for pid, at in places]
 
     def __enter__(self) -> bool:
         """Hold the lock and the file's numbers; False where they cannot be had now, and all that is changed is this
@@ -328,35 +361,35 @@ class SharedPool(Pool):
         body = _BODY.pack(*self.dump(), *self._extra, *self._processes)
         os.pwrite(file, _HEAD.pack(_MAGIC, zlib.crc32(body)) + body, 0)
 
-    def _join(self, prepare: Callable[[Pool], None] | None) -> None:
-        """Take a place, and decide what of an earlier run is still of use."""
-        file = self._file
-        assert file is not None, "it was opened just now"
+    def _join(self, file: int) -> bool:
+        """Take a place, and decide what of an earlier run is still of use; False where the file has been deleted."""
         _lock(file)
         try:
+            if not _is_at(self._path, file):
+                return False
             data = os.pread(file, SIZE_BYTES, 0)
             if data and not data.startswith(_MAGIC):
                 raise OSError(errno.EINVAL, "it is no file of limits, or one of another version")
             values = _unpacked(data)
             if values is not None:
                 self._take_over(values)
-            self._begin(is_new=values is None, prepare=prepare)
+            self._begin(is_new=values is None)
             self._store(file)
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
+        return True
 
-    def _begin(self, *, is_new: bool, prepare: Callable[[Pool], None] | None) -> None:
+    def _begin(self, *, is_new: bool) -> None:
         wall, now = self._clock.now().timestamp(), self._clock.monotonic()
         offset, written_at = self._extra[:2]
         booted = abs(offset - (wall - now)) > _DRIFT_S
-        places = zip(self._processes[::_WIDTH], self._processes[1::_WIDTH], strict=True)
-        alive = [not booted and _is_alive(pid, at, now) for pid, at in places]
+        alive = [not booted and lives for lives in self._living()]
         is_alone = not any(alive)
         if is_new or (is_alone and not self._lasting) or wall - written_at > _LIMITS_LIVE_S:
             self.load(Pool().dump())
             self._extra = [0.0] * 5
-            if prepare is not None:
-                prepare(self)
+            if self._prepare is not None:
+                self._prepare(self)
         elif booted or (is_alone and wall - written_at > _FRESH_S):
             self.restart(now)
         free = [index for index, lives in enumerate(alive) if not lives]
@@ -434,6 +467,14 @@ def _open_private(path: Path) -> int:
         os.close(file)
         raise OSError(errno.EPERM, "it is not this user's own file")
     return file
+
+
+def _is_at(path: Path, file: int) -> bool:
+    """Whether the open file is the one that the path leads to."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(file))
+    except FileNotFoundError:
+        return False
 
 
 def _lock(file: int) -> None:

@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,40 @@ def test_a_server_on_this_machine_is_forgotten_with_the_last_run(folder: Path, c
     one.close(10)
     other.close(10)
     assert not joined(folder, clock, here).is_limited
+
+
+def test_the_last_to_leave_deletes_what_is_of_no_use_to_later_runs(folder: Path, clock: HandClock) -> None:
+    pools = [joined(folder, clock, Scope(("run", "1"), is_lasting=False)) for _ in range(PROCESSES + 1)]
+    for pool in pools[:-1]:
+        pool.close(1)
+    learn(pools[-1], clock)
+    pools[-1].close(1)
+    assert list(folder.glob("*.limits")) == []
+
+
+def test_the_first_to_leave_deletes_nothing(folder: Path, clock: HandClock) -> None:
+    here = Scope(("run", "1"), is_lasting=False)
+    one, other = joined(folder, clock, here), joined(folder, clock, here)
+    one.close(1)
+    learn(other, clock)
+    assert joined(folder, clock, here).is_limited
+
+
+def test_a_file_that_was_deleted_before_it_was_locked_is_made_again(
+    folder: Path, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined(folder, clock).close(1)
+    deleted: list[Path] = []
+
+    def lock(file: int, operation: int, flock: Callable[[int, int], None] = fcntl.flock) -> None:
+        if not deleted:
+            deleted.append(the_file(folder))
+            deleted[0].unlink()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+    learn(joined(folder, clock), clock)
+    assert joined(folder, clock).is_limited, "both have the file that is there"
 
 
 def test_after_a_boot_limits_stay_and_moments_go(folder: Path, clock: HandClock) -> None:

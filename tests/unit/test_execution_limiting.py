@@ -112,6 +112,9 @@ def test_workers_keep_to_the_ceiling_of_a_job_together_wherever_they_cannot_shar
         for number in range(3)
     ]
     assert left_in_a_minute(clock, made) == pytest.approx(601, rel=0.05)
+    for limits in made:
+        limits.close()
+    assert list(tmp_path.rglob("*.limits")) == [], "nothing of the run is left"
     assert len(listener.of(Warned)) == (3 if where == "file/limits" else 0)
 
 
