@@ -51,6 +51,8 @@ _BLOCK = 64
 """Permits are taken for so many at least, where the pace allows it: slots come free one by one."""
 _READ_EVERY_S = 0.02
 """Headers are read so often at most: fifty readings a second cost less than a thousandth of a core."""
+_SILENT_TO_FORGET = 20
+"""A gateway may leave the headers out of a single reply, and what is forgotten is forgotten for all who use the key."""
 _SHORTEST_WAIT_S = 0.002
 """Permits that become due within this are waited for together."""
 
@@ -142,6 +144,8 @@ class Limits:
         self._owed = [0.0] * 6
         self._mark = self._pool.mark(clock.monotonic())
         self._read_at = -math.inf
+        self._silent = 0
+        """Replies in a row that told of no limit, of those that were read."""
         self._changed_at = -math.inf
         self._pauses = 0
         self._overloads = 0
@@ -278,7 +282,8 @@ class Limits:
             self._is_told = True
             if now >= self._read_at and sent.headers is not None:
                 told = self._read(sent.headers, permit, now)
-                if not any(told) and self._pool.is_limited:
+                self._silent += not any(told)
+                if self._silent >= _SILENT_TO_FORGET and self._pool.is_limited:
                     self._pool.forget()
             return None
         assert sent.failure is not None, "a try brings a reply or a failure"
@@ -299,6 +304,7 @@ class Limits:
         self._read_at = now + _READ_EVERY_S
         if not any(told):
             return told
+        self._silent = 0
         changed = self._pool.observe(told, permit.mark, self._take_owed(now), now)
         self._mark = self._pool.mark(now)
         if changed or (math.isinf(self._allowance) and (self._pool.is_limited or now < self._pool.resume_at)):

@@ -398,11 +398,26 @@ def test_a_server_that_stops_telling_of_a_limit_is_not_held_to_it() -> None:
     bench = Bench(most=8)
     bench.leave(1)
     bench.replied(told(60, remaining=10))
-    bench.clock.time = 10.0
-    bench.leave(1)
-    bench.replied({"request-id": "req_1"})
+    for _ in range(20):
+        bench.clock.time += 10.0
+        bench.leave(1)
+        bench.replied({"request-id": "req_1"})
     bench.leave()
     assert bench.limits.in_flight == 8
+
+
+def test_a_few_replies_without_a_word_of_limits_forget_none() -> None:
+    bench = Bench(most=8)
+    for _ in range(5):
+        bench.clock.time += 10.0
+        bench.leave(1)
+        bench.replied(told(60, remaining=10))
+        for _ in range(19):
+            bench.clock.time += 10.0
+            bench.leave(1)
+            bench.replied({"request-id": "req_1"})
+    assert bench.pool.is_limited
+    assert bench.leave() < 8
 
 
 def test_limits_that_are_closed_give_back_what_they_did_not_use() -> None:
