@@ -267,7 +267,7 @@ class SharedPool(Pool):
 
     def _open(self) -> None:
         """Open the file and take a place in it. The last one to leave may have deleted it meanwhile: then another."""
-        _make_private(self._folder)
+        _make_folder(self._folder)
         self._path = self._folder / _name(self._scope, _salt_of(self._folder))
         for _ in range(_OPENINGS):
             self._file = _open_private(self._path)
@@ -449,15 +449,19 @@ def _name(scope: Scope, salt: bytes) -> str:
     return f"{scope.digest(salt)}.limits"
 
 
-def _make_private(folder: Path) -> None:
-    """The folder, ours alone. Raises OSError where it is somebody else's: in a folder that everybody may write to, such
-    as /tmp, anyone may have made it first."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _make_folder(folder: Path) -> None:
+    """The folder, ours alone where it is made here. Raises OSError where it is not to be trusted.
+
+    One that is there stays as it is: a user may have named one that serves others too, and the files are closed to
+    others by themselves. But in a folder that everybody may write to, such as /tmp, anyone may have made it first.
+    """
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700, parents=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise OSError(errno.EPERM, "it is not this user's own folder")
-    if found.st_mode & 0o077:
-        folder.chmod(0o700)
+    if found.st_mode & 0o022 and folder.parent.stat().st_mode & 0o002:
+        raise OSError(errno.EPERM, "others may write to it")
 
 
 def _open_private(path: Path) -> int:

@@ -264,11 +264,26 @@ def test_a_link_in_place_of_the_folder_is_not_followed(tmp_path: Path, clock: Ha
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_a_folder_that_others_may_read_is_closed_to_them(folder: Path, clock: HandClock) -> None:
-    folder.mkdir(mode=0o755)
-    folder.chmod(0o755)
-    joined(folder, clock)
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+@pytest.mark.parametrize("mode", [0o755, 0o775])
+def test_a_folder_that_is_there_keeps_its_permissions(folder: Path, clock: HandClock, mode: int) -> None:
+    folder.mkdir()
+    folder.chmod(mode)
+    pool = joined(folder, clock)
+    learn(pool, clock)
+    assert stat.S_IMODE(folder.stat().st_mode) == mode
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+
+
+def test_a_folder_among_everybodys_that_others_may_write_to_switches_sharing_off(
+    tmp_path: Path, clock: HandClock
+) -> None:
+    for_all = tmp_path / "tmp"
+    for path, mode in ((for_all, 0o1777), (for_all / "limits", 0o777)):
+        path.mkdir()
+        path.chmod(mode)
+    (message,) = alone(for_all / "limits", clock)
+    assert "others may write to it" in message
+    assert list((for_all / "limits").iterdir()) == []
 
 
 def test_a_holder_that_does_not_move_is_not_waited_for(folder: Path, clock: HandClock) -> None:
