@@ -263,8 +263,9 @@ class Limits:
         if by is not None:
             pool = self._ceilings if own and self._ceilings is not None else self._pool
             self._blocked_by = Held(QUANTITIES[by], round(pool.gauges[by].limit), own)
-        else:
+        elif now < self._pool.resume_at:
             self._blocked_by = Held("busy" if now < self._busy_until else "pause")
+        # Else it is a moment's wait (for the lock, a turn, the opening), and what held requests back still does.
         return False
 
     # -- learning --------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -283,6 +284,27 @@ def test_a_pause_of_another_process_is_seen_within_a_block_of_requests(tmp_path:
     one.leave(1)
     assert one.refused(replace(RATE_LIMITED, retry_after_s=30.0)) == 30.0
     assert other.left_in(5.0, {}) <= 64
+
+
+def test_a_wait_for_the_shared_file_is_told_as_no_pause(tmp_path: Path) -> None:
+    bench, _ = sharing(tmp_path)
+    bench.leave(1)
+    bench.replied(told(60, remaining=10))
+    bench.leave()
+    held = bench.limits.held
+    assert held == Held("requests", 60)
+    (path,) = tmp_path.glob("*.limits")
+    with path.open("rb+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        bench.clock.time += 1.1
+        assert bench.leave() == 0
+        assert bench.limits.held == held
+
+
+def test_the_opening_is_told_as_no_pause() -> None:
+    bench = Bench(most=400)
+    bench.leave()
+    assert (bench.limits.has_room, bench.limits.held) == (False, None)
 
 
 def test_a_single_529_is_its_own_rows_backoff_and_several_in_a_row_pause_all(bench: Bench) -> None:
