@@ -34,6 +34,8 @@ _LINE = re.compile(r"^(?:claude-)?(opus|sonnet)(?:-|$)")
 """Models that share one pool (rate-limits page, October 2026: Opus 4.x to 5.5, Sonnet 4.x to 5.5). Of others nothing is
 known, so that each has its own."""
 _DATED = re.compile(r"-\d{8}$")
+_WHOSE = ("anthropic-workspace-id", "authorization", "x-api-key")
+"""Headers of one's own that say whose a request is. Others, such as a trace's id, may differ from run to run."""
 _HERE = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1")
 
 
@@ -81,7 +83,8 @@ def scope_of(api: Api, model: str) -> Scope | None:
         return None  # what is wrong is told where a provider is made
     federation = found.federation
     who = (found.kind, found.value, federation.rule_id if federation is not None else "", found.workspace or "")
-    headers = tuple(f"{name.lower()}: {value}" for name, value in sorted(found.headers.items()))
+    named = {name.lower(): value for name, value in found.headers.items()}
+    headers = tuple(f"{name}: {named[name]}" for name in _WHOSE if name in named)
     host = urlsplit(api.address).hostname or ""
     return Scope((line_of(model), api.address, *who, *headers), is_lasting=_HERE.fullmatch(host) is None)
 

@@ -52,11 +52,18 @@ def test_a_key_an_address_and_a_line_make_a_scope() -> None:
         scope("claude-sonnet-5-5"),
         scope(address="https://gateway.example"),
         scope(ANTHROPIC_API_KEY="another"),
-        scope(ANTHROPIC_CUSTOM_HEADERS="anthropic-workspace-id: w2"),
+        scope(ANTHROPIC_CUSTOM_HEADERS="Anthropic-Workspace-Id: w2"),
+        scope(ANTHROPIC_CUSTOM_HEADERS="Authorization: Bearer secret"),
+        scope(ANTHROPIC_CUSTOM_HEADERS="X-Api-Key: sk-ant-secret-2"),
     ]
     digests = {found.digest(SALT) for found in (same, *others)}
     assert len(digests) == 1 + len(others)
     assert not any("secret" in digest for digest in digests)
+
+
+def test_headers_that_do_not_say_whose_a_request_is_change_no_scope() -> None:
+    traced = scope(ANTHROPIC_CUSTOM_HEADERS="x-trace-id: 123\nanthropic-beta: something")
+    assert traced.digest(SALT) == scope().digest(SALT)
 
 
 @pytest.mark.parametrize(
