@@ -25,7 +25,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from runner.clock import Clock
 from runner.engines.costs import Costs, counted_input
@@ -65,7 +65,7 @@ _RAMP = "ramp_limit_exceeded"
 _CONNECTIONS = re.compile(r"concurren", re.IGNORECASE)
 """The bound on requests at a time has no error code; it was seen as "Number of concurrent connections has exceeded your
 rate limit" (SDK issue 496)."""
-_WORDS: Final = (re.compile(r"requests? per"), re.compile(r"input tokens?"), re.compile(r"output tokens?"))
+_INPUT, _OUTPUT = re.compile(r"input tokens?"), re.compile(r"output tokens?")
 
 Holder = Literal["requests", "input_tokens", "output_tokens", "connections", "pause", "busy"]
 
@@ -100,9 +100,6 @@ class Ceilings:
         for gauge, limit in zip(pool.gauges, (self.requests, self.input_tokens, self.output_tokens), strict=True):
             if limit:
                 gauge.set_ceiling(limit)
-
-
-NO_CEILINGS = Ceilings()
 
 
 class Permit:
@@ -384,10 +381,9 @@ class Limits:
 
 def _named(failure: Failure) -> int:
     """The quantity that a message speaks of: only a hint, since the wording is not stable."""
-    for index in (2, 1):
-        if _WORDS[index].search(failure.message):
-            return index
-    return 0
+    if _OUTPUT.search(failure.message):
+        return 2
+    return 1 if _INPUT.search(failure.message) else 0
 
 
-__all__ = ["NO_CEILINGS", "Ceilings", "Held", "Limits", "Permit", "Quantity"]
+__all__ = ["Ceilings", "Held", "Limits", "Permit", "Quantity"]

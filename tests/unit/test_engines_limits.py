@@ -452,3 +452,24 @@ def test_limits_that_are_closed_give_back_what_they_did_not_use() -> None:
     bench.replied(None)
     bench.limits.close()
     assert pool.gauges[0].total == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("message", "slowed"),
+    [
+        ("This request would exceed your rate limit of 50 requests per minute.", 0),
+        ("This request would exceed your rate limit of 60,000 input tokens per minute.", 1),
+        ("This request would exceed your rate limit of 60,000 output tokens per minute.", 2),
+    ],
+)
+def test_a_refusal_that_the_level_does_not_explain_slows_what_it_names(message: str, slowed: int) -> None:
+    bench = Bench(most=100)
+    headers = {**told(600, 100), **told(60_000, 10_000, "input-tokens"), **told(24_000, 4_000, "output-tokens")}
+    bench.leave(1)
+    bench.replied(headers)
+    bench.clock.time += 5.0
+    bench.leave(1)
+    for gauge in bench.pool.gauges:
+        gauge.debt = 1.0
+    bench.refused(replace(RATE_LIMITED, message=message))
+    assert [gauge.trim < 1.0 for gauge in bench.pool.gauges] == [index == slowed for index in range(3)]
