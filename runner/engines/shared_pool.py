@@ -16,6 +16,8 @@ Rules
     warning; no run fails for it. One that was cut off in the middle of a write by a kill begins anew.
   * What is of no use to later runs is deleted by the last one that leaves, under the lock. Who has opened the file
     meanwhile finds, once it has the lock, that it is no longer in its place.
+  * One that was deleted under a run is found missing within a minute: who finds it so makes it again, and the others
+    find that one.
   * Times in it are the machine's monotonic clock. When that has begun anew (a boot), limits stay and moments go.
   * The file is read and written, not mapped: a mapped file that somebody truncates kills its readers.
 
@@ -66,6 +68,8 @@ _WAITS_S = 0.25
 """So long after its time somebody who waits is still expected to come."""
 _DRIFT_S = 5.0
 """Wall clock and monotonic clock drift apart by no more between two accesses, unless one of them was set anew."""
+_LOOK_EVERY_S = 60.0
+"""So often it is looked whether the file is still in its place."""
 _FRESH_S = 60.0
 """A level older than this says nothing any more: the bucket has been filled."""
 _LIMITS_LIVE_S = 24 * 3_600.0
@@ -168,6 +172,7 @@ class SharedPool(Pool):
         self._shared_with = 1
         self._scope = scope
         self._prepare = prepare
+        self._look_at = clock.monotonic() + _LOOK_EVERY_S
         self._file: int | None = None
         self._open()
 
@@ -265,20 +270,34 @@ class SharedPool(Pool):
 
     # -- the file --------------------------------------------------------------------------------------------------
 
-    def _open(self) -> None:
-        """Open the file and take a place in it. The last one to leave may have deleted it meanwhile: then another."""
+    def _open(self, known: Sequence[float] | None = None) -> None:
+        """Open the file and take a place in it. The last one to leave may have deleted it meanwhile: then another.
+        `known` is what a new one begins with."""
         _make_folder(self._folder)
         self._path = self._folder / _name(self._scope, _salt_of(self._folder))
         for _ in range(_OPENINGS):
             self._file = _open_private(self._path)
             try:
-                if self._join(self._file):
+                if self._join(self._file, known):
                     return
             except BaseException:
                 self._release()
                 raise
             self._release()
         raise OSError(errno.EBUSY, "it is deleted again and again")
+
+    def _look(self, now: float) -> None:
+        """Where the file has been deleted, go on with the one that is in its place now, or make it. What this process
+        knows goes into a new one; of one that others have made, theirs holds."""
+        self._look_at = now + _LOOK_EVERY_S
+        if self._file is None or _is_at(self._path, self._file):
+            return
+        self._release()
+        known = self.dump()
+        try:
+            self._open(known)
+        except OSError as error:
+            self._stop_sharing(_because(error, self._folder))
 
     def _remove(self, file: int) -> None:
         with suppress(OSError):
@@ -296,6 +315,8 @@ class SharedPool(Pool):
         process's own."""
         self._depth += 1
         if self._depth == 1:
+            if (now := self._clock.monotonic()) >= self._look_at:
+                self._look(now)
             self._held = self._file is None or self._acquire(self._file)
         return self._held
 
@@ -361,7 +382,7 @@ class SharedPool(Pool):
         body = _BODY.pack(*self.dump(), *self._extra, *self._processes)
         os.pwrite(file, _HEAD.pack(_MAGIC, zlib.crc32(body)) + body, 0)
 
-    def _join(self, file: int) -> bool:
+    def _join(self, file: int, known: Sequence[float] | None) -> bool:
         """Take a place, and decide what of an earlier run is still of use; False where the file has been deleted."""
         _lock(file)
         try:
@@ -373,14 +394,16 @@ class SharedPool(Pool):
             values = _unpacked(data)
             if values is not None:
                 self._take_over(values)
-            self._begin(is_new=values is None)
+            self._begin(known, is_new=values is None)
             self._store(file)
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
         return True
 
-    def _begin(self, *, is_new: bool) -> None:
+    def _begin(self, known: Sequence[float] | None, *, is_new: bool) -> None:
         wall, now = self._clock.now().timestamp(), self._clock.monotonic()
+        if is_new:
+            self._processes = [0.0] * (_WIDTH * PROCESSES)
         offset, written_at = self._extra[:2]
         booted = abs(offset - (wall - now)) > _DRIFT_S
         alive = [not booted and lives for lives in self._living()]
@@ -388,7 +411,9 @@ class SharedPool(Pool):
         if is_new or (is_alone and not self._lasting) or wall - written_at > _LIMITS_LIVE_S:
             self.load(Pool().dump())
             self._extra = [0.0] * 5
-            if self._prepare is not None:
+            if known is not None:
+                self.load(known)
+            elif self._prepare is not None:
                 self._prepare(self)
         elif booted or (is_alone and wall - written_at > _FRESH_S):
             self.restart(now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from runner.clock import SystemClock
 from runner.engines.limit_headers import Told
+from runner.engines.limits import Ceilings
 from runner.engines.pacing import Pool
 from runner.engines.shared_pool import PROCESSES, Remembered, Scope, SharedPool, open_pool, remembered
 from support.engine_fakes import HandClock
@@ -320,6 +322,37 @@ def test_a_file_that_is_deleted_under_a_run_disturbs_nobody(folder: Path, clock:
     the_file(folder).unlink()
     learn(pool, clock)
     assert pool.take(1, COSTS, NOTHING, clock.time).permits == 1
+
+
+@pytest.mark.parametrize("whole_folder", [False, True])
+def test_those_whose_file_was_deleted_share_again_within_a_minute(
+    folder: Path, clock: HandClock, whole_folder: bool
+) -> None:
+    one, other = joined(folder, clock), joined(folder, clock)
+    learn(one, clock)
+    if whole_folder:
+        shutil.rmtree(folder)
+    else:
+        the_file(folder).unlink()
+    clock.time += 61
+    for pool in (one, other):
+        pool.take(1, COSTS, NOTHING, clock.time)
+    assert one.gauges[0].limit == other.gauges[0].limit == 600, "nothing is forgotten"
+    one.pause(clock.time + 30)
+    assert other.take(1, COSTS, NOTHING, clock.time + 1).permits == 0
+    assert the_file(folder).exists()
+
+
+def test_a_ceiling_whose_file_was_deleted_is_still_kept(folder: Path, clock: HandClock) -> None:
+    scope, ceilings = Scope(("run", "1"), is_lasting=False), Ceilings(requests=600)
+    pools = [SharedPool(folder, scope, clock, pytest.fail, prepare=ceilings.apply) for _ in range(2)]
+    the_file(folder).unlink()
+    clock.time += 61
+    taken, end = 0, clock.time + 10
+    while clock.time < end:
+        taken += sum(pool.take(1, COSTS, NOTHING, clock.time).permits for pool in pools)
+        clock.time += 0.001
+    assert taken == pytest.approx(100, abs=13)
 
 
 # -- processes ---------------------------------------------------------------------------------------------------------
