@@ -30,6 +30,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import math
 import os
 import secrets
 import stat
@@ -169,6 +170,7 @@ class SharedPool(Pool):
         self._place: int | None = None
         self._busy_since: float | None = None
         self._late: list[float] = [0.0] * 6
+        self._late_pause = -math.inf
         self._shared_with = 1
         self._scope = scope
         self._prepare = prepare
@@ -240,7 +242,9 @@ class SharedPool(Pool):
             super().end_bursts(now)
 
     def pause(self, until: float) -> bool:
-        with self:
+        with self as held:
+            if not held:
+                self._late_pause = max(self._late_pause, until)
             return super().pause(until)
 
     def forget(self) -> None:
@@ -358,6 +362,8 @@ class SharedPool(Pool):
         if any(self._late):
             late, self._late = self._late, [0.0] * 6
             super().settle(late, self._clock.monotonic())
+        if self._late_pause > self.resume_at:
+            super().pause(self._late_pause)
         return True
 
     def _was_busy(self) -> bool:

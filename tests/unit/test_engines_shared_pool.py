@@ -317,6 +317,18 @@ def test_what_could_not_be_settled_at_once_is_settled_later(folder: Path, clock:
     assert pool.gauges[0].total == 6.0
 
 
+def test_a_pause_that_could_not_be_told_at_once_is_told_later(folder: Path, clock: HandClock) -> None:
+    one, other = joined(folder, clock), joined(folder, clock)
+    learn(one, clock)
+    holder = os.open(the_file(folder), os.O_RDWR)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    assert one.pause(clock.time + 30)
+    os.close(holder)
+    for pool in (one, other):
+        assert pool.take(1, COSTS, NOTHING, clock.time + 1).permits == 0
+    assert other.take(1, COSTS, NOTHING, clock.time + 31).permits == 1
+
+
 def test_a_file_that_is_deleted_under_a_run_disturbs_nobody(folder: Path, clock: HandClock) -> None:
     pool = joined(folder, clock)
     the_file(folder).unlink()
