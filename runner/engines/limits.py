@@ -25,12 +25,12 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from runner.clock import Clock
 from runner.engines.costs import Costs, counted_input
 from runner.engines.limit_headers import QUANTITIES, Quantity, Told, read_limits
-from runner.engines.pacing import Mark, Pool
+from runner.engines.pacing import LONGEST_WAIT_S, Mark, Pool
 from runner.engines.retry import clamp_retry_after
 from runner.engines.width import Width
 from runner.providers import Sent
@@ -51,8 +51,8 @@ _BLOCK = 64
 """Permits are taken for so many at least, where the pace allows it: slots come free one by one."""
 _READ_EVERY_S = 0.02
 """Headers are read so often at most: fifty readings a second cost less than a thousandth of a core."""
-_LONGEST_WAIT_S = 1.0
-"""A pace is asked after this again: levels change."""
+_SILENT_TO_FORGET = 20
+"""A gateway may leave the headers out of a single reply, and what is forgotten is forgotten for all who use the key."""
 _SHORTEST_WAIT_S = 0.002
 """Permits that become due within this are waited for together."""
 
@@ -65,7 +65,7 @@ _RAMP = "ramp_limit_exceeded"
 _CONNECTIONS = re.compile(r"concurren", re.IGNORECASE)
 """The bound on requests at a time has no error code; it was seen as "Number of concurrent connections has exceeded your
 rate limit" (SDK issue 496)."""
-_WORDS: Final = (re.compile(r"requests? per"), re.compile(r"input tokens?"), re.compile(r"output tokens?"))
+_INPUT, _OUTPUT = re.compile(r"input tokens?"), re.compile(r"output tokens?")
 
 Holder = Literal["requests", "input_tokens", "output_tokens", "connections", "pause", "busy"]
 
@@ -100,9 +100,6 @@ class Ceilings:
         for gauge, limit in zip(pool.gauges, (self.requests, self.input_tokens, self.output_tokens), strict=True):
             if limit:
                 gauge.set_ceiling(limit)
-
-
-NO_CEILINGS = Ceilings()
 
 
 class Permit:
@@ -144,6 +141,8 @@ class Limits:
         self._owed = [0.0] * 6
         self._mark = self._pool.mark(clock.monotonic())
         self._read_at = -math.inf
+        self._silent = 0
+        """Replies in a row that told of no limit, of those that were read."""
         self._changed_at = -math.inf
         self._pauses = 0
         self._overloads = 0
@@ -163,8 +162,12 @@ class Limits:
 
     @property
     def resume_at(self) -> float | None:
-        """When to look again, on the monotonic clock; None where a reply has to come first, or nothing is held."""
-        if self._allowance >= 1.0 or self.in_flight >= self._width.slots or self._ask_at <= self._clock.monotonic():
+        """When to look again, on the monotonic clock; None where a reply has to come first, or nothing is held.
+
+        It may have come already: a timer that rings a moment early finds `has_room` false, and the time then passes
+        before this is asked. Whoever waits must not be left without a timer.
+        """
+        if self._allowance >= 1.0 or self.in_flight >= self._width.slots or self._ask_at == -math.inf:
             return None
         return self._ask_at
 
@@ -201,7 +204,11 @@ class Limits:
         owed = self._take_owed(now)
         ceilings = self._ceilings
         if ceilings is None and now >= self._pool.resume_at and not self._pool.is_limited:
-            return self._take_unlimited(owed, now)
+            if not self._is_told:
+                return self._take_opening(owed, now)
+            if not self._pool.is_shared:
+                return self._take_unlimited(owed, now)
+            wanted = _BLOCK  # another process may learn of a limit, or be told to pause
         if ceilings is not None:
             granted = ceilings.take(wanted, costs, _NOTHING_OWED, now)
             if not granted.permits:
@@ -218,13 +225,20 @@ class Limits:
         return True
 
     def _take_unlimited(self, owed: Sequence[float], now: float) -> bool:
-        """No limit is known: before the first reply slowly, after it as many as the width allows."""
+        """No limit is known, and what changes that is told here: as many as the width allows."""
         self._pool.settle(owed, now)
         self._mark = self._pool.mark(now)
         self._expected, self._blocked_by = _NOTHING, None
-        if self._is_told:
-            self._allowance = math.inf
-            return True
+        self._allowance = math.inf
+        return True
+
+    def _take_opening(self, owed: Sequence[float], now: float) -> bool:
+        """No limit is known, and nobody has answered yet: slowly."""
+        self._pool.settle(owed, now)
+        self._mark = self._pool.mark(now)
+        self._expected, self._blocked_by = _NOTHING, None
+        if now < self._pool.resume_at:  # another process's pause, which settling has brought to light
+            return self._wait(self._pool.resume_at, None, own=False, now=now)
         self._opening_at = max(self._opening_at, now - 10 / _OPENING_PACE)
         if now < self._opening_at:
             return self._wait(self._opening_at, None, own=False, now=now)
@@ -241,13 +255,14 @@ class Limits:
 
     def _wait(self, ask_at: float, by: int | None, *, own: bool, now: float) -> bool:
         if by is not None:
-            ask_at = min(ask_at, now + _LONGEST_WAIT_S)
+            ask_at = min(ask_at, now + LONGEST_WAIT_S)
         self._ask_at = max(ask_at, now + _SHORTEST_WAIT_S)
         if by is not None:
             pool = self._ceilings if own and self._ceilings is not None else self._pool
             self._blocked_by = Held(QUANTITIES[by], round(pool.gauges[by].limit), own)
-        else:
+        elif now < self._pool.resume_at:
             self._blocked_by = Held("busy" if now < self._busy_until else "pause")
+        # Else it is a moment's wait (for the lock, a turn, the opening), and what held requests back still does.
         return False
 
     # -- learning --------------------------------------------------------------------------------------------------
@@ -265,7 +280,8 @@ class Limits:
             self._is_told = True
             if now >= self._read_at and sent.headers is not None:
                 told = self._read(sent.headers, permit, now)
-                if not any(told) and self._pool.is_limited:
+                self._silent += not any(told)
+                if self._silent >= _SILENT_TO_FORGET and self._pool.is_limited:
                     self._pool.forget()
             return None
         assert sent.failure is not None, "a try brings a reply or a failure"
@@ -277,6 +293,8 @@ class Limits:
         self._forgo()
         self._pool.settle(self._take_owed(now), now)
         self._pool.close(self._width.slots)
+        if self._ceilings is not None:
+            self._ceilings.close(self._width.slots)
 
     def _read(self, headers: Mapping[str, str], permit: Permit, now: float) -> Sequence[Told | None]:
         told = read_limits(headers)
@@ -284,6 +302,7 @@ class Limits:
         self._read_at = now + _READ_EVERY_S
         if not any(told):
             return told
+        self._silent = 0
         changed = self._pool.observe(told, permit.mark, self._take_owed(now), now)
         self._mark = self._pool.mark(now)
         if changed or (math.isinf(self._allowance) and (self._pool.is_limited or now < self._pool.resume_at)):
@@ -306,15 +325,18 @@ class Limits:
         pause_s = self._pause_s(failure, fresh=fresh, is_explained=is_explained)
         if fresh and (failure.kind == _RATE_LIMITED or pause_s > 0):
             self._changed_at = now
-        if pause_s <= 0 or not self._pool.pause(now + pause_s):
+        if pause_s <= 0:
             return None
+        is_new = self._pool.pause(now + pause_s)
+        # One that another process has set before holds as well.
         self._forgo()
-        self._ask_at = now + pause_s
-        self._pauses += fresh
-        if failure.kind == _OVERLOADED:
-            self._busy_until = now + pause_s
-        self._blocked_by = Held("busy" if failure.kind == _OVERLOADED else "pause")
-        return pause_s
+        self._ask_at = max(self._ask_at, self._pool.resume_at)
+        if is_new:
+            self._pauses += fresh
+            if failure.kind == _OVERLOADED:
+                self._busy_until = now + pause_s
+        self._blocked_by = Held("busy" if now < self._busy_until else "pause")
+        return pause_s if is_new else None
 
     def _refused(
         self, permit: Permit, failure: Failure, headers: Mapping[str, str], now: float, *, fresh: bool
@@ -359,10 +381,9 @@ class Limits:
 
 def _named(failure: Failure) -> int:
     """The quantity that a message speaks of: only a hint, since the wording is not stable."""
-    for index in (2, 1):
-        if _WORDS[index].search(failure.message):
-            return index
-    return 0
+    if _OUTPUT.search(failure.message):
+        return 2
+    return 1 if _INPUT.search(failure.message) else 0
 
 
-__all__ = ["NO_CEILINGS", "Ceilings", "Held", "Limits", "Permit", "Quantity"]
+__all__ = ["Ceilings", "Held", "Limits", "Permit", "Quantity"]

@@ -35,6 +35,9 @@ CATCH_UP_S = 1.0
 BLOCK_S = 0.05
 """Permits are taken for so much time at once: small enough to look even, and 20 accesses a second."""
 
+LONGEST_WAIT_S = 1.0
+"""Who waits for the pace asks again after this: levels change."""
+
 _SHORTEST_WINDOW_S = 1.0
 """A bucket holds so much at least, however little of it was left when it was first told of: the shortest window that
 the page names."""
@@ -261,6 +264,11 @@ class Pool:
     def is_limited(self) -> bool:
         """Whether any limit is known."""
         return any(gauge.limit for gauge in self.gauges)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may change it."""
+        return False
 
     def take(self, wanted: int, costs: Sequence[float], owed: Sequence[float], now: float) -> Grant:
         """Take permits for up to `wanted` requests.

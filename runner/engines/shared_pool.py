@@ -14,6 +14,10 @@ Rules
     has flowed back into the pace by the next second. Its place is found free by the next one that opens the file.
   * A file that is damaged, of another format, somebody else's or not to be written switches sharing off, with a
     warning; no run fails for it. One that was cut off in the middle of a write by a kill begins anew.
+  * What is of no use to later runs is deleted by the last one that leaves, under the lock. Who has opened the file
+    meanwhile finds, once it has the lock, that it is no longer in its place.
+  * One that was deleted under a run is found missing within a minute: who finds it so makes it again, and the others
+    find that one.
   * Times in it are the machine's monotonic clock. When that has begun anew (a boot), limits stay and moments go.
   * The file is read and written, not mapped: a mapped file that somebody truncates kills its readers.
 
@@ -26,6 +30,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import math
 import os
 import secrets
 import stat
@@ -40,7 +45,7 @@ from typing import Final
 
 from runner.clock import Clock
 from runner.engines.limit_headers import Told
-from runner.engines.pacing import POOL_NUMBERS, Grant, Mark, Pool
+from runner.engines.pacing import LONGEST_WAIT_S, POOL_NUMBERS, Grant, Mark, Pool
 
 PROCESSES: Final = 32
 """Places for processes; further ones share without one, and take no turns."""
@@ -55,6 +60,8 @@ _RETRY_S = 0.002
 _SPINS = 20
 _TRIES_AT_FIRST = 20_000
 """About 20 ms."""
+_OPENINGS = 5
+"""So often others may delete the file between its opening and its locking."""
 _PATIENCE_S = 2.0
 _YIELD_S = 0.005
 """How long others are let ask first: timers are late by a millisecond or two."""
@@ -62,6 +69,8 @@ _WAITS_S = 0.25
 """So long after its time somebody who waits is still expected to come."""
 _DRIFT_S = 5.0
 """Wall clock and monotonic clock drift apart by no more between two accesses, unless one of them was set anew."""
+_LOOK_EVERY_S = 60.0
+"""So often it is looked whether the file is still in its place."""
 _FRESH_S = 60.0
 """A level older than this says nothing any more: the bucket has been filled."""
 _LIMITS_LIVE_S = 24 * 3_600.0
@@ -133,12 +142,23 @@ def remembered(folder: Path, scope: Scope, clock: Clock) -> Remembered | None:
 
 
 class SharedPool(Pool):
-    """A pool whose numbers are a file's. Raises OSError where that cannot be had or is no such file."""
+    """A pool whose numbers are a file's. Raises OSError where that cannot be had or is no such file.
+
+    `prepare` makes it ready where nobody has used it before, `fall_back` where sharing has ended in the middle.
+    """
 
     def __init__(
-        self, folder: Path, scope: Scope, clock: Clock, warn: Warn, *, prepare: Callable[[Pool], None] | None = None
+        self,
+        folder: Path,
+        scope: Scope,
+        clock: Clock,
+        warn: Warn,
+        *,
+        prepare: Callable[[Pool], None] | None = None,
+        fall_back: Callable[[Pool], None] | None = None,
     ) -> None:
         super().__init__()
+        self._fall_back = fall_back
         self._clock = clock
         self._warn = warn
         self._lasting = scope.is_lasting
@@ -150,14 +170,17 @@ class SharedPool(Pool):
         self._place: int | None = None
         self._busy_since: float | None = None
         self._late: list[float] = [0.0] * 6
+        self._late_pause = -math.inf
         self._shared_with = 1
-        _make_private(folder)
-        self._file: int | None = _open_private(folder / _name(scope, _salt_of(folder)))
-        try:
-            self._join(prepare)
-        except BaseException:
-            self._release()
-            raise
+        self._scope = scope
+        self._prepare = prepare
+        self._look_at = clock.monotonic() + _LOOK_EVERY_S
+        self._file: int | None = None
+        self._open()
+
+    @property
+    def is_shared(self) -> bool:
+        return self._file is not None
 
     # -- the pool, under its lock ----------------------------------------------------------------------------------
 
@@ -176,7 +199,8 @@ class SharedPool(Pool):
                 if grant.permits:
                     self._processes[at + 2 : at + 4] = [now, 0.0]
                 else:
-                    self._processes[at + 3] = grant.ask_at + _WAITS_S
+                    # A process that was killed while it waited is waited for no longer than one that lives.
+                    self._processes[at + 3] = min(grant.ask_at, now + LONGEST_WAIT_S) + _WAITS_S
             return grant
 
     def _yields_to(self, now: float) -> float | None:
@@ -218,7 +242,9 @@ class SharedPool(Pool):
             super().end_bursts(now)
 
     def pause(self, until: float) -> bool:
-        with self:
+        with self as held:
+            if not held:
+                self._late_pause = max(self._late_pause, until)
             return super().pause(until)
 
     def forget(self) -> None:
@@ -233,20 +259,68 @@ class SharedPool(Pool):
         return width / self._shared_with
 
     def close(self, width: int) -> None:
+        if self._file is not None:
+            with suppress(OSError):
+                _lock(self._file)  # a moment's wait holds up nobody now
         with self as held:
-            if held and self._place is not None:
+            if held and self._file is not None:
                 self._extra[2:4] = [float(width * self._shared_with), self._clock.now().timestamp()]
-                self._clear(self._place)
+                if self._place is not None:
+                    self._clear(self._place)
+                if not self._lasting and not any(self._living()):
+                    self._remove(self._file)
             self._place = None
         self._release()
 
     # -- the file --------------------------------------------------------------------------------------------------
+
+    def _open(self, known: Sequence[float] | None = None) -> None:
+        """Open the file and take a place in it. The last one to leave may have deleted it meanwhile: then another.
+        `known` is what a new one begins with."""
+        _make_folder(self._folder)
+        self._path = self._folder / _name(self._scope, _salt_of(self._folder))
+        for _ in range(_OPENINGS):
+            self._file = _open_private(self._path)
+            try:
+                if self._join(self._file, known):
+                    return
+            except BaseException:
+                self._release()
+                raise
+            self._release()
+        raise OSError(errno.EBUSY, "it is deleted again and again")
+
+    def _look(self, now: float) -> None:
+        """Where the file has been deleted, go on with the one that is in its place now, or make it. What this process
+        knows goes into a new one; of one that others have made, theirs holds."""
+        self._look_at = now + _LOOK_EVERY_S
+        if self._file is None or _is_at(self._path, self._file):
+            return
+        self._release()
+        known = self.dump()
+        try:
+            self._open(known)
+        except OSError as error:
+            self._stop_sharing(_because(error, self._folder))
+
+    def _remove(self, file: int) -> None:
+        with suppress(OSError):
+            if _is_at(self._path, file):
+                self._path.unlink()
+
+    def _living(self) -> Sequence[bool]:
+        """For each place, whether there is a process at it."""
+        now = self._clock.monotonic()
+        places = zip(self._processes[::_WIDTH], self._processes[1::_WIDTH], strict=True)
+        return [_is_alive(pid, at, now) for pid, at in places]
 
     def __enter__(self) -> bool:
         """Hold the lock and the file's numbers; False where they cannot be had now, and all that is changed is this
         process's own."""
         self._depth += 1
         if self._depth == 1:
+            if (now := self._clock.monotonic()) >= self._look_at:
+                self._look(now)
             self._held = self._file is None or self._acquire(self._file)
         return self._held
 
@@ -288,6 +362,8 @@ class SharedPool(Pool):
         if any(self._late):
             late, self._late = self._late, [0.0] * 6
             super().settle(late, self._clock.monotonic())
+        if self._late_pause > self.resume_at:
+            super().pause(self._late_pause)
         return True
 
     def _was_busy(self) -> bool:
@@ -312,35 +388,39 @@ class SharedPool(Pool):
         body = _BODY.pack(*self.dump(), *self._extra, *self._processes)
         os.pwrite(file, _HEAD.pack(_MAGIC, zlib.crc32(body)) + body, 0)
 
-    def _join(self, prepare: Callable[[Pool], None] | None) -> None:
-        """Take a place, and decide what of an earlier run is still of use."""
-        file = self._file
-        assert file is not None, "it was opened just now"
+    def _join(self, file: int, known: Sequence[float] | None) -> bool:
+        """Take a place, and decide what of an earlier run is still of use; False where the file has been deleted."""
         _lock(file)
         try:
+            if not _is_at(self._path, file):
+                return False
             data = os.pread(file, SIZE_BYTES, 0)
             if data and not data.startswith(_MAGIC):
                 raise OSError(errno.EINVAL, "it is no file of limits, or one of another version")
             values = _unpacked(data)
             if values is not None:
                 self._take_over(values)
-            self._begin(is_new=values is None, prepare=prepare)
+            self._begin(known, is_new=values is None)
             self._store(file)
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
+        return True
 
-    def _begin(self, *, is_new: bool, prepare: Callable[[Pool], None] | None) -> None:
+    def _begin(self, known: Sequence[float] | None, *, is_new: bool) -> None:
         wall, now = self._clock.now().timestamp(), self._clock.monotonic()
+        if is_new:
+            self._processes = [0.0] * (_WIDTH * PROCESSES)
         offset, written_at = self._extra[:2]
         booted = abs(offset - (wall - now)) > _DRIFT_S
-        places = zip(self._processes[::_WIDTH], self._processes[1::_WIDTH], strict=True)
-        alive = [not booted and _is_alive(pid, at, now) for pid, at in places]
+        alive = [not booted and lives for lives in self._living()]
         is_alone = not any(alive)
         if is_new or (is_alone and not self._lasting) or wall - written_at > _LIMITS_LIVE_S:
             self.load(Pool().dump())
             self._extra = [0.0] * 5
-            if prepare is not None:
-                prepare(self)
+            if known is not None:
+                self.load(known)
+            elif self._prepare is not None:
+                self._prepare(self)
         elif booted or (is_alone and wall - written_at > _FRESH_S):
             self.restart(now)
         free = [index for index, lives in enumerate(alive) if not lives]
@@ -356,6 +436,8 @@ class SharedPool(Pool):
         """Go on alone, with what is known."""
         self._release()
         self._place = None
+        if self._fall_back is not None:
+            self._fall_back(self)
         self._warn(reason)
 
     def _release(self) -> None:
@@ -398,15 +480,19 @@ def _name(scope: Scope, salt: bytes) -> str:
     return f"{scope.digest(salt)}.limits"
 
 
-def _make_private(folder: Path) -> None:
-    """The folder, ours alone. Raises OSError where it is somebody else's: in a folder that everybody may write to, such
-    as /tmp, anyone may have made it first."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _make_folder(folder: Path) -> None:
+    """The folder, ours alone where it is made here. Raises OSError where it is not to be trusted.
+
+    One that is there stays as it is: a user may have named one that serves others too, and the files are closed to
+    others by themselves. But in a folder that everybody may write to, such as /tmp, anyone may have made it first.
+    """
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700, parents=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise OSError(errno.EPERM, "it is not this user's own folder")
-    if found.st_mode & 0o077:
-        folder.chmod(0o700)
+    if found.st_mode & 0o022 and folder.parent.stat().st_mode & 0o002:
+        raise OSError(errno.EPERM, "others may write to it")
 
 
 def _open_private(path: Path) -> int:
@@ -416,6 +502,14 @@ def _open_private(path: Path) -> int:
         os.close(file)
         raise OSError(errno.EPERM, "it is not this user's own file")
     return file
+
+
+def _is_at(path: Path, file: int) -> bool:
+    """Whether the open file is the one that the path leads to."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(file))
+    except FileNotFoundError:
+        return False
 
 
 def _lock(file: int) -> None:

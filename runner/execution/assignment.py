@@ -42,20 +42,13 @@ def portable(settings: Settings, api: Api) -> tuple[Settings, Api]:
     return plain, replace(api, environ=dict(api.environ))
 
 
-def with_part_of_limits(job: Job, number: int, of: int, *, is_alone: bool) -> Job:
+def with_part_of_limits(job: Job, number: int, of: int) -> Job:
     """The job as one worker sees it: its part of what the job allows at once. The parts add up to the whole.
 
-    Ceilings a minute are kept by all workers together, unless nothing is shared on this machine (`is_alone`).
+    Ceilings a minute are whole: all workers keep to them together, see `make_limits`.
     """
-    limits = job.limits
-    parts = {"max_concurrency": part_of(limits.max_concurrency, number, of)}
-    for name in _CEILINGS if is_alone else ():
-        if (ceiling := getattr(limits, name)) is not None:
-            parts[name] = max(1, part_of(ceiling, number, of))
-    return job.model_copy(update={"limits": limits.model_copy(update=parts)})
-
-
-_CEILINGS = ("requests_per_minute", "input_tokens_per_minute", "output_tokens_per_minute")
+    part = part_of(job.limits.max_concurrency, number, of)
+    return job.model_copy(update={"limits": job.limits.model_copy(update={"max_concurrency": part})})
 
 
 def part_of(whole: int, number: int, of: int) -> int:

@@ -14,6 +14,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ from runner.engines.shared_pool import Scope, SharedPool, open_pool
 from runner.errors import RunnerError
 from runner.events import Observer, Warned
 from runner.execution.api import SIMULATOR, Api
+from runner.execution.assignment import part_of
 from runner.providers.credentials import find_credentials
 from runner.settings import Settings
 from runner.spec.job import Job
@@ -32,25 +34,41 @@ _LINE = re.compile(r"^(?:claude-)?(opus|sonnet)(?:-|$)")
 """Models that share one pool (rate-limits page, October 2026: Opus 4.x to 5.5, Sonnet 4.x to 5.5). Of others nothing is
 known, so that each has its own."""
 _DATED = re.compile(r"-\d{8}$")
+_WHOSE = ("anthropic-workspace-id", "authorization", "x-api-key")
+"""Headers of one's own that say whose a request is. Others, such as a trace's id, may differ from run to run."""
 _HERE = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1")
 
 
+@dataclass(frozen=True, slots=True)
+class Among:
+    """Several processes that work at one run: which of them this is. They keep to the job's ceilings together.
+    `number` counts from 0 to `of` - 1."""
+
+    run_id: str
+    number: int
+    of: int
+
+    def part(self, ceilings: Ceilings) -> Ceilings:
+        """What one of them keeps to where they cannot keep to the whole together."""
+        whole = (ceilings.requests, ceilings.input_tokens, ceilings.output_tokens)
+        return Ceilings(*(limit and max(1, part_of(limit, self.number, self.of)) for limit in whole))
+
+
 def make_limits(
-    job: Job, settings: Settings, api: Api, clock: Clock, observer: Observer, *, shared_as: str | None = None
+    job: Job, settings: Settings, api: Api, clock: Clock, observer: Observer, *, among: Among | None = None
 ) -> Limits:
     """The limits of one pass over a run. Close them when it ends.
 
     Args:
-        shared_as: a name of the run, where several processes work at it: they keep to the job's own ceilings together.
+        among: the place of this process, where several work at the run.
     """
     limits = job.limits
     ceilings = Ceilings(limits.requests_per_minute, limits.input_tokens_per_minute, limits.output_tokens_per_minute)
     warn = _warner(observer)
     pool = _pool(settings, api, job.model, clock, warn)
     own = ceilings.pool()
-    folder = folder_of(settings)
-    if own is not None and shared_as is not None and folder is not None:
-        own = _shared_ceilings(folder, shared_as, ceilings, clock, warn) or own
+    if own is not None and among is not None:
+        own = _shared_ceilings(folder_of(settings), among, ceilings, clock, warn)
     return Limits(limits.max_concurrency, clock, pool=pool, ceilings=own)
 
 
@@ -65,7 +83,8 @@ def scope_of(api: Api, model: str) -> Scope | None:
         return None  # what is wrong is told where a provider is made
     federation = found.federation
     who = (found.kind, found.value, federation.rule_id if federation is not None else "", found.workspace or "")
-    headers = tuple(f"{name.lower()}: {value}" for name, value in sorted(found.headers.items()))
+    named = {name.lower(): value for name, value in found.headers.items()}
+    headers = tuple(f"{name}: {named[name]}" for name in _WHOSE if name in named)
     host = urlsplit(api.address).hostname or ""
     return Scope((line_of(model), api.address, *who, *headers), is_lasting=_HERE.fullmatch(host) is None)
 
@@ -102,13 +121,17 @@ def _pool(settings: Settings, api: Api, model: str, clock: Clock, warn: Callable
 
 
 def _shared_ceilings(
-    folder: Path, name: str, ceilings: Ceilings, clock: Clock, warn: Callable[[str], None]
+    folder: Path | None, among: Among, ceilings: Ceilings, clock: Clock, warn: Callable[[str], None]
 ) -> Pool | None:
+    part = among.part(ceilings)
+    if folder is None:
+        return part.pool()
+    scope = Scope(("run", among.run_id), is_lasting=False)
     try:
-        return SharedPool(folder, Scope(("run", name), is_lasting=False), clock, warn, prepare=ceilings.apply)
+        return SharedPool(folder, scope, clock, warn, prepare=ceilings.apply, fall_back=part.apply)
     except OSError as error:
-        warn(f"the ceilings of the job hold for each process by itself: `{folder}`: {error.strerror or error}")
-        return None
+        warn(f"each process keeps to its part of the job's ceilings: `{folder}`: {error.strerror or error}")
+        return part.pool()
 
 
 def _warner(observer: Observer) -> Callable[[str], None]:

@@ -38,7 +38,7 @@ from runner.execution.assignment import Assignment, with_part_of_limits
 from runner.execution.channel import Channel, Message
 from runner.execution.feeder import WINDOW_STEPS, Feeder
 from runner.execution.folders import RunInfo, StateFolder
-from runner.execution.limiting import folder_of, make_limits
+from runner.execution.limiting import Among, make_limits
 from runner.execution.loop import on_loop
 from runner.execution.outcome_tuples import step_tuple
 from runner.execution.passes import bound_of, parallel_engine
@@ -138,9 +138,7 @@ def _run_of(assignment: Assignment, ledger: SqliteLedger, observer: Relay) -> Ad
     settings, state = assignment.settings, StateFolder(assignment.settings.state_dir)
     info = RunInfo(assignment.run_id, assignment.folder, ledger.meta)
     loaded = info.stored_job(settings)
-    is_alone = folder_of(settings) is None
-    job = with_part_of_limits(loaded.job, assignment.number, assignment.of, is_alone=is_alone)
-    part = replace(loaded, job=job)
+    part = replace(loaded, job=with_part_of_limits(loaded.job, assignment.number, assignment.of))
     run = assemble(
         info,
         ledger,
@@ -153,7 +151,8 @@ def _run_of(assignment: Assignment, ledger: SqliteLedger, observer: Relay) -> Ad
         known=Known(Catalog(), ()),
         to_send=False,
     )
-    limits = partial(make_limits, part.job, settings, assignment.api, run.clock, shared_as=assignment.run_id)
+    among = Among(assignment.run_id, assignment.number, assignment.of)
+    limits = partial(make_limits, part.job, settings, assignment.api, run.clock, among=among)
     return replace(run, facts=assignment.facts, make_limits=limits)
 
 

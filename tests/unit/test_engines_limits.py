@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from runner.engines.limits import Ceilings, Held, Limits, Permit
 from runner.engines.pacing import Pool
+from runner.engines.shared_pool import Scope, SharedPool
 from runner.providers import Sent
 from runner.types import Failure, Reply, Request, Usage
 from support.engine_fakes import HandClock
@@ -33,8 +36,10 @@ def told(limit: float = 3_000, remaining: float | None = None, name: str = "requ
 class Bench:
     """Limits on a clock that a test turns."""
 
-    def __init__(self, most: int = 8, pool: Pool | None = None, ceilings: Pool | None = None) -> None:
-        self.clock = HandClock()
+    def __init__(
+        self, most: int = 8, pool: Pool | None = None, ceilings: Pool | None = None, clock: HandClock | None = None
+    ) -> None:
+        self.clock = clock or HandClock()
         self.pool = pool or Pool()
         self.limits = Limits(most, self.clock, pool=self.pool, ceilings=ceilings)
         self.gone: list[Permit] = []
@@ -247,6 +252,61 @@ def test_what_pauses_one_run_pauses_all_that_use_the_key() -> None:
     assert other.leave() > 0
 
 
+def sharing(folder: Path, most: int = 200) -> tuple[Bench, Bench]:
+    """Two processes with one key on one clock, each of which has been answered without a word of limits."""
+    clock = HandClock()
+    clock.time = 1_000.0
+    one, other = (Bench(most, SharedPool(folder, Scope(("k",)), clock, pytest.fail), clock=clock) for _ in range(2))
+    for bench in (one, other):
+        bench.at_work()
+        clock.time += 1.0
+        for _ in range(10):
+            bench.leave(5)
+            for _ in range(5):
+                bench.replied({})
+    return one, other
+
+
+def test_a_pause_that_another_process_has_set_holds_though_no_limit_is_known(tmp_path: Path) -> None:
+    one, other = sharing(tmp_path)
+    one.leave(1)
+    other.leave(1)
+    assert one.refused(replace(RATE_LIMITED, retry_after_s=30.0)) == 30.0
+    one.clock.time += 1.0
+    assert other.refused(replace(RATE_LIMITED, retry_after_s=28.0)) is None, "it is no new pause"
+    assert (other.leave(), other.limits.resume_at, other.limits.held) == (0, one.limits.resume_at, Held("pause"))
+    one.clock.time += 29.1
+    assert other.leave() > 0
+
+
+def test_a_pause_of_another_process_is_seen_within_a_block_of_requests(tmp_path: Path) -> None:
+    one, other = sharing(tmp_path)
+    one.leave(1)
+    assert one.refused(replace(RATE_LIMITED, retry_after_s=30.0)) == 30.0
+    assert other.left_in(5.0, {}) <= 64
+
+
+def test_a_wait_for_the_shared_file_is_told_as_no_pause(tmp_path: Path) -> None:
+    bench, _ = sharing(tmp_path)
+    bench.leave(1)
+    bench.replied(told(60, remaining=10))
+    bench.leave()
+    held = bench.limits.held
+    assert held == Held("requests", 60)
+    (path,) = tmp_path.glob("*.limits")
+    with path.open("rb+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        bench.clock.time += 1.1
+        assert bench.leave() == 0
+        assert bench.limits.held == held
+
+
+def test_the_opening_is_told_as_no_pause() -> None:
+    bench = Bench(most=400)
+    bench.leave()
+    assert (bench.limits.has_room, bench.limits.held) == (False, None)
+
+
 def test_a_single_529_is_its_own_rows_backoff_and_several_in_a_row_pause_all(bench: Bench) -> None:
     bench.at_work()
     bench.leave()
@@ -272,6 +332,16 @@ def test_other_failures_pause_nothing(bench: Bench, kind: str) -> None:
     assert bench.refused(Failure(kind, "x", retryable=True, retry_after_s=5.0)) is None
     bench.leave()
     assert bench.limits.in_flight == 8
+
+
+def test_a_moment_that_has_come_unseen_is_still_told(bench: Bench) -> None:
+    bench.at_work()
+    bench.leave(1)
+    bench.refused(replace(RATE_LIMITED, retry_after_s=12.0))
+    bench.clock.time = 11.9999
+    assert not bench.limits.has_room
+    bench.clock.time = 12.0001
+    assert bench.limits.resume_at == 12.0, "or whoever waits for it waits for ever"
 
 
 # -- pace --------------------------------------------------------------------------------------------------------------
@@ -350,11 +420,26 @@ def test_a_server_that_stops_telling_of_a_limit_is_not_held_to_it() -> None:
     bench = Bench(most=8)
     bench.leave(1)
     bench.replied(told(60, remaining=10))
-    bench.clock.time = 10.0
-    bench.leave(1)
-    bench.replied({"request-id": "req_1"})
+    for _ in range(20):
+        bench.clock.time += 10.0
+        bench.leave(1)
+        bench.replied({"request-id": "req_1"})
     bench.leave()
     assert bench.limits.in_flight == 8
+
+
+def test_a_few_replies_without_a_word_of_limits_forget_none() -> None:
+    bench = Bench(most=8)
+    for _ in range(5):
+        bench.clock.time += 10.0
+        bench.leave(1)
+        bench.replied(told(60, remaining=10))
+        for _ in range(19):
+            bench.clock.time += 10.0
+            bench.leave(1)
+            bench.replied({"request-id": "req_1"})
+    assert bench.pool.is_limited
+    assert bench.leave() < 8
 
 
 def test_limits_that_are_closed_give_back_what_they_did_not_use() -> None:
@@ -367,3 +452,24 @@ def test_limits_that_are_closed_give_back_what_they_did_not_use() -> None:
     bench.replied(None)
     bench.limits.close()
     assert pool.gauges[0].total == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("message", "slowed"),
+    [
+        ("This request would exceed your rate limit of 50 requests per minute.", 0),
+        ("This request would exceed your rate limit of 60,000 input tokens per minute.", 1),
+        ("This request would exceed your rate limit of 60,000 output tokens per minute.", 2),
+    ],
+)
+def test_a_refusal_that_the_level_does_not_explain_slows_what_it_names(message: str, slowed: int) -> None:
+    bench = Bench(most=100)
+    headers = {**told(600, 100), **told(60_000, 10_000, "input-tokens"), **told(24_000, 4_000, "output-tokens")}
+    bench.leave(1)
+    bench.replied(headers)
+    bench.clock.time += 5.0
+    bench.leave(1)
+    for gauge in bench.pool.gauges:
+        gauge.debt = 1.0
+    bench.refused(replace(RATE_LIMITED, message=message))
+    assert [gauge.trim < 1.0 for gauge in bench.pool.gauges] == [index == slowed for index in range(3)]

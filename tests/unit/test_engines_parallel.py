@@ -12,6 +12,7 @@ import pytest
 
 from runner.engines import Decision, Prepared, StopReason
 from runner.engines.halt import INTERRUPTED, Halt
+from runner.engines.limits import Ceilings, Limits
 from runner.engines.parallel import ParallelEngine
 from runner.engines.retry import FREE_REFUSALS, RetryPolicy
 from runner.events import CoolingDown, HeldBack, StepEnded, StepSent, Stopping, Warned
@@ -58,11 +59,11 @@ class Run:
         self.ended_at = 0.0
 
     def engine(self, **changes: Any) -> ParallelEngine:
+        changes = {"clock": VirtualClock(), **changes}
         return ParallelEngine(
             self.provider,
             self.feed,
             self.book,
-            clock=VirtualClock(),
             observer=self.listener,
             halt=self.halt,
             retry=self.retry,
@@ -309,6 +310,33 @@ def test_what_holds_a_run_back_is_told_when_it_changes() -> None:
     run.drain()
     assert run.listener.of(HeldBack)[0] == HeldBack("connections", 4, own=True)
     assert len(run.listener.of(HeldBack)) <= run.ended_at + 1, "once a second at most"
+
+
+class HastyClock(VirtualClock):
+    """Rings a moment early, as uvloop's timers do, each time by a little more; and reading it takes time."""
+
+    def __init__(self) -> None:
+        self._reads = self._sleeps = 0
+
+    def monotonic(self) -> float:
+        self._reads += 1
+        return super().monotonic() + self._reads * 0.0001
+
+    async def sleep(self, seconds: float) -> None:
+        self._sleeps += 1
+        await super().sleep(max(0.0, seconds - self._sleeps % 30 * 0.0001))
+
+
+def test_a_timer_that_rings_a_moment_early_leaves_no_run_waiting_for_ever() -> None:
+    """One request at a time: nothing but the timer wakes the engine."""
+    run, clock = Run(rows(200), default=Act(replied(), seconds=0.0)), HastyClock()
+
+    async def main() -> StopReason | None:
+        limits = Limits(1, clock, ceilings=Ceilings(requests=6_000).pool())
+        return await run.engine(clock=clock, limits=limits).drain()
+
+    assert run_virtual(main()) is None
+    assert run.succeeded == list(range(200))
 
 
 # -- money -------------------------------------------------------------------------------------------------------------

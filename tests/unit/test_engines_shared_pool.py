@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from runner.clock import SystemClock
 from runner.engines.limit_headers import Told
+from runner.engines.limits import Ceilings
 from runner.engines.pacing import Pool
 from runner.engines.shared_pool import PROCESSES, Remembered, Scope, SharedPool, open_pool, remembered
 from support.engine_fakes import HandClock
@@ -70,6 +73,20 @@ def test_permits_are_taken_from_one_pace(folder: Path, clock: HandClock) -> None
             taken[index] += pool.take(1, COSTS, NOTHING, clock.time).permits
     assert sum(taken) == pytest.approx(100, abs=3), "ten a second in all"
     assert max(taken) <= min(taken) + 3, "and evenly"
+
+
+def test_one_that_waited_long_and_was_killed_holds_the_others_up_for_a_moment_only(
+    folder: Path, clock: HandClock
+) -> None:
+    killed, other = joined(folder, clock), joined(folder, clock)
+    learn(killed, clock, 600, 600)
+    learn(killed, clock, 600, 20)
+    other.take(1, COSTS, NOTHING, clock.time)
+    clock.time += 1.0
+    waits = killed.take(1, (500.0, 100.0, 40.0), NOTHING, clock.time)
+    assert waits.ask_at > clock.time + 30, "it needs more than is left"
+    clock.time += 1.5
+    assert other.take(1, COSTS, NOTHING, clock.time).permits == 1
 
 
 def test_other_keys_models_and_addresses_share_nothing(folder: Path, clock: HandClock) -> None:
@@ -152,6 +169,40 @@ def test_a_server_on_this_machine_is_forgotten_with_the_last_run(folder: Path, c
     assert not joined(folder, clock, here).is_limited
 
 
+def test_the_last_to_leave_deletes_what_is_of_no_use_to_later_runs(folder: Path, clock: HandClock) -> None:
+    pools = [joined(folder, clock, Scope(("run", "1"), is_lasting=False)) for _ in range(PROCESSES + 1)]
+    for pool in pools[:-1]:
+        pool.close(1)
+    learn(pools[-1], clock)
+    pools[-1].close(1)
+    assert list(folder.glob("*.limits")) == []
+
+
+def test_the_first_to_leave_deletes_nothing(folder: Path, clock: HandClock) -> None:
+    here = Scope(("run", "1"), is_lasting=False)
+    one, other = joined(folder, clock, here), joined(folder, clock, here)
+    one.close(1)
+    learn(other, clock)
+    assert joined(folder, clock, here).is_limited
+
+
+def test_a_file_that_was_deleted_before_it_was_locked_is_made_again(
+    folder: Path, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined(folder, clock).close(1)
+    deleted: list[Path] = []
+
+    def lock(file: int, operation: int, flock: Callable[[int, int], None] = fcntl.flock) -> None:
+        if not deleted:
+            deleted.append(the_file(folder))
+            deleted[0].unlink()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+    learn(joined(folder, clock), clock)
+    assert joined(folder, clock).is_limited, "both have the file that is there"
+
+
 def test_after_a_boot_limits_stay_and_moments_go(folder: Path, clock: HandClock) -> None:
     pool = joined(folder, clock)
     learn(pool, clock)
@@ -215,11 +266,26 @@ def test_a_link_in_place_of_the_folder_is_not_followed(tmp_path: Path, clock: Ha
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_a_folder_that_others_may_read_is_closed_to_them(folder: Path, clock: HandClock) -> None:
-    folder.mkdir(mode=0o755)
-    folder.chmod(0o755)
-    joined(folder, clock)
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+@pytest.mark.parametrize("mode", [0o755, 0o775])
+def test_a_folder_that_is_there_keeps_its_permissions(folder: Path, clock: HandClock, mode: int) -> None:
+    folder.mkdir()
+    folder.chmod(mode)
+    pool = joined(folder, clock)
+    learn(pool, clock)
+    assert stat.S_IMODE(folder.stat().st_mode) == mode
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+
+
+def test_a_folder_among_everybodys_that_others_may_write_to_switches_sharing_off(
+    tmp_path: Path, clock: HandClock
+) -> None:
+    for_all = tmp_path / "tmp"
+    for path, mode in ((for_all, 0o1777), (for_all / "limits", 0o777)):
+        path.mkdir()
+        path.chmod(mode)
+    (message,) = alone(for_all / "limits", clock)
+    assert "others may write to it" in message
+    assert list((for_all / "limits").iterdir()) == []
 
 
 def test_a_holder_that_does_not_move_is_not_waited_for(folder: Path, clock: HandClock) -> None:
@@ -251,11 +317,54 @@ def test_what_could_not_be_settled_at_once_is_settled_later(folder: Path, clock:
     assert pool.gauges[0].total == 6.0
 
 
+def test_a_pause_that_could_not_be_told_at_once_is_told_later(folder: Path, clock: HandClock) -> None:
+    one, other = joined(folder, clock), joined(folder, clock)
+    learn(one, clock)
+    holder = os.open(the_file(folder), os.O_RDWR)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    assert one.pause(clock.time + 30)
+    os.close(holder)
+    for pool in (one, other):
+        assert pool.take(1, COSTS, NOTHING, clock.time + 1).permits == 0
+    assert other.take(1, COSTS, NOTHING, clock.time + 31).permits == 1
+
+
 def test_a_file_that_is_deleted_under_a_run_disturbs_nobody(folder: Path, clock: HandClock) -> None:
     pool = joined(folder, clock)
     the_file(folder).unlink()
     learn(pool, clock)
     assert pool.take(1, COSTS, NOTHING, clock.time).permits == 1
+
+
+@pytest.mark.parametrize("whole_folder", [False, True])
+def test_those_whose_file_was_deleted_share_again_within_a_minute(
+    folder: Path, clock: HandClock, whole_folder: bool
+) -> None:
+    one, other = joined(folder, clock), joined(folder, clock)
+    learn(one, clock)
+    if whole_folder:
+        shutil.rmtree(folder)
+    else:
+        the_file(folder).unlink()
+    clock.time += 61
+    for pool in (one, other):
+        pool.take(1, COSTS, NOTHING, clock.time)
+    assert one.gauges[0].limit == other.gauges[0].limit == 600, "nothing is forgotten"
+    one.pause(clock.time + 30)
+    assert other.take(1, COSTS, NOTHING, clock.time + 1).permits == 0
+    assert the_file(folder).exists()
+
+
+def test_a_ceiling_whose_file_was_deleted_is_still_kept(folder: Path, clock: HandClock) -> None:
+    scope, ceilings = Scope(("run", "1"), is_lasting=False), Ceilings(requests=600)
+    pools = [SharedPool(folder, scope, clock, pytest.fail, prepare=ceilings.apply) for _ in range(2)]
+    the_file(folder).unlink()
+    clock.time += 61
+    taken, end = 0, clock.time + 10
+    while clock.time < end:
+        taken += sum(pool.take(1, COSTS, NOTHING, clock.time).permits for pool in pools)
+        clock.time += 0.001
+    assert taken == pytest.approx(100, abs=13)
 
 
 # -- processes ---------------------------------------------------------------------------------------------------------

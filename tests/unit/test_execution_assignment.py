@@ -24,19 +24,11 @@ def test_the_parts_add_up_to_the_whole_and_differ_by_one_at_most(whole: int, of:
 
 def test_a_worker_s_job_has_its_part_of_the_requests_at_once_and_all_else_as_it_is(tmp_path: Path) -> None:
     job = Bench(tmp_path).load("limits.max_concurrency=7", "limits.requests_per_minute=100").job
-    parts = [with_part_of_limits(job, number, 3, is_alone=False) for number in range(3)]
+    parts = [with_part_of_limits(job, number, 3) for number in range(3)]
     assert [part.limits.max_concurrency for part in parts] == [3, 2, 2]
     assert all(part.limits.requests_per_minute == 100 for part in parts), "kept to by all of them together"
     assert all(part.limits.max_cost_pico == job.limits.max_cost_pico for part in parts)
     assert job.limits.max_concurrency == 7
-
-
-def test_where_nothing_is_shared_a_worker_has_its_part_of_the_ceilings_too(tmp_path: Path) -> None:
-    job = Bench(tmp_path).load("limits.requests_per_minute=100", "limits.input_tokens_per_minute=2").job
-    parts = [with_part_of_limits(job, number, 3, is_alone=True).limits for number in range(3)]
-    assert [part.requests_per_minute for part in parts] == [34, 33, 33]
-    assert [part.input_tokens_per_minute for part in parts] == [1, 1, 1]
-    assert all(part.output_tokens_per_minute is None for part in parts)
 
 
 @pytest.mark.parametrize("toml", ["", "[defaults]\nmodel = 'm'\n[profiles.p.set]\n'limits.max_concurrency' = 3\n"])
