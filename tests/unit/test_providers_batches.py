@@ -351,7 +351,9 @@ def test_a_create_that_is_cancelled_pulls_no_more() -> None:
     async def call(provider: AnyProvider) -> int:
         chunks = Chunks(400, 100_000)
         task = asyncio.create_task(provider.create_batch(chunks, chunks.size_bytes))
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(60):
+            while not chunks.pulled:
+                await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
