@@ -513,9 +513,10 @@ def _how_it_ended(status: int) -> str:
 
 def spawn_worker(end: socket.socket) -> subprocess.Popen[bytes]:
     """Start a worker with its end of the channel. It has no terminal to read from or to be interrupted by, and says on
-    stderr what goes wrong before it can say it here."""
+    stderr what goes wrong before it can say it here. `-P`: it gets a credential, and imports nothing from the folder
+    that it happens to be started in."""
     return subprocess.Popen(  # noqa: S603 - our own module, our own arguments
-        [sys.executable, "-m", "runner.execution.worker", str(end.fileno())],
+        [sys.executable, "-P", "-m", "runner.execution.worker", str(end.fileno())],
         pass_fds=[end.fileno()],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
