@@ -18,6 +18,7 @@ Invariants
   * The cap stops the run only when nothing is leased any more whose end could make room: the lease of a worker that
     has nothing under way waits for the others'.
   * A shared prefix is written once: only worker 0 gets steps until its first reply has begun.
+  * No worker sends anything before all of them are started: where one cannot be, nothing is lost with the others.
   * No worker outlives `drain`. One that dies stops the run; its leases stay, and are found lost when the run goes on.
 """
 
@@ -190,7 +191,9 @@ class Workers:
                 self._desks.append(await self._started(number))
                 if self._reason is not None:
                     break
-            await self._until_over()
+            else:
+                self._assign_all()
+                await self._until_over()
         finally:
             self._halt.unlisten(self._notice_halt)
             await self._dismiss()
@@ -201,6 +204,7 @@ class Workers:
     # -- processes -------------------------------------------------------------------------------------------------
 
     async def _started(self, number: int) -> _Desk:
+        """A worker's process, which does nothing yet."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -221,24 +225,26 @@ class Workers:
             process.kill()
             process.wait()
             raise
-        settings, api = portable(self._run.settings, self._run.api)
-        run = self._run
-        assignment = Assignment(
-            number,
-            self._count,
-            run.run_id,
-            run.folder,
-            settings,
-            api,
-            run.facts,
-            tells_begun=not self._all_may_send and number == 0,
-            warm_up=self._warm_up if number == 0 else None,
-            collects_after=gc.get_threshold(),
-        )
-        channel.send("start", assignment, urgent=True)
-        if self._reason is not None:
-            channel.send("halt", self._reason, self._dropping, urgent=True)
         return desk
+
+    def _assign_all(self) -> None:
+        """All workers are there: each gets its part."""
+        run = self._run
+        settings, api = portable(run.settings, run.api)
+        for desk in self._desks:
+            assignment = Assignment(
+                desk.number,
+                self._count,
+                run.run_id,
+                run.folder,
+                settings,
+                api,
+                run.facts,
+                tells_begun=not self._all_may_send and desk.number == 0,
+                warm_up=self._warm_up if desk.number == 0 else None,
+                collects_after=gc.get_threshold(),
+            )
+            desk.channel.send("start", assignment, urgent=True)
 
     async def _until_over(self) -> None:
         """Until every worker has ended and all that they brought is durable."""
@@ -247,10 +253,12 @@ class Workers:
             await self._changed.wait()
 
     async def _dismiss(self) -> None:
-        """End every worker: with its channel, or, where that is not enough, by force."""
+        """End every worker: with its channel, or, where that is not enough, by force. That a channel ends which
+        was closed here is no news."""
         for task in self._tasks:
             task.cancel()
         for desk in self._desks:
+            desk.over = True
             desk.channel.close()
         await asyncio.gather(*self._tasks, *(self._ended(desk) for desk in self._desks), return_exceptions=True)
 
