@@ -40,9 +40,10 @@ from typing import Any, Literal, Protocol
 from runner.engines import Decision, Prepared, StopReason
 from runner.engines.halt import Halt
 from runner.errors import SetupError
-from runner.events import StepEnded, StepSent, Stopping, Warned
+from runner.events import HeldBack, StepEnded, StepSent, Stopping, Warned
 from runner.execution.assignment import Assignment, portable
 from runner.execution.channel import Channel, Message
+from runner.execution.holding import held_of_all
 from runner.execution.outcome_tuples import OutcomeTuple, StepTuple, open_step_tuples, outcome_of, step_of
 from runner.execution.under_way import Advance
 from runner.execution.writer import Writer
@@ -136,6 +137,8 @@ class _Desk:
     """It has said how it ended, or is gone."""
     waits_for_steps: int = 0
     """So many steps it asked for when there were none to give yet."""
+    held: HeldBack = HeldBack(None)
+    """What holds it back, as it said last."""
     waiting_lease: tuple[int, list[Lease]] | None = None
     """Its call, and what it wants to lease, while the cap does not admit any of it."""
 
@@ -166,6 +169,8 @@ class Workers:
         self._desks: list[_Desk] = []
         self._all_may_send = not one_first
         self._warm_up = warm_up
+        self._held = HeldBack(None)
+        """What was told of all workers."""
         self._after: Step | None = None
         self._no_more = False
         self._turn = asyncio.Lock()
@@ -291,6 +296,8 @@ class Workers:
     def _end(self, desk: _Desk) -> None:
         desk.over = True
         desk.in_flight = 0
+        desk.held = HeldBack(None)
+        self._tell_held()
         if desk.number == 0:
             self._let_all_send()
         self._changed.set()
@@ -365,6 +372,9 @@ class Workers:
                 case ("more", limit):
                     desk.waits_for_steps = limit
                     self._begin(self._give_steps(desk))
+                case ("told", HeldBack() as held):
+                    desk.held = held
+                    self._tell_held()
                 case ("told", event):
                     self._observer.notify(event)
                 case ("begun",):
@@ -385,6 +395,14 @@ class Workers:
                     raise ValueError(f"a worker said {message[0]!r}")
         if outcomes:
             self._begin(self._record(desk, outcomes))
+
+    def _tell_held(self) -> None:
+        """Tell what holds the run back, where that has changed."""
+        told = [desk.held for desk in self._desks if not desk.over]
+        held = held_of_all(told, self._run.job.limits)
+        if held != self._held:
+            self._held = held
+            self._observer.notify(held)
 
     @property
     def _in_flight(self) -> int:

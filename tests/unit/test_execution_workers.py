@@ -21,7 +21,7 @@ import pytest
 from runner.engines import StopReason
 from runner.engines.halt import INTERRUPTED, Halt
 from runner.errors import LedgerError, SetupError
-from runner.events import CoolingDown, StepEnded, StepSent, Stopping
+from runner.events import CoolingDown, HeldBack, StepEnded, StepSent, Stopping
 from runner.execution.assignment import Assignment
 from runner.execution.channel import Channel, Message
 from runner.execution.loop import on_loop
@@ -167,6 +167,7 @@ class Stage:
         self.events = events
         self.halt = Halt()
         self.players: list[Played] = []
+        self.max_concurrency = 0
         self.complete = asyncio.Event()
         self.drained: asyncio.Task[StopReason | None]
 
@@ -199,6 +200,7 @@ def on_stage(
 
         async def main() -> None:
             stage = Stage(ledger, run.observer)  # type: ignore[arg-type]  # as it was made above
+            stage.max_concurrency = run.job.limits.max_concurrency
             rulings = GivenRulings(run.rule)
             writer = sender_of(run, stage.halt, rulings)
             writer.start()
@@ -250,6 +252,28 @@ def test_what_workers_do_is_told_as_if_one_process_did_it(tmp_path: Path) -> Non
         ]
         assert stage.events.of(CoolingDown) == [CoolingDown(2.0, "rate_limit_error")]
         assert stage.ledger.counts().succeeded == 3
+
+    on_stage(tmp_path, act)
+
+
+def test_what_holds_workers_back_is_told_of_all_of_them_and_as_long_as_one_is_held(tmp_path: Path) -> None:
+    async def act(stage: Stage, one: Played, other: Played) -> None:
+        for player, held in (
+            (one, HeldBack("connections", 4, own=True)),
+            (other, HeldBack("connections", 4, own=True)),
+            (one, HeldBack(None)),
+            (other, HeldBack("requests", 3_000)),
+        ):
+            player.say("told", held)
+            await player.steps(1)  # answered behind it
+        other.say("ended", None)
+        one.say("ended", None)
+        await stage.drained
+        assert stage.events.of(HeldBack) == [
+            HeldBack("connections", stage.max_concurrency, own=True),
+            HeldBack("requests", 3_000),
+            HeldBack(None),
+        ]
 
     on_stage(tmp_path, act)
 
