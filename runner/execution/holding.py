@@ -1,15 +1,19 @@
 """What held a run back, in few words, and for how long.
 
-Owns   the words, which the display and the summary share, and the sums of seconds.
-Knows  events and a clock.
+Owns   the words, which the display and the summary share, what several processes of one run say as one, and the sums
+       of seconds.
+Knows  events, the job's limits and a clock.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from operator import itemgetter
 
 from runner.clock import Clock
 from runner.events import Event, HeldBack
+from runner.spec.job import Limits
 
 _TELLING_SHARE = 0.2
 """Of a run's time: what held it back for less is not worth a word at its end."""
@@ -31,6 +35,27 @@ def held_words(event: HeldBack) -> str:
         return f"limited by {who}: {many} requests at a time"
     who = f"`limits.{event.by}_per_minute`" if event.own else "the API"
     return f"limited by {who}: {many} {_UNITS[event.by]} a minute"
+
+
+def held_of_all(told: Sequence[HeldBack], limits: Limits) -> HeldBack:
+    """What holds a run of several processes back: what most of those say that are held at all.
+
+    Each knows its own part of the job's `limits`, and its own width; what is told is the whole. How many at a time the
+    API allows is known only where all of them say it.
+    """
+    held = [event for event in told if event.by is not None]
+    if not held:
+        return HeldBack(None)
+    (by, own), _ = Counter((event.by, event.own) for event in held).most_common(1)[0]
+    numbers = [event.limit for event in held if (event.by, event.own) == (by, own)]
+    if own:
+        limit = limits.max_concurrency if by == "connections" else getattr(limits, f"{by}_per_minute")
+    elif by == "connections":
+        parts = [number for number in numbers if number is not None]
+        limit = sum(parts) if len(parts) == len(told) else None
+    else:
+        limit = numbers[0]
+    return HeldBack(by, limit, own)
 
 
 class HeldTime:

@@ -9,7 +9,7 @@ Invariants
     What it had in flight is then in doubt, as with any process that is killed.
   * Ctrl-C is not its business: signals are taken by the process that holds the run, which says what follows.
 
-`python -m runner.execution.worker FD`, with one end of a socket pair as descriptor FD, is started by
+`python -P -m runner.execution.worker FD`, with one end of a socket pair as descriptor FD, is started by
 `execution.workers`.
 """
 

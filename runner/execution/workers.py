@@ -18,6 +18,7 @@ Invariants
   * The cap stops the run only when nothing is leased any more whose end could make room: the lease of a worker that
     has nothing under way waits for the others'.
   * A shared prefix is written once: only worker 0 gets steps until its first reply has begun.
+  * No worker sends anything before all of them are started: where one cannot be, nothing is lost with the others.
   * No worker outlives `drain`. One that dies stops the run; its leases stay, and are found lost when the run goes on.
 """
 
@@ -39,9 +40,10 @@ from typing import Any, Literal, Protocol
 from runner.engines import Decision, Prepared, StopReason
 from runner.engines.halt import Halt
 from runner.errors import SetupError
-from runner.events import StepEnded, StepSent, Stopping, Warned
+from runner.events import HeldBack, StepEnded, StepSent, Stopping, Warned
 from runner.execution.assignment import Assignment, portable
 from runner.execution.channel import Channel, Message
+from runner.execution.holding import held_of_all
 from runner.execution.outcome_tuples import OutcomeTuple, StepTuple, open_step_tuples, outcome_of, step_of
 from runner.execution.under_way import Advance
 from runner.execution.writer import Writer
@@ -135,6 +137,8 @@ class _Desk:
     """It has said how it ended, or is gone."""
     waits_for_steps: int = 0
     """So many steps it asked for when there were none to give yet."""
+    held: HeldBack = HeldBack(None)
+    """What holds it back, as it said last."""
     waiting_lease: tuple[int, list[Lease]] | None = None
     """Its call, and what it wants to lease, while the cap does not admit any of it."""
 
@@ -165,6 +169,8 @@ class Workers:
         self._desks: list[_Desk] = []
         self._all_may_send = not one_first
         self._warm_up = warm_up
+        self._held = HeldBack(None)
+        """What was told of all workers."""
         self._after: Step | None = None
         self._no_more = False
         self._turn = asyncio.Lock()
@@ -190,7 +196,9 @@ class Workers:
                 self._desks.append(await self._started(number))
                 if self._reason is not None:
                     break
-            await self._until_over()
+            else:
+                self._assign_all()
+                await self._until_over()
         finally:
             self._halt.unlisten(self._notice_halt)
             await self._dismiss()
@@ -201,6 +209,7 @@ class Workers:
     # -- processes -------------------------------------------------------------------------------------------------
 
     async def _started(self, number: int) -> _Desk:
+        """A worker's process, which does nothing yet."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -221,24 +230,26 @@ class Workers:
             process.kill()
             process.wait()
             raise
-        settings, api = portable(self._run.settings, self._run.api)
-        run = self._run
-        assignment = Assignment(
-            number,
-            self._count,
-            run.run_id,
-            run.folder,
-            settings,
-            api,
-            run.facts,
-            tells_begun=not self._all_may_send and number == 0,
-            warm_up=self._warm_up if number == 0 else None,
-            collects_after=gc.get_threshold(),
-        )
-        channel.send("start", assignment, urgent=True)
-        if self._reason is not None:
-            channel.send("halt", self._reason, self._dropping, urgent=True)
         return desk
+
+    def _assign_all(self) -> None:
+        """All workers are there: each gets its part."""
+        run = self._run
+        settings, api = portable(run.settings, run.api)
+        for desk in self._desks:
+            assignment = Assignment(
+                desk.number,
+                self._count,
+                run.run_id,
+                run.folder,
+                settings,
+                api,
+                run.facts,
+                tells_begun=not self._all_may_send and desk.number == 0,
+                warm_up=self._warm_up if desk.number == 0 else None,
+                collects_after=gc.get_threshold(),
+            )
+            desk.channel.send("start", assignment, urgent=True)
 
     async def _until_over(self) -> None:
         """Until every worker has ended and all that they brought is durable."""
@@ -247,10 +258,12 @@ class Workers:
             await self._changed.wait()
 
     async def _dismiss(self) -> None:
-        """End every worker: with its channel, or, where that is not enough, by force."""
+        """End every worker: with its channel, or, where that is not enough, by force. That a channel ends which
+        was closed here is no news."""
         for task in self._tasks:
             task.cancel()
         for desk in self._desks:
+            desk.over = True
             desk.channel.close()
         await asyncio.gather(*self._tasks, *(self._ended(desk) for desk in self._desks), return_exceptions=True)
 
@@ -283,6 +296,8 @@ class Workers:
     def _end(self, desk: _Desk) -> None:
         desk.over = True
         desk.in_flight = 0
+        desk.held = HeldBack(None)
+        self._tell_held()
         if desk.number == 0:
             self._let_all_send()
         self._changed.set()
@@ -357,6 +372,9 @@ class Workers:
                 case ("more", limit):
                     desk.waits_for_steps = limit
                     self._begin(self._give_steps(desk))
+                case ("told", HeldBack() as held):
+                    desk.held = held
+                    self._tell_held()
                 case ("told", event):
                     self._observer.notify(event)
                 case ("begun",):
@@ -377,6 +395,14 @@ class Workers:
                     raise ValueError(f"a worker said {message[0]!r}")
         if outcomes:
             self._begin(self._record(desk, outcomes))
+
+    def _tell_held(self) -> None:
+        """Tell what holds the run back, where that has changed."""
+        told = [desk.held for desk in self._desks if not desk.over]
+        held = held_of_all(told, self._run.job.limits)
+        if held != self._held:
+            self._held = held
+            self._observer.notify(held)
 
     @property
     def _in_flight(self) -> int:
@@ -513,9 +539,10 @@ def _how_it_ended(status: int) -> str:
 
 def spawn_worker(end: socket.socket) -> subprocess.Popen[bytes]:
     """Start a worker with its end of the channel. It has no terminal to read from or to be interrupted by, and says on
-    stderr what goes wrong before it can say it here."""
+    stderr what goes wrong before it can say it here. `-P`: it gets a credential, and imports nothing from the folder
+    that it happens to be started in."""
     return subprocess.Popen(  # noqa: S603 - our own module, our own arguments
-        [sys.executable, "-m", "runner.execution.worker", str(end.fileno())],
+        [sys.executable, "-P", "-m", "runner.execution.worker", str(end.fileno())],
         pass_fds=[end.fileno()],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -80,7 +80,8 @@ def serve(options: Options, on_ready: Callable[[Running], None]) -> int:
 def _child(options: Options) -> Iterator[tuple[subprocess.Popen[bytes], Running]]:
     options = replace(options, control_token=options.control_token or secrets.token_hex(8), die_with_stdin=True)
     child = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
-        [sys.executable, "-m", "runner.simulator", *options.to_arguments()],
+        # -P: nothing is imported from the folder that it happens to be started in.
+        [sys.executable, "-P", "-m", "runner.simulator", *options.to_arguments()],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=_clean_environment(),

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from runner.events import HeldBack
-from runner.execution.holding import HeldTime, held_words
+from runner.execution.holding import HeldTime, held_of_all, held_words
+from runner.spec.job import Limits
 from support.engine_fakes import HandClock
 
 
@@ -23,6 +24,28 @@ from support.engine_fakes import HandClock
 )
 def test_what_holds_back_is_said_in_few_words(event: HeldBack, words: str) -> None:
     assert held_words(event) == words
+
+
+NOTHING, OWN_PART = HeldBack(None), HeldBack("connections", 50, own=True)
+
+
+@pytest.mark.parametrize(
+    ("told", "whole"),
+    [
+        ([], NOTHING),
+        ([NOTHING, NOTHING], NOTHING),
+        ([OWN_PART, NOTHING, NOTHING, NOTHING], HeldBack("connections", 200, own=True)),
+        ([HeldBack("pause"), OWN_PART, OWN_PART], HeldBack("connections", 200, own=True)),
+        ([HeldBack("requests", 25, own=True), NOTHING], HeldBack("requests", 100, own=True)),
+        ([HeldBack("requests", 3_000), HeldBack("requests", 3_000)], HeldBack("requests", 3_000)),
+        ([HeldBack("connections", 20), HeldBack("connections", 22)], HeldBack("connections", 42)),
+        ([HeldBack("connections", 20), HeldBack("connections", 22), NOTHING], HeldBack("connections")),
+    ],
+)
+def test_several_processes_are_held_back_by_what_most_of_them_say_of_the_whole(
+    told: list[HeldBack], whole: HeldBack
+) -> None:
+    assert held_of_all(told, Limits(max_concurrency=200, requests_per_minute=100)) == whole
 
 
 def test_what_held_back_longest_is_told_at_the_end() -> None:

@@ -73,6 +73,16 @@ def test_a_worker_ends_when_its_channel_does() -> None:
         assert os.getsid(process.pid) == process.pid, "a Ctrl-C at the terminal does not reach it"
 
 
+def test_a_worker_imports_nothing_from_the_folder_it_is_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("orjson", "uvloop", "runner"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('this is the project, not a package')")
+    monkeypatch.chdir(tmp_path)
+    with started() as (_, ours), ours:
+        pass  # that it ends well is looked at there
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_worker_leaves_signals_to_the_process_that_holds_the_run(tmp_path: Path, number: signal.Signals) -> None:
     """What it says after the signal shows that it is still there."""

@@ -10,7 +10,8 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import pytest
 from runner.engines import StopReason
 from runner.engines.halt import INTERRUPTED, Halt
 from runner.errors import LedgerError, SetupError
-from runner.events import CoolingDown, StepEnded, StepSent, Stopping
+from runner.events import CoolingDown, HeldBack, StepEnded, StepSent, Stopping
 from runner.execution.assignment import Assignment
 from runner.execution.channel import Channel, Message
 from runner.execution.loop import on_loop
@@ -166,6 +167,7 @@ class Stage:
         self.events = events
         self.halt = Halt()
         self.players: list[Played] = []
+        self.max_concurrency = 0
         self.complete = asyncio.Event()
         self.drained: asyncio.Task[StopReason | None]
 
@@ -198,6 +200,7 @@ def on_stage(
 
         async def main() -> None:
             stage = Stage(ledger, run.observer)  # type: ignore[arg-type]  # as it was made above
+            stage.max_concurrency = run.job.limits.max_concurrency
             rulings = GivenRulings(run.rule)
             writer = sender_of(run, stage.halt, rulings)
             writer.start()
@@ -249,6 +252,28 @@ def test_what_workers_do_is_told_as_if_one_process_did_it(tmp_path: Path) -> Non
         ]
         assert stage.events.of(CoolingDown) == [CoolingDown(2.0, "rate_limit_error")]
         assert stage.ledger.counts().succeeded == 3
+
+    on_stage(tmp_path, act)
+
+
+def test_what_holds_workers_back_is_told_of_all_of_them_and_as_long_as_one_is_held(tmp_path: Path) -> None:
+    async def act(stage: Stage, one: Played, other: Played) -> None:
+        for player, held in (
+            (one, HeldBack("connections", 4, own=True)),
+            (other, HeldBack("connections", 4, own=True)),
+            (one, HeldBack(None)),
+            (other, HeldBack("requests", 3_000)),
+        ):
+            player.say("told", held)
+            await player.steps(1)  # answered behind it
+        other.say("ended", None)
+        one.say("ended", None)
+        await stage.drained
+        assert stage.events.of(HeldBack) == [
+            HeldBack("connections", stage.max_concurrency, own=True),
+            HeldBack("requests", 3_000),
+            HeldBack(None),
+        ]
 
     on_stage(tmp_path, act)
 
@@ -426,25 +451,63 @@ def test_a_worker_that_does_not_let_go_of_what_it_is_to_drop_is_killed(
     on_stage(tmp_path, act)
 
 
-def test_a_worker_that_cannot_be_started_is_told_with_a_cure(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    info = bench.begin()
+def test_a_run_that_is_told_to_stop_before_all_are_started_assigns_nothing(tmp_path: Path) -> None:
+    players: list[Played] = []
+    halt = Halt()
 
     def spawn(end: socket.socket) -> Played:
-        raise BlockingIOError(11, "Resource temporarily unavailable")
+        halt.stop(INTERRUPTED)
+        players.append(Played(end, len(players)))
+        return players[-1]
 
+    seen = Listener()
+    with starting(tmp_path, spawn, seen, halt) as drain:
+        assert on_loop(drain()) == INTERRUPTED
+    assert not [message for player in players for message in player.told if message[0] == "start"]
+    assert [event.reason for event in seen.of(Stopping)] == ["interrupted"]
+
+
+def test_a_worker_that_cannot_be_started_is_told_with_a_cure_and_nothing_is_lost(tmp_path: Path) -> None:
+    """What the first had in flight by then would be: so it has nothing."""
+    players: list[Played] = []
+
+    def spawn(end: socket.socket) -> Played:
+        if players:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        players.append(Played(end, 0))
+        return players[-1]
+
+    seen = Listener()
+    with starting(tmp_path, spawn, seen, Halt()) as drain, pytest.raises(SetupError) as caught:
+        on_loop(drain())
+    assert caught.value.code == "no-worker"
+    assert players[0].told == []
+    assert not players[0].killed, "it has ended by itself"
+    assert seen.of(Stopping) == [], "no worker has died"
+
+
+@contextmanager
+def starting(
+    folder: Path, spawn: Callable[[socket.socket], Played], seen: Listener, halt: Halt
+) -> Iterator[Callable[[], Coroutine[Any, Any, StopReason | None]]]:
+    """A run of two workers that do not all start. What it begins, it also ends."""
+    bench = Bench(folder)
+    info = bench.begin()
     with FaultyLedger.open(info.folder) as ledger:
-        run = bench.assembled(info, ledger)
+        run = replace(bench.assembled(info, ledger), observer=seen)
 
-        async def main() -> None:
-            rulings, halt = GivenRulings(run.rule), Halt()
+        async def drain() -> StopReason | None:
+            rulings = GivenRulings(run.rule)
             writer = sender_of(run, halt, rulings)
             writer.start()
+            before = asyncio.all_tasks()
             try:
-                await Workers(run, writer, rulings, halt, count=2, one_first=False, spawn=spawn).drain()
+                workers = Workers(run, writer, rulings, halt, count=2, one_first=False, spawn=spawn)
+                return await asyncio.wait_for(workers.drain(), 60)
             finally:
+                assert {task for task in asyncio.all_tasks() if not task.done()} <= before, (
+                    "a task of its own is awaited by nobody"
+                )
                 await writer.close()
 
-        with pytest.raises(SetupError) as caught:
-            on_loop(main())
-        assert caught.value.code == "no-worker"
+        yield drain

@@ -74,6 +74,16 @@ def test_the_child_gets_no_credential(tmp_path: Path, monkeypatch: pytest.Monkey
     assert b"real-key" not in environment + arguments
 
 
+def test_the_child_imports_nothing_from_the_folder_it_is_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("orjson", "aiohttp", "runner"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('this is the project, not a package')")
+    monkeypatch.chdir(tmp_path)
+    with launch(Options(state=tmp_path / "state")) as running:
+        assert call(running.base_url + "/v1/messages")[0] == 200
+
+
 def test_a_child_that_cannot_start_is_a_setup_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SetupError, match="did not start"), launch(Options(state=tmp_path / "file")):
