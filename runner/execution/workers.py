@@ -124,6 +124,9 @@ class GivenRulings:
         return self._given.pop((outcome.step, outcome.attempt), None) or self._rule(outcome)
 
 
+_NOT_HELD = HeldBack(None)
+
+
 @dataclass(eq=False)
 class _Desk:
     """This process's end of one worker. `leased`: unfinished leases; `in_flight`: sent and not yet back."""
@@ -137,7 +140,7 @@ class _Desk:
     """It has said how it ended, or is gone."""
     waits_for_steps: int = 0
     """So many steps it asked for when there were none to give yet."""
-    held: HeldBack = HeldBack(None)
+    held: HeldBack = _NOT_HELD
     """What holds it back, as it said last."""
     waiting_lease: tuple[int, list[Lease]] | None = None
     """Its call, and what it wants to lease, while the cap does not admit any of it."""
