@@ -6,7 +6,8 @@ Owns   a fixed reply with the headers that the API sends (limits nobody reaches)
        first request was there, when the last reply left, how many at once, and the time of every so many replies.
 Knows  nothing of keys, models, caches or prices; the stand-in does. The first message of all is told to have written
        the cache, every other one to have read it. A request for a stream is answered with one, whose first event
-       leaves after a quarter of the latency, as the stand-in has it.
+       leaves after a quarter of the latency, as the stand-in has it. So has one without an answer (`max_tokens: 0`) its
+       end then: what takes the rest of the time is the writing.
 
 Prints {"base_url"} when it listens and ends when its standard input is closed. `GET /bench/seen` tells, `POST
 /bench/reset` forgets. Some 25 µs of CPU a request of 9 kB.
@@ -58,6 +59,15 @@ def _message(written: int, read: int) -> dict[str, Any]:
 
 _BODIES = tuple(json.dumps(_message(*counts), separators=(",", ":")).encode() for counts in ((2_000, 0), (0, 2_000)))
 """Of the first message and of the others; each takes its number."""
+
+
+def _empty(message: dict[str, Any]) -> dict[str, Any]:
+    return {**message, "content": [], "stop_reason": "max_tokens", "usage": {**message["usage"], "output_tokens": 0}}
+
+
+_EMPTY = tuple(
+    json.dumps(_empty(_message(*counts)), separators=(",", ":")).encode() for counts in ((2_000, 0), (0, 2_000))
+)
 
 
 def _events(message: dict[str, Any]) -> tuple[bytes, bytes]:
@@ -220,6 +230,8 @@ class Connection(asyncio.Protocol):
         number = self._seen.take()
         if b'"stream":true' in request[start:] or b'"stream": true' in request[start:]:
             self._after(self._latency_s * BEGIN_SHARE, self._begin_stream, number)
+        elif b'"max_tokens":0,' in request[start:]:
+            self._after(self._latency_s * BEGIN_SHARE, self._end_empty, number)
         else:
             self._after(self._latency_s, self._reply, number)
 
@@ -232,6 +244,10 @@ class Connection(asyncio.Protocol):
     def _reply(self, number: int) -> None:
         self._seen.reply()
         self._write_plain(number, _BODIES[number > 1] % number)
+
+    def _end_empty(self, number: int) -> None:
+        self._seen.reply()
+        self._write_plain(number, _EMPTY[number > 1] % number)
 
     def _begin_stream(self, number: int) -> None:
         first, _ = _STREAMS[number > 1]
