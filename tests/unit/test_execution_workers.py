@@ -131,6 +131,12 @@ class Played:
         self.told += messages
         self._news.set()
 
+    async def assigned(self) -> None:
+        """Wait until it has its part; the message stays. A halt before that assigns nothing."""
+        while not any(message[0] == "start" for message in self.told):
+            self._news.clear()
+            await asyncio.wait_for(self._news.wait(), 20)
+
     async def until(self, *beginning: Any) -> Message:
         """Wait for a message that begins like this, and take it."""
         while True:
@@ -209,6 +215,7 @@ def on_stage(
             try:
                 await asyncio.wait_for(stage.complete.wait(), 20)
                 one, other = stage.players
+                await asyncio.gather(one.assigned(), other.assigned())
                 await asyncio.wait_for(act(stage, one, other), 60)
             finally:
                 stage.drained.cancel()
