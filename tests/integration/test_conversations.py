@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ sinks: [out/{mode}.jsonl]
 """
 
 
-def history(number: int) -> list[dict[str, object]]:
+def history(number: int) -> list[dict[str, Any]]:
     return [
         turn
         for place in range(number % 4)
