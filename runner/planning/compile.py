@@ -41,6 +41,8 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
     _check_prefill(loaded, messages[-1])
     in_order = [*system, *(block for blocks in messages for block in blocks)]
 
+    turns = [_Block(source, ("turns", i), texts.of_turn(source, ("turns", i))) for i, source in enumerate(job.turns)]
+
     shared, betas = _shared_body(loaded, system, mode)
     return CompiledJob(
         name=job.name,
@@ -52,7 +54,9 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
         betas=betas,
         context=texts.context,
         schema=loaded.schema,
-        cache=_cache_shape(in_order),
+        cache=_cache_shape(in_order, turns),
+        turns=[block.compiled(mode) for block in turns],
+        last_format=_output_format(loaded) if turns else None,
         prefill=may_prefill(loaded),
     )
 
@@ -74,7 +78,8 @@ def _check_prefill(loaded: LoadedJob, last: Sequence[_Block]) -> None:
 def may_prefill(loaded: LoadedJob) -> bool:
     """Whether a request may end with the assistant's message; of a model that nobody knows, yes."""
     facts = snapshot_facts(loaded.job.model)
-    return loaded.schema is None and (facts is None or facts.prefill is not False)
+    structured = loaded.schema is not None and not loaded.job.turns  # else only the last turn is
+    return not structured and (facts is None or facts.prefill is not False)
 
 
 def _compiled_message(message: Message, blocks: Sequence[_Block], mode: Mode) -> CompiledMessage | CompiledHistory:
@@ -140,6 +145,13 @@ class _Texts:
                 return template
         return self.shared(source, path)
 
+    def of_turn(self, source: TextSource, path: tuple[str | int, ...]) -> Any:
+        if source.file is None:
+            template = self._loaded.templates.template(source.name)
+            if {"row", "replies"} & template.names():
+                return template
+        return self.shared(source, path)
+
     def history(self, text: str, path: tuple[str | int, ...]) -> Any:
         name = ".".join(str(part) for part in (*path, "expand"))
         return self._loaded.templates.expression(Expression.whole(text) or text, name)
@@ -180,13 +192,20 @@ def _shared_body(loaded: LoadedJob, system: Sequence[_Block], mode: Mode) -> tup
     params = dict(job.params)
     betas = tuple(params.pop("betas", ()))
     params |= params.pop("extra_body", {})
-    if loaded.schema is not None:
-        output_format = {"type": "json_schema", "schema": _sent_schema(loaded, loaded.schema)}
+    output_format = _output_format(loaded)
+    if output_format is not None and not job.turns:
         params["output_config"] = {**params.get("output_config", {}), "format": output_format}
     body: dict[str, Any] = {"model": job.model, **{name: params[name] for name in sorted(params)}}
     if system:
         body["system"] = [text_block(block.content, block.ttl(mode)) for block in system]
     return body, betas
+
+
+def _output_format(loaded: LoadedJob) -> dict[str, Any] | None:
+    """What the last reply of a row is asked to look like; None where any text will do."""
+    if loaded.schema is None:
+        return None
+    return {"type": "json_schema", "schema": _sent_schema(loaded, loaded.schema)}
 
 
 def _sent_schema(loaded: LoadedJob, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,7 +223,7 @@ def _pointer(path: Sequence[str | int]) -> str:
     return "/" + "/".join(str(part) for part in path)
 
 
-def _cache_shape(blocks: Sequence[_Block]) -> CacheShape:
+def _cache_shape(blocks: Sequence[_Block], turns: Sequence[_Block]) -> CacheShape:
     shared_bytes = 0
     prefix_bytes = 0
     all_shared = True
@@ -218,7 +237,8 @@ def _cache_shape(blocks: Sequence[_Block]) -> CacheShape:
                 prefix_bytes = shared_bytes
             else:
                 row_breakpoint = True
-    return CacheShape(prefix_bytes, row_breakpoint, {mode: _longest_ttl(blocks, mode) for mode in _MODES})
+    row_breakpoint = row_breakpoint or any(block.source.cache for block in turns)  # it stands behind replies
+    return CacheShape(prefix_bytes, row_breakpoint, {mode: _longest_ttl([*blocks, *turns], mode) for mode in _MODES})
 
 
 def _longest_ttl(blocks: Iterable[_Block], mode: Mode) -> CacheTtl | None:

@@ -152,8 +152,9 @@ class CompiledJob:
     """A job that is ready to make requests, in one mode.
 
     `shared` is the body without `messages`, as it is sent; `context` what templates see beside `row`; `schema` the
-    output's JSON Schema as the user means it, `prefill` whether a row's history may end with the assistant. Making
-    requests changes nothing in it, so several threads may use it.
+    output's JSON Schema as the user means it, `prefill` whether a row's history may end with the assistant. `turns` are
+    further messages of the user, whose texts may depend on the row and on replies, and `last_format` what the last of
+    them asks the reply to look like. Making requests changes nothing in it, so several threads may use it.
     """
 
     def __init__(
@@ -168,6 +169,8 @@ class CompiledJob:
         schema: Mapping[str, Any] | None,
         cache: CacheShape,
         prefill: bool = True,
+        turns: Sequence[TextBlock] = (),
+        last_format: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
         self.mode = mode
@@ -176,6 +179,8 @@ class CompiledJob:
         self.schema = schema
         self.cache = cache
         self.prefilled = _ends_with_assistant(messages)
+        self.turns = tuple(turns)
+        self.last_format = last_format
         self._prefill = prefill
         histories = [message.name for message in messages if isinstance(message, CompiledHistory)]
         self._expands, self._history_name = bool(histories), histories[-1] if histories else ""

@@ -44,7 +44,7 @@ def check_together(
         *param_problems(tree, facts),
         *_deadline(tree),
         *_variables(tree, lenient=lenient),
-        *check_conversation(tree),
+        *check_conversation(tree, schema),
         *_breakpoints(tree),
         *paths.dataset(),
         *paths.sinks(),
@@ -137,6 +137,7 @@ def _cache_marks(tree: MapNode) -> Iterator[tuple[object, Node]]:
     lists = [tree.get("system")]
     messages = tree.get("messages")
     lists += [child(message, "content") for message in messages.items] if isinstance(messages, ListNode) else []
+    lists.append(tree.get("turns"))
     for blocks in lists:
         for block in blocks.items if isinstance(blocks, ListNode) else ():
             mark = child(block, "cache")
