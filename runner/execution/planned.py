@@ -125,6 +125,7 @@ class Plan:
             return None
         return {
             "count": self.estimate.batches,
+            "waves": self.estimate.waves,
             "queue_requests": self.queue_requests,
             "all_at_once_usd": to_usd(self.all_at_once_pico),
             "priming": {
@@ -241,6 +242,7 @@ def _estimator(
         compiled,
         prices,
         facts,
+        samples=loaded.job.samples,
         batch_max_requests=most,
         batch_max_bytes=loaded.settings.batch_max_bytes,
     )
@@ -272,7 +274,7 @@ def _count(ledger: Ledger, compiled: CompiledJob, earlier: Earlier | None, estim
         elif earlier is not None and earlier.find(Step(row.index), row, request) is not None:
             counted.reused += 1
         else:
-            estimator.add(request)
+            estimator.add_row(row, request)
             last = earlier.last_of(row.key) if earlier is not None else None
             if last is not None and last.request_hash != request.hash:
                 counted.changed += 1
