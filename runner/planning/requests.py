@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import orjson
 
@@ -115,6 +115,15 @@ class CacheShape:
         return self.shared_prefix_bytes > 0 and self.shared_prefix_bytes >= (minimum or 0)
 
 
+class Appended(NamedTuple):
+    """Messages that stand behind those of the job, encoded, each with a comma before it: as they are sent, and as the
+    model sees them (the same without cache marks)."""
+
+    sent: bytes
+    seen: bytes
+
+
+_NOTHING_APPENDED = Appended(b"", b"")
 _request = maker_of(Request)
 
 
@@ -146,7 +155,7 @@ class CompiledJob:
         self.prefilled = bool(messages) and messages[-1].role == "assistant"
         self.model: str = shared["model"]
         self.max_tokens: int = shared["max_tokens"]
-        self._context = dict(context)
+        self.context = dict(context)
         self._cache_ttl = cache.ttl[mode]
         self._allowance = hidden_tokens(shared)
         self._identity = SharedIdentity(shared, betas)
@@ -175,12 +184,29 @@ class CompiledJob:
         """Names of the templates that are rendered for each row."""
         return tuple(piece.name for piece in self._row_pieces if piece.template is not None)
 
-    def request(self, row: Row, printed: Printed | None = None) -> Request | Failure:
-        """Render and encode one row; `printed` counts the nulls that its texts show as nothing.
+    def variant(self, *, model: str | None = None, max_tokens: int | None = None) -> CompiledJob:
+        """The same job asked of another model, or with another limit."""
+        changed = {"model": model or self.model, "max_tokens": max_tokens or self.max_tokens}
+        return CompiledJob(
+            name=self.name,
+            mode=self.mode,
+            shared={**self.shared, **changed},
+            messages=self.messages,
+            betas=self.betas,
+            context=self.context,
+            schema=self.schema,
+            cache=self.cache,
+        )
+
+    def request(
+        self, row: Row, printed: Printed | None = None, more: Appended = _NOTHING_APPENDED
+    ) -> Request | Failure:
+        """Render and encode one row; `printed` counts the nulls that its texts show as nothing, `more` stands behind
+        the job's own messages.
 
         Failures: `render_error`, `input_error`, `too_large`.
         """
-        context = {**self._context, "row": row.values}
+        context = {**self.context, "row": row.values}
         sent = [self._head]
         seen = self._seen_head.copy()
         prefixes = self.shared_prefixes
@@ -204,7 +230,9 @@ class CompiledJob:
             if piece.ttl is not None:
                 size = self._prefix_bytes + sum(map(len, sent)) - len(self._head)
                 prefixes = (*prefixes, self._prefix(seen, size, piece.ttl))
-        sent.append(b"}")
+        seen.update(more.seen)
+        seen.update(b"]")
+        sent += (more.sent, b"]}")
         body = b"".join(sent)
         if len(body) > MAX_REQUEST_BYTES:
             return _too_large(row, len(body))
@@ -215,7 +243,7 @@ class CompiledJob:
 
     def prefixes(self, row: Row) -> tuple[Prefix, ...] | None:
         """A row's prefixes alone, rendered no further than its last breakpoint; None where they cannot be rendered."""
-        context = {**self._context, "row": row.values}
+        context = {**self.context, "row": row.values}
         seen, size, prefixes = self._seen_head.copy(), self._prefix_bytes, list(self.shared_prefixes)
         for piece in self._row_pieces:
             if len(prefixes) == len(self.shared_prefixes) + self.row_prefixes:
@@ -247,7 +275,8 @@ def hidden_tokens(shared: Mapping[str, Any]) -> int:
 
 
 def _pieces(messages: Sequence[CompiledMessage]) -> list[Piece]:
-    """Cut the encoded messages where a row's text goes, and behind each breakpoint."""
+    """Cut the encoded messages, all but the bracket at their end, where a row's text goes and behind each
+    breakpoint."""
     pieces: list[Piece] = []
     fixed = _Fixed()
     fixed.add("[")
@@ -267,7 +296,6 @@ def _pieces(messages: Sequence[CompiledMessage]) -> list[Piece]:
             if block.ttl is not None:
                 pieces.append(fixed.take(block.ttl))
         fixed.add("]}")
-    fixed.add("]")
     pieces.append(fixed.take())
     return pieces
 

@@ -15,6 +15,7 @@ from runner.catalog.api import MAX_BREAKPOINTS
 from runner.catalog.parameters import batch_only_betas, check_params
 from runner.errors import Problem, SpecError, closest
 from runner.plugins import Plugin, dataset_for, sink_for
+from runner.spec.asking import check_asking
 from runner.spec.hints import choice_hint
 from runner.spec.inputs import missing_file
 from runner.spec.node import ListNode, MapNode, Node, Path, ScalarNode, child, find, locate, plain
@@ -47,6 +48,7 @@ def check_together(
         *paths.dataset(),
         *paths.sinks(),
         *_output_fields(tree, schema),
+        *check_asking(tree, _mode(tree), schema),
     ]
 
 
