@@ -231,8 +231,8 @@ def _takes(shape: FieldShape, schema: Mapping[str, Any]) -> str:
             shape.model.__name__, "mapping" if shape.model.short is None else "path or mapping"
         )
         if not shape.many:
-            words = [value for option in schema.get("anyOf", ()) for value in option.get("enum", ())]
-            return " or ".join([", ".join(f"`{word}`" for word in words), noun]) if words else noun
+            beside = [value for option in schema.get("anyOf", ()) for value in option.get("enum", ())]
+            return " or ".join([", ".join(f"`{word}`" for word in beside), noun]) if beside else noun
         return f"list of: {noun}" + (" (*or one*)" if shape.single else "")
     if shape.many and shape.single:
         item = schema["anyOf"][0].get("type")

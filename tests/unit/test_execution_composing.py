@@ -253,7 +253,7 @@ def test_without_a_schema_what_is_kept_is_the_output(tmp_path: Path) -> None:
 
 def test_a_process_that_is_killed_anywhere_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """SIGKILL before and after each write: a reply that is durable is never paid again, its next step never lost."""
-    scripted = {"text 1": [BAD, BAD], "text 2": [None]}
+    scripted: dict[str, list[str | None]] = {"text 1": [BAD, BAD], "text 2": [None]}
     with folder_in_memory(tmp_path) as folder:
         count, kill_at = 1, 0
         while kill_at < count:
