@@ -28,6 +28,7 @@ from runner.catalog.shapes import (
     Whole,
     unknown_param,
 )
+from runner.catalog.tool_choice import CONTAINER, TOOL_CHOICE, choice_problems
 
 EFFORT_LEVELS = ("low", "medium", "high", "xhigh", "max")
 MIN_THINKING_BUDGET = 1024
@@ -52,6 +53,8 @@ TAKEN: Mapping[str, Shape] = {
     "metadata": Fields({"user_id": Text()}),
     "service_tier": OneOf(("auto", "standard_only")),
     "inference_geo": Text(),
+    "tool_choice": TOOL_CHOICE,
+    "container": CONTAINER,
     "betas": ListOf(Text()),
 }
 """Parameters that work, with their shapes. `betas` is the SDK's name for the header `anthropic-beta`."""
@@ -64,6 +67,8 @@ ABOUT: Mapping[str, str] = {
     "metadata": "`user_id`: an opaque id of who asks; no name, no address.",
     "service_tier": "Whether capacity that was paid in advance may be used.",
     "inference_geo": "Where the model runs, for instance `us`; may cost more.",
+    "tool_choice": "Whether the model must call a tool (`any`, `tool`), may (`auto`), or may not (`none`).",
+    "container": "Where tools that run code do so: the id of a container, or skills to be loaded into it.",
     "betas": "Features of the API that are in beta, by the names of their headers.",
 }
 """What each of them is for, in the words of the reference page."""
@@ -104,9 +109,7 @@ REFUSED: Mapping[str, Refused] = {
     "top_p": _sampling("top_p"),
     "top_k": _sampling("top_k"),
     "speed": Refused(_LATER, "`speed` is not supported yet", "leave it out: requests run at standard speed"),
-    "tools": Refused(_LATER, "tools are not supported yet", "use `output:` to get structured replies"),
-    "tool_choice": Refused(_LATER, "tools are not supported yet", "use `output:` to get structured replies"),
-    "container": Refused(_LATER, "containers are not supported yet", "leave it out"),
+    "tools": Refused(_ELSEWHERE, "`tools` is a key of the job itself", "move it to the top level"),
     "diagnostics": Refused(_LATER, "`diagnostics` is not supported yet", "leave it out"),
     "user_profile_id": Refused(_LATER, "user profiles are not supported yet", "leave it out"),
 }
@@ -188,6 +191,7 @@ def _model_problems(params: Mapping[str, Any], facts: ModelFacts | None) -> Iter
     yield from _length_problems(params, facts)
     yield from _effort_problems(effort, facts)
     yield from _thinking_problems(thinking.get("type"), effort, facts)
+    yield from choice_problems(params, facts)
 
 
 def _length_problems(params: Mapping[str, Any], facts: ModelFacts) -> Iterator[ParamProblem]:

@@ -67,6 +67,18 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Switch:
+    """True or false."""
+
+    def problems(self, value: Any, path: ParamPath) -> Iterator[ParamProblem]:
+        if not isinstance(value, bool):
+            yield wrong_type(path, "true or false", value)
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
+
+
+@dataclass(frozen=True, slots=True)
 class OneOf:
     """One of a few words."""
 

@@ -20,6 +20,7 @@ from runner.spec.inputs import missing_file
 from runner.spec.node import ListNode, MapNode, Node, Path, ScalarNode, child, find, locate, plain
 from runner.spec.templates import expressions
 from runner.spec.texts import Text, locate_in_scalar
+from runner.spec.tools import calls_functions
 from runner.templating import ColumnUse, Expression, TemplateFailure, TemplateSet
 from runner.types import CacheTtl, Mode
 
@@ -85,7 +86,7 @@ def _batch_only(tree: MapNode) -> list[str]:
 def _modes(tree: MapNode) -> tuple[Mode, ...]:
     """The modes in which requests may be sent: what a batch leaves over is finished in parallel where it can be."""
     mode = _mode(tree)
-    if mode == "parallel":
+    if mode == "parallel" or calls_functions(tree):
         return ("parallel",)
     if mode == "batch" and _batch_only(tree):
         return ("batch",)
@@ -158,7 +159,7 @@ def _behind_shorter(marks: Sequence[object]) -> Iterator[int]:
 
 def _cache_marks(tree: MapNode) -> Iterator[tuple[object, Node]]:
     """The breakpoints in the order of a request."""
-    lists = [tree.get("system")]
+    lists = [tree.get("tools"), tree.get("system")]
     messages = tree.get("messages")
     lists += [child(message, "content") for message in messages.items] if isinstance(messages, ListNode) else []
     for blocks in lists:
