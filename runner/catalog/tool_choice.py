@@ -12,22 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from runner.catalog.models import ModelFacts
-from runner.catalog.shapes import (
-    ByType,
-    Fields,
-    ListOf,
-    OneOf,
-    ParamPath,
-    ParamProblem,
-    Shape,
-    Switch,
-    Text,
-    wrong_type,
-)
+from runner.catalog.shapes import ByType, Either, Fields, ListOf, OneOf, ParamPath, ParamProblem, Shape, Switch, Text
 
 NO_FORCED_CHOICE = frozenset(
     f"claude-{name}" for name in ("fable-5-1", "fable-5-2", "mythos-5-1", "mythos-5-2", "opus-5-5", "sonnet-5-5")
@@ -49,23 +37,7 @@ _SKILL = Fields({"type": OneOf(("anthropic", "custom")), "skill_id": Text(), "ve
 _CONTAINER = Fields({"id": Text(), "skills": ListOf(_SKILL)})
 
 
-@dataclass(frozen=True, slots=True)
-class _Container:
-    """An id, or a mapping."""
-
-    def problems(self, value: Any, path: ParamPath) -> Iterator[ParamProblem]:
-        if isinstance(value, Mapping):
-            yield from _CONTAINER.problems(value, path)
-        elif isinstance(value, str):
-            yield from Text().problems(value, path)
-        else:
-            yield wrong_type(path, "an id or a mapping", value)
-
-    def json_schema(self) -> dict[str, Any]:
-        return {"anyOf": [Text().json_schema(), _CONTAINER.json_schema()]}
-
-
-CONTAINER = _Container()
+CONTAINER = Either({str: Text(), Mapping: _CONTAINER}, "an id or a mapping")
 
 
 def choice_problems(params: Mapping[str, Any], facts: ModelFacts) -> Iterator[ParamProblem]:

@@ -31,6 +31,8 @@ class Envelope:
     answer: Answer
     usage: Usage
     service_tier: str = "standard"
+    speed: str = "standard"
+    inference_geo: str = "global"
 
     def message(self) -> bytes:
         """The Message object as JSON."""
@@ -85,6 +87,8 @@ class Envelope:
             "output_tokens_details": {"thinking_tokens": min(self.answer.thinking_tokens, output_tokens)},
             "server_tool_use": self._server_tool_use(),
             "service_tier": self.service_tier,
+            "speed": self.speed,
+            "inference_geo": self.inference_geo,
         }
 
     def _server_tool_use(self) -> dict[str, int] | None:
