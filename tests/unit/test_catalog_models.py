@@ -184,8 +184,8 @@ def test_every_capability_that_the_api_tells_is_read() -> None:
     not_had = (facts.citations, facts.pdf_input, facts.structured_outputs, facts.code_execution)
     assert not_had == (False, False, False, False)
     assert facts.tool_calls_from_code is False
-    assert facts.context_management == {"clear_thinking_20251015"}
-    assert facts.effort == {"low", "high"}
+    assert facts.context_management == frozenset({"clear_thinking_20251015"})
+    assert facts.effort == frozenset({"low", "high"})
     assert (facts.thinking["adaptive"], facts.thinking["enabled"]) == (True, False)
 
 
