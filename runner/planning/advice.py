@@ -81,15 +81,6 @@ def _refused_features(compiled: CompiledJob, facts: ModelFacts, locate: Locate) 
     if compiled.schema is not None and facts.structured_outputs is False:
         message = f"{facts.id} has no structured outputs"
         yield Problem("no-structured-outputs", message, locate(("output",)), "take another model, or drop `output`")
-    if not compiled.prefilled:
-        return
-    where = locate(("messages",))
-    if facts.prefill is False:
-        message = f"{facts.id} refuses a last message of the assistant"
-        yield Problem("no-prefill", message, where, "let the messages end with the user's")
-    elif compiled.schema is not None:
-        message = "structured output and a last message of the assistant exclude one another"
-        yield Problem("no-prefill", message, where, "let the messages end with the user's, or drop `output`")
 
 
 def _short_prefix(compiled: CompiledJob, facts: ModelFacts, locate: Locate) -> Iterator[Problem]:
