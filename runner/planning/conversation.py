@@ -79,11 +79,12 @@ class Conversations:
         if not after.messages:
             return compiled.request(row)
         messages = after.messages
-        if self._compiled.prefilled:
+        if self._compiled.may_end_with_assistant:
             first = self._compiled.request(row)
             if isinstance(first, Failure):
                 return first
-            messages = (*messages, decode(first.body)["messages"][-1])
+            last = decode(first.body)["messages"][-1]
+            messages = (*messages, last) if last["role"] == "assistant" else messages
         return compiled.request(row, more=appended(messages))
 
     def _variant(self, model: str | None, max_tokens: int | None) -> CompiledJob:

@@ -8,9 +8,10 @@ A request's identity is SHA-256 over
 What all rows share is digested once (`SharedIdentity`); a row only adds its messages.
 
 Left out, because the model does not see them: `cache_control` (of the request, and on any block of system, tools and
-messages), `stream`, `metadata`, `service_tier`. So batch and parallel mode share answers, and a new time-to-live
-re-pays nothing. Kept as written: the order of mappings inside content, tools and schemas; integers exactly, floats by
-their repr.
+messages), `stream`, `metadata`, `service_tier`, and `speed` (fast mode runs the same model). So batch and parallel mode
+share answers, and a new time-to-live re-pays nothing. `inference_geo` stays in: who keeps data in one place does not
+want an answer from another. Kept as written: the order of mappings inside content, tools and schemas; integers exactly,
+floats by their repr.
 
 A job's fingerprint covers the resolved job and the content of every file it names, without what changes no answer.
 
@@ -32,7 +33,7 @@ IDENTITY_FORMAT = 1
 
 FINGERPRINT_FORMAT = 1
 
-_NOT_SEEN_BY_THE_MODEL = frozenset({"cache_control", "stream", "metadata", "service_tier"})
+_NOT_SEEN_BY_THE_MODEL = frozenset({"cache_control", "stream", "metadata", "service_tier", "speed"})
 
 
 def request_identity(body: Mapping[str, Any], betas: Iterable[str] = (), *, api_version: str = API_VERSION) -> bytes:
@@ -141,6 +142,8 @@ def _parts(loaded: LoadedJob) -> dict[str, str]:
     parts |= {f"template {name}": text for name, text in loaded.templates.sources.items() if "#" not in name}
     parts |= {f"file {name}": text for name, text in loaded.files.items()}
     parts |= {f"asset {name}": value for name, value in loaded.assets.items()}
+    # What a function says of itself is part of every request; what it does is not known.
+    parts |= {f"tool {tool.name}": tool.definition for tool in loaded.tools if tool.python is not None}
     return {name: hashlib.sha256(encode(parts[name])).hexdigest() for name in sorted(parts)}
 
 

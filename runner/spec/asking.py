@@ -46,7 +46,7 @@ def _limits(tree: MapNode, model: str, params: Mapping[str, Any], mode: str) -> 
     first = params.get("max_tokens")
     if not isinstance(node, ListNode) or not _is_count(first):
         return
-    known = {(problem.path, problem.code) for problem in check_params(model, params, mode=mode)}
+    known = _known(model, params, mode)
     before, what = first, "`params.max_tokens`"
     for item in node.items:
         limit = plain(item)
@@ -71,13 +71,18 @@ def _other_model(tree: MapNode, model: str, params: Mapping[str, Any], mode: str
         found = f"{other} is the model that refused: it is to be another one"
         yield Problem("same-model", found, where, "name another model, or write `on_refusal: fail`")
         return
-    known = {(problem.path, problem.code) for problem in check_params(model, params, mode=mode)}
+    known = _known(model, params, mode)
     for limit in (params.get("max_tokens"), *_last_limit(tree)):
         for problem in check_params(other, {**params, "max_tokens": limit}, mode=mode):
-            if (problem.path, problem.code) not in known:
+            if problem.severity == "error" and (problem.path, problem.code) not in known:
                 known.add((problem.path, problem.code))
                 path = ".".join(str(part) for part in problem.path)
                 yield Problem(problem.code, f"`params.{path}`: {problem.message}", where, problem.hint)
+
+
+def _known(model: str, params: Mapping[str, Any], mode: str) -> set[tuple[object, str]]:
+    """What is wrong with the params anyway, and told elsewhere."""
+    return {(problem.path, problem.code) for problem in check_params(model, params, mode=mode)}
 
 
 def _last_limit(tree: MapNode) -> list[int]:
