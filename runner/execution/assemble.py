@@ -20,7 +20,7 @@ from runner.events import Observer
 from runner.execution.api import Api
 from runner.execution.earlier import Earlier
 from runner.execution.facts import refreshed
-from runner.execution.folders import Line, RunInfo, StateFolder
+from runner.execution.folders import Line, RunInfo, StateFolder, require_revalidated
 from runner.execution.judging import make_judge, make_rule
 from runner.execution.known_batches import KnownBatches
 from runner.execution.limiting import make_limits
@@ -53,10 +53,12 @@ def assemble(
     known: Known | None = None,
     to_send: bool = True,
 ) -> Advance:
-    """Make a run ready to advance. Raises PlanError, BudgetError (a cap with an unknown price), DeliveryError.
+    """Make a run ready to advance. Raises PlanError, BudgetError (a cap with an unknown price), DeliveryError, and
+    LedgerError for a run that is half revalidated.
 
     With `to_send` False it is only to follow what is at the API: neither its sinks nor today's facts are looked at.
     """
+    require_revalidated(info.run_id, ledger.meta)
     mode: Mode = ledger.meta["mode"]
     job = loaded.job
     prices = stored_prices(info.folder)

@@ -12,7 +12,6 @@ Knows  the state folder. A new run is `beginning`'s, what it takes the place of 
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from runner.clock import Clock, SystemClock
 from runner.errors import LedgerError, UsageError
@@ -23,13 +22,11 @@ from runner.execution.asked import Asked, RunOptions
 from runner.execution.assemble import assemble
 from runner.execution.beginning import begin
 from runner.execution.confirm import Confirm
-from runner.execution.folders import RunInfo, StateFolder, line_of
+from runner.execution.folders import RunInfo, StateFolder, line_of, store_again
 from runner.execution.resuming import require_detachable
 from runner.execution.summary import Summary
 from runner.execution.superseding import ended_as_canceled
 from runner.execution.under_way import Sitting
-from runner.ledger.folder import sync_entries
-from runner.ledger.refusals import disk_errors
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.identity import fingerprint_changes, job_fingerprint
 from runner.spec.load import LoadedJob, load
@@ -118,19 +115,9 @@ def _go_on(asked: Asked, info: RunInfo) -> Summary:
     if asked.options.detach:
         require_detachable(info.meta["mode"], info.meta["mode_why"])
     with SqliteLedger.open(info.folder) as ledger:
-        _store_again(asked.loaded, info.folder / "inputs")
+        store_again(asked.loaded, info.folder / "inputs")
         run = assemble(
             info, ledger, asked.loaded, asked.state, asked.api, asked.observer, asked.clock, resumed=True,
             sitting=Sitting(detach=asked.options.detach),
         )  # fmt: skip
         return advance(run)
-
-
-def _store_again(loaded: LoadedJob, inputs: Path) -> None:
-    """Keep what may change without changing an answer: limits, retry. Each file is replaced whole, so that the run can
-    be resumed after a kill in between."""
-    with disk_errors(inputs), TemporaryDirectory(prefix="inputs-", dir=inputs.parent) as aside:
-        loaded.store(Path(aside))
-        for path in Path(aside).iterdir():
-            path.replace(inputs / path.name)
-        sync_entries(inputs)
