@@ -35,6 +35,7 @@ from runner.planning.advice import advise
 from runner.planning.compile import compile_job
 from runner.planning.requests import CompiledJob
 from runner.replies.schema import Check
+from runner.settings import Settings
 from runner.spec.load import LoadedJob
 from runner.types import Mode
 
@@ -65,7 +66,7 @@ def assemble(
     require_price(loaded, prices)
     compiled_for = cache(lambda mode: compile_job(loaded, mode=mode))
     compiled = compiled_for(mode)
-    known = known or (Known.of(state, api, clock) if to_send else Known(Catalog(), ()))
+    known = known or (Known.of(state, api, clock, loaded.settings) if to_send else Known(Catalog(), ()))
     facts = known.catalog.facts(job.model)
     if to_send:
         checked_targets(info, loaded, state)
@@ -104,9 +105,9 @@ class Known:
     told: Sequence[Problem]
 
     @classmethod
-    def of(cls, state: StateFolder, api: Api, clock: Clock) -> Known:
-        """Asks the API where it was not asked today."""
-        return cls(*refreshed(state, api, clock))
+    def of(cls, state: StateFolder, api: Api, clock: Clock, settings: Settings) -> Known:
+        """Asks the API where it was not asked lately."""
+        return cls(*refreshed(state, api, clock, max_age_s=settings.models_max_age_s))
 
 
 def _warnings(loaded: LoadedJob, compiled: CompiledJob, facts: ModelFacts | None, clock: Clock) -> list[Problem]:

@@ -20,17 +20,27 @@ import orjson
 
 from runner.catalog.models import snapshot_facts
 from runner.catalog.schema_subset import api_subset, outside_subset
+from runner.encoding import encode
 from runner.errors import Location, PlanError, Problem, SpecError
 from runner.media.content import Unsendable
 from runner.planning.blocks import BlockMaker, EmptyText, Rendered
 from runner.planning.content import Encoded, Sight
 from runner.planning.makers import MakerReading
-from runner.planning.pieces import CompiledHistory, CompiledMessage, FixedBlock, RowBlock, TextBlock, text_block
+from runner.planning.pieces import (
+    CompiledHistory,
+    CompiledMessage,
+    FixedBlock,
+    RowBlock,
+    TextBlock,
+    cache_control,
+    text_block,
+)
 from runner.planning.requests import CacheShape, CompiledJob
 from runner.spec.job import Block, Message
 from runner.spec.loaded import LoadedJob
 from runner.spec.sources import Unreadable
 from runner.templating import Expression, TemplateFailure
+from runner.tools import Tool
 from runner.types import CacheTtl, Mode
 
 _MODES: tuple[Mode, ...] = ("parallel", "batch")
@@ -62,7 +72,7 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
         betas=betas,
         context=compiler.context,
         schema=loaded.schema,
-        cache=_cache_shape(in_order),
+        cache=_cache_shape(loaded.tools, in_order),
         prefill=may_prefill(loaded),
         sight=sight,
     )
@@ -258,10 +268,17 @@ def _shared_body(loaded: LoadedJob, system: Sequence[_Placed], mode: Mode) -> tu
         output_format = {"type": "json_schema", "schema": _sent_schema(loaded, loaded.schema)}
         params["output_config"] = {**params.get("output_config", {}), "format": output_format}
     body: dict[str, Any] = {"model": job.model, **{name: params[name] for name in sorted(params)}}
+    if loaded.tools:
+        body["tools"] = [_sent_tool(tool, mode) for tool in loaded.tools]
     objects = [each for block in system for each in block.objects(mode)]
     if objects:
         body["system"] = objects
     return body, betas
+
+
+def _sent_tool(tool: Tool, mode: Mode) -> dict[str, Any]:
+    ttl = settled_ttl(tool.cache, mode)
+    return {**tool.definition, "cache_control": cache_control(ttl)} if ttl is not None else dict(tool.definition)
 
 
 def _sent_schema(loaded: LoadedJob, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -279,9 +296,13 @@ def _pointer(path: Sequence[str | int]) -> str:
     return "/" + "/".join(str(part) for part in path)
 
 
-def _cache_shape(blocks: Sequence[_Placed]) -> CacheShape:
+def _cache_shape(tools: Sequence[Tool], blocks: Sequence[_Placed]) -> CacheShape:
     shared_bytes = 0
     prefix_bytes = 0
+    for tool in tools:
+        shared_bytes += len(encode(tool.definition))
+        if tool.cache:
+            prefix_bytes = shared_bytes
     all_shared = True
     row_breakpoint = False
     for block in blocks:
@@ -293,11 +314,12 @@ def _cache_shape(blocks: Sequence[_Placed]) -> CacheShape:
                 prefix_bytes = shared_bytes
             else:
                 row_breakpoint = True
-    return CacheShape(prefix_bytes, row_breakpoint, {mode: _longest_ttl(blocks, mode) for mode in _MODES})
+    marks = [*(tool.cache for tool in tools), *(block.source.cache for block in blocks if block.content != ())]
+    return CacheShape(prefix_bytes, row_breakpoint, {mode: _longest_ttl(marks, mode) for mode in _MODES})
 
 
-def _longest_ttl(blocks: Iterable[_Placed], mode: Mode) -> CacheTtl | None:
-    ttls = {block.ttl(mode) for block in blocks}
+def _longest_ttl(marks: Iterable[bool | CacheTtl | None], mode: Mode) -> CacheTtl | None:
+    ttls = {settled_ttl(mark, mode) for mark in marks}
     if "1h" in ttls:
         return "1h"
     return "5m" if "5m" in ttls else None

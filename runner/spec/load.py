@@ -28,6 +28,7 @@ from runner.spec.shape import drop_nulls
 from runner.spec.templates import TemplateCheck
 from runner.spec.texts import Text, name_texts, texts_of
 from runner.spec.together import check_together
+from runner.spec.tools import ToolReader, calls_functions, choice_problems, functions_come_later, mode_problems
 from runner.spec.validate import validate
 
 __all__ = ["FactsOf", "LoadedJob", "duplicate_names", "load"]
@@ -83,6 +84,9 @@ def load(
     assets = _assets(inputs, tree)
     schema = inputs.output_schema(tree.get("output"))
 
+    reader = ToolReader(tree, root)
+    tools = reader.tools()
+
     media = FixedMedia(tree, texts, local_files(settings))
     media.read_written()
 
@@ -95,12 +99,17 @@ def load(
         *value_problems,
         *inputs.problems,
         *media.problems,
+        *reader.problems,
+        *choice_problems(tree, tools),
+        *mode_problems(tree),
         *check.problems,
         *check_blocks(tree),
     ]
     facts = facts_of(settings, values) if facts_of is not None else None
     together = check_together(tree, texts, templates, schema, root, lenient=lenient, facts=facts)
     problems += [problem for problem in together if problem.severity == "error"]
+    if not problems and calls_functions(tree):
+        problems.append(functions_come_later(tree))
     if job is None or templates is None or problems:
         raise SpecError(_in_order(problems, path))
     warnings = [
@@ -119,6 +128,7 @@ def load(
         assets=assets,
         schema=schema,
         media=media.media,
+        tools=tools,
         resolved=plain(tree),
         warnings=tuple(_in_order(warnings, path)),
         tree=tree,
