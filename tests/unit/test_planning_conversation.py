@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from runner.encoding import decode, encode
 from runner.planning.conversation import Conversations, Exchange, continuation
 from runner.planning.identity import request_identity
-from runner.planning.requests import CacheShape, CompiledJob, CompiledMessage, TextBlock
+from runner.planning.pieces import CompiledMessage, TextBlock
+from runner.planning.requests import CacheShape, CompiledJob
 from runner.rounds import Longer, OtherModel, Repair, Why
 from runner.templating import TemplateSet
 from runner.types import Failure, Reply, Request, Row, Usage
