@@ -29,6 +29,10 @@ CACHE_FORMAT = 1
 Lifecycle = Literal["active", "deprecated", "retired"]
 
 _DATED = re.compile(r"-\d{8}$")
+_ON_BEDROCK = re.compile(r"^(?:.*/)?(?:[a-z-]{2,8}\.)?anthropic\.(?P<model>claude-[a-z0-9.-]+?)(?:-v\d+)?(?::\d+)?$")
+"""`us.anthropic.claude-haiku-4-5-20251001-v1:0`, also behind the ARN of an inference profile (Bedrock's model ids)."""
+_ON_VERTEX = re.compile(r"^(?P<model>claude-[a-z0-9.-]+)@(?P<day>\d{8}|default)$")
+"""`claude-haiku-4-5@20251001` (Vertex AI's model ids)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +108,26 @@ class Catalog:
             _write_cache(self._cache_file, self._fetched_at, self._models.values())
 
 
+def model_of_platform(model: str) -> str | None:
+    """Anthropic's own name for a model that a platform names in its way; None for a name that is no platform's."""
+    found = _ON_BEDROCK.match(model)
+    if found is not None:
+        return found["model"]
+    found = _ON_VERTEX.match(model)
+    if found is not None:
+        return found["model"] if found["day"] == "default" else f"{found['model']}-{found['day']}"
+    return None
+
+
 def snapshot_facts(model: str) -> ModelFacts | None:
-    """What the snapshot knows of a model."""
+    """What the snapshot knows of a model. On platforms that name models in their own way it is what the model can do;
+    when a model is retired there is the platform's own affair."""
+    own_name = model_of_platform(model)
+    if own_name is not None:
+        known_by_name = snapshot_facts(own_name)
+        if known_by_name is None or known_by_name.lifecycle == "retired":
+            return None
+        return replace(known_by_name, id=model, lifecycle="active", retires_at=None, deprecated_at=None)
     if model in RETIRED:
         day = date.fromisoformat(RETIRED[model])
         successor = SUCCESSORS.get(model)
@@ -144,7 +166,7 @@ def cache_minimum(model: str) -> int | None:
     Shorter ones are silently not cached. The Models API does not say it: this is the prompt caching guide's table
     ("Cache limitations"), as of the snapshot's date.
     """
-    known = _SNAPSHOT.get(_DATED.sub("", model))
+    known = _SNAPSHOT.get(_DATED.sub("", model_of_platform(model) or model))
     return known.cache_minimum if known is not None else None
 
 

@@ -21,7 +21,7 @@ from runner.execution.api import Api
 from runner.execution.earlier import Earlier
 from runner.execution.facts import refreshed
 from runner.execution.folders import Line, RunInfo, StateFolder, require_revalidated
-from runner.execution.judging import make_judge, make_rule
+from runner.execution.judging import asking_of, make_judge, make_rule
 from runner.execution.known_batches import KnownBatches
 from runner.execution.limiting import make_limits
 from runner.execution.pricing import require_price, stored_prices
@@ -35,6 +35,7 @@ from runner.planning.advice import advise
 from runner.planning.compile import compile_job
 from runner.planning.requests import CompiledJob
 from runner.replies.schema import Check
+from runner.settings import Settings
 from runner.spec.load import LoadedJob
 from runner.types import Mode
 
@@ -65,7 +66,7 @@ def assemble(
     require_price(loaded, prices)
     compiled_for = cache(lambda mode: compile_job(loaded, mode=mode))
     compiled = compiled_for(mode)
-    known = known or (Known.of(state, api, clock) if to_send else Known(Catalog(), ()))
+    known = known or (Known.of(state, api, clock, loaded.settings) if to_send else Known(Catalog(), ()))
     facts = known.catalog.facts(job.model)
     if to_send:
         checked_targets(info, loaded, state)
@@ -79,6 +80,7 @@ def assemble(
         compiled=compiled,
         compiled_for=compiled_for,
         check=Check(loaded.schema) if loaded.schema is not None else None,
+        asking=asking_of(loaded),
         prices=prices,
         api=api,
         connect=lambda: api.connect(max_concurrency=job.limits.max_concurrency, clock=clock),
@@ -104,9 +106,9 @@ class Known:
     told: Sequence[Problem]
 
     @classmethod
-    def of(cls, state: StateFolder, api: Api, clock: Clock) -> Known:
-        """Asks the API where it was not asked today."""
-        return cls(*refreshed(state, api, clock))
+    def of(cls, state: StateFolder, api: Api, clock: Clock, settings: Settings) -> Known:
+        """Asks the API where it was not asked lately."""
+        return cls(*refreshed(state, api, clock, max_age_s=settings.models_max_age_s))
 
 
 def _warnings(loaded: LoadedJob, compiled: CompiledJob, facts: ModelFacts | None, clock: Clock) -> list[Problem]:
@@ -128,13 +130,14 @@ def previous_run(state: StateFolder, line: Line) -> RunInfo | None:
 
 
 def stored_rule(folder: Path) -> Rule:
-    """What decides the replies of a run, from its folder alone: its schema.
+    """What decides the replies of a run, from its folder alone: its schema, and how many turns it has.
 
     How often a failure is tried again does not matter to a run that is given up, and the rest of its job may need an
     environment that is gone.
     """
-    schema = decode((folder / "inputs" / "schema.json").read_bytes())
-    return make_rule(make_judge(Check(schema) if schema is not None else None), RetryPolicy())
+    schema, about = (decode((folder / "inputs" / f"{name}.json").read_bytes()) for name in ("schema", "job"))
+    check = Check(schema) if schema is not None else None
+    return make_rule(make_judge(check, turns=len(about["job"].get("turns", ()))), RetryPolicy())
 
 
 # -- earlier answers -----------------------------------------------------------------------------------------------

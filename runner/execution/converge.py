@@ -22,6 +22,7 @@ from runner.execution.asked import Asked, RunOptions
 from runner.execution.assemble import assemble
 from runner.execution.beginning import begin
 from runner.execution.confirm import Confirm
+from runner.execution.facts import facts_for_reading
 from runner.execution.folders import RunInfo, StateFolder, line_of, store_again
 from runner.execution.resuming import require_detachable
 from runner.execution.summary import Summary
@@ -36,9 +37,11 @@ def run_job(
     path: Path, options: RunOptions, *, observer: Observer, confirm: Confirm | None, clock: Clock | None = None
 ) -> Summary:
     """Converge one job. Raises SpecError, InputError, PlanError, SetupError, LedgerError, BudgetError."""
+    clock = clock or SystemClock()
     loaded = load(
-        path, sets=options.sets, variables=options.variables, profile=options.profile, environ=options.environ
-    )
+        path, sets=options.sets, variables=options.variables, profile=options.profile, environ=options.environ,
+        facts_of=facts_for_reading(clock),
+    )  # fmt: skip
     if options.refuse_stdout and any(sink.path == "-" for sink in loaded.job.sinks):
         raise UsageError(
             f"{path} writes its records to stdout, which --format json needs for the summary",
@@ -52,7 +55,7 @@ def run_job(
         transport=loaded.settings.transport,
     ) as api:
         api.require_credential()
-        return converge(loaded, options, api, observer=observer, confirm=confirm, clock=clock or SystemClock())
+        return converge(loaded, options, api, observer=observer, confirm=confirm, clock=clock)
 
 
 def converge(

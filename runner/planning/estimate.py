@@ -5,7 +5,7 @@ Owns   two figures a mode. The *upper* one is what can be spent at most, request
 Knows  requests and prices. Rows are seen once and never kept, so memory does not grow with them.
 
 How the expected figure is guessed
-  * Input tokens from UTF-8 bytes, at `BYTES_PER_TOKEN`.
+  * Input tokens from UTF-8 bytes, at `BYTES_PER_TOKEN`; of images and PDFs by the API's formulas (`media.tokens`).
   * Output tokens as a quarter of `max_tokens`, unless earlier replies of the job tell their mean.
   * Shared prefix above the model's cache minimum: one write, then reads. In batch mode only a share of the rows read
     it, the others write: docs quote 30 to 98 % (batch guide, "Using prompt caching"), of which the lower end is
@@ -76,7 +76,8 @@ class Estimate:
     """All requests together. `input_tokens_upper` is None where bytes do not bound the input of some request.
 
     `primed`: what `cost` expects of batch mode supposes a priming batch. `batches` is how many batches there would be,
-    without it, in `waves` one behind the other, one a turn. `row_prefixes`: how many different prefixes with text of rows are written; 0 where there are none.
+    without it, in `waves` one behind the other, one a turn. `row_prefixes`: how many different prefixes with text of
+    rows are written; 0 where there are none.
     """
 
     requests: int
@@ -143,22 +144,29 @@ class Estimator:
         # Rows of one length cost the same, and most rows have the length of some other row.
         self._costs = lru_cache(_REMEMBERED_SIZES)(self._costs_of)
 
-    def add_row(self, row: Row, request: Request) -> None:
-        """Count a row in: its first request and those of its further turns, once for each sample."""
-        later = later_requests(self._compiled, row, request, round(self._reply_tokens * BYTES_PER_TOKEN))
-        for _ in range(self._samples):
-            self.add(request)
-            for turn, one in enumerate(later, 1):
-                self._add_later(turn, one)
+    @property
+    def most_input_tokens(self) -> int | None:
+        """The longest prompt that the model reads; None where it is not known."""
+        return self._facts.max_input_tokens if self._facts is not None else None
 
-    def _add_later(self, turn: int, later: LaterRequest) -> None:
+    def add_row(self, row: Row, request: Request) -> int:
+        """Count a row in: its first request and those of its further turns, once for each sample. Returns about how
+        many tokens its longest prompt has."""
+        later = later_requests(self._compiled, row, request, round(self._reply_tokens * BYTES_PER_TOKEN))
+        longest = 0
+        for _ in range(self._samples):
+            longest = self.add(request)
+            for turn, one in enumerate(later, 1):
+                longest = self._add_later(turn, one, request)
+        return longest
+
+    def _add_later(self, turn: int, later: LaterRequest, first: Request) -> int:
         """Of what was said before it counts as read from the cache what all rows share; a breakpoint behind a turn
         saves more."""
-        cached = self._prefix_tokens
-        self._count(
-            later.size_bytes, later.input_bound, self._compiled.model, self._compiled.max_tokens, cached, cached
-        )
+        cached, model, max_tokens = self._prefix_tokens, self._compiled.model, self._compiled.max_tokens
+        text_bytes = later.size_bytes - first.silent_bytes
         self._of_turn(turn).add(later.size_bytes + BATCH_FRAMING_BYTES)
+        return self._count(text_bytes, first.media_tokens, later.input_bound, model, max_tokens, cached, cached)
 
     def _of_turn(self, turn: int) -> _Batches:
         """The batches of a turn: they can be made once those of the turn before have ended."""
@@ -166,18 +174,22 @@ class Estimator:
             self._batches.append(_Batches(self._batch_max_requests, self._batch_max_bytes))
         return self._batches[turn]
 
-    def add(self, request: Request) -> None:
-        """Count one request in."""
-        size_bytes = len(request.body)
+    def add(self, request: Request) -> int:
+        """Count one request in; returns about how many tokens its prompt has."""
+        text_bytes = len(request.body) - request.silent_bytes
         cached = self._prefix_tokens
         read = cached if self._requests else 0
         if self._compiled.row_prefixes:
             read, cached = self._prefixes.take(request)
-        self._count(size_bytes, request.input_bound, request.model, request.max_tokens, read, cached)
-        self._of_turn(0).add(size_bytes + BATCH_FRAMING_BYTES)
+        self._of_turn(0).add(len(request.body) + BATCH_FRAMING_BYTES)
+        return self._count(
+            text_bytes, request.media_tokens, request.input_bound, request.model, request.max_tokens, read, cached
+        )
 
-    def _count(self, size_bytes: int, bound: int | None, model: str, max_tokens: int, read: int, cached: int) -> None:
-        tokens, upper, expected = self._costs(size_bytes, bound, model, max_tokens, read, cached)
+    def _count(
+        self, text_bytes: int, media: int, bound: int | None, model: str, max_tokens: int, read: int, cached: int
+    ) -> int:
+        tokens, upper, expected = self._costs(text_bytes, media, bound, model, max_tokens, read, cached)
         self._requests += 1
         self._input_tokens += tokens
         self._input_upper = _sum(self._input_upper, bound)
@@ -185,13 +197,14 @@ class Estimator:
             self._upper[mode] = _sum(self._upper[mode], pico)
         for way, pico in expected.items():
             self._expected[way] = _sum(self._expected[way], pico)
+        return tokens
 
     def _costs_of(
-        self, size_bytes: int, bound: int | None, model: str, max_tokens: int, read: int, cached: int
+        self, text_bytes: int, media_tokens: int, bound: int | None, model: str, max_tokens: int, read: int, cached: int
     ) -> tuple[int, Mapping[Mode, int | None], Mapping[_Way, int | None]]:
         """Input tokens, and what a request of that size costs at most and as expected, with so many tokens of it cached
         and so many of these read where all goes well."""
-        tokens = max(tokens_in(size_bytes, self._facts), cached)
+        tokens = max(tokens_in(text_bytes, self._facts) + media_tokens, cached)
         ttl = self._compiled.cache.ttl
         upper = {mode: self._prices.bound(model, bound, max_tokens, ttl[mode], mode) for mode in _MODES}
         expected = {way: self._expected_cost(tokens, way, read, cached) for way in _READ_SHARES}

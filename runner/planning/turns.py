@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runner.encoding import encode_text
-from runner.planning.requests import SCHEMA_TOKENS, CompiledJob, TextBlock
+from runner.planning.pieces import TextBlock
+from runner.planning.requests import SCHEMA_TOKENS, CompiledJob
 from runner.templating import Printed, TemplateFailure
 from runner.types import Failure, Request, Row
 

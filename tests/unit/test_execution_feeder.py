@@ -18,7 +18,7 @@ from runner.events import Warned
 from runner.execution.earlier import Earlier
 from runner.execution.feeder import SLOW_RENDERS_TOLD, Feeder
 from runner.execution.under_way import Advance
-from runner.execution.writer import BACKLOG, Writer
+from runner.execution.writer import BACKLOG, GROUP, Writer
 from runner.ledger import Lease, Ruling
 from runner.message import parse_reply
 from runner.planning.requests import CompiledJob
@@ -127,6 +127,7 @@ def in_kitchen(
                 run.folder,
                 cast(CompiledJob, rendering),
                 writer,
+                judge=run.judge,
                 bound=lambda request: len(request.body),
                 open_earlier=lambda: cast(Earlier | None, earlier),
                 clock=clock or SystemClock(),
@@ -397,7 +398,7 @@ def test_a_writer_that_failed_ends_the_feeder(bench: Bench) -> None:
         with pytest.raises(LedgerError, match="no space"):
             await kitchen.writer.close()
 
-    rows = BACKLOG // 2
+    rows = BACKLOG + GROUP  # more than may wait: it cannot be done before the writer has begun
     bench.rows(f"text {number}" for number in range(rows))
     in_kitchen(bench, act, before=lambda _: Failure("render_error", "no"), prepare=prepare)
 
@@ -439,6 +440,7 @@ def test_a_feeder_without_a_ledger_says_so(tmp_path: Path) -> None:
             tmp_path,
             run.compiled,
             writer,
+            judge=run.judge,
             bound=lambda _: 0,
             open_earlier=lambda: None,
             clock=SystemClock(),
