@@ -293,9 +293,11 @@ RECORD_FIELDS = tuple(name for name in Record.__slots__ if name != "content")
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a provider offers. `batch_list_lag_s` is how long a new batch may be missing from its list."""
+    """What a provider offers. `batch_list_lag_s` is how long a new batch may be missing from its list; `files` says
+    that it keeps files which requests name by an id."""
 
     batches: bool
     count_tokens: bool
     models: bool
     batch_list_lag_s: float = 3600.0
+    files: bool = False
