@@ -1,7 +1,7 @@
 """The state folder: where runs live, which one a name means, and who may work on a job.
 
-Owns   `.runner/`: `runs/<run id>/` (one folder a run), `locks/` (one lock a job), `replies.db`, the catalog's cache
-       and the stand-in's own state. Reads runs' facts from their ledgers; keeps nothing in memory between calls.
+Owns   `.runner/`: `runs/<run id>/` (one folder a run), `locks/` (one lock a job), `replies.db`, `uploads.db`, the
+       catalog's cache and the stand-in's own state. Reads runs' facts from their ledgers; keeps nothing in memory between calls.
 Knows  ledgers by their contract. Nothing of jobs' contents, engines or sinks.
 
 A run belongs to (job file, profile, API address, simulated): its *line*. Runs of one line follow one another; a trial
@@ -115,6 +115,7 @@ class StateFolder:
         self.path = path
         self.runs_path = path / "runs"
         self.replies_path = path / "replies.db"
+        self.uploads_path = path / "uploads.db"
         self.simulator_path = path / "simulator"
 
     def catalog_path(self, address: str) -> Path:

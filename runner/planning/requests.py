@@ -143,6 +143,8 @@ class CompiledJob:
         self.betas = betas
         self.schema = schema
         self.cache = cache
+        self.uploads = False
+        """Whether requests name files that are uploaded first."""
         self.prefilled = bool(messages) and messages[-1].role == "assistant"
         self.model: str = shared["model"]
         self.max_tokens: int = shared["max_tokens"]
