@@ -80,17 +80,24 @@ if TYPE_CHECKING:
     from runner.execution.starter import make_project as make_project
     from runner.execution.starter import schema_text as schema_text
     from runner.execution.starter import write_schema as write_schema
+    from runner.execution.stored_files import Deletion as Deletion
+    from runner.execution.stored_files import StoredFile as StoredFile
+    from runner.execution.stored_files import delete_files as delete_files
+    from runner.execution.stored_files import stored_files as stored_files
     from runner.execution.summary import Summary as Summary
 
 _HOMES = {
+    "Deletion": "stored_files",
     "Plan": "planned",
     "Resume": "resuming",
     "RunOptions": "asked",
     "StateFolder": "folders",
+    "StoredFile": "stored_files",
     "Summary": "summary",
     "cancel_run": "resuming",
     "check_jobs": "checking",
     "conversations": "showing",
+    "delete_files": "stored_files",
     "examine": "doctoring",
     "export_run": "exporting",
     "make_project": "starter",
@@ -103,6 +110,7 @@ _HOMES = {
     "retry_run": "resuming",
     "run_job": "converge",
     "schema_text": "starter",
+    "stored_files": "stored_files",
     "write_schema": "starter",
 }
 

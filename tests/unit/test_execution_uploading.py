@@ -71,16 +71,16 @@ class Bench:
 
         return asyncio.run(go())
 
-    def upload(self, data: bytes = DATA, *, doubted: bool = False, mode: Mode = "parallel", **options: float) -> Upload:
-        answer = self.answer(data, doubted=doubted, mode=mode, **options)
+    def upload(self, data: bytes = DATA, *, doubted: bool = False, mode: Mode = "parallel", days: float = 30) -> Upload:
+        answer = self.answer(data, doubted=doubted, mode=mode, days=days)
         assert isinstance(answer, Upload), answer
         return answer
 
     def answer(
-        self, data: bytes = DATA, *, doubted: bool = False, mode: Mode = "parallel", **options: float
+        self, data: bytes = DATA, *, doubted: bool = False, mode: Mode = "parallel", days: float = 30
     ) -> Upload | Failure:
         return self.with_uploader(
-            lambda uploader: uploader.found_or_sent(pending(data), doubted=doubted), mode=mode, **options
+            lambda uploader: uploader.found_or_sent(pending(data), doubted=doubted), mode=mode, days=days
         )
 
     def change(self, act: Callable[[UploadIndex], object]) -> None:
