@@ -6,7 +6,8 @@ Knows  compiled blocks and templates. Nothing of how a job is written: `planning
 
 A body is always  {"model", "max_tokens" and the other params by name, "system", "messages"},  and every message's
 content a list of blocks, so that equal requests have equal bytes. `messages` is cut into `Piece`s: fixed bytes, or a
-template that is rendered and encoded for the row. Everything before the first template is encoded and hashed once for
+template that is rendered and encoded for the row, or a block maker that makes blocks of it (`planning.compose` has
+that, slower, way). Everything before the first of these is encoded and hashed once for
 all rows; from there on the identity is hashed over the very bytes that go into the body (cache marks aside), so that
 nothing is encoded twice.
 
@@ -21,13 +22,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import orjson
 
 from runner.catalog.api import MAX_REQUEST_BYTES
-from runner.encoding import encode, encode_text
+from runner.encoding import encode
+from runner.media.content import Unsendable
+from runner.planning.compose import NoBlock, TooLarge, composed, drafted, require_within
+from runner.planning.content import NO_WEIGHT, Sight, Weight
 from runner.planning.identity import SharedIdentity, unmarked
+from runner.planning.pieces import CompiledMessage, pieces_of
+from runner.spec.sources import Unreadable
 from runner.templating import Printed, TemplateFailure
 from runner.types import CacheTtl, Failure, Mode, Prefix, Request, Row, maker_of
 
@@ -39,57 +45,6 @@ guess."""
 SCHEMA_TOKENS = 2048
 """Added where structured output is asked for, beside the schema's own bytes a second time: the API explains the schema
 in hidden system tokens (structured outputs guide), for which no figure is given. A generous guess too."""
-
-
-class Rendered(Protocol):
-    """A template as far as requests need it."""
-
-    def render(self, context: Mapping[str, Any], printed: Printed | None = None) -> str: ...
-
-
-@dataclass(frozen=True, slots=True)
-class TextBlock:
-    """A text block of a message: its fixed text, or the template that gives a row's text.
-
-    `name` is what messages call it. `ttl`: a breakpoint follows it.
-    """
-
-    name: str
-    content: str | Rendered
-    ttl: CacheTtl | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledMessage:
-    role: Literal["user", "assistant"]
-    blocks: Sequence[TextBlock]
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of the encoded `messages`: a `template` (called `name`), or fixed bytes.
-
-    `sent` goes into the body, `seen` (the same without cache marks) into the identity. `ttl`: a breakpoint stands
-    behind it, so what has been hashed so far is a cached prefix.
-    """
-
-    template: Rendered | None = None
-    name: str = ""
-    sent: bytes = b""
-    seen: bytes = b""
-    ttl: CacheTtl | None = None
-
-
-def text_block(text: str, ttl: CacheTtl | None) -> dict[str, Any]:
-    """A text block of the API, with its breakpoint where one is wanted."""
-    block: dict[str, Any] = {"type": "text", "text": text}
-    if ttl is not None:
-        block["cache_control"] = cache_control(ttl)
-    return block
-
-
-def cache_control(ttl: CacheTtl) -> dict[str, str]:
-    return {"type": "ephemeral", "ttl": ttl}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +91,7 @@ class CompiledJob:
         context: Mapping[str, Any],
         schema: Mapping[str, Any] | None,
         cache: CacheShape,
+        sight: Sight = Sight(),  # noqa: B008 - frozen
     ) -> None:
         self.name = name
         self.mode = mode
@@ -157,25 +113,32 @@ class CompiledJob:
         self._prefix_bytes = _bytes_before_messages(shared)
         head = [encode(shared)[:-1], b',"messages":']
         self._seen_head = hashlib.sha256()
-        pieces = _pieces(messages)
-        while pieces and pieces[0].template is None:
+        pieces = pieces_of(messages)
+        self.head_weight = NO_WEIGHT
+        """Of the content that all rows share."""
+        while pieces and pieces[0].is_fixed:
             piece = pieces.pop(0)
             head.append(piece.sent)
             self._seen_head.update(piece.seen)
-            self._prefix_bytes += len(piece.seen)
+            self._prefix_bytes += piece.length
+            self.head_weight += piece.weight
             if piece.ttl is not None:
                 prefixes.append(self._prefix(self._seen_head, self._prefix_bytes, piece.ttl))
         self._head = b"".join(head)
         self._row_pieces = tuple(pieces)
+        self.sight = sight
+        self._is_text = self.head_weight == NO_WEIGHT and all(
+            piece.maker is None and piece.weight == NO_WEIGHT for piece in pieces
+        )
         self.shared_prefixes = tuple(prefixes)
         """What every row's `prefixes` begin with; the tuple itself where a row adds none."""
         self.row_prefixes = sum(piece.ttl is not None for piece in pieces)
-        """How many prefixes a row adds, with text of its own in them."""
+        """How many prefixes a row adds at most, with text of its own in them."""
 
     @property
     def row_templates(self) -> tuple[str, ...]:
-        """Names of the templates that are rendered for each row."""
-        return tuple(piece.name for piece in self._row_pieces if piece.template is not None)
+        """Names of the templates and blocks that are rendered for each row."""
+        return tuple(piece.name for piece in self._row_pieces if not piece.is_fixed)
 
     def request(self, row: Row, printed: Printed | None = None) -> Request | Failure:
         """Render and encode one row; `printed` counts the nulls that its texts show as nothing.
@@ -183,6 +146,8 @@ class CompiledJob:
         Failures: `render_error`, `input_error`, `too_large`.
         """
         context = {**self._context, "row": row.values}
+        if not self._is_text:
+            return self._composed(row, context, printed)
         sent = [self._head]
         seen = self._seen_head.copy()
         prefixes = self.shared_prefixes
@@ -218,6 +183,9 @@ class CompiledJob:
     def prefixes(self, row: Row) -> tuple[Prefix, ...] | None:
         """A row's prefixes alone, rendered no further than its last breakpoint; None where they cannot be rendered."""
         context = {**self._context, "row": row.values}
+        if not self._is_text:
+            request = self._composed(row, context, None)
+            return request.prefixes if isinstance(request, Request) else None
         seen, size, prefixes = self._seen_head.copy(), self._prefix_bytes, list(self.shared_prefixes)
         for piece in self._row_pieces:
             if len(prefixes) == len(self.shared_prefixes) + self.row_prefixes:
@@ -236,6 +204,59 @@ class CompiledJob:
                 prefixes.append(self._prefix(seen, size, piece.ttl))
         return tuple(prefixes)
 
+    def _composed(self, row: Row, context: Mapping[str, Any], printed: Printed | None) -> Request | Failure:
+        """A request with more than text in it, or with blocks that come and go."""
+        seen, prefixes = self._seen_head.copy(), list(self.shared_prefixes)
+        size = self._prefix_bytes
+
+        def hashed(part: bytes, length: int) -> None:
+            nonlocal size
+            seen.update(part)
+            size += length
+
+        try:
+            drafts = drafted(self._row_pieces, context, printed, self.head_weight)
+            sent, weight = [self._head], self.head_weight
+            for part in composed(self._row_pieces, drafts, context, printed, self._head):
+                sent.append(part.sent)
+                weight += part.weight
+                hashed(part.seen, part.length)
+                if part.ttl is not None:
+                    prefixes.append(self._prefix(seen, size, part.ttl))
+            require_within(weight, len(prefixes), self.sight)
+        except TemplateFailure as failure:
+            return _render_error(row, failure)
+        except NoBlock as failure:
+            return Failure("render_error", f"{failure}; row {row.key!r}")
+        except (Unsendable, Unreadable) as failure:
+            return Failure("input_error", f"{failure.message} ({failure.hint}); row {row.key!r}")
+        except TooLarge as failure:
+            return _too_large(row, failure.size_bytes)
+        sent.append(b"}")
+        body = b"".join(sent)
+        if len(body) > MAX_REQUEST_BYTES:
+            return _too_large(row, len(body))
+        return Request(
+            hash=self._identity.with_messages(seen.digest()),
+            prefix=prefixes[-1].digest if prefixes else b"",
+            body=body,
+            model=self.model,
+            max_tokens=self.max_tokens,
+            input_bound=self.bound_of(len(body) - weight.silent_bytes, weight),
+            cache_ttl=self._cache_ttl,
+            betas=self.betas,
+            shared_bytes=len(self._head),
+            prefixes=self.shared_prefixes if len(prefixes) == len(self.shared_prefixes) else tuple(prefixes),
+            silent_bytes=weight.silent_bytes,
+            media_tokens=weight.tokens,
+            shared_silent_bytes=self.head_weight.silent_bytes,
+            shared_media_tokens=self.head_weight.tokens,
+        )
+
+    def bound_of(self, text_bytes: int, weight: Weight) -> int | None:
+        """Upper bound of the input tokens of a body with so many bytes that say something of them, and such content."""
+        return self.sight.bound(None if weight.bound is None else text_bytes + weight.bound + self._allowance)
+
     def _prefix(self, seen: hashlib._Hash, size_bytes: int, ttl: CacheTtl) -> Prefix:
         return Prefix(_digest(self._prefix_seed + seen.digest()), size_bytes, ttl)
 
@@ -246,53 +267,6 @@ def hidden_tokens(shared: Mapping[str, Any]) -> int:
     if output_format is None:
         return FRAMING_TOKENS
     return FRAMING_TOKENS + SCHEMA_TOKENS + len(encode(output_format))
-
-
-def _pieces(messages: Sequence[CompiledMessage]) -> list[Piece]:
-    """Cut the encoded messages where a row's text goes, and behind each breakpoint."""
-    pieces: list[Piece] = []
-    fixed = _Fixed()
-    fixed.add("[")
-    for i, message in enumerate(messages):
-        fixed.add("," if i else "")
-        fixed.add(f'{{"role":{encode_text(message.role)},"content":[')
-        for j, block in enumerate(message.blocks):
-            fixed.add("," if j else "")
-            fixed.add('{"type":"text","text":')
-            if isinstance(block.content, str):
-                fixed.add(encode_text(block.content))
-            else:
-                pieces += [fixed.take(), Piece(template=block.content, name=block.name)]
-            if block.ttl is not None:
-                fixed.add_mark(block.ttl)
-            fixed.add("}")
-            if block.ttl is not None:
-                pieces.append(fixed.take(block.ttl))
-        fixed.add("]}")
-    fixed.add("]")
-    pieces.append(fixed.take())
-    return pieces
-
-
-class _Fixed:
-    """Collects fixed JSON text until a piece is cut off."""
-
-    def __init__(self) -> None:
-        self._sent: list[str] = []
-        self._seen: list[str] = []
-
-    def add(self, text: str) -> None:
-        self._sent.append(text)
-        self._seen.append(text)
-
-    def add_mark(self, ttl: CacheTtl) -> None:
-        self._sent.append(f',"cache_control":{encode_text(cache_control(ttl))}')
-
-    def take(self, ttl: CacheTtl | None = None) -> Piece:
-        piece = Piece(sent="".join(self._sent).encode(), seen="".join(self._seen).encode(), ttl=ttl)
-        self._sent.clear()
-        self._seen.clear()
-        return piece
 
 
 def _system_prefixes(shared: Mapping[str, Any]) -> tuple[bytes, list[Prefix]]:

@@ -16,10 +16,12 @@ from typing import Any
 
 from runner.errors import Location, Problem, SpecError
 from runner.settings import absolute, find_root, load_settings, shown_path
+from runner.spec.blocks import block_warnings, check_blocks
 from runner.spec.environment import Substitution
 from runner.spec.inputs import Inputs
 from runner.spec.layers import Layers
-from runner.spec.loaded import LoadedJob, job_file_name
+from runner.spec.loaded import LoadedJob, job_file_name, local_files
+from runner.spec.media import FixedMedia
 from runner.spec.node import Entry, MapNode, ScalarNode, from_value, plain
 from runner.spec.shape import drop_nulls
 from runner.spec.templates import TemplateCheck
@@ -75,6 +77,9 @@ def load(
     assets = _assets(inputs, tree)
     schema = inputs.output_schema(tree.get("output"))
 
+    media = FixedMedia(tree, texts, local_files(settings))
+    media.read_written()
+
     check = TemplateCheck(tree, texts, settings)
     templates = check.load()
     problems = [
@@ -83,14 +88,20 @@ def load(
         *substitution.problems,
         *value_problems,
         *inputs.problems,
+        *media.problems,
         *check.problems,
+        *check_blocks(tree),
     ]
     together = check_together(tree, texts, templates, schema, root, lenient=lenient)
     problems += [problem for problem in together if problem.severity == "error"]
     if job is None or templates is None or problems:
         raise SpecError(_in_order(problems, path))
-    warnings = [*substitution.warnings, *(problem for problem in together if problem.severity == "warning")]
-    return LoadedJob(
+    warnings = [
+        *substitution.warnings,
+        *(problem for problem in together if problem.severity == "warning"),
+        *block_warnings(tree),
+    ]
+    loaded = LoadedJob(
         job=job,
         path=path,
         root=root,
@@ -100,11 +111,16 @@ def load(
         files=files,
         assets=assets,
         schema=schema,
+        media=media.media,
         resolved=plain(tree),
         warnings=tuple(_in_order(warnings, path)),
         tree=tree,
         places=check.places,
     )
+    media.read_rendered(templates, loaded.context)
+    if media.problems:
+        raise SpecError(_in_order(media.problems, path))
+    return loaded
 
 
 def duplicate_names(jobs: Iterable[LoadedJob]) -> list[Problem]:

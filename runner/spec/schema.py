@@ -187,7 +187,8 @@ _INTRODUCTION = """Made from the models that read a job; `make docs` writes it a
 
 _TITLES = {
     "JobFile": "A job",
-    "TextSource": "A block of text",
+    "Block": "A block of content",
+    "DocumentSource": "`document`",
     "Message": "`messages`",
     "Dataset": "`dataset`",
     "Sample": "`dataset.sample`",
@@ -221,9 +222,12 @@ def _table(model: type[Model]) -> list[str]:
 def _takes(shape: FieldShape, schema: Mapping[str, Any]) -> str:
     """A few words for what a key takes."""
     if shape.model is not None:
-        noun = {"TextSource": "text or a block", "Message": "message", "SinkSpec": "path or a sink"}.get(
-            shape.model.__name__, "mapping" if shape.model.short is None else "path or mapping"
-        )
+        noun = {
+            "Block": "text or a block",
+            "DocumentSource": "path, address, file id, or a mapping",
+            "Message": "message",
+            "SinkSpec": "path or a sink",
+        }.get(shape.model.__name__, "mapping" if shape.model.short is None else "path or mapping")
         if not shape.many:
             return noun
         return f"list of: {noun}" + (" (*or one*)" if shape.single else "")

@@ -11,16 +11,8 @@ import pytest
 
 from runner.catalog.api import MAX_REQUEST_BYTES
 from runner.planning.identity import request_identity
-from runner.planning.requests import (
-    FRAMING_TOKENS,
-    SCHEMA_TOKENS,
-    CacheShape,
-    CompiledJob,
-    CompiledMessage,
-    TextBlock,
-    hidden_tokens,
-    text_block,
-)
+from runner.planning.pieces import CompiledMessage, TextBlock, text_block
+from runner.planning.requests import FRAMING_TOKENS, SCHEMA_TOKENS, CacheShape, CompiledJob, hidden_tokens
 from runner.templating import Printed, TemplateSet
 from runner.types import CacheTtl, Failure, Request, Row
 

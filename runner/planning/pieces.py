@@ -1,0 +1,178 @@
+"""Pieces: a job's messages, encoded once and cut where a row's text or blocks go.
+
+Owns   the compiled blocks of a message, and `pieces_of`, which turns messages into fixed bytes and what is made for
+       each row.
+Knows  encoded content and makers of blocks; nothing of rows.
+
+Blocks that come and go make commas a matter of the row: a piece that `joins` begins with one that goes again where no
+block was made before it in its message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from runner.encoding import encode
+from runner.planning.blocks import BlockMaker, Rendered
+from runner.planning.content import BYTES_OF_A_TOKEN, NO_WEIGHT, Encoded, Weight
+from runner.types import CacheTtl
+
+END_OF_MESSAGE = b"]}"
+
+
+@dataclass(frozen=True, slots=True)
+class TextBlock:
+    """A text block of a message: its fixed text, or the template that gives a row's text.
+
+    `name` is what messages call it. `ttl`: a breakpoint follows it.
+    """
+
+    name: str
+    content: str | Rendered
+    ttl: CacheTtl | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FixedBlock:
+    """Blocks that no row has a part in, encoded once; a breakpoint with `ttl` follows the last of them."""
+
+    name: str
+    blocks: tuple[Encoded, ...]
+    ttl: CacheTtl | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowBlock:
+    """What makes the blocks of a row: none, one, or several; a breakpoint with `ttl` follows the last of them."""
+
+    name: str
+    maker: BlockMaker
+    ttl: CacheTtl | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledMessage:
+    role: Literal["user", "assistant"]
+    blocks: Sequence[TextBlock | FixedBlock | RowBlock]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of the encoded `messages`: a `template` (called `name`), a `maker` of blocks, or fixed bytes.
+
+    `sent` goes into the body, `seen` (the same without cache marks, known content as its digest) into the identity.
+    `ttl`: a breakpoint stands behind it, so what has been hashed so far is a cached prefix. `weight` is that of the
+    content in it. `joins`: it begins with a comma that goes where no block stands before it in its message.
+    """
+
+    template: Rendered | None = None
+    name: str = ""
+    sent: bytes = b""
+    seen: bytes = b""
+    ttl: CacheTtl | None = None
+    maker: BlockMaker | None = None
+    weight: Weight = NO_WEIGHT
+    joins: bool = False
+
+    @property
+    def is_fixed(self) -> bool:
+        return self.template is None and self.maker is None
+
+    @property
+    def length(self) -> int:
+        """About its length as text in UTF-8."""
+        return len(self.seen) + round(self.weight.tokens * BYTES_OF_A_TOKEN)
+
+
+def text_block(text: str, ttl: CacheTtl | None) -> dict[str, Any]:
+    """A text block of the API, with its breakpoint where one is wanted."""
+    block: dict[str, Any] = {"type": "text", "text": text}
+    if ttl is not None:
+        block["cache_control"] = cache_control(ttl)
+    return block
+
+
+def cache_control(ttl: CacheTtl) -> dict[str, str]:
+    return {"type": "ephemeral", "ttl": ttl}
+
+
+def cache_mark(ttl: CacheTtl) -> bytes:
+    """A breakpoint as it follows the other keys of a block."""
+    return b',"cache_control":%b' % encode(cache_control(ttl))
+
+
+def pieces_of(messages: Sequence[CompiledMessage]) -> list[Piece]:
+    """Cut the encoded messages where a row's text or blocks go, and behind each breakpoint."""
+    pieces: list[Piece] = []
+    fixed = _Fixed()
+    fixed.add(b"[")
+    for i, message in enumerate(messages):
+        fixed.add(b"," if i else b"")
+        fixed.add(b'{"role":%b,"content":[' % encode(message.role))
+        # Whether a block stands before the next one: `perhaps` where those before it come and go.
+        before: Literal["none", "some", "perhaps"] = "none"
+        for block in message.blocks:
+            if isinstance(block, RowBlock):
+                pieces += [fixed.take(), Piece(maker=block.maker, name=block.name, ttl=block.ttl)]
+                before = "some" if before == "some" else "perhaps"
+                continue
+            if isinstance(block, FixedBlock) and not block.blocks:
+                continue
+            if before == "perhaps":
+                pieces.append(fixed.take())
+                fixed.joins = True
+            fixed.add(b"" if before == "none" else b",")
+            before = "some"
+            if isinstance(block, FixedBlock):
+                fixed.add_blocks(block.blocks)
+            else:
+                fixed.add(b'{"type":"text","text":')
+                if isinstance(block.content, str):
+                    fixed.add(encode(block.content))
+                else:
+                    pieces += [fixed.take(), Piece(template=block.content, name=block.name)]
+            if block.ttl is not None:
+                fixed.add_mark(block.ttl)
+            fixed.add(b"}")
+            if block.ttl is not None:
+                pieces.append(fixed.take(block.ttl))
+        fixed.add(END_OF_MESSAGE)
+    fixed.add(b"]")
+    pieces.append(fixed.take())
+    return [piece for piece in pieces if piece.sent or not piece.is_fixed]
+
+
+class _Fixed:
+    """Collects fixed JSON until a piece is cut off."""
+
+    def __init__(self) -> None:
+        self._sent: list[bytes] = []
+        self._seen: list[bytes] = []
+        self._weight = NO_WEIGHT
+        self.joins = False
+
+    def add(self, data: bytes) -> None:
+        self._sent.append(data)
+        self._seen.append(data)
+
+    def add_blocks(self, blocks: Sequence[Encoded]) -> None:
+        """All of them, but for the last one's closing brace."""
+        for number, block in enumerate(blocks):
+            self.add(b"},"[: 2 * (number > 0)])
+            self._sent.append(block.sent)
+            self._seen.append(block.seen)
+            self._weight += block.weight
+
+    def add_mark(self, ttl: CacheTtl) -> None:
+        self._sent.append(cache_mark(ttl))
+
+    def take(self, ttl: CacheTtl | None = None) -> Piece:
+        piece = Piece(
+            sent=b"".join(self._sent), seen=b"".join(self._seen), ttl=ttl, weight=self._weight, joins=self.joins
+        )
+        self._sent.clear()
+        self._seen.clear()
+        self._weight, self.joins = NO_WEIGHT, False
+        return piece
