@@ -64,6 +64,7 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
         schema=loaded.schema,
         cache=_cache_shape(in_order),
         sight=sight,
+        uploads=any(block.upload is not None for message in job.messages for block in message.content),
     )
 
 

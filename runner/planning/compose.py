@@ -18,7 +18,7 @@ from runner.planning.blocks import Draft, EmptyText
 from runner.planning.content import NO_WEIGHT, Encoded, Sight, Weight, text_content
 from runner.planning.pieces import END_OF_MESSAGE, Piece, cache_mark
 from runner.templating import Printed
-from runner.types import CacheTtl
+from runner.types import CacheTtl, PendingFile
 
 
 class NoBlock(Exception):
@@ -42,6 +42,7 @@ class Part:
     length: int
     weight: Weight = NO_WEIGHT
     ttl: CacheTtl | None = None
+    pending: tuple[PendingFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def composed(
                 raise NoBlock("a message has no block: all of its blocks were left out")
             sent, seen = (piece.sent[1:], piece.seen[1:]) if dropped else (piece.sent, piece.seen)
             opened = sent.endswith(b"[")
-            yield Part(sent, seen, piece.length, piece.weight, piece.ttl)
+            yield Part(sent, seen, piece.length, piece.weight, piece.ttl, piece.pending)
 
 
 def _made(piece: Piece, drafts: Sequence[Draft], images: int, *, opened: bool) -> Iterator[Part]:
@@ -110,6 +111,7 @@ def _made(piece: Piece, drafts: Sequence[Draft], images: int, *, opened: bool) -
             block.length + 2,
             block.weight,
             piece.ttl if last else None,
+            block.pending,
         )
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from runner.encoding import encode
 from runner.planning.blocks import BlockMaker, Rendered
 from runner.planning.content import BYTES_OF_A_TOKEN, NO_WEIGHT, Encoded, Weight
-from runner.types import CacheTtl
+from runner.types import CacheTtl, PendingFile
 
 END_OF_MESSAGE = b"]}"
 
@@ -64,7 +64,8 @@ class Piece:
 
     `sent` goes into the body, `seen` (the same without cache marks, known content as its digest) into the identity.
     `ttl`: a breakpoint stands behind it, so what has been hashed so far is a cached prefix. `weight` is that of the
-    content in it. `joins`: it begins with a comma that goes where no block stands before it in its message.
+    content in it, `pending` the files in it that are uploaded first. `joins`: it begins with a comma that goes where no
+    block stands before it in its message.
     """
 
     template: Rendered | None = None
@@ -75,6 +76,7 @@ class Piece:
     maker: BlockMaker | None = None
     weight: Weight = NO_WEIGHT
     joins: bool = False
+    pending: tuple[PendingFile, ...] = ()
 
     @property
     def is_fixed(self) -> bool:
@@ -151,6 +153,7 @@ class _Fixed:
         self._sent: list[bytes] = []
         self._seen: list[bytes] = []
         self._weight = NO_WEIGHT
+        self._pending: list[PendingFile] = []
         self.joins = False
 
     def add(self, data: bytes) -> None:
@@ -164,15 +167,18 @@ class _Fixed:
             self._sent.append(block.sent)
             self._seen.append(block.seen)
             self._weight += block.weight
+            self._pending += block.pending
 
     def add_mark(self, ttl: CacheTtl) -> None:
         self._sent.append(cache_mark(ttl))
 
     def take(self, ttl: CacheTtl | None = None) -> Piece:
         piece = Piece(
-            sent=b"".join(self._sent), seen=b"".join(self._seen), ttl=ttl, weight=self._weight, joins=self.joins
-        )
+            sent=b"".join(self._sent), seen=b"".join(self._seen), ttl=ttl, weight=self._weight, joins=self.joins,
+            pending=tuple(self._pending),
+        )  # fmt: skip
         self._sent.clear()
         self._seen.clear()
+        self._pending.clear()
         self._weight, self.joins = NO_WEIGHT, False
         return piece

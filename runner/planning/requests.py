@@ -35,7 +35,7 @@ from runner.planning.identity import SharedIdentity, unmarked
 from runner.planning.pieces import CompiledMessage, pieces_of
 from runner.spec.sources import Unreadable
 from runner.templating import Printed, TemplateFailure
-from runner.types import CacheTtl, Failure, Mode, Prefix, Request, Row, maker_of
+from runner.types import CacheTtl, Failure, Mode, PendingFile, Prefix, Request, Row, maker_of
 
 FRAMING_TOKENS = 512
 """Added to the input bound for what the API puts around a prompt (roles, turn marks, thinking's instructions). Every
@@ -92,6 +92,7 @@ class CompiledJob:
         schema: Mapping[str, Any] | None,
         cache: CacheShape,
         sight: Sight = Sight(),  # noqa: B008 - frozen
+        uploads: bool = False,
     ) -> None:
         self.name = name
         self.mode = mode
@@ -99,7 +100,7 @@ class CompiledJob:
         self.betas = betas
         self.schema = schema
         self.cache = cache
-        self.uploads = False
+        self.uploads = uploads
         """Whether requests name files that are uploaded first."""
         self.prefilled = bool(messages) and messages[-1].role == "assistant"
         self.model: str = shared["model"]
@@ -116,12 +117,14 @@ class CompiledJob:
         pieces = pieces_of(messages)
         self.head_weight = NO_WEIGHT
         """Of the content that all rows share."""
+        self._head_pending: tuple[PendingFile, ...] = ()
         while pieces and pieces[0].is_fixed:
             piece = pieces.pop(0)
             head.append(piece.sent)
             self._seen_head.update(piece.seen)
             self._prefix_bytes += piece.length
             self.head_weight += piece.weight
+            self._head_pending += piece.pending
             if piece.ttl is not None:
                 prefixes.append(self._prefix(self._seen_head, self._prefix_bytes, piece.ttl))
         self._head = b"".join(head)
@@ -208,6 +211,7 @@ class CompiledJob:
         """A request with more than text in it, or with blocks that come and go."""
         seen, prefixes = self._seen_head.copy(), list(self.shared_prefixes)
         size = self._prefix_bytes
+        pending = list(self._head_pending)
 
         def hashed(part: bytes, length: int) -> None:
             nonlocal size
@@ -220,6 +224,7 @@ class CompiledJob:
             for part in composed(self._row_pieces, drafts, context, printed, self._head):
                 sent.append(part.sent)
                 weight += part.weight
+                pending += part.pending
                 hashed(part.seen, part.length)
                 if part.ttl is not None:
                     prefixes.append(self._prefix(seen, size, part.ttl))
@@ -251,6 +256,7 @@ class CompiledJob:
             media_tokens=weight.tokens,
             shared_silent_bytes=self.head_weight.silent_bytes,
             shared_media_tokens=self.head_weight.tokens,
+            pending=tuple({file.sha256: file for file in pending}.values()),
         )
 
     def bound_of(self, text_bytes: int, weight: Weight) -> int | None:
