@@ -42,7 +42,7 @@ def files(
         raise UsageError("ids are given, and nothing to do with them", hint="add --delete")
     if delete:
         return _delete(execution.delete_files(project.state, project.settings, clock, ids or ()), output)
-    found = execution.stored_files(project.state, project.settings, clock, ask_api=ask_api)
+    found = execution.list_files(project.state, project.settings, clock, ask_api=ask_api)
     if output is OutputFormat.json:
         for file in found:
             typer.echo(printable(encode_text(file.to_dict())))

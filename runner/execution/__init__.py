@@ -83,7 +83,7 @@ if TYPE_CHECKING:
     from runner.execution.stored_files import Deletion as Deletion
     from runner.execution.stored_files import StoredFile as StoredFile
     from runner.execution.stored_files import delete_files as delete_files
-    from runner.execution.stored_files import stored_files as stored_files
+    from runner.execution.stored_files import list_files as list_files
     from runner.execution.summary import Summary as Summary
 
 _HOMES = {
@@ -100,6 +100,7 @@ _HOMES = {
     "delete_files": "stored_files",
     "examine": "doctoring",
     "export_run": "exporting",
+    "list_files": "stored_files",
     "make_project": "starter",
     "plan_job": "planned",
     "reach": "api",
@@ -110,7 +111,6 @@ _HOMES = {
     "retry_run": "resuming",
     "run_job": "converge",
     "schema_text": "starter",
-    "stored_files": "stored_files",
     "write_schema": "starter",
 }
 

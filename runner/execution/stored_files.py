@@ -75,7 +75,7 @@ class Deletion:
         return {"file_id": self.file_id, "end": self.end, "message": self.message}
 
 
-def stored_files(state: StateFolder, settings: Settings, clock: Clock, *, ask_api: bool = False) -> list[StoredFile]:
+def list_files(state: StateFolder, settings: Settings, clock: Clock, *, ask_api: bool = False) -> list[StoredFile]:
     """What there is, oldest first, without what has expired; with `ask_api` also what arrived unheard.
 
     Raises SetupError where the API is to be asked and there is no credential, or it does not answer.
@@ -101,7 +101,7 @@ def delete_files(state: StateFolder, settings: Settings, clock: Clock, ids: Coll
     """Delete these files, or all that nobody names; those too that arrived unheard. Raises SetupError as above."""
     if not state.uploads_path.exists():
         return [_unknown(file_id) for file_id in ids]
-    files = {file.file_id: file for file in stored_files(state, settings, clock, ask_api=True)}
+    files = {file.file_id: file for file in list_files(state, settings, clock, ask_api=True)}
     asked = list(dict.fromkeys(ids)) or [file.file_id for file in files.values() if file.here]
     known = [files[file_id] for file_id in asked if file_id in files]
     refused = {file.file_id: refusal for file in known if (refusal := _refusal(file)) is not None}

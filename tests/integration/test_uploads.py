@@ -18,26 +18,9 @@ from runner.ledger.uploads import UploadIndex
 from support.api import SimulatedApi, simulated_api
 from support.harness import Done, Project
 from support.here import Here
-from support.media import pdf
+from support.uploads import DOCUMENTS, QUESTIONS, project_at, sent_once, write_job
 
 pytestmark = pytest.mark.slow
-
-QUESTIONS, DOCUMENTS = 200, 20
-JOB = """\
-name: {name}
-model: claude-haiku-5-5
-params: {{max_tokens: 1024}}
-messages:
-  - role: user
-    content:
-      - {{document: "{{{{ row.pdf }}}}", title: "{{{{ row.pdf }}}}", upload: once}}
-      - "{{{{ row.question }}}}{tail}"
-dataset: {{path: data/questions.jsonl, key: id}}
-limits: {{max_concurrency: 8}}
-retry: {{initial_interval: 1ms, maximum_interval: 10ms}}
-sinks: [out/{name}.jsonl]
-"""
-SETTINGS = "batch_poll_first_s = 0.02\nbatch_poll_longest_s = 0.05\n"
 
 
 @pytest.fixture(scope="module")
@@ -62,38 +45,11 @@ def project(tmp_path: Path, api: SimulatedApi) -> Project:
     return project_at(tmp_path, api)
 
 
-def project_at(root: Path, api: SimulatedApi, *, questions: int = QUESTIONS, documents: int = DOCUMENTS) -> Project:
-    project = Project.make(root, api)
-    project.write("runner.toml", SETTINGS)
-    (root / "pdf").mkdir()
-    for number in range(documents):
-        (root / "pdf" / f"{number}.pdf").write_bytes(pdf(2 + number % 3, seed=number))
-    rows = [
-        {"id": f"q{number}", "pdf": f"pdf/{number % documents}.pdf", "question": f"Question {number}?"}
-        for number in range(questions)
-    ]
-    project.write("data/questions.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    write_job(project)
-    return project
-
-
-def write_job(project: Project, name: str = "x", tail: str = "", *, upload: bool = True) -> None:
-    job = JOB.format(name=name, tail=tail)
-    project.write(f"jobs/{name}.yaml", job if upload else job.replace(", upload: once", ""))
-
-
 def run(here: Here, project: Project, *arguments: str, name: str = "x", **environ: str) -> Done:
     done = here.runner(project, "run", f"jobs/{name}.yaml", "--format", "json", *arguments, **environ)
     assert done.status == 0, done.stderr
     assert done.summary["rows"]["succeeded"] == done.summary["rows"]["total"]
     return done
-
-
-def sent_once(project: Project, api: SimulatedApi) -> None:
-    """Each document is at the API, and was sent a single time."""
-    sent = [upload["sha256"] for upload in api.uploads()]
-    there = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (project.root / "pdf").iterdir()]
-    assert sorted(sent) == sorted(there)
 
 
 @pytest.mark.parametrize("mode", ["parallel", "batch"])
@@ -235,4 +191,13 @@ def test_render_and_plan_upload_nothing(project: Project, api: SimulatedApi, her
     assert source == {"type": "file", "file_id": f"file_pending_{hashlib.sha256(data).hexdigest()}"}
     planned = here.runner(project, "plan", "jobs/x.yaml", "--format", "json")
     assert planned.status == 0, planned.stderr
+    size = sum(path.stat().st_size for path in (project.root / "pdf").iterdir())
+    forecast = {"files": DOCUMENTS, "size_bytes": size, "known": 0, "at_least": False}
+    assert json.loads(planned.stdout)["uploads"] == forecast
+    assert f"uploads  20 files, {size / 1e6:.1f} MB" in here.runner(project, "plan", "jobs/x.yaml").stdout
     assert api.uploads() == []
+    run(here, project, "--limit", "5")
+    write_job(project, tail=" Be brief.")
+    planned = here.runner(project, "plan", "jobs/x.yaml", "--format", "json")
+    told = json.loads(planned.stdout)["uploads"]
+    assert (told["files"], told["known"]) == (DOCUMENTS - 5, 5)
