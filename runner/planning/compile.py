@@ -20,17 +20,27 @@ import orjson
 
 from runner.catalog.models import snapshot_facts
 from runner.catalog.schema_subset import api_subset, outside_subset
+from runner.encoding import encode
 from runner.errors import Location, PlanError, Problem, SpecError
 from runner.media.content import Unsendable
 from runner.planning.blocks import BlockMaker, EmptyText, Rendered
 from runner.planning.content import Encoded, Sight
 from runner.planning.makers import MakerReading
-from runner.planning.pieces import CompiledMessage, FixedBlock, RowBlock, TextBlock, text_block
+from runner.planning.pieces import (
+    CompiledHistory,
+    CompiledMessage,
+    FixedBlock,
+    RowBlock,
+    TextBlock,
+    cache_control,
+    text_block,
+)
 from runner.planning.requests import CacheShape, CompiledJob
 from runner.spec.job import Block, Message
 from runner.spec.loaded import LoadedJob
 from runner.spec.sources import Unreadable
-from runner.templating import TemplateFailure
+from runner.templating import Expression, TemplateFailure
+from runner.tools import Tool
 from runner.types import CacheTtl, Mode
 
 _MODES: tuple[Mode, ...] = ("parallel", "batch")
@@ -48,6 +58,7 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
     compiler = _Blocks(loaded, sight)
     system = [compiler.compiled(source, ("system", i)) for i, source in enumerate(job.system)]
     messages = [_message_blocks(message, ("messages", i), compiler, loaded) for i, message in enumerate(job.messages)]
+    _check_prefill(loaded, messages[-1])
     in_order = [*system, *(block for blocks in messages for block in blocks)]
 
     shared, betas = _shared_body(loaded, system, mode)
@@ -56,16 +67,43 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
         mode=mode,
         shared=shared,
         messages=[
-            CompiledMessage(message.role, tuple(block.compiled(mode) for block in blocks))
-            for message, blocks in zip(job.messages, messages, strict=True)
+            _compiled_message(message, blocks, mode) for message, blocks in zip(job.messages, messages, strict=True)
         ],
         betas=betas,
         context=compiler.context,
         schema=loaded.schema,
-        cache=_cache_shape(in_order),
+        cache=_cache_shape(loaded.tools, in_order),
+        prefill=may_prefill(loaded),
         sight=sight,
         uploads=any(block.upload is not None for message in job.messages for block in message.content),
     )
+
+
+def _check_prefill(loaded: LoadedJob, last: Sequence[_Placed]) -> None:
+    """A last message of the assistant whose text no row changes must not end in white space."""
+    if loaded.job.messages[-1].role != "assistant" or not last[-1].is_shared:
+        return
+    texts = last[-1].texts()
+    if texts and texts[-1] != texts[-1].rstrip():
+        raise PlanError(
+            "a last message of the assistant ends in white space, which the API refuses",
+            hint="end it with its last word; the model goes on with the space",
+            code="no-prefill",
+            where=loaded.locate(last[-1].path),
+        )
+
+
+def may_prefill(loaded: LoadedJob) -> bool:
+    """Whether a request may end with the assistant's message; of a model that nobody knows, yes."""
+    facts = snapshot_facts(loaded.job.model)
+    return loaded.schema is None and (facts is None or facts.prefill is not False)
+
+
+def _compiled_message(message: Message, blocks: Sequence[_Placed], mode: Mode) -> CompiledMessage | CompiledHistory:
+    for block in blocks:
+        if isinstance(block.content, CompiledHistory):
+            return block.content
+    return CompiledMessage(message.role, tuple(block.compiled(mode) for block in blocks))
 
 
 def settled_ttl(cache: bool | CacheTtl | None, mode: Mode) -> CacheTtl | None:
@@ -85,8 +123,8 @@ class _Placed:
 
     source: Block
     path: tuple[str | int, ...]
-    content: str | Rendered | BlockMaker | tuple[Encoded, ...]
-    """A fixed text, a row's text, what makes a row's blocks, or fixed blocks."""
+    content: str | Rendered | BlockMaker | tuple[Encoded, ...] | CompiledHistory
+    """A fixed text, a row's text, what makes a row's blocks, fixed blocks; or messages that a row holds."""
 
     @property
     def is_shared(self) -> bool:
@@ -108,16 +146,21 @@ class _Placed:
                 return RowBlock(maker.name, maker, self.ttl(mode))
             case tuple() as blocks:
                 return FixedBlock(self.source.name, blocks, self.ttl(mode))
+            case CompiledHistory():
+                raise AssertionError(self.path)  # it is no block of a message
             case text:
                 return TextBlock(self.source.name, text, self.ttl(mode))
 
+    def texts(self) -> list[str]:
+        """Its fixed texts."""
+        if isinstance(self.content, str):
+            return [self.content]
+        blocks = self.content if isinstance(self.content, tuple) else ()
+        return [str(orjson.loads(block.sent + b"}").get("text", "")) for block in blocks]
+
     def objects(self, mode: Mode) -> list[dict[str, Any]]:
         """The text blocks of `system`."""
-        texts = (
-            [self.content]
-            if isinstance(self.content, str)
-            else [orjson.loads(block.sent + b"}")["text"] for block in self.content]  # type: ignore[union-attr]
-        )
+        texts = self.texts()
         ttls = [*[None] * (len(texts) - 1), self.ttl(mode)]
         return [text_block(text, ttl) for text, ttl in zip(texts, ttls, strict=True)]
 
@@ -201,6 +244,10 @@ def _empty_text(where: Location) -> PlanError:
 
 
 def _message_blocks(message: Message, path: tuple[str | int, ...], blocks: _Blocks, loaded: LoadedJob) -> list[_Placed]:
+    if message.expand is not None:
+        name = ".".join(str(part) for part in (*path, "expand"))
+        expression = loaded.templates.expression(Expression.whole(message.expand) or message.expand, name)
+        return [_Placed(Block(), path, CompiledHistory(name, expression))]
     placed = [blocks.compiled(source, (*path, "content", i)) for i, source in enumerate(message.content)]
     if all(block.content == () for block in placed):
         raise PlanError(
@@ -217,14 +264,22 @@ def _shared_body(loaded: LoadedJob, system: Sequence[_Placed], mode: Mode) -> tu
     job = loaded.job
     params = dict(job.params)
     betas = tuple(params.pop("betas", ()))
+    params |= params.pop("extra_body", {})
     if loaded.schema is not None:
         output_format = {"type": "json_schema", "schema": _sent_schema(loaded, loaded.schema)}
         params["output_config"] = {**params.get("output_config", {}), "format": output_format}
     body: dict[str, Any] = {"model": job.model, **{name: params[name] for name in sorted(params)}}
+    if loaded.tools:
+        body["tools"] = [_sent_tool(tool, mode) for tool in loaded.tools]
     objects = [each for block in system for each in block.objects(mode)]
     if objects:
         body["system"] = objects
     return body, betas
+
+
+def _sent_tool(tool: Tool, mode: Mode) -> dict[str, Any]:
+    ttl = settled_ttl(tool.cache, mode)
+    return {**tool.definition, "cache_control": cache_control(ttl)} if ttl is not None else dict(tool.definition)
 
 
 def _sent_schema(loaded: LoadedJob, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -242,9 +297,13 @@ def _pointer(path: Sequence[str | int]) -> str:
     return "/" + "/".join(str(part) for part in path)
 
 
-def _cache_shape(blocks: Sequence[_Placed]) -> CacheShape:
+def _cache_shape(tools: Sequence[Tool], blocks: Sequence[_Placed]) -> CacheShape:
     shared_bytes = 0
     prefix_bytes = 0
+    for tool in tools:
+        shared_bytes += len(encode(tool.definition))
+        if tool.cache:
+            prefix_bytes = shared_bytes
     all_shared = True
     row_breakpoint = False
     for block in blocks:
@@ -256,11 +315,12 @@ def _cache_shape(blocks: Sequence[_Placed]) -> CacheShape:
                 prefix_bytes = shared_bytes
             else:
                 row_breakpoint = True
-    return CacheShape(prefix_bytes, row_breakpoint, {mode: _longest_ttl(blocks, mode) for mode in _MODES})
+    marks = [*(tool.cache for tool in tools), *(block.source.cache for block in blocks if block.content != ())]
+    return CacheShape(prefix_bytes, row_breakpoint, {mode: _longest_ttl(marks, mode) for mode in _MODES})
 
 
-def _longest_ttl(blocks: Iterable[_Placed], mode: Mode) -> CacheTtl | None:
-    ttls = {block.ttl(mode) for block in blocks}
+def _longest_ttl(marks: Iterable[bool | CacheTtl | None], mode: Mode) -> CacheTtl | None:
+    ttls = {settled_ttl(mark, mode) for mark in marks}
     if "1h" in ttls:
         return "1h"
     return "5m" if "5m" in ttls else None

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runner.catalog.api import MAX_BREAKPOINTS, MAX_REQUEST_BYTES
+from runner.catalog.api import MAX_REQUEST_BYTES
 from runner.media.content import Unsendable
 from runner.media.limits import largest_edge
 from runner.planning.blocks import Draft, EmptyText
-from runner.planning.content import NO_WEIGHT, Encoded, Sight, Weight, text_content
+from runner.planning.content import BYTES_OF_A_TOKEN, NO_WEIGHT, Encoded, Sight, Weight, text_content
+from runner.planning.history import BadHistory, PastMessage, Spoken
 from runner.planning.pieces import END_OF_MESSAGE, Piece, cache_mark
 from runner.templating import Printed
 from runner.types import CacheTtl, PendingFile
@@ -23,6 +24,14 @@ from runner.types import CacheTtl, PendingFile
 
 class NoBlock(Exception):
     """A text without text, or a message without a block: the API refuses both."""
+
+
+class InHistory(Exception):
+    """What is wrong with a conversation that a row holds; `name` is empty behind it."""
+
+    def __init__(self, name: str, failure: BadHistory) -> None:
+        super().__init__(str(failure))
+        self.name = name
 
 
 class TooLarge(Exception):
@@ -75,11 +84,21 @@ def drafted(pieces: Sequence[Piece], context: Mapping[str, Any], printed: Printe
 
 
 def composed(
-    pieces: Sequence[Piece], drafts: Drafted, context: Mapping[str, Any], printed: Printed | None, head: bytes
+    pieces: Sequence[Piece],
+    drafts: Drafted,
+    context: Mapping[str, Any],
+    printed: Printed | None,
+    head: bytes,
+    told: Spoken,
 ) -> Iterator[Part]:
-    """The parts behind `head`. Raises TemplateFailure, Unsendable, NoBlock."""
+    """The parts behind `head`. Raises TemplateFailure, Unsendable, NoBlock, InHistory."""
     opened = head.endswith(b"[")  # no block stands in this message yet
     for place, piece in enumerate(pieces):
+        if piece.is_of_history:
+            opened = False
+            yield from _of_history(piece, context, told)
+        if piece.history is not None:
+            continue
         if piece.maker is not None:
             for part in _made(piece, drafts.of[place], drafts.images, opened=opened):
                 opened = False
@@ -99,6 +118,26 @@ def composed(
             yield Part(sent, seen, piece.length, piece.weight, piece.ttl, piece.pending)
 
 
+def _of_history(piece: Piece, context: Mapping[str, Any], told: Spoken) -> Iterator[Part]:
+    """The messages that a row holds, or the comma, if any, before a message of the job behind them."""
+    past: Sequence[PastMessage] = ()
+    try:
+        if piece.history is None:
+            before = told.open(piece.opens or "")
+        else:
+            if piece.after is not None:
+                told.spoke(piece.after)
+            before, past = told.expand(piece.history.evaluate(context))
+    except BadHistory as failure:
+        raise InHistory(piece.name, failure) from failure
+    if before:
+        yield Part(before, before, len(before))
+    for number, message in enumerate(past):
+        comma = b"," if number else b""
+        length = len(message.seen) + round(message.weight.tokens * BYTES_OF_A_TOKEN)
+        yield Part(comma + message.encoded, comma + message.seen, length, message.weight)
+
+
 def _made(piece: Piece, drafts: Sequence[Draft], images: int, *, opened: bool) -> Iterator[Part]:
     for number, draft in enumerate(drafts):
         block: Encoded = draft.encode(images)
@@ -115,14 +154,12 @@ def _made(piece: Piece, drafts: Sequence[Draft], images: int, *, opened: bool) -
         )
 
 
-def require_within(weight: Weight, breakpoints: int, sight: Sight) -> None:
-    """What only a whole request shows. Raises Unsendable."""
-    if breakpoints > MAX_BREAKPOINTS:
-        raise Unsendable(
-            f"the request has {breakpoints} cache breakpoints, and the API takes {MAX_BREAKPOINTS}",
-            "mark only the last block of what stays the same",
-            code="too-many-breakpoints",
-        )
+def require_within(weight: Weight, sight: Sight) -> None:
+    """What only a whole request shows. Raises Unsendable.
+
+    Breakpoints need no look: a block has one at most, behind the last that is made of it, so a request has no more of
+    them than its job says, which `check` has counted.
+    """
     for count, noun in ((weight.images, "images"), (weight.pages, "pages of PDFs")):
         if count > sight.max_media:
             raise Unsendable(
@@ -133,8 +170,8 @@ def require_within(weight: Weight, breakpoints: int, sight: Sight) -> None:
     edge = largest_edge(weight.images)
     if weight.largest_edge > edge:
         raise Unsendable(
-            f"an image that all rows share has {weight.largest_edge:,} pixels an edge, and the API takes {edge:,} in a "
-            f"request with {weight.images} images",
+            f"an image has {weight.largest_edge:,} pixels an edge, and the API takes {edge:,} in a request with "
+            f"{weight.images} images",
             "make it smaller, or send fewer images with each row",
             code="image-too-large",
         )

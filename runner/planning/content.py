@@ -15,7 +15,7 @@ the request puts the id in.
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -24,8 +24,9 @@ from typing import Any, Literal
 import orjson
 
 from runner.catalog.models import ModelFacts
+from runner.encoding import encode
 from runner.media.content import Content, MediaKind, Unsendable, too_large
-from runner.media.kinds import TEXT
+from runner.media.kinds import TEXT, described
 from runner.media.limits import MAX_MEDIA, MAX_MEDIA_SHORT_CONTEXT, SCALED_IMAGE_BASE64, SHORT_CONTEXT, largest_edge
 from runner.media.measures import image_size, pdf_pages
 from runner.media.scaling import ScalingFailure, can_scale, scaled
@@ -180,6 +181,56 @@ def text_content(text: str) -> Encoded:
 def digest_source(data: bytes) -> bytes:
     """What stands for a source of known content in the identity."""
     return b'{"sha256":"%b"}' % sha256(data).hexdigest().encode()
+
+
+def held_weight(block: Mapping[str, Any], sight: Sight) -> Weight:
+    """What a block of the API, as a row holds it, adds beside its text. Raises Unsendable for what the API refuses of
+    its content; blocks of types that are not known here pass, and nothing is said of their tokens.
+    """
+    kind = block["type"]
+    if kind in ("image", "document"):
+        return _held_media(kind, block, sight)
+    if kind == "search_result":
+        return _framing(block, len(encode(block.get("content"))))
+    if kind == "tool_result":
+        return _held_list(block.get("content"), sight)
+    return NO_WEIGHT if kind in ("text", "tool_use", "thinking", "redacted_thinking") else Weight(bound=None)
+
+
+def _held_list(blocks: Any, sight: Sight) -> Weight:
+    weight = NO_WEIGHT
+    for block in blocks if isinstance(blocks, list | tuple) else ():
+        if isinstance(block, Mapping) and isinstance(block.get("type"), str):
+            weight += held_weight(block, sight)
+    return weight
+
+
+def _held_media(kind: MediaKind, block: Mapping[str, Any], sight: Sight) -> Weight:
+    match block.get("source"):
+        case {"type": "base64", "media_type": said, "data": str(data)}:
+            content = Content.of(_decoded(data), f"the content of this {kind}", kind)
+            if content.media_type != said:
+                found = f"{content.name} is {described(content.data)}, not {said!r} as it says"
+                raise Unsendable(found, f"write `media_type: {content.media_type}`")
+            problem = too_large(content) if kind == "image" else None
+            if problem is not None:
+                raise Unsendable(problem, "make it smaller", code="image-too-large")
+            weight = _image_weight(content, sight) if kind == "image" else _pdf_weight(content, sight)
+            return weight + Weight(silent_bytes=len(data))
+        case {"type": "text", "data": str(text)} if kind == "document":
+            return _framing(block, len(text.encode("utf-8", "surrogatepass")))
+        case {"type": "url", "url": str()} | {"type": "file", "file_id": str()}:
+            return _unseen(kind, sight)
+        case {"type": "content", "content": content} if kind == "document":
+            return _held_list(content, sight) + _framing(block, 0)
+    raise Unsendable(f"this {kind} has no `source` that the API takes", "give it a source of base64, url or file")
+
+
+def _decoded(data: str) -> bytes:
+    try:
+        return b64decode(data, validate=True)
+    except ValueError as error:
+        raise Unsendable("its `data` is not base64", "encode the bytes in base64") from error
 
 
 # -- limits ------------------------------------------------------------------------------------------------------------

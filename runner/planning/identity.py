@@ -8,10 +8,11 @@ A request's identity is SHA-256 over
 What all rows share is digested once (`SharedIdentity`); a row only adds its messages.
 
 Left out, because the model does not see them: `cache_control` (of the request, and on any block of system, tools and
-messages), `stream`, `metadata`, `service_tier`. So batch and parallel mode share answers, and a new time-to-live
-re-pays nothing. Known content stands as its SHA-256: a block's source in base64 or text, and a file id whose content is
-given. So one file has one identity, however it is called and sent. Kept as written: the order of mappings inside
-content, tools and schemas; integers exactly, floats by their repr.
+messages), `stream`, `metadata`, `service_tier`, and `speed` (fast mode runs the same model). So batch and parallel mode
+share answers, and a new time-to-live re-pays nothing. `inference_geo` stays in: who keeps data in one place does not
+want an answer from another. Known content stands as its SHA-256: a block's source in base64 or text, and a file id
+whose content is given. So one file has one identity, however it is called and sent. Kept as written: the order of
+mappings inside content, tools and schemas; integers exactly, floats by their repr.
 
 A job's fingerprint covers the resolved job and the content of every file it names, without what changes no answer.
 
@@ -36,7 +37,7 @@ IDENTITY_FORMAT = 1
 
 FINGERPRINT_FORMAT = 1
 
-_NOT_SEEN_BY_THE_MODEL = frozenset({"cache_control", "stream", "metadata", "service_tier"})
+_NOT_SEEN_BY_THE_MODEL = frozenset({"cache_control", "stream", "metadata", "service_tier", "speed"})
 
 
 Contents = Mapping[str, bytes]
@@ -175,6 +176,8 @@ def _parts(loaded: LoadedJob) -> dict[str, str]:
     parts |= {f"file {name}": text for name, text in loaded.files.items()}
     parts |= {f"file {name}": hashlib.sha256(data).hexdigest() for name, data in loaded.media.items()}
     parts |= {f"asset {name}": value for name, value in loaded.assets.items()}
+    # What a function says of itself is part of every request; what it does is not known.
+    parts |= {f"tool {tool.name}": tool.definition for tool in loaded.tools if tool.python is not None}
     return {name: hashlib.sha256(encode(parts[name])).hexdigest() for name in sorted(parts)}
 
 

@@ -6,8 +6,8 @@ Knows  compiled blocks and templates. Nothing of how a job is written: `planning
 
 A body is always  {"model", "max_tokens" and the other params by name, "system", "messages"},  and every message's
 content a list of blocks, so that equal requests have equal bytes. `messages` is cut into `Piece`s: fixed bytes, or a
-template that is rendered and encoded for the row, or a block maker that makes blocks of it (`planning.compose` has
-that, slower, way). Everything before the first of these is encoded and hashed once for
+template that is rendered and encoded for the row, what makes blocks of it, or a history that the row holds
+(`planning.compose` has the way of the last two). Everything before the first of these is encoded and hashed once for
 all rows; from there on the identity is hashed over the very bytes that go into the body (cache marks aside), so that
 nothing is encoded twice.
 
@@ -27,12 +27,21 @@ from typing import Any
 import orjson
 
 from runner.catalog.api import MAX_REQUEST_BYTES
+from runner.catalog.server_tools import has_server_tools
 from runner.encoding import encode
 from runner.media.content import Unsendable
-from runner.planning.compose import NoBlock, TooLarge, composed, drafted, require_within
+from runner.planning.compose import InHistory, NoBlock, TooLarge, composed, drafted, require_within
 from runner.planning.content import NO_WEIGHT, Sight, Weight
+from runner.planning.history import BadHistory, Spoken
 from runner.planning.identity import SharedIdentity, unmarked
-from runner.planning.pieces import CompiledMessage, pieces_of
+from runner.planning.pieces import (
+    CompiledHistory,
+    CompiledMessage,
+    Piece,
+    TextBlock,
+    ends_with_assistant,
+    pieces_of,
+)
 from runner.spec.sources import Unreadable
 from runner.templating import Printed, TemplateFailure
 from runner.types import CacheTtl, Failure, Mode, PendingFile, Prefix, Request, Row, maker_of
@@ -45,6 +54,10 @@ guess."""
 SCHEMA_TOKENS = 2048
 """Added where structured output is asked for, beside the schema's own bytes a second time: the API explains the schema
 in hidden system tokens (structured outputs guide), for which no figure is given. A generous guess too."""
+
+TOOLS_TOKENS = 1024
+"""Added where there are tools, beside their own bytes a second time: the API explains their use in hidden tokens,
+290 to 804 by model and choice (tool use guide, "Pricing")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +90,8 @@ class CompiledJob:
     """A job that is ready to make requests, in one mode.
 
     `shared` is the body without `messages`, as it is sent; `context` what templates see beside `row`; `schema` the
-    output's JSON Schema as the user means it. Making requests changes nothing in it, so several threads may use it.
+    output's JSON Schema as the user means it, `prefill` whether a row's history may end with the assistant. Making
+    requests changes nothing in it, so several threads may use it.
     """
 
     def __init__(
@@ -86,11 +100,12 @@ class CompiledJob:
         name: str,
         mode: Mode,
         shared: Mapping[str, Any],
-        messages: Sequence[CompiledMessage],
+        messages: Sequence[CompiledMessage | CompiledHistory],
         betas: tuple[str, ...],
         context: Mapping[str, Any],
         schema: Mapping[str, Any] | None,
         cache: CacheShape,
+        prefill: bool = True,
         sight: Sight = Sight(),  # noqa: B008 - frozen
         uploads: bool = False,
     ) -> None:
@@ -102,12 +117,13 @@ class CompiledJob:
         self.cache = cache
         self.uploads = uploads
         """Whether requests name files that are uploaded first."""
-        self.prefilled = bool(messages) and messages[-1].role == "assistant"
+        self.prefilled = ends_with_assistant(messages)
+        self._prefill = prefill
         self.model: str = shared["model"]
         self.max_tokens: int = shared["max_tokens"]
         self._context = dict(context)
         self._cache_ttl = cache.ttl[mode]
-        self._allowance = hidden_tokens(shared)
+        self._allowance = input_bound(shared, 0)
         self._identity = SharedIdentity(shared, betas)
         self.messages = tuple(messages)
         self._prefix_seed, prefixes = _system_prefixes(shared)
@@ -131,8 +147,9 @@ class CompiledJob:
         self._row_pieces = tuple(pieces)
         self.sight = sight
         self._is_text = self.head_weight == NO_WEIGHT and all(
-            piece.maker is None and piece.weight == NO_WEIGHT for piece in pieces
+            piece.maker is None and not piece.is_of_history and piece.weight == NO_WEIGHT for piece in pieces
         )
+        self._ends_in_row_text = self.prefilled and not _ends_in_fixed_text(messages)
         self.shared_prefixes = tuple(prefixes)
         """What every row's `prefixes` begin with; the tuple itself where a row adds none."""
         self.row_prefixes = sum(piece.ttl is not None for piece in pieces)
@@ -141,7 +158,7 @@ class CompiledJob:
     @property
     def row_templates(self) -> tuple[str, ...]:
         """Names of the templates and blocks that are rendered for each row."""
-        return tuple(piece.name for piece in self._row_pieces if not piece.is_fixed)
+        return tuple(piece.name for piece in self._row_pieces if piece.name)
 
     def request(self, row: Row, printed: Printed | None = None) -> Request | Failure:
         """Render and encode one row; `printed` counts the nulls that its texts show as nothing.
@@ -174,13 +191,16 @@ class CompiledJob:
             if piece.ttl is not None:
                 size = self._prefix_bytes + sum(map(len, sent)) - len(self._head)
                 prefixes = (*prefixes, self._prefix(seen, size, piece.ttl))
+        if self._ends_in_row_text and text != text.rstrip():
+            return _trailing_space(row, self._row_pieces)
         sent.append(b"}")
         body = b"".join(sent)
         if len(body) > MAX_REQUEST_BYTES:
             return _too_large(row, len(body))
         return _request(
             self._identity.with_messages(seen.digest()), prefixes[-1].digest if prefixes else b"", body, self.model,
-            self.max_tokens, len(body) + self._allowance, self._cache_ttl, self.betas, len(self._head), prefixes,
+            self.max_tokens, None if self._allowance is None else len(body) + self._allowance, self._cache_ttl,
+            self.betas, len(self._head), prefixes,
         )  # fmt: skip
 
     def prefixes(self, row: Row) -> tuple[Prefix, ...] | None:
@@ -208,7 +228,8 @@ class CompiledJob:
         return tuple(prefixes)
 
     def _composed(self, row: Row, context: Mapping[str, Any], printed: Printed | None) -> Request | Failure:
-        """A request with more than text in it, or with blocks that come and go."""
+        """A request with more than text in it, with blocks that come and go, or with a history."""
+        told = Spoken(self.sight)
         seen, prefixes = self._seen_head.copy(), list(self.shared_prefixes)
         size = self._prefix_bytes
         pending = list(self._head_pending)
@@ -221,16 +242,20 @@ class CompiledJob:
         try:
             drafts = drafted(self._row_pieces, context, printed, self.head_weight)
             sent, weight = [self._head], self.head_weight
-            for part in composed(self._row_pieces, drafts, context, printed, self._head):
+            for part in composed(self._row_pieces, drafts, context, printed, self._head, told):
                 sent.append(part.sent)
                 weight += part.weight
                 pending += part.pending
                 hashed(part.seen, part.length)
                 if part.ttl is not None:
                     prefixes.append(self._prefix(seen, size, part.ttl))
-            require_within(weight, len(prefixes), self.sight)
+            require_within(weight, self.sight)
+            if isinstance(self.messages[-1], CompiledHistory):
+                told.end(self.model, may_prefill=self._prefill)
         except TemplateFailure as failure:
             return _render_error(row, failure)
+        except (BadHistory, InHistory) as failure:
+            return _bad_history(row, getattr(failure, "name", "") or self._history_name(), failure)
         except NoBlock as failure:
             return Failure("render_error", f"{failure}; row {row.key!r}")
         except (Unsendable, Unreadable) as failure:
@@ -241,6 +266,8 @@ class CompiledJob:
         body = b"".join(sent)
         if len(body) > MAX_REQUEST_BYTES:
             return _too_large(row, len(body))
+        if self._ends_in_row_text and _last_text(body) != _last_text(body).rstrip():
+            return _trailing_space(row, self._row_pieces)
         return Request(
             hash=self._identity.with_messages(seen.digest()),
             prefix=prefixes[-1].digest if prefixes else b"",
@@ -259,8 +286,14 @@ class CompiledJob:
             pending=tuple({file.sha256: file for file in pending}.values()),
         )
 
+    def _history_name(self) -> str:
+        return [message.name for message in self.messages if isinstance(message, CompiledHistory)][-1]
+
     def bound_of(self, text_bytes: int, weight: Weight) -> int | None:
-        """Upper bound of the input tokens of a body with so many bytes that say something of them, and such content."""
+        """Upper bound of the input tokens of a body with so many bytes that say something of them, and such content;
+        None where there is none, or not even the model's context is one."""
+        if self._allowance is None:
+            return None
         return self.sight.bound(None if weight.bound is None else text_bytes + weight.bound + self._allowance)
 
     def _prefix(self, seen: hashlib._Hash, size_bytes: int, ttl: CacheTtl) -> Prefix:
@@ -269,22 +302,41 @@ class CompiledJob:
 
 def hidden_tokens(shared: Mapping[str, Any]) -> int:
     """Upper bound of the input tokens that the API adds to what the body says."""
-    output_format = (shared.get("output_config") or {}).get("format")
-    if output_format is None:
-        return FRAMING_TOKENS
-    return FRAMING_TOKENS + SCHEMA_TOKENS + len(encode(output_format))
+    output_format, tools = (shared.get("output_config") or {}).get("format"), shared.get("tools")
+    hidden = FRAMING_TOKENS
+    if output_format is not None:
+        hidden += SCHEMA_TOKENS + len(encode(output_format))
+    if tools:
+        hidden += TOOLS_TOKENS + len(encode(tools))
+    return hidden
+
+
+def input_bound(shared: Mapping[str, Any], body_bytes: int) -> int | None:
+    """An upper bound of the input tokens of a request whose body has so many bytes; None where a tool that the API runs
+    may read what it likes."""
+    if has_server_tools(shared.get("tools") or ()):
+        return None
+    return body_bytes + hidden_tokens(shared)
 
 
 def _system_prefixes(shared: Mapping[str, Any]) -> tuple[bytes, list[Prefix]]:
     """Everything that has to be equal before messages for a cached prefix to be shared, and the prefixes that end at
-    a block of the system prompt.
+    a tool or a block of the system prompt.
 
     Besides model, tools and system these are the params whose change invalidates the cache (prompt caching guide, "What
     invalidates the cache").
     """
     parts = {key: shared.get(key) for key in ("model", "tools", "tool_choice", "thinking", "output_config")}
+    parts |= {key: shared[key] for key in ("context_management", "speed") if key in shared}
     system: Sequence[Mapping[str, Any]] = shared.get("system") or ()
+    tools: Sequence[Mapping[str, Any]] = shared.get("tools") or ()
     prefixes = []
+    for end, tool in enumerate(tools, 1):
+        if "cache_control" in tool:
+            # Tools come first of all, so nothing but the model decides besides (same page).
+            seed = encode({"model": shared.get("model"), "tools": unmarked(tools[:end])})
+            size = _bytes_before_messages({"tools": tools[:end]})
+            prefixes.append(Prefix(_digest(seed), size, tool["cache_control"]["ttl"]))
     for end, block in enumerate(system, 1):
         if "cache_control" in block:
             seed = encode({**parts, "system": unmarked(system[:end])})
@@ -316,6 +368,27 @@ def _empty_text(row: Row, name: str) -> Failure:
 def _half_a_character(row: Row, name: str) -> Failure:
     message = f"{name}: the text holds half of a surrogate pair, which has no UTF-8 form and which the API refuses"
     return Failure("input_error", f"{message}; row {row.key!r}")
+
+
+def _bad_history(row: Row, name: str, failure: Exception) -> Failure:
+    return Failure("input_error", f"{name}: {failure}; row {row.key!r}")
+
+
+def _trailing_space(row: Row, pieces: Sequence[Piece]) -> Failure:
+    name = [piece.name for piece in pieces if piece.name][-1]
+    message = f"{name}: a last message of the assistant ends in white space, which the API refuses"
+    return Failure("render_error", f"{message}; row {row.key!r}")
+
+
+def _ends_in_fixed_text(messages: Sequence[CompiledMessage | CompiledHistory]) -> bool:
+    last = messages[-1]
+    block = last.blocks[-1] if isinstance(last, CompiledMessage) else None
+    return isinstance(block, TextBlock) and isinstance(block.content, str)
+
+
+def _last_text(body: bytes) -> str:
+    block: dict[str, Any] = orjson.loads(body)["messages"][-1]["content"][-1]
+    return str(block.get("text", ""))
 
 
 def _too_large(row: Row, size_bytes: int) -> Failure:

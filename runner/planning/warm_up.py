@@ -27,7 +27,15 @@ from runner.catalog.prices import Prices
 from runner.encoding import encode
 from runner.planning.estimate import tokens_in
 from runner.planning.identity import request_identity
-from runner.planning.pieces import CompiledMessage, FixedBlock, RowBlock, TextBlock, cache_control, text_block
+from runner.planning.pieces import (
+    CompiledHistory,
+    CompiledMessage,
+    FixedBlock,
+    RowBlock,
+    TextBlock,
+    cache_control,
+    text_block,
+)
 from runner.planning.priming import shared_cost, why_not_shared
 from runner.planning.requests import CompiledJob
 from runner.types import Request, Usage
@@ -108,11 +116,13 @@ def _obstacle(compiled: CompiledJob, at_once: int) -> str | None:
     return None
 
 
-def _shared_messages(messages: Sequence[CompiledMessage]) -> list[Mapping[str, Any]]:
+def _shared_messages(messages: Sequence[CompiledMessage | CompiledHistory]) -> list[Mapping[str, Any]]:
     """The messages up to the last breakpoint before any text of a row, as rows have them."""
     kept: list[dict[str, Any]] = []
     up_to_mark: list[dict[str, Any]] = []
     for message in messages:
+        if isinstance(message, CompiledHistory):
+            break
         kept.append({"role": message.role, "content": []})
         for block in message.blocks:
             made = _as_objects(block)
