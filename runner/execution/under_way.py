@@ -29,7 +29,7 @@ from runner.planning.requests import CompiledJob
 from runner.providers import Provider
 from runner.replies.schema import Check
 from runner.settings import Settings
-from runner.spec.job import Job
+from runner.spec.job import Job, Retry
 from runner.types import Mode
 
 
@@ -100,10 +100,7 @@ class Advance:
 
     @property
     def retry(self) -> RetryPolicy:
-        retry = self.job.retry
-        return RetryPolicy(
-            retry.max_attempts, retry.initial_interval, retry.backoff_coefficient, retry.maximum_interval
-        )
+        return retry_policy(self.job.retry)
 
     @property
     def judge(self) -> Judge:
@@ -112,3 +109,8 @@ class Advance:
     @property
     def rule(self) -> Rule:
         return make_rule(self.judge, self.retry)
+
+
+def retry_policy(retry: Retry) -> RetryPolicy:
+    """What a job's `retry` means."""
+    return RetryPolicy(retry.max_attempts, retry.initial_interval, retry.backoff_coefficient, retry.maximum_interval)

@@ -14,6 +14,7 @@ CONNECT of a proxy as well, `Authorization` as `Proxy-Authorization`, so that no
 
 from __future__ import annotations
 
+import io
 import ssl
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
@@ -41,6 +42,9 @@ _MAX_REDIRECTS = 20
 """httpx2's default."""
 
 _CHUNK_BYTES = 16 * 1024
+
+_LARGE_BODY = 2**20
+"""From here on a body is written in parts: whole, it would hold up the loop, of which aiohttp warns."""
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT_S)
 """Deadlines are kept by those who ask: aiohttp's `total` is a timer and a context manager for each request."""
@@ -132,7 +136,7 @@ class AiohttpWire:
 
     async def stream_message(self, body: bytes, betas: tuple[str, ...]) -> Answer:
         url = self._url(MESSAGES)
-        response = await self._session.post(url, data=body, **self._options(url, of_betas(betas)))
+        response = await self._session.post(url, data=_content(body), **self._options(url, of_betas(betas)))
         if response.status in REDIRECTS:
             await response.read()
             followed = await self.follow(
@@ -196,7 +200,7 @@ class AiohttpWire:
                 options = _options(target, whole, proxy_for(target))
                 if target.scheme != self._origin.scheme:
                     options["ssl"] = tls_of(target) or True  # the connections of an address in the clear have none
-                response = await self._session.request(method, target, data=body, **options)
+                response = await self._session.request(method, target, data=_content(body), **options)
             except (ValueError, SetupError):  # a host that is no name, a proxy of a kind that is not spoken
                 break
             url, status, location = target, response.status, response.headers.get(hdrs.LOCATION)
@@ -241,6 +245,10 @@ class AiohttpWire:
     def _options(self, url: URL, headers: Mapping[str, str]) -> dict[str, Any]:
         """What a call to the API's own origin is made with."""
         return _options(url, self._all_headers(headers), self._proxy)
+
+
+def _content(body: bytes | None) -> bytes | io.BytesIO | None:
+    return body if body is None or len(body) < _LARGE_BODY else io.BytesIO(body)
 
 
 _HARMLESS = frozenset({"accept", "accept-encoding", "anthropic-version", "content-type", "user-agent"})

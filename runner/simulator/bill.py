@@ -15,6 +15,8 @@ from genai_prices import Usage as PricedUsage
 from genai_prices import calc_price
 from genai_prices.types import TieredPrices
 
+from runner.simulator.answers import Answer
+from runner.simulator.prompt_cache import CacheUse
 from runner.types import Mode, Usage
 
 _PICO_PER_TOKEN = 10**6
@@ -24,6 +26,22 @@ _ASKED_AT = datetime(2026, 11, 22, tzinfo=UTC)
 """Prices as of this day, so that the accounts do not depend on when a test runs."""
 
 
+_SEARCH_PICO = 10**10
+"""A web search: 10 USD a thousand, in both modes (web search page)."""
+
+
+def used_by(answer: Answer, cache: CacheUse) -> Usage:
+    """What a reply has used, tokens that its tools have read included."""
+    return Usage(
+        cache.uncached + answer.read_tokens,
+        answer.output_tokens,
+        cache.read,
+        cache.written_5m,
+        cache.written_1h,
+        answer.searches,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Rates:
     """Pico-dollars a token, by field of a usage; tiers as (prompt tokens above which it holds, rate), highest first."""
@@ -31,9 +49,12 @@ class _Rates:
     by_field: tuple[tuple[str, int, tuple[tuple[int, int], ...]], ...]
 
 
-def cost_pico(model: str, usage: Usage, mode: Mode = "parallel") -> int | None:
-    """The cost of a usage in pico-dollars, None where the model's price is not known."""
-    rates = _rates(model, mode)
+def cost_pico(
+    model: str, usage: Usage, mode: Mode = "parallel", *, fast: bool = False, geo: str | None = None
+) -> int | None:
+    """The cost of a usage in pico-dollars, None where the model's price is not known. `geo`: `us` costs a tenth more
+    (data-residency page)."""
+    rates = _rates(model, mode, fast)
     if rates is None:
         return None
     prompt = usage.prompt_tokens
@@ -41,18 +62,20 @@ def cost_pico(model: str, usage: Usage, mode: Mode = "parallel") -> int | None:
     for field, base, tiers in rates.by_field:
         rate = next((price for above, price in tiers if prompt > above), base)
         total += rate * int(getattr(usage, field))
-    return total
+    total = total * 11 // 10 if geo == "us" else total
+    return total + _SEARCH_PICO * usage.web_search_requests
 
 
 @cache
-def _rates(model: str, mode: Mode) -> _Rates | None:
+def _rates(model: str, mode: Mode, fast: bool) -> _Rates | None:
     try:
         price = calc_price(
             PricedUsage(input_tokens=1),
             model,
             provider_id="anthropic",
             genai_request_timestamp=_ASKED_AT,
-            price_context={"processing": "batch"} if mode == "batch" else None,  # another key is ignored without a word
+            # another key is ignored without a word
+            price_context={"processing": "batch"} if mode == "batch" else {"speed": "fast"} if fast else None,
         ).model_price
     except LookupError:
         return None

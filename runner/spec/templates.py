@@ -8,13 +8,14 @@ Knows  trees and templating. Columns of the dataset are checked by `spec.columns
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from runner.errors import Location, Problem
 from runner.settings import Settings
 from runner.spec.hints import choice_hint
 from runner.spec.node import MapNode, Node, ScalarNode, child, find
-from runner.spec.texts import WHERE, Places, Text, locate_in_scalar
+from runner.spec.texts import PER_ROW, WHERE, Places, Text, locate_in_scalar
 from runner.templating import Expression, NameUse, TemplateFailure, TemplateFinder, TemplateSet
 from runner.templating.analysis import Uses
 from runner.types import RECORD_FIELDS
@@ -30,7 +31,7 @@ class TemplateCheck:
         self.problems: list[Problem] = []
         self.places = Places({text.name: text.node for text in texts if text.is_inline}, {}, {})
         self._tree = tree
-        self._texts = [text for text in texts if text.kind != "file"]
+        self._texts = [text for text in texts if text.kind not in ("file", "source")]
         self._finder = TemplateFinder(settings.template_dirs, settings.root, (settings.state_dir,))
 
     def load(self) -> TemplateSet | None:
@@ -50,7 +51,7 @@ class TemplateCheck:
     def _load(self, texts: Sequence[Text]) -> TemplateSet:
         names = dict.fromkeys(text.name for text in texts if not text.is_inline)
         templates = TemplateSet.load(
-            self._finder, names, {text.name: str(text.node.value) for text in texts if text.is_inline}
+            self._finder, names, {text.name: text.template_text for text in texts if text.is_inline}
         )
         self._know(templates.paths, templates.sources)
         return templates
@@ -128,7 +129,7 @@ class TemplateCheck:
 
     def _check_expressions(self) -> None:
         for name, node in expressions(self._tree):
-            known = WHERE if name == "dataset.where" else _RECORD
+            known = WHERE if name == "dataset.where" else PER_ROW if name.startswith("messages.") else _RECORD
             self._check_expression(name, node, known)
 
     def _check_expression(self, name: str, node: ScalarNode, known: frozenset[str]) -> None:
@@ -162,7 +163,8 @@ def _names_hint(name: str, known: frozenset[str]) -> str:
 
 
 def expressions(tree: Node) -> Iterator[tuple[str, ScalarNode]]:
-    """The Jinja expressions of a job (`where`, `columns`) with what they are called."""
+    """The Jinja expressions of a job (`expand`, `where`, `columns`) with what they are called."""
+    yield from _expansions(tree)
     where = find(tree, ("dataset", "where"))
     if isinstance(where, ScalarNode) and isinstance(where.value, str):
         yield "dataset.where", where
@@ -173,4 +175,16 @@ def expressions(tree: Node) -> Iterator[tuple[str, ScalarNode]]:
         for name, entry in columns.entries.items() if isinstance(columns, MapNode) else ():
             if isinstance(entry.value, ScalarNode) and isinstance(entry.value.value, str):
                 yield f"sinks.{number}.columns.{name}", entry.value
+        number += 1
+
+
+def _expansions(tree: Node) -> Iterator[tuple[str, ScalarNode]]:
+    """`expand: "{{ row.history }}"`: what is between the braces, where the text is nothing but one expression."""
+    messages, number = child(tree, "messages"), 0
+    while messages is not None and (message := child(messages, number)) is not None:
+        node = child(message, "expand")
+        if isinstance(node, ScalarNode) and isinstance(node.value, str):
+            text = Expression.whole(node.value)
+            if text is not None:
+                yield f"messages.{number}.expand", replace(node, value=text)
         number += 1
