@@ -59,7 +59,7 @@ class Direct:
         connection = self._pool.take() or await self._pool.open()
         return await connection.open(b"%scontent-length: %d\r\n\r\n" % (head, len(body)), body)
 
-    async def get(self, head: bytes) -> Incoming:
+    async def ask(self, head: bytes) -> Incoming:
         """Ask without a body, over a connection that nobody has used: one that was kept may be ending."""
         connection = await self._pool.open()
         return await connection.ask(head + b"\r\n", b"")

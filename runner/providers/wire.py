@@ -298,8 +298,11 @@ class DirectWire:
         return await self._answered(response, "POST", path, headers, content, follow=follow)
 
     async def get(self, path: str, headers: Mapping[str, str], timeout_s: float, *, follow: bool = False) -> Response:  # noqa: ARG002
-        response = await self._direct.get(self._direct.head("GET", self._path + path, headers))
+        response = await self._direct.ask(self._direct.head("GET", self._path + path, headers))
         return await self._answered(response, "GET", path, headers, None, follow=follow)
+
+    async def delete(self, path: str, headers: Mapping[str, str], timeout_s: float) -> Response:  # noqa: ARG002
+        return _Answer(await self._direct.ask(self._direct.head("DELETE", self._path + path, headers)))
 
     async def open(self, path: str, headers: Mapping[str, str], timeout_s: float) -> Response:
         return await self._aiohttp.open(path, headers, timeout_s)
