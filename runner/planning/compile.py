@@ -78,6 +78,7 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
         last_format=_output_format(loaded) if turns else None,
         prefill=may_prefill(loaded),
         sight=sight,
+        uploads=any(block.upload is not None for message in job.messages for block in message.content),
     )
 
 
