@@ -100,7 +100,12 @@ SINKS: Mapping[str, tuple[str, str]] = {
     "stdout": ("runner.sinks.options:StdoutOptions", "runner.sinks.stdout:StdoutSink"),
 }
 PROVIDERS: Mapping[str, tuple[str, str]] = {
-    "anthropic": ("runner.plugins:NoOptions", "runner.providers.transport:AnthropicTransport"),
+    "anthropic": ("runner.providers.options:AnthropicOptions", "runner.providers.transport:AnthropicTransport"),
+    "bedrock": ("runner.providers.options:BedrockOptions", "runner.providers.platforms:BedrockProvider"),
+    "vertex": ("runner.providers.options:VertexOptions", "runner.providers.platforms:VertexProvider"),
+    "foundry": ("runner.providers.options:FoundryOptions", "runner.providers.platforms:FoundryProvider"),
+    "aws": ("runner.providers.options:AwsOptions", "runner.providers.platforms:AwsProvider"),
+    "google_cloud": ("runner.providers.options:GoogleCloudOptions", "runner.providers.platforms:GoogleCloudProvider"),
 }
 
 LATER = ("parquet", "arrow", "xlsx")

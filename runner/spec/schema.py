@@ -194,6 +194,7 @@ _TITLES = {
     "Output": "`output`",
     "Limits": "`limits`",
     "Retry": "`retry`",
+    "ProviderSpec": "`provider`",
     "SinkSpec": "`sinks`",
 }
 
@@ -221,9 +222,12 @@ def _table(model: type[Model]) -> list[str]:
 def _takes(shape: FieldShape, schema: Mapping[str, Any]) -> str:
     """A few words for what a key takes."""
     if shape.model is not None:
-        noun = {"TextSource": "text or a block", "Message": "message", "SinkSpec": "path or a sink"}.get(
-            shape.model.__name__, "mapping" if shape.model.short is None else "path or mapping"
-        )
+        noun = {
+            "TextSource": "text or a block",
+            "Message": "message",
+            "SinkSpec": "path or a sink",
+            "ProviderSpec": "name or mapping",
+        }.get(shape.model.__name__, "mapping" if shape.model.short is None else "path or mapping")
         if not shape.many:
             return noun
         return f"list of: {noun}" + (" (*or one*)" if shape.single else "")
