@@ -114,6 +114,13 @@ class Request:
     """How many bytes at the body's beginning are the same for every row of the job."""
     prefixes: tuple[Prefix, ...] = ()
     """One a cache breakpoint, each within the next. Rows that share all of them share the tuple too."""
+    silent_bytes: int = 0
+    """How many bytes of the body say nothing of its tokens: images and PDFs in base64."""
+    media_tokens: int = 0
+    """About how many tokens stand for these, and for what only the API sees."""
+    shared_silent_bytes: int = 0
+    shared_media_tokens: int = 0
+    """The same of the part at the body's beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +132,9 @@ class Usage:
     cache_read_input_tokens: int = 0
     ephemeral_5m_input_tokens: int = 0
     ephemeral_1h_input_tokens: int = 0
+    web_search_requests: int = 0
+    """Searches of the API's own tool, which are billed each. Told by a reply, and part of what it costs; sums of tokens
+    (in the ledger, in records) do not have it."""
 
     @property
     def cache_creation_input_tokens(self) -> int:
@@ -142,6 +152,7 @@ class Usage:
             self.cache_read_input_tokens + other.cache_read_input_tokens,
             self.ephemeral_5m_input_tokens + other.ephemeral_5m_input_tokens,
             self.ephemeral_1h_input_tokens + other.ephemeral_1h_input_tokens,
+            self.web_search_requests + other.web_search_requests,
         )
 
     def to_dict(self) -> dict[str, Any]:

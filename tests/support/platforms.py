@@ -64,7 +64,5 @@ class Platform:
         """The provider, on the running loop."""
         plugin = find_provider(self.name)
         options = plugin.options()(**self.options)
-        made: PlatformProvider = plugin.load().connect_with(  # type: ignore[attr-defined]  # of all platforms
-            self.environ, options, max_concurrency=4, **changes
-        )
+        made: PlatformProvider = plugin.load().connect_with(self.environ, options, max_concurrency=4, **changes)
         return made
