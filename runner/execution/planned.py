@@ -20,6 +20,7 @@ from runner.catalog.prices import Prices
 from runner.clock import Clock, SystemClock
 from runner.engines.deadline import Deadline, requests_per_batch
 from runner.errors import Problem
+from runner.execution.advising import advice_on
 from runner.execution.api import SIMULATOR, Api, address_for, options_of
 from runner.execution.asked import RunOptions
 from runner.execution.assemble import previous_run
@@ -34,7 +35,7 @@ from runner.execution.records import to_usd
 from runner.ledger import Ledger
 from runner.ledger.reuse import ReplyIndex
 from runner.ledger.sqlite import SqliteLedger
-from runner.planning.advice import advise, advise_on_cost
+from runner.planning.advice import advise_on_cost
 from runner.planning.compile import compile_job
 from runner.planning.estimate import Estimate, Estimator
 from runner.planning.mode import Choice, can_fall_back, choose, modes_of
@@ -337,7 +338,7 @@ def _of_deadline(loaded: LoadedJob, mode: Mode, requests: int, clock: Clock) -> 
 
 
 def _advice(loaded: LoadedJob, compiled: CompiledJob, facts: ModelFacts | None, clock: Clock) -> list[Problem]:
-    return advise(compiled, facts, locate=loaded.locate, today=clock.now().date())
+    return advice_on(loaded, compiled, facts, clock)
 
 
 @contextmanager

@@ -109,8 +109,8 @@ def in_stream(data: Mapping[str, Any]) -> ApiError | None:
 def _aws_type(code: str, message: str) -> str | None:
     if message.startswith("The provided model identifier is invalid"):
         return "not_found_error"  # a ValidationException, and every row's
-    folded = code.lower()
-    return _BY_AWS_CODE.get(folded.removesuffix("exception").removesuffix("error"))
+    folded = code.lower().removesuffix("exception")
+    return _BY_AWS_CODE.get(folded) or _BY_AWS_CODE.get(folded.removesuffix("error"))
 
 
 def _of_status(status: int) -> str:
