@@ -25,17 +25,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from runner.errors import Problem, SpecError, closest
 
 Group = Literal["dataset", "sink", "provider"]
-
-
-class NoOptions(BaseModel):
-    """The options of a plugin that a job can set nothing of: Anthropic's provider takes all from the environment."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
