@@ -17,8 +17,9 @@ ASK: dict[str, Any] = {"max_tokens": 2000, "messages": [{"role": "user", "conten
 
 def client_of(platform: Platform) -> Any:
     """As a user of the SDK makes it."""
-    key, options = platform.api.api_key, {**platform.options, "max_retries": 0}
-    bearer = {"default_headers": {"Authorization": f"Bearer {key}"}}
+    key = platform.api.api_key
+    options: dict[str, Any] = {**platform.options, "max_retries": 0}
+    bearer: dict[str, Any] = {"default_headers": {"Authorization": f"Bearer {key}"}}
     match platform.name:
         case "bedrock":
             return anthropic.AsyncAnthropicBedrock(aws_access_key=key, aws_secret_key=SECRET, **options)
