@@ -6,6 +6,7 @@ Knows  providers by name. Credentials stay inside the environment mapping and th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from runner.clock import Clock
+from runner.encoding import encode
 from runner.errors import Problem, SetupError, SpecError
 from runner.plugins import find_provider
 from runner.providers import Provider
@@ -42,12 +44,31 @@ class Api:
     transport: str = "auto"
     served_by: ProviderSpec = ANTHROPIC
 
+    @property
+    def files_owner(self) -> bytes:
+        """A digest of whose files an upload becomes: the API and the credential. Raises SetupError without one."""
+        if self.simulated:
+            return hashlib.sha256(self.address.encode()).digest()
+        if not self.is_own:
+            return hashlib.sha256(encode([self.address, *(self.options.owner(self.environ) or ())])).digest()
+        found, rule = find_credentials(self.environ), None
+        if found.federation is not None:
+            rule = [found.federation.organization_id, found.federation.rule_id, found.federation.service_account_id]
+        parts = [self.address, found.kind, found.value, found.workspace, rule]
+        return hashlib.sha256(encode([*parts, dict(sorted(found.headers.items()))])).digest()
+
     def require_credential(self) -> None:
         """Raise SetupError where there is no usable credential: before a run is made that could not send."""
         if self.is_own:
             choose(find_credentials(self.environ), self.transport)
-        else:
-            require(self.options, self.environ)
+            return
+        if self.transport == "wire":
+            raise SetupError(
+                f"`transport: wire` leads to Anthropic's own API alone; this job's provider is `{self.served_by.name}`",
+                code="bad-transport",
+                hint="set `transport` to auto or sdk",
+            )
+        require(self.options, self.environ)
 
     @property
     def is_own(self) -> bool:

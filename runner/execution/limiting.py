@@ -66,7 +66,9 @@ def make_limits(
     limits = job.limits
     ceilings = Ceilings(limits.requests_per_minute, limits.input_tokens_per_minute, limits.output_tokens_per_minute)
     warn = _warner(observer)
-    pool = _pool(settings, api, job.model, clock, warn)
+    # Fast mode has limits of its own (fast-mode guide, "Rate limits").
+    line = f"fast {line_of(job.model)}" if job.params.get("speed") == "fast" else job.model
+    pool = _pool(settings, api, line, clock, warn)
     own = ceilings.pool()
     if own is not None and among is not None:
         own = _shared_ceilings(folder_of(settings), among, ceilings, clock, warn)

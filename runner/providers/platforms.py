@@ -105,7 +105,7 @@ class PlatformProvider(AnthropicProvider):
     @property
     def capabilities(self) -> Capabilities:
         offers = self._offers
-        return Capabilities(offers.batches, offers.count_tokens, offers.models)
+        return Capabilities(offers.batches, offers.count_tokens, offers.models, files=offers.files)
 
     async def count_tokens(self, request: Request) -> int | Failure:
         return await super().count_tokens(request) if self._offers.count_tokens else _lacks("counts no tokens")

@@ -146,7 +146,7 @@ _GOOGLE_STATUSES = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_
 
 def status_of(status: int, shape: Shape) -> int:
     """The status by which the platform answers: 529 is Anthropic's own."""
-    return 503 if status == 529 and shape != "anthropic" else status
+    return 503 if status == 529 and shape in ("aws", "google") else status
 
 
 class Frames:
