@@ -78,10 +78,8 @@ def _of_provider(block: Block, served: Served, locate: Locate, place: Place) -> 
             message = f"{served.label} has no Files API"
             yield Problem("no-files", message, where, "give the file's path")
     if block.upload is not None and not served.files:
-        message = f"{served.label} has no Files API to upload to"
-        yield Problem(
-            "no-files", message, locate((*place, "upload")), "leave `upload` out: the file goes with each request"
-        )
+        message, hint = f"{served.label} has no Files API to upload to", "leave it out: each request brings the file"
+        yield Problem("no-files", message, locate((*place, "upload")), hint)
 
 
 def _is_expression(source: str) -> bool:
