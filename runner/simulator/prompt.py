@@ -15,21 +15,17 @@ Invariants
 from __future__ import annotations
 
 import hashlib
-from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from runner.simulator.media import image_tokens, pdf_tokens
 from runner.simulator.models import Card
 
 _MESSAGE_TOKENS = 4
 """Allowance for the turn marks around a message. Its own JSON (`{"role":"user","content":`) is longer in bytes."""
-
-_IMAGE_TOKENS = 1_568
-_PAGE_TOKENS = 2_000
-"""A full-size image, and a page of a PDF (1,500 to 3,000 by the API's PDF page)."""
 
 _PLAIN, _ENCODED = b"\0", b"\1"
 """Keep a text apart from a block whose JSON reads the same."""
@@ -110,7 +106,8 @@ def read_prompt(body: Mapping[str, Any], card: Card, memo: dict[Any, Any] | None
 
 
 def last_user_text(body: Mapping[str, Any]) -> str:
-    """All text of the last user turn, its blocks joined by a blank line; results of tools are no turn."""
+    """All of the last user turn, its blocks joined by a blank line; results of tools are no turn. Of an image, document
+    or search result it has a digest, so that an answer about another one is seen too."""
     for message in reversed(body["messages"]):
         if message["role"] == "user":
             content = message["content"]
@@ -118,8 +115,19 @@ def last_user_text(body: Mapping[str, Any]) -> str:
                 return content
             if all(block.get("type") == "tool_result" for block in content):
                 continue
-            return "\n\n".join(block["text"] for block in content if block.get("type") == "text")
+            return "\n\n".join(part for part in map(_echoed, content) if part)
     return ""
+
+
+_MEDIA = ("image", "document", "search_result")
+
+
+def _echoed(block: Mapping[str, Any]) -> str:
+    if block["type"] == "text":
+        return str(block["text"])
+    if block["type"] not in _MEDIA:
+        return ""
+    return f"[{block['type']} {hashlib.sha256(_dump(_bare(block))).hexdigest()[:16]}]"
 
 
 _Entry = tuple[bytes, int, str | None]
@@ -180,7 +188,7 @@ def _block_tokens(block: Mapping[str, Any], card: Card) -> int:
     if kind == "text":
         return card.tokens(len(block["text"].encode()))
     if kind == "image":
-        return _IMAGE_TOKENS
+        return image_tokens(block["source"], card)
     if kind == "document":
         return _document_tokens(block, card)
     if kind == "tool_result" and isinstance(block.get("content"), list):
@@ -198,11 +206,7 @@ def _document_tokens(block: Mapping[str, Any], card: Card) -> int:
         content = source["content"]
         inner = [{"type": "text", "text": content}] if isinstance(content, str) else content
         return tokens + sum(_block_tokens(part, card) for part in inner)
-    if source["type"] == "base64":
-        data = b64decode(source["data"])
-        pages = data.count(b"/Type /Page") + data.count(b"/Type/Page")
-        return tokens + max(1, pages) * _PAGE_TOKENS
-    return tokens + _PAGE_TOKENS
+    return tokens + pdf_tokens(source, card)
 
 
 def _settings(body: Mapping[str, Any], name: str) -> bytes:

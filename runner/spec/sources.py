@@ -123,11 +123,14 @@ def _read(path: Path, name: str) -> bytes:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
         raise Unreadable(f"{name!r} cannot be read: {error.strerror}", "look at its permissions") from error
-    with os.fdopen(handle, "rb") as file:
+    try:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
             raise Unreadable(f"{name!r} is not a regular file", "name a file")
         if about.st_size > MAX_REQUEST_BYTES:
             found = f"{name!r} has {about.st_size:,} bytes, and a request may have {MAX_REQUEST_BYTES:,}"
             raise Unreadable(found, "split the file, or give it as an `https://` address", code="file-too-large")
-        return file.read()
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(handle)
