@@ -184,7 +184,11 @@ def image_tokens(source: Mapping[str, Any], card: Card) -> int:
 def pdf_tokens(source: Mapping[str, Any], card: Card) -> int:
     """Tokens of a PDF; one that is not here is taken to have a page."""
     pages = (pdf_pages(b64decode(source["data"])) or 1) if source["type"] == "base64" else 1
-    return pages * (_tokens_of(_PAGE, card) + _PAGE_TEXT_TOKENS)
+    return pages * page_tokens(card)
+
+
+def page_tokens(card: Card) -> int:
+    return _tokens_of(_PAGE, card) + _PAGE_TEXT_TOKENS
 
 
 def _tokens_of(size: tuple[int, int] | None, card: Card) -> int:

@@ -262,7 +262,8 @@ def test_what_is_wrong_with_fixed_blocks_is_wrong_with_the_job(tmp_path: Path) -
 
 
 def test_a_system_prompt_may_have_parts_that_depend_on_the_job(tmp_path: Path) -> None:
-    system = 'system: ["Be kind.", {each: vars.rules, text: "Rule: {{ item }}", cache: 1h}, {text: x, if: vars.rules == 1}]\n'
+    rules = '{each: vars.rules, text: "Rule: {{ item }}", cache: 1h}'
+    system = f'system: ["Be kind.", {rules}, {{text: x, if: vars.rules == 1}}]\n'
     job = compiled(tmp_path, more=f"vars: {{rules: [a, b]}}\n{system}")
     body = json.loads(made(job).body)
     assert [block["text"] for block in body["system"]] == ["Be kind.", "Rule: a", "Rule: b"]
