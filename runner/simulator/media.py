@@ -173,21 +173,23 @@ def _decoded(data: Any, path: str) -> bytes:
 # -- tokens --------------------------------------------------------------------------------------------------------
 
 
+MEASURED = frozenset({*_IMAGE_TYPES, PDF})
+
+
+def measured(kind: str, data: bytes) -> dict[str, int]:
+    """What decides the cost of such content: a PDF's pages, an image's edges; 0 of anything else."""
+    width, height = (image_size(data, kind) or (0, 0)) if kind in _IMAGE_TYPES else (0, 0)
+    return {"pages": (pdf_pages(data) or 1) if kind == PDF else 0, "width": width, "height": height}
+
+
 def image_tokens(source: Mapping[str, Any], card: Card) -> int:
-    """Tokens of an image; one that is not here is taken to be of the largest size."""
-    size = None
-    if source["type"] == "base64":
-        size = image_size(b64decode(source["data"]), source["media_type"])
-    return _tokens_of(size, card)
-
-
-def pdf_tokens(source: Mapping[str, Any], card: Card) -> int:
-    """Tokens of a PDF; one that is not here is taken to have a page."""
-    pages = (pdf_pages(b64decode(source["data"])) or 1) if source["type"] == "base64" else 1
-    return pages * page_tokens(card)
+    """Tokens of an image, from its edges; one that is not here is taken to be of the largest size."""
+    size = (source.get("width", 0), source.get("height", 0))
+    return _tokens_of(size if all(size) else None, card)
 
 
 def page_tokens(card: Card) -> int:
+    """Tokens of a page of a PDF. One that is not here is taken to have a page."""
     return _tokens_of(_PAGE, card) + _PAGE_TEXT_TOKENS
 
 

@@ -25,14 +25,11 @@ from typing import Any
 import orjson
 
 from runner.simulator.file_store import StoredFile
-from runner.simulator.media import image_tokens, page_tokens, pdf_tokens
+from runner.simulator.media import image_tokens, measured, page_tokens
 from runner.simulator.models import Card
 
 _MESSAGE_TOKENS = 4
 """Allowance for the turn marks around a message. Its own JSON (`{"role":"user","content":`) is longer in bytes."""
-
-PAGE_MARKS = (b"/Type /Page", b"/Type/Page")
-"""What a page of a PDF begins with, in one of the two usual ways."""
 
 _PLAIN, _ENCODED = b"\0", b"\1"
 """Keep a text apart from a block whose JSON reads the same."""
@@ -177,9 +174,7 @@ def _entry(block: Mapping[str, Any], role: bytes, card: Card) -> _Entry:
         return role + _PLAIN + text, card.tokens(len(text)), None
     bare = _bare(block)
     data = _PLAIN + bare["text"].encode() if _is_plain_text(bare) else _ENCODED + _dump(bare)
-    # What an image costs is seen in its bytes, which the digest does not have.
-    seen = block if block["type"] in ("image", "document") else bare
-    return role + data, _block_tokens(seen, card), _ttl(block)
+    return role + data, _block_tokens(bare, card), _ttl(block)
 
 
 def _is_plain_text(block: Mapping[str, Any]) -> bool:
@@ -206,17 +201,12 @@ def _as_content(source: Mapping[str, Any]) -> Mapping[str, Any]:
             data = source["data"].encode()
         case _:
             return source
-    return _content(source["media_type"], hashlib.sha256(data).hexdigest(), len(data), pages_in(data))
+    media_type = source["media_type"]
+    return _content(media_type, hashlib.sha256(data).hexdigest(), len(data), measured(media_type, data))
 
 
-def _content(media_type: str, sha256: str, size_bytes: int, pages: int) -> Mapping[str, Any]:
-    pages = max(1, pages) if media_type == "application/pdf" else 0
-    return {"type": "bytes", "media_type": media_type, "sha256": sha256, "size": size_bytes, "pages": pages}
-
-
-def pages_in(data: bytes) -> int:
-    """About how many pages a PDF has."""
-    return sum(data.count(mark) for mark in PAGE_MARKS)
+def _content(media_type: str, sha256: str, size_bytes: int, measures: Mapping[str, int]) -> Mapping[str, Any]:
+    return {"type": "bytes", "media_type": media_type, "sha256": sha256, "size": size_bytes, **measures}
 
 
 def _with_content(value: Any, files: Mapping[str, StoredFile]) -> Any:
@@ -227,7 +217,8 @@ def _with_content(value: Any, files: Mapping[str, StoredFile]) -> Any:
         return value
     if value.get("type") == "file" and value.get("file_id") in files:
         file = files[value["file_id"]]
-        return _content(file.mime_type, file.sha256, file.size_bytes, file.pages)
+        measures = {"pages": file.pages, "width": file.width, "height": file.height}
+        return _content(file.mime_type, file.sha256, file.size_bytes, measures)
     return {name: _with_content(one, files) for name, one in value.items()}
 
 
@@ -257,11 +248,9 @@ def _document_tokens(block: Mapping[str, Any], card: Card) -> int:
         content = source["content"]
         inner = [{"type": "text", "text": content}] if isinstance(content, str) else content
         return tokens + sum(_block_tokens(part, card) for part in inner)
-    if source["type"] == "text":
-        return tokens + card.tokens(len(source["data"].encode()))
     if source["type"] == "bytes":
         return tokens + (source["pages"] * page_tokens(card) or card.tokens(source["size"]))
-    return tokens + pdf_tokens(source, card)
+    return tokens + page_tokens(card)
 
 
 def _settings(body: Mapping[str, Any], name: str) -> bytes:

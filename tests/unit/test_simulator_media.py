@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runner.simulator.media import image_tokens, pdf_tokens
+from runner.simulator.media import image_tokens, measured, page_tokens
 from runner.simulator.models import card_of
 from runner.simulator.refusal import Refused
 from runner.simulator.validation import NEWER_VERSION, check_count, check_create
@@ -105,10 +105,10 @@ def test_citations_are_on_for_all_documents_or_none() -> None:
     ],
 )
 def test_images_cost_what_the_vision_guide_says(size: tuple[int, int], model: str, tokens: int) -> None:
-    assert image_tokens(base64(picture(*size), "image/png"), card_of(model)) == tokens
+    assert image_tokens(measured("image/png", picture(*size)), card_of(model)) == tokens
 
 
 def test_pages_cost_their_image_and_their_text() -> None:
     card = card_of("claude-haiku-5-5")
-    one, three = (pdf_tokens(base64(pdf(pages), "application/pdf"), card) for pages in (1, 3))
-    assert (one, three) == (46 * 59 + 2_250, 3 * one)
+    assert [measured("application/pdf", pdf(pages))["pages"] for pages in (1, 3)] == [1, 3]
+    assert page_tokens(card) == 46 * 59 + 2_250
