@@ -172,6 +172,16 @@ def test_a_document_that_cannot_be_uploaded_fails_its_rows_alone(
     assert {record["error"]["kind"] for record in failed} == {"too_large"}
 
 
+def test_a_full_storage_stops_the_run_and_says_how_to_make_room(
+    project: Project, api: SimulatedApi, here: Here
+) -> None:
+    api.fault("storage_full", path="file_upload")
+    done = here.runner(project, "run", "jobs/x.yaml", "--format", "json", "--mode", "parallel")
+    assert (done.status, done.summary["stopped_by"]["kind"]) == (4, "storage_full")
+    assert "runner files --delete" in done.summary["stopped_by"]["hint"]
+    assert done.summary["rows"]["failed"] == 0
+
+
 def test_an_account_that_takes_no_file_stops_the_run_and_it_goes_on_later(
     project: Project, api: SimulatedApi, here: Here
 ) -> None:

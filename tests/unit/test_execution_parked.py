@@ -72,19 +72,22 @@ def test_a_bug_is_raised() -> None:
         list(parked.take_done())
 
 
-def test_it_is_full_by_steps_or_by_bytes_and_holds_no_files() -> None:
-    by_steps = Parked(2, 10_000)
-    by_steps.add(ticket(A), step(0), naming(A))
-    assert not by_steps.is_full
-    by_steps.add(ticket(A), step(1), naming(A))
-    assert by_steps.is_full
-    by_bytes, one = Parked(10, 50), ticket(A)
-    by_bytes.add(one, step(0), naming(A))
-    assert by_bytes.is_full
-    assert all(not file.data for waiting in by_bytes._waiting for file in waiting.request.pending)
+def test_it_is_full_by_steps() -> None:
+    parked, full = Parked(2, 10_000), []
+    for number in range(2):
+        parked.add(ticket(A), step(number), naming(A))
+        full.append(parked.is_full)
+    assert full == [False, True]
+
+
+def test_what_is_taken_counts_no_more_and_no_bytes_of_files_are_held() -> None:
+    parked, one = Parked(10, 50), ticket(A)
+    parked.add(one, step(0), naming(A))
+    full = [parked.is_full]
+    assert all(not file.data for waiting in parked._waiting for file in waiting.request.pending)
     one.take(A.sha256, "file_1")
-    list(by_bytes.take_done())
-    assert not by_bytes.is_full, "what is taken counts no more"
+    list(parked.take_done())
+    assert [*full, parked.is_full] == [True, False]
 
 
 def test_an_id_changes_only_where_an_id_stands() -> None:
