@@ -172,6 +172,18 @@ def test_a_document_that_cannot_be_uploaded_fails_its_rows_alone(
     assert {record["error"]["kind"] for record in failed} == {"too_large"}
 
 
+@pytest.mark.parametrize("mode", ["parallel", "batch"])
+def test_rows_that_are_asked_again_name_the_same_files(
+    project: Project, api: SimulatedApi, here: Here, mode: str
+) -> None:
+    job = (project.root / "jobs" / "x.yaml").read_text()
+    project.write("jobs/x.yaml", f"{job}output: {{fields: {{label: [good, bad]}}, repair: 3}}\n")
+    api.fault("off_schema", rate=0.2, **({"path": "batch_row"} if mode == "batch" else {}))
+    run(here, project, "--mode", mode)
+    sent_once(project, api)
+    assert api.accounts()["requests"] > QUESTIONS, "some were asked again"
+
+
 def test_a_full_storage_stops_the_run_and_says_how_to_make_room(
     project: Project, api: SimulatedApi, here: Here
 ) -> None:
