@@ -147,7 +147,7 @@ class Uploads:
 
     def _want(self, file: PendingFile, ticket: Ticket, *, doubted: bool) -> None:
         if file.sha256 not in self._wanted:
-            size = len(file.data)
+            size = file.size_bytes
             while not self._closed and self._waiting_bytes and self._waiting_bytes + size > WAITING_BYTES:
                 self._changed.wait()
             self._waiting_bytes += size
@@ -182,7 +182,7 @@ class Uploads:
                 if wanted.doubted:
                     _remember(self._confirmed, answer.file_id, None)
             del self._wanted[sha256]
-            self._waiting_bytes -= len(wanted.file.data)
+            self._waiting_bytes -= wanted.file.size_bytes
             for ticket in wanted.tickets:
                 ticket.take(sha256, answer.file_id if isinstance(answer, Upload) else answer)
             self._changed.notify_all()

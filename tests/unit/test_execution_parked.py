@@ -9,8 +9,8 @@ from runner.execution.uploads import Ticket
 from runner.ledger import OpenStep
 from runner.types import Failure, PendingFile, Request, Step
 
-A = PendingFile(b"a" * 32, "application/pdf", b"the bytes of a")
-B = PendingFile(b"b" * 32, "image/png", b"the bytes of b")
+A = PendingFile(b"a" * 32, "application/pdf", 14, lambda: b"the bytes of a")
+B = PendingFile(b"b" * 32, "image/png", 14, lambda: b"the bytes of b")
 
 
 def naming(*files: PendingFile, shared: bytes = b"") -> Request:
@@ -84,7 +84,7 @@ def test_what_is_taken_counts_no_more_and_no_bytes_of_files_are_held() -> None:
     parked, one = Parked(10, 50), ticket(A)
     parked.add(one, step(0), naming(A))
     full = [parked.is_full]
-    assert all(not file.data for waiting in parked._waiting for file in waiting.request.pending)
+    assert all(not file.load() for waiting in parked._waiting for file in waiting.request.pending)
     one.take(A.sha256, "file_1")
     list(parked.take_done())
     assert [*full, parked.is_full] == [True, False]

@@ -70,10 +70,14 @@ class Shelf:
 
 def pending(name: str, size: int = 0) -> PendingFile:
     data = name.encode().ljust(size, b".")
-    return PendingFile(hashlib.sha256(data).digest(), "application/pdf", data)
+    return PendingFile(hashlib.sha256(data).digest(), "application/pdf", len(data), lambda: data)
 
 
 A, B = pending("a"), pending("b")
+
+
+def missing() -> bytes:
+    raise FileNotFoundError("gone")
 
 
 async def arrived(found: Any) -> Any:
@@ -249,3 +253,14 @@ def test_a_provider_without_files_is_refused_with_the_cure() -> None:
     with pytest.raises(SetupError) as refused:
         files_of(cast(Provider, EchoProvider()))
     assert "leave `upload` out" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize(("load", "words"), [(lambda: b"other", "has changed"), (missing, "cannot be read once more")])
+def test_a_file_that_is_not_what_it_was_is_not_sent(tmp_path: Path, load: Callable[[], bytes], words: str) -> None:
+    async def act(uploads: Uploads, shelf: Shelf, _: Halt) -> None:
+        failure = await arrived(uploads.ids_of([PendingFile(b"x" * 32, "application/pdf", 5, load)]))
+        assert failure.kind == "input_error"
+        assert words in failure.message
+        assert shelf.sent == []
+
+    working(tmp_path, act)
