@@ -1,4 +1,4 @@
-"""Blocks with `upload: once`: what stands in the request until the id is known, and how often a file is read."""
+"""Makers of blocks with `upload: once`: what stands in the request until the id is known, and how often a file is read."""
 
 from __future__ import annotations
 
