@@ -1,4 +1,4 @@
-"""Makers of blocks with `upload: once`: what stands in the request until the id is known, and how often a file is read."""
+"""Makers of blocks with `upload: once`: what stands in a request until the id is known, how often a file is read."""
 
 from __future__ import annotations
 
