@@ -282,13 +282,17 @@ class Record:
     started_at: str | None
     ended_at: str | None
     content: Sequence[Mapping[str, Any]] = ()
+    warnings: Sequence[str] = ()
+    """What rules of severity `warn` say of it."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as the interface page fixes it: every field but `content`, in its order."""
+        """The record as the interface page fixes it: every field but those for `columns` alone, in its order."""
         return {name: getattr(self, name) for name in RECORD_FIELDS}
 
 
-RECORD_FIELDS = tuple(name for name in Record.__slots__ if name != "content")
+COLUMN_FIELDS = ("content", "warnings")
+"""Fields that the expressions of `columns` see, and no record has that is written whole."""
+RECORD_FIELDS = tuple(name for name in Record.__slots__ if name not in COLUMN_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,9 @@ def _sent_and_delivered(run: Advance) -> Ended:
         run.observer,
         note=note_in(run.ledger, run.folder),
     )
+    for rule, rows in run.records.broken.items():
+        count = "1 row" if rows == 1 else f"{rows:,} rows"
+        run.observer.notify(Warned("rule-warned", f"the rule `{rule}` does not hold for {count}"))
     return "finished", None
 
 

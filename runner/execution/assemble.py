@@ -13,7 +13,6 @@ from pathlib import Path
 
 from runner.catalog.models import Catalog, ModelFacts
 from runner.clock import Clock
-from runner.encoding import decode
 from runner.engines.retry import RetryPolicy
 from runner.errors import LedgerError, Problem, SpecError
 from runner.events import Observer
@@ -26,6 +25,7 @@ from runner.execution.known_batches import KnownBatches
 from runner.execution.limiting import make_limits
 from runner.execution.pricing import require_price, stored_prices
 from runner.execution.records import record_maker
+from runner.execution.reply_checks import RowLookup, check_of, stored_check
 from runner.execution.targets import checked_targets, make_targets
 from runner.execution.under_way import ATTENDED, Advance, Sitting
 from runner.ledger import Rule
@@ -34,7 +34,6 @@ from runner.ledger.sqlite import SqliteLedger
 from runner.planning.advice import advise
 from runner.planning.compile import compile_job
 from runner.planning.requests import CompiledJob
-from runner.replies.schema import Check
 from runner.spec.load import LoadedJob
 from runner.types import Mode
 
@@ -76,7 +75,8 @@ def assemble(
         settings=loaded.settings,
         compiled=compiled,
         compiled_for=compiled_for,
-        check=Check(loaded.schema) if loaded.schema is not None else None,
+        check=check_of(loaded),
+        row_of=RowLookup(info.folder),
         prices=prices,
         api=api,
         connect=lambda: api.connect(max_concurrency=job.limits.max_concurrency, clock=clock),
@@ -126,13 +126,12 @@ def previous_run(state: StateFolder, line: Line) -> RunInfo | None:
 
 
 def stored_rule(folder: Path) -> Rule:
-    """What decides the replies of a run, from its folder alone: its schema.
+    """What decides the replies of a run, from its folder alone: what its job asks of them.
 
     How often a failure is tried again does not matter to a run that is given up, and the rest of its job may need an
     environment that is gone.
     """
-    schema = decode((folder / "inputs" / "schema.json").read_bytes())
-    return make_rule(make_judge(Check(schema) if schema is not None else None), RetryPolicy())
+    return make_rule(make_judge(stored_check(folder), RowLookup(folder)), RetryPolicy())
 
 
 # -- earlier answers -----------------------------------------------------------------------------------------------

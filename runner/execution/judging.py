@@ -1,19 +1,20 @@
 """What becomes of a step once its outcome is durable: the judge, and the retry policy, as one pure rule.
 
-Owns   the composition of `replies` (what a reply is worth), `planning` (the job's schema) and `engines.retry` (how
-       often).
+Owns   the composition of `replies` (what a reply is worth) and `engines.retry` (how often).
 Knows  nothing of files, threads or the network; the same outcome gives the same ruling on every machine, which is
        what lets an outcome found in the spool after a crash be ruled on later.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from runner.engines import Accept, Ask, Fail, Judge, Verdict
 from runner.engines.retry import RetryPolicy
 from runner.ledger import Rule, Ruling
 from runner.replies.judge import judge_reply
-from runner.replies.schema import Check
-from runner.types import Failure, Outcome, Reply, Step
+from runner.replies.reply_check import ReplyCheck
+from runner.types import Failure, Outcome, Reply, Row, Step
 
 PASSING = frozenset(
     {
@@ -34,11 +35,17 @@ _SUCCEEDED = Ruling("succeeded")
 """Nearly all verdicts and rulings, by the hundred thousand: made once."""
 
 
-def make_judge(check: Check | None) -> Judge:
-    """The judge of one job: its schema is the only thing it knows."""
+RowOf = Callable[[int], Row]
+"""A run's row by its number, from whatever thread asks."""
 
-    def judge(_step: Step, reply: Reply) -> Verdict:
-        failure = judge_reply(reply, check)
+
+def make_judge(check: ReplyCheck | None, row_of: RowOf | None = None) -> Judge:
+    """The judge of one job. `row_of` is asked where a rule of the job looks at the row, and only then."""
+    if check is None or not check.needs_row:
+        row_of = None
+
+    def judge(step: Step, reply: Reply) -> Verdict:
+        failure = judge_reply(reply, check, row_of(step.row) if row_of is not None else None)
         return _ACCEPT if failure is None else Fail(failure)
 
     return judge

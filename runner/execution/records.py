@@ -6,28 +6,33 @@ Owns   the making of `Record`s from the ledger's results. A record is recomputed
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from runner.clock import to_rfc3339
 from runner.execution.folders import RunInfo
+from runner.execution.reply_checks import check_of
 from runner.ledger import Ledger, RowResult
 from runner.message import parse_reply
-from runner.replies.extract import output_of
+from runner.replies.extract import Answer, text_of
+from runner.replies.reply_check import ReplyCheck
 from runner.spec.load import LoadedJob
-from runner.types import PICO_PER_USD, Record, maker_of
+from runner.types import PICO_PER_USD, Record, Reply, Row, maker_of
 
 
 @dataclass(frozen=True, slots=True)
 class RecordMaker:
-    """What every record of a run shares. `structured`: the job has a schema, so `output` is parsed JSON and `text`
-    the raw text."""
+    """What every record of a run shares. `check` is what the job asks of a reply: where it takes an output out of it,
+    `text` is the raw text."""
 
     run_id: str
     job: str
     model: str
-    structured: bool
+    check: ReplyCheck | None
+    broken: Counter[str] = field(default_factory=Counter)
+    """How often each rule that warns did not hold, over the records made so far."""
 
     def records(self, ledger: Ledger) -> Iterator[Record]:
         """Every row's record, in the dataset's order; bounded memory."""
@@ -35,14 +40,17 @@ class RecordMaker:
 
     def record(self, result: RowResult) -> Record:
         reply = parse_reply(result.body) if result.body else None
-        answer = output_of(reply.content, structured=self.structured) if reply is not None else None
+        answer = self._answer(reply) if reply is not None else None
         succeeded = result.status == "succeeded"
+        warnings: tuple[str, ...] = ()
+        if succeeded and reply is not None and answer is not None and self.check is not None and self.check.warns:
+            warnings = self._warnings(answer, reply, result.row)
         return _record(
             result.row.key,
             result.row.index,
             result.status,
             answer.output if answer is not None and succeeded else None,
-            _text(answer.text if answer is not None else None, self.structured, succeeded),
+            _text(answer.text if answer is not None else None, self._structured, succeeded),
             reply.stop_reason if reply is not None else None,
             result.failure.to_dict() if result.failure is not None else None,
             result.row.values,
@@ -61,7 +69,24 @@ class RecordMaker:
             _time(result.started_at),
             _time(result.ended_at),
             reply.content if reply is not None else (),
+            warnings,
         )
+
+    @property
+    def _structured(self) -> bool:
+        return self.check is not None and self.check.structured
+
+    def _answer(self, reply: Reply) -> Answer:
+        if self.check is not None:
+            return self.check.answer(reply.content)
+        text = text_of(reply.content)
+        return Answer(text, text)
+
+    def _warnings(self, answer: Answer, reply: Reply, row: Row) -> tuple[str, ...]:
+        assert self.check is not None
+        told = self.check.warnings(answer, reply, row)
+        self.broken.update(rule for rule, _ in told)
+        return tuple(problem for _, problem in told)
 
 
 _record = maker_of(Record)
@@ -82,4 +107,4 @@ def to_usd(pico: int | None) -> float | None:
 
 
 def record_maker(info: RunInfo, loaded: LoadedJob) -> RecordMaker:
-    return RecordMaker(info.run_id, loaded.job.name, loaded.job.model, loaded.schema is not None)
+    return RecordMaker(info.run_id, loaded.job.name, loaded.job.model, check_of(loaded))

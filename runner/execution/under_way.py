@@ -22,12 +22,12 @@ from runner.events import Observer
 from runner.execution.api import Api
 from runner.execution.delivery import Target
 from runner.execution.earlier import Earlier
-from runner.execution.judging import make_judge, make_rule
+from runner.execution.judging import RowOf, make_judge, make_rule
 from runner.execution.records import RecordMaker
 from runner.ledger import Ledger, Rule
 from runner.planning.requests import CompiledJob
 from runner.providers import Provider
-from runner.replies.schema import Check
+from runner.replies.reply_check import ReplyCheck
 from runner.settings import Settings
 from runner.spec.job import Job
 from runner.types import Mode
@@ -63,7 +63,9 @@ class Advance:
     """For the run's own mode."""
     compiled_for: Callable[[Mode], CompiledJob]
     """The same job for a mode: what a batch run sends in parallel differs in cache marks, not in identity."""
-    check: Check | None
+    check: ReplyCheck | None
+    row_of: RowOf
+    """A row by its number, for rules that look at it."""
     prices: Prices
     api: Api
     connect: Callable[[], Provider]
@@ -107,7 +109,7 @@ class Advance:
 
     @property
     def judge(self) -> Judge:
-        return make_judge(self.check)
+        return make_judge(self.check, self.row_of)
 
     @property
     def rule(self) -> Rule:

@@ -80,16 +80,14 @@ def _refused_features(compiled: CompiledJob, facts: ModelFacts, locate: Locate) 
         yield Problem("no-batches", message, locate(("mode",)), "write `mode: parallel`, or take another model")
     if compiled.schema is not None and facts.structured_outputs is False:
         message = f"{facts.id} has no structured outputs"
-        yield Problem("no-structured-outputs", message, locate(("output",)), "take another model, or drop `output`")
+        hint = "take another model, or the output out of the text: `extract: {json: true}` under `output`"
+        yield Problem("no-structured-outputs", message, locate(("output",)), hint)
     if not compiled.prefilled:
         return
     where = locate(("messages",))
     if facts.prefill is False:
         message = f"{facts.id} refuses a last message of the assistant"
         yield Problem("no-prefill", message, where, "let the messages end with the user's")
-    elif compiled.schema is not None:
-        message = "structured output and a last message of the assistant exclude one another"
-        yield Problem("no-prefill", message, where, "let the messages end with the user's, or drop `output`")
 
 
 def _short_prefix(compiled: CompiledJob, facts: ModelFacts, locate: Locate) -> Iterator[Problem]:

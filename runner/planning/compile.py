@@ -50,7 +50,7 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
         ],
         betas=betas,
         context=texts.context,
-        schema=loaded.schema,
+        schema=_asked_for(loaded),
         cache=_cache_shape(in_order),
     )
 
@@ -144,13 +144,20 @@ def _shared_body(loaded: LoadedJob, system: Sequence[_Block], mode: Mode) -> tup
     job = loaded.job
     params = dict(job.params)
     betas = tuple(params.pop("betas", ()))
-    if loaded.schema is not None:
-        output_format = {"type": "json_schema", "schema": _sent_schema(loaded, loaded.schema)}
+    schema = _asked_for(loaded)
+    if schema is not None:
+        output_format = {"type": "json_schema", "schema": _sent_schema(loaded, schema)}
         params["output_config"] = {**params.get("output_config", {}), "format": output_format}
     body: dict[str, Any] = {"model": job.model, **{name: params[name] for name in sorted(params)}}
     if system:
         body["system"] = [text_block(block.content, block.ttl(mode)) for block in system]
     return body, betas
+
+
+def _asked_for(loaded: LoadedJob) -> Mapping[str, Any] | None:
+    """The schema of the structured output that is asked of the model; with `extract` it is checked here alone."""
+    output = loaded.job.output
+    return loaded.schema if output is not None and output.extract is None else None
 
 
 def _sent_schema(loaded: LoadedJob, schema: Mapping[str, Any]) -> dict[str, Any]:

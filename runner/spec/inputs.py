@@ -36,6 +36,7 @@ class Inputs:
     def __init__(self, root: Path) -> None:
         self.problems: list[Problem] = []
         self._root = root
+        self._any_root = False
 
     def file(self, node: ScalarNode) -> str | None:
         """The text of a `{file: …}` block, as it is."""
@@ -68,6 +69,7 @@ class Inputs:
         if not isinstance(output, MapNode):
             return None
         fields, labels, schema = output.get("fields"), output.get("labels"), output.get("schema")
+        self._any_root = output.get("extract") is not None  # what is not sent may be a list, a number, a text
         if fields is not None:
             built, problems = fields_schema(fields)
             self.problems.extend(problems)
@@ -88,7 +90,7 @@ class Inputs:
         problems = schema_problems(tree)
         if not isinstance(tree, MapNode) and not problems:
             problems = [Problem("bad-schema", "a schema for replies is a mapping", tree.span.location())]
-        elif isinstance(tree, MapNode) and plain(tree).get("type", "object") != "object":
+        elif isinstance(tree, MapNode) and not self._any_root and plain(tree).get("type", "object") != "object":
             kind = tree.get("type") or tree
             hint = "put it into a property: {type: object, properties: {value: …}}"
             problems.append(

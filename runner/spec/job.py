@@ -6,7 +6,7 @@ Knows  nothing of files, YAML or Jinja; `spec.load` brings values here with thei
 
 Beside its fields a model says, as class variables, what `spec.shape` and `spec.schema` both need:
   short    the field that a bare string stands for (`dataset: a.csv`)
-  one_of   groups of keys of which one at most may be given
+  one_of   groups of keys of which one at most may be given, and one has to be unless `one_needed` is False
   later    keys that are refused as not supported yet, never ignored
 A field marked `OneOrMany` takes a single item without a list.
 """
@@ -23,6 +23,8 @@ from runner.spec.values import CacheMark, Dollars, Duration, PositiveDuration, R
 
 NAME_PATTERN = r"^\w[\w.-]*$"
 """A job's name is part of file and folder names."""
+XML_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.:-]*$"
+"""The names of XML 1.0 elements (section 2.3), of ASCII letters."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Model(BaseModel):
     short: ClassVar[str | None] = None
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = ()
     later: ClassVar[frozenset[str]] = frozenset()
+    one_needed: ClassVar[bool] = True
 
 
 class TextSource(Model):
@@ -134,12 +137,60 @@ class Dataset(Model):
     limit: int | None = Field(None, ge=1, description="Take no more rows than this.")
 
 
+class Extract(Model):
+    """Where in a reply's text the output stands, for models and texts without structured outputs."""
+
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("regex", "json", "xml_tag"),)
+
+    regex: str | None = Field(
+        None,
+        min_length=1,
+        description="A regular expression (RE2's: no look-around). Named groups make an object; the text of one group, "
+        "or of the whole match, is the output itself. Its first match counts. Needs the `regex` extra.",
+        examples=["Score: (?P<score>[0-9]+)"],
+    )
+    json_: Literal[True, "first", "last"] | None = Field(
+        None,
+        alias="json",
+        description="The JSON object or list in the text, fenced or not: `true` where there has to be exactly one, "
+        "`first` or `last` where there may be more.",
+    )
+    xml_tag: str | None = Field(
+        None,
+        pattern=XML_NAME_PATTERN,
+        description="The text within the last `<tag>…</tag>`; it is JSON where the fields or the schema want no text.",
+        examples=["answer"],
+    )
+
+
+class Rule(Model):
+    """A rule for what a schema cannot say. A string is short for `{rule: …}`."""
+
+    short: ClassVar[str | None] = "rule"
+
+    rule: str = Field(
+        min_length=1,
+        description="A Jinja expression that is true of a sound reply. Sees `output`, `text`, `stop_reason`, `model`, "
+        "`content`, `key`, `row`, `vars`, `assets`.",
+        examples=['output.score <= 1 and output.label != ""'],
+    )
+    message: str | None = Field(
+        None, min_length=1, description="What is wrong where the rule does not hold, for people and for the model."
+    )
+    severity: Literal["error", "warn"] = Field(
+        "error",
+        description="`error` makes the reply invalid; with `warn` the row has succeeded, and the summary counts it.",
+    )
+
+
 class Output(Model):
-    """What a reply must look like. Asked of the model as native structured output, and checked again on arrival."""
+    """What a reply must look like. Asked of the model as native structured output, and checked again on arrival.
+    [Outputs](output.md) has a page of its own."""
 
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("fields", "labels", "schema"),)
+    one_needed: ClassVar[bool] = False
     later: ClassVar[frozenset[str]] = frozenset(
-        {"repair", "on_truncation", "on_refusal", "rules", "extract", "samples", "tools", "vote", "include_raw"}
+        {"repair", "on_truncation", "on_refusal", "samples", "tools", "vote", "include_raw"}
     )
 
     fields: dict[str, Any] | None = Field(
@@ -155,6 +206,15 @@ class Output(Model):
     )
     schema_: str | dict[str, Any] | None = Field(
         None, alias="schema", description="A JSON Schema: the path of a JSON or YAML file, or the schema itself."
+    )
+    extract: Extract | None = Field(
+        None,
+        description="Take the output out of the reply's text, instead of asking for structured output. What `fields`, "
+        "`labels` or `schema` say is then checked here alone.",
+        examples=[{"json": True}, {"xml_tag": "answer"}],
+    )
+    rules: Annotated[tuple[Rule, ...], OneOrMany()] = Field(
+        (), description="What must be true of a reply beyond its schema.", examples=[["output.score <= 1"]]
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from itertools import combinations
 from typing import Any
 
 from pydantic.json_schema import PydanticJsonSchemaWarning
@@ -101,8 +102,11 @@ def _requirements(model: type[Model], made: Mapping[str, Any]) -> dict[str, Any]
     required: dict[str, Any] = {"required": made["required"]} if "required" in made else {}
     for group in model.one_of:
         usable = [key for key in group if key in field_shapes(model)]
-        if len(usable) > 1:
+        if len(usable) > 1 and model.one_needed:
             required["oneOf"] = [{"required": [key]} for key in usable]
+        elif len(usable) > 1:
+            required["not"] = {"anyOf": [{"required": list(pair)} for pair in combinations(usable, 2)]}
+            required["minProperties"] = 1
     return required
 
 
@@ -192,6 +196,8 @@ _TITLES = {
     "Dataset": "`dataset`",
     "Sample": "`dataset.sample`",
     "Output": "`output`",
+    "Extract": "`output.extract`",
+    "Rule": "`output.rules`",
     "Limits": "`limits`",
     "Retry": "`retry`",
     "SinkSpec": "`sinks`",
@@ -221,9 +227,12 @@ def _table(model: type[Model]) -> list[str]:
 def _takes(shape: FieldShape, schema: Mapping[str, Any]) -> str:
     """A few words for what a key takes."""
     if shape.model is not None:
-        noun = {"TextSource": "text or a block", "Message": "message", "SinkSpec": "path or a sink"}.get(
-            shape.model.__name__, "mapping" if shape.model.short is None else "path or mapping"
-        )
+        noun = {
+            "TextSource": "text or a block",
+            "Message": "message",
+            "SinkSpec": "path or a sink",
+            "Rule": "expression or mapping",
+        }.get(shape.model.__name__, "mapping" if shape.model.short is None else "path or mapping")
         if not shape.many:
             return noun
         return f"list of: {noun}" + (" (*or one*)" if shape.single else "")

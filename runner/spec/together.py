@@ -18,6 +18,7 @@ from runner.plugins import Plugin, dataset_for, sink_for
 from runner.spec.hints import choice_hint
 from runner.spec.inputs import missing_file
 from runner.spec.node import ListNode, MapNode, Node, Path, ScalarNode, child, find, locate, plain
+from runner.spec.output_checks import check_output
 from runner.spec.templates import expressions
 from runner.spec.texts import Text, locate_in_scalar
 from runner.templating import ColumnUse, Expression, TemplateFailure, TemplateSet
@@ -47,6 +48,7 @@ def check_together(
         *paths.dataset(),
         *paths.sinks(),
         *_output_fields(tree, schema),
+        *check_output(tree, schema),
     ]
 
 

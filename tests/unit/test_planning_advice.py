@@ -90,19 +90,22 @@ def test_little_room_for_a_model_that_thinks_is_told(tmp_path: Path) -> None:
     assert advice(tmp_path, off, known("claude-haiku-5-5")) == []
 
 
-def test_a_prefilled_reply_is_refused_where_the_model_or_the_schema_does_not_take_it(tmp_path: Path) -> None:
+def test_a_prefilled_reply_is_refused_where_the_model_does_not_take_it(tmp_path: Path) -> None:
     content = '- {role: user, content: "{{ row.text }}"}\n  - {role: assistant, content: "The label is"}'
     job = JOB.replace('prompt: "Review: {{ row.text }}"', f"messages:\n  {content}")
     assert codes(advice(tmp_path, job, known("claude-haiku-5-5"))) == [("no-prefill", "error")]
     assert advice(tmp_path, job, known("claude-haiku-4-5")) == []
-    structured = job + "output: {labels: [a, b]}\n"
-    assert codes(advice(tmp_path, structured, known("claude-haiku-4-5"))) == [("no-prefill", "error")]
 
 
 def test_a_model_without_structured_outputs_is_told_where_they_are_asked_for(tmp_path: Path) -> None:
     facts = replace(known("claude-haiku-5-5"), structured_outputs=False)
-    assert codes(advice(tmp_path, JOB + "output: {labels: [a, b]}\n", facts)) == [("no-structured-outputs", "error")]
+    labels = JOB + "output: {labels: [a, b]}\n"
+    (problem,) = advice(tmp_path, labels, facts)
+    assert (problem.code, problem.severity) == ("no-structured-outputs", "error")
+    assert problem.hint is not None
+    assert "extract" in problem.hint
     assert advice(tmp_path, JOB, facts) == []
+    assert advice(tmp_path, labels.replace("b]", "b], extract: {json: true}"), facts) == []
 
 
 @pytest.mark.parametrize(

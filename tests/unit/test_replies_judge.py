@@ -9,10 +9,11 @@ import pytest
 from anthropic.types import StopReason
 
 from runner.replies.judge import judge_reply
+from runner.replies.reply_check import ReplyCheck
 from runner.replies.schema import Check
 from runner.types import Reply, Usage
 
-CHECK = Check({"type": "object", "properties": {"label": {"enum": ["a"]}}, "required": ["label"]})
+CHECK = ReplyCheck(Check({"type": "object", "properties": {"label": {"enum": ["a"]}}, "required": ["label"]}))
 
 
 def reply(words: str | None, stop_reason: str | None = "end_turn", details: Mapping[str, Any] | None = None) -> Reply:

@@ -1,0 +1,133 @@
+"""What the parts of `output` make of one another: where the output comes from, and what rules can see of it.
+
+Owns   the checks of `output.extract` and `output.rules` against the schema, and of what structured output excludes.
+Knows  the tree (for places) and the JSON Schema that `output` means.
+
+Source of what excludes structured output: platform.claude.com build-with-claude/structured-outputs, "Feature
+compatibility", read November 2026: citations and a last message of the assistant are a 400.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from runner.errors import Problem
+from runner.spec.hints import choice_hint
+from runner.spec.node import ListNode, MapNode, Node, ScalarNode, child, find
+from runner.spec.regexes import BadRegex, compile_regex
+from runner.spec.texts import locate_in_scalar
+from runner.templating import Expression, TemplateFailure
+
+_INSTEAD = "or take the output out of the reply's text: `extract: {json: true}`"
+
+
+def check_output(tree: MapNode, schema: Mapping[str, Any] | None) -> Iterator[Problem]:
+    """All problems of this kind."""
+    output = tree.get("output")
+    if not isinstance(output, MapNode):
+        return
+    if not output.entries:
+        hint = "give one of fields, labels, schema, extract, rules; or leave `output` out for any text"
+        yield Problem("missing-key", "`output` says nothing", output.span.location(), hint)
+    groups = None
+    regex = find(output, ("extract", "regex"))
+    if isinstance(regex, ScalarNode) and isinstance(regex.value, str) and regex.value:
+        try:
+            groups = tuple(compile_regex(regex.value).groupindex)
+        except BadRegex as error:
+            yield Problem("bad-regex", error.message, regex.span.location(), error.hint)
+        else:
+            yield from _groups(regex, groups, schema, has_labels=output.get("labels") is not None)
+    if schema is None and output.get("schema") is None and output.get("fields") is None:
+        yield from _fields_of_text(output, groups)
+    if schema is not None and output.get("extract") is None:
+        yield from _excluded(tree)
+
+
+def _groups(
+    regex: ScalarNode, groups: tuple[str, ...], schema: Mapping[str, Any] | None, *, has_labels: bool
+) -> Iterator[Problem]:
+    """Groups that the schema has no place for, and fields that no group fills: every reply would be invalid."""
+    if schema is None:
+        return
+    where = regex.span.location()
+    fields = schema.get("properties")
+    fields = fields if isinstance(fields, Mapping) else {}
+    if not groups:
+        if fields and not has_labels:
+            hint = f"name its groups after the fields: `(?P<{next(iter(fields))}>…)`"
+            yield Problem(
+                "extract-mismatch", "the expression has no named groups, and the output has fields", where, hint
+            )
+        return
+    for name in groups:
+        if fields and name not in fields:
+            hint = choice_hint(name, fields, "Fields of the output")
+            yield Problem(
+                "extract-mismatch", f"the output has no field `{name}`, which the expression names", where, hint
+            )
+    required = schema.get("required")
+    for name in required if isinstance(required, list) else ():
+        if name not in groups:
+            hint = f"add a group `(?P<{name}>…)`, or take the field out"
+            yield Problem(
+                "extract-mismatch",
+                f"no group of the expression is called `{name}`, which every output needs",
+                where,
+                hint,
+            )
+
+
+def _fields_of_text(output: MapNode, groups: tuple[str, ...] | None) -> Iterator[Problem]:
+    """`output.<field>` in a rule where the output is text, or an object of an expression's groups."""
+    if output.get("labels") is not None or find(output, ("extract", "json")) is not None:
+        return
+    if groups is None and find(output, ("extract", "regex")) is not None:
+        return
+    rules = output.get("rules")
+    for number, item in enumerate(rules.items if isinstance(rules, ListNode) else ()):
+        node = child(item, "rule")
+        if not isinstance(node, ScalarNode) or not isinstance(node.value, str):
+            continue
+        try:
+            uses = Expression(node.value, f"output.rules.{number}").columns("output")
+        except TemplateFailure:
+            continue
+        for use in uses:
+            if use.column in (groups or ()) or use.optional:
+                continue
+            where = locate_in_scalar(node, use.line, f"output.{use.column}")
+            if groups:
+                hint = choice_hint(use.column, groups, "Groups of the expression")
+                yield Problem("unknown-field", f"`output` has no field `{use.column}`", where, hint)
+            else:
+                hint = "give the output `fields`, or compare the text itself: `output`"
+                yield Problem("unknown-field", f"`output` is text here and has no field `{use.column}`", where, hint)
+
+
+def _excluded(tree: MapNode) -> Iterator[Problem]:
+    messages = tree.get("messages")
+    turns = messages.items if isinstance(messages, ListNode) else ()
+    last = child(turns[-1], "role") if turns else None
+    if isinstance(last, ScalarNode) and last.value == "assistant":
+        found = "structured output and a last message of the assistant exclude one another"
+        yield Problem("no-prefill", found, last.span.location(), f"let the messages end with the user's, {_INSTEAD}")
+    for block in _blocks(tree):
+        mark = child(block, "citations")
+        if mark is not None and not _is_off(mark):
+            found = "structured output and citations exclude one another"
+            yield Problem("no-citations", found, mark.span.location(), f"leave the citations out, {_INSTEAD}")
+
+
+def _blocks(tree: MapNode) -> Iterator[Node]:
+    messages = tree.get("messages")
+    lists = [tree.get("system"), *(child(turn, "content") for turn in getattr(messages, "items", ()))]
+    for blocks in lists:
+        if isinstance(blocks, ListNode):
+            yield from blocks.items
+
+
+def _is_off(mark: Node) -> bool:
+    enabled = child(mark, "enabled") if isinstance(mark, MapNode) else mark
+    return isinstance(enabled, ScalarNode) and enabled.value in (False, None)
