@@ -44,7 +44,7 @@ def advance(run: Advance) -> Summary:
 
 def at_work(run: Advance, act: Callable[[Advance], Ended], task: Task) -> Summary:
     """Do something with a run, between its first and its last event; log, time and end are noted."""
-    with closing(RunLog(run.folder / "log.jsonl", run.clock)) as log:
+    with closing(RunLog(run.folder / "log.jsonl", run.clock)) as log, closing(run.row_of):
         heard, held = _Heard(), HeldTime(run.clock)
         return _at_work(replace(run, observer=Observers(run.observer, log, heard, held)), act, task, heard, held)
 

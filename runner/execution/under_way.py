@@ -22,8 +22,9 @@ from runner.events import Observer
 from runner.execution.api import Api
 from runner.execution.delivery import Target
 from runner.execution.earlier import Earlier
-from runner.execution.judging import RowOf, make_judge, make_rule
+from runner.execution.judging import make_judge, make_rule
 from runner.execution.records import RecordMaker
+from runner.execution.reply_checks import RowLookup
 from runner.ledger import Ledger, Rule
 from runner.planning.requests import CompiledJob
 from runner.providers import Provider
@@ -64,7 +65,7 @@ class Advance:
     compiled_for: Callable[[Mode], CompiledJob]
     """The same job for a mode: what a batch run sends in parallel differs in cache marks, not in identity."""
     check: ReplyCheck | None
-    row_of: RowOf
+    row_of: RowLookup
     """A row by its number, for rules that look at it."""
     prices: Prices
     api: Api

@@ -31,8 +31,8 @@ def judge_reply(reply: Reply, check: ReplyCheck | None, row: Row | None = None) 
     """Why a reply is no answer, or None where it is one. `row` is asked for by checks that need it.
 
     Kinds: `truncated`, `refusal` (with the API's category), `schema_mismatch` (no output in it, not what the schema
-    says, a rule that does not hold), `unexpected_reply` (no text, a tool call, a paused turn, a stop reason that is not known). None of them is
-    retryable: the same request would be answered alike.
+    says, a rule that does not hold), `unexpected_reply` (no text, a tool call, a paused turn, a stop reason that is not
+    known). None of them is retryable: the same request would be answered alike.
     """
     stop_reason = reply.stop_reason
     if stop_reason not in _COMPLETE:

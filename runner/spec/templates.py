@@ -157,6 +157,8 @@ class TemplateCheck:
 
 def _names_hint(name: str, known: frozenset[str]) -> str:
     hint = choice_hint(name, sorted(known), "Names here")
+    if known == RULE:
+        return f"a field of the output is `output.{name}`, a column `row.{name}`. {hint}"
     return f"a column is `row.{name}`. {hint}" if "row" in known and "key" not in known else hint
 
 

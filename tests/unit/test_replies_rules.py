@@ -87,8 +87,13 @@ def test_a_rule_that_warns_leaves_the_reply_valid() -> None:
 
 @pytest.mark.parametrize(
     ("text", "severity", "needs"),
-    [("output.a == row.b", "error", True), ("key != output", "error", True), ("output", "error", False)]
-    + [("output.row == 1", "error", False), ("row.a == 1", "warn", False)],
+    [
+        ("output.a == row.b", "error", True),
+        ("key != output", "error", True),
+        ("output", "error", False),
+        ("output.row == 1", "error", False),
+        ("row.a == 1", "warn", False),
+    ],
 )
 def test_a_row_is_needed_by_rules_that_name_it_and_make_a_reply_invalid(text: str, severity: Any, needs: bool) -> None:
     assert Rules([Rule(text, None, severity)], SHARED).needs_row is needs
