@@ -132,9 +132,12 @@ def _system(body: dict[str, Any]) -> str:
 
 def _messages(body: dict[str, Any]) -> str:
     return "\n".join(
-        f"-- {message['role']}\n" + "\n".join(block["text"] for block in message["content"])
-        for message in body["messages"]
+        f"-- {message['role']}\n" + "\n".join(map(_block, message["content"])) for message in body["messages"]
     )
+
+
+def _block(block: dict[str, Any]) -> str:
+    return block["text"] if block["type"] == "text" else f"[{block['type']}]"
 
 
 def _cost(record: Record) -> str:

@@ -82,12 +82,6 @@ def _refused_features(compiled: CompiledJob, facts: ModelFacts, locate: Locate) 
         message = f"{facts.id} has no structured outputs"
         hint = "take another model, or the output out of the text: `extract: {json: true}` under `output`"
         yield Problem("no-structured-outputs", message, locate(("output",)), hint)
-    if not compiled.prefilled:
-        return
-    where = locate(("messages",))
-    if facts.prefill is False:
-        message = f"{facts.id} refuses a last message of the assistant"
-        yield Problem("no-prefill", message, where, "let the messages end with the user's")
 
 
 def _short_prefix(compiled: CompiledJob, facts: ModelFacts, locate: Locate) -> Iterator[Problem]:

@@ -15,12 +15,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from runner.catalog.models import snapshot_facts
 from runner.catalog.schema_subset import api_subset, outside_subset
 from runner.errors import PlanError, Problem, SpecError
-from runner.planning.requests import CacheShape, CompiledJob, CompiledMessage, TextBlock, text_block
+from runner.planning.requests import CacheShape, CompiledHistory, CompiledJob, CompiledMessage, TextBlock, text_block
 from runner.spec.job import Message, TextSource
 from runner.spec.loaded import LoadedJob
-from runner.templating import TemplateFailure
+from runner.templating import Expression, TemplateFailure
 from runner.types import CacheTtl, Mode
 
 _MODES: tuple[Mode, ...] = ("parallel", "batch")
@@ -37,6 +38,7 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
     texts = _Texts(loaded)
     system = [_Block(source, ("system", i), texts.shared(source, ("system", i))) for i, source in enumerate(job.system)]
     messages = [_message_blocks(message, ("messages", i), texts) for i, message in enumerate(job.messages)]
+    _check_prefill(loaded, messages[-1])
     in_order = [*system, *(block for blocks in messages for block in blocks)]
 
     shared, betas = _shared_body(loaded, system, mode)
@@ -45,14 +47,41 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
         mode=mode,
         shared=shared,
         messages=[
-            CompiledMessage(message.role, tuple(block.compiled(mode) for block in blocks))
-            for message, blocks in zip(job.messages, messages, strict=True)
+            _compiled_message(message, blocks, mode) for message, blocks in zip(job.messages, messages, strict=True)
         ],
         betas=betas,
         context=texts.context,
         schema=_asked_for(loaded),
         cache=_cache_shape(in_order),
+        prefill=may_prefill(loaded),
     )
+
+
+def _check_prefill(loaded: LoadedJob, last: Sequence[_Block]) -> None:
+    """A last message of the assistant whose text no row changes must not end in white space."""
+    if loaded.job.messages[-1].role != "assistant":
+        return
+    content, path = last[-1].content, last[-1].path
+    if isinstance(content, str) and content != content.rstrip():
+        raise PlanError(
+            "a last message of the assistant ends in white space, which the API refuses",
+            hint="end it with its last word; the model goes on with the space",
+            code="no-prefill",
+            where=loaded.locate(path),
+        )
+
+
+def may_prefill(loaded: LoadedJob) -> bool:
+    """Whether a request may end with the assistant's message; of a model that nobody knows, yes."""
+    facts = snapshot_facts(loaded.job.model)
+    return loaded.schema is None and (facts is None or facts.prefill is not False)
+
+
+def _compiled_message(message: Message, blocks: Sequence[_Block], mode: Mode) -> CompiledMessage | CompiledHistory:
+    if message.expand is not None:
+        (block,) = blocks
+        return CompiledHistory(block.content.name, block.content)
+    return CompiledMessage(message.role, tuple(block.compiled(mode) for block in blocks))
 
 
 def settled_ttl(cache: bool | CacheTtl | None, mode: Mode) -> CacheTtl | None:
@@ -111,6 +140,10 @@ class _Texts:
                 return template
         return self.shared(source, path)
 
+    def history(self, text: str, path: tuple[str | int, ...]) -> Any:
+        name = ".".join(str(part) for part in (*path, "expand"))
+        return self._loaded.templates.expression(Expression.whole(text) or text, name)
+
     def _checked(self, text: str, path: tuple[str | int, ...]) -> str:
         if not text or text.isspace():
             raise PlanError(
@@ -132,6 +165,8 @@ class _Texts:
 
 
 def _message_blocks(message: Message, path: tuple[str | int, ...], texts: _Texts) -> list[_Block]:
+    if message.expand is not None:
+        return [_Block(TextSource(), path, texts.history(message.expand, path))]
     blocks = []
     for i, source in enumerate(message.content):
         place = (*path, "content", i)

@@ -5,10 +5,10 @@ Owns   rendering a row's messages and putting them, encoded once, behind the par
 Knows  compiled blocks and templates. Nothing of how a job is written: `planning.compile` reads that.
 
 A body is always  {"model", "max_tokens" and the other params by name, "system", "messages"},  and every message's
-content a list of blocks, so that equal requests have equal bytes. `messages` is cut into `Piece`s: fixed bytes, or a
-template that is rendered and encoded for the row. Everything before the first template is encoded and hashed once for
-all rows; from there on the identity is hashed over the very bytes that go into the body (cache marks aside), so that
-nothing is encoded twice.
+content a list of blocks, so that equal requests have equal bytes. `messages` is cut into `Piece`s: fixed bytes, a
+template that is rendered and encoded for the row, or a history that the row holds. Everything before the first of the
+row's own is encoded and hashed once for all rows; from there on the identity is hashed over the very bytes that go into
+the body (cache marks aside), so that nothing is encoded twice.
 
 Invariants (held by property tests)
   * The body equals the plain encoding of the object that it decodes to.
@@ -19,7 +19,7 @@ Invariants (held by property tests)
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -27,6 +27,7 @@ import orjson
 
 from runner.catalog.api import MAX_REQUEST_BYTES
 from runner.encoding import encode, encode_text
+from runner.planning.history import BadHistory, Spoken
 from runner.planning.identity import SharedIdentity, unmarked
 from runner.templating import Printed, TemplateFailure
 from runner.types import CacheTtl, Failure, Mode, Prefix, Request, Row, maker_of
@@ -59,6 +60,12 @@ class TextBlock:
     ttl: CacheTtl | None = None
 
 
+class Evaluated(Protocol):
+    """An expression as far as requests need it."""
+
+    def evaluate(self, context: Mapping[str, Any]) -> Any: ...
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledMessage:
     role: Literal["user", "assistant"]
@@ -66,11 +73,21 @@ class CompiledMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class CompiledHistory:
+    """Messages that a row holds, in place of one that the job writes. `name` is what messages call it."""
+
+    name: str
+    expression: Evaluated
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of the encoded `messages`: a `template` (called `name`), or fixed bytes.
+    """A part of the encoded `messages`: a `template` or a `history` (called `name`), or fixed bytes.
 
     `sent` goes into the body, `seen` (the same without cache marks) into the identity. `ttl`: a breakpoint stands
-    behind it, so what has been hashed so far is a cached prefix.
+    behind it, so what has been hashed so far is a cached prefix. `opens`: the role of the message that fixed bytes
+    begin, where histories alone stand before it, so that only the row shows whether it is the first; `after`: the role
+    of the message that a history stands behind.
     """
 
     template: Rendered | None = None
@@ -78,6 +95,19 @@ class Piece:
     sent: bytes = b""
     seen: bytes = b""
     ttl: CacheTtl | None = None
+    history: Evaluated | None = None
+    opens: str | None = None
+
+    after: str | None = None
+
+    @property
+    def is_fixed(self) -> bool:
+        """The same for every row."""
+        return self.template is None and not self.is_of_history
+
+    @property
+    def is_of_history(self) -> bool:
+        return self.history is not None or self.opens is not None
 
 
 def text_block(text: str, ttl: CacheTtl | None) -> dict[str, Any]:
@@ -122,7 +152,8 @@ class CompiledJob:
     """A job that is ready to make requests, in one mode.
 
     `shared` is the body without `messages`, as it is sent; `context` what templates see beside `row`; `schema` the
-    output's JSON Schema as the user means it. Making requests changes nothing in it, so several threads may use it.
+    output's JSON Schema as the user means it, `prefill` whether a row's history may end with the assistant. Making
+    requests changes nothing in it, so several threads may use it.
     """
 
     def __init__(
@@ -131,11 +162,12 @@ class CompiledJob:
         name: str,
         mode: Mode,
         shared: Mapping[str, Any],
-        messages: Sequence[CompiledMessage],
+        messages: Sequence[CompiledMessage | CompiledHistory],
         betas: tuple[str, ...],
         context: Mapping[str, Any],
         schema: Mapping[str, Any] | None,
         cache: CacheShape,
+        prefill: bool = True,
     ) -> None:
         self.name = name
         self.mode = mode
@@ -143,7 +175,10 @@ class CompiledJob:
         self.betas = betas
         self.schema = schema
         self.cache = cache
-        self.prefilled = bool(messages) and messages[-1].role == "assistant"
+        self.prefilled = _ends_with_assistant(messages)
+        self._prefill = prefill
+        histories = [message.name for message in messages if isinstance(message, CompiledHistory)]
+        self._expands, self._history_name = bool(histories), histories[-1] if histories else ""
         self.model: str = shared["model"]
         self.max_tokens: int = shared["max_tokens"]
         self._context = dict(context)
@@ -156,7 +191,7 @@ class CompiledJob:
         head = [encode(shared)[:-1], b',"messages":']
         self._seen_head = hashlib.sha256()
         pieces = _pieces(messages)
-        while pieces and pieces[0].template is None:
+        while pieces and pieces[0].is_fixed:
             piece = pieces.pop(0)
             head.append(piece.sent)
             self._seen_head.update(piece.seen)
@@ -165,6 +200,7 @@ class CompiledJob:
                 prefixes.append(self._prefix(self._seen_head, self._prefix_bytes, piece.ttl))
         self._head = b"".join(head)
         self._row_pieces = tuple(pieces)
+        self._ends_in_row_text = self.prefilled and not isinstance(_last_content(messages), str)
         self.shared_prefixes = tuple(prefixes)
         """What every row's `prefixes` begin with; the tuple itself where a row adds none."""
         self.row_prefixes = sum(piece.ttl is not None for piece in pieces)
@@ -173,7 +209,7 @@ class CompiledJob:
     @property
     def row_templates(self) -> tuple[str, ...]:
         """Names of the templates that are rendered for each row."""
-        return tuple(piece.name for piece in self._row_pieces if piece.template is not None)
+        return tuple(piece.name for piece in self._row_pieces if piece.name)
 
     def request(self, row: Row, printed: Printed | None = None) -> Request | Failure:
         """Render and encode one row; `printed` counts the nulls that its texts show as nothing.
@@ -184,8 +220,17 @@ class CompiledJob:
         sent = [self._head]
         seen = self._seen_head.copy()
         prefixes = self.shared_prefixes
+        told = Spoken() if self._expands else None
         for piece in self._row_pieces:
-            if piece.template is None:
+            if told is not None and piece.is_of_history:
+                try:
+                    before, messages = _of_history(piece, context, told)
+                except (TemplateFailure, BadHistory) as failure:
+                    return _bad_history(row, piece.name or self._history_name, failure)
+                sent += (before, messages or piece.sent)
+                seen.update(before)
+                seen.update(messages or piece.seen)
+            elif piece.template is None:
                 sent.append(piece.sent)
                 seen.update(piece.seen)
             else:
@@ -204,23 +249,44 @@ class CompiledJob:
             if piece.ttl is not None:
                 size = self._prefix_bytes + sum(map(len, sent)) - len(self._head)
                 prefixes = (*prefixes, self._prefix(seen, size, piece.ttl))
+        bound: int | None = self._allowance
+        if told is not None:
+            try:
+                if isinstance(self.messages[-1], CompiledHistory):
+                    told.end(self.model, may_prefill=self._prefill)
+            except BadHistory as failure:
+                return _bad_history(row, self._history_name, failure)
+            if not told.bounded:
+                bound = None
+        if self._ends_in_row_text and text != text.rstrip():
+            return _trailing_space(row, self._row_pieces)
         sent.append(b"}")
         body = b"".join(sent)
         if len(body) > MAX_REQUEST_BYTES:
             return _too_large(row, len(body))
         return _request(
             self._identity.with_messages(seen.digest()), prefixes[-1].digest if prefixes else b"", body, self.model,
-            self.max_tokens, len(body) + self._allowance, self._cache_ttl, self.betas, len(self._head), prefixes,
+            self.max_tokens, None if bound is None else len(body) + bound, self._cache_ttl, self.betas,
+            len(self._head), prefixes,
         )  # fmt: skip
 
     def prefixes(self, row: Row) -> tuple[Prefix, ...] | None:
         """A row's prefixes alone, rendered no further than its last breakpoint; None where they cannot be rendered."""
         context = {**self._context, "row": row.values}
         seen, size, prefixes = self._seen_head.copy(), self._prefix_bytes, list(self.shared_prefixes)
+        told = Spoken() if self._expands else None
         for piece in self._row_pieces:
             if len(prefixes) == len(self.shared_prefixes) + self.row_prefixes:
                 break
-            if piece.template is None:
+            if told is not None and piece.is_of_history:
+                try:
+                    before, messages = _of_history(piece, context, told)
+                except (TemplateFailure, BadHistory):
+                    return None
+                seen.update(before)
+                seen.update(messages or piece.seen)
+                size += len(before) + len(messages or piece.sent)
+            elif piece.template is None:
                 seen.update(piece.seen)
                 size += len(piece.sent)
             else:
@@ -246,36 +312,73 @@ def hidden_tokens(shared: Mapping[str, Any]) -> int:
     return FRAMING_TOKENS + SCHEMA_TOKENS + len(encode(output_format))
 
 
-def _pieces(messages: Sequence[CompiledMessage]) -> list[Piece]:
-    """Cut the encoded messages where a row's text goes, and behind each breakpoint."""
+def _pieces(messages: Sequence[CompiledMessage | CompiledHistory]) -> list[Piece]:
+    """Cut the encoded messages where a row's text or history goes, and behind each breakpoint."""
     pieces: list[Piece] = []
     fixed = _Fixed()
     fixed.add("[")
-    for i, message in enumerate(messages):
-        fixed.add("," if i else "")
-        fixed.add(f'{{"role":{encode_text(message.role)},"content":[')
-        for j, block in enumerate(message.blocks):
-            fixed.add("," if j else "")
-            fixed.add('{"type":"text","text":')
-            if isinstance(block.content, str):
-                fixed.add(encode_text(block.content))
-            else:
-                pieces += [fixed.take(), Piece(template=block.content, name=block.name)]
-            if block.ttl is not None:
-                fixed.add_mark(block.ttl)
-            fixed.add("}")
-            if block.ttl is not None:
-                pieces.append(fixed.take(block.ttl))
-        fixed.add("]}")
+    begun = expanded = False
+    role: str | None = None
+    for message in messages:
+        if isinstance(message, CompiledHistory):
+            pieces += [fixed.take(), Piece(history=message.expression, name=message.name, after=role)]
+            expanded, role = True, None
+            continue
+        if begun:
+            fixed.add(",")
+        elif expanded:  # whether a comma goes before it, only the row shows
+            pieces.append(fixed.take())
+            fixed.opens = message.role
+        pieces += _message_pieces(message, fixed)
+        begun, role = True, message.role
     fixed.add("]")
     pieces.append(fixed.take())
-    return pieces
+    return [piece for piece in pieces if piece.sent or not piece.is_fixed or piece.ttl is not None]
+
+
+def _message_pieces(message: CompiledMessage, fixed: _Fixed) -> Iterator[Piece]:
+    """One message; what is fixed at its end stays in `fixed`."""
+    fixed.add(f'{{"role":{encode_text(message.role)},"content":[')
+    for number, block in enumerate(message.blocks):
+        fixed.add("," if number else "")
+        fixed.add('{"type":"text","text":')
+        if isinstance(block.content, str):
+            fixed.add(encode_text(block.content))
+        else:
+            yield fixed.take()
+            yield Piece(template=block.content, name=block.name)
+        if block.ttl is not None:
+            fixed.add_mark(block.ttl)
+        fixed.add("}")
+        if block.ttl is not None:
+            yield fixed.take(block.ttl)
+    fixed.add("]}")
+
+
+def _of_history(piece: Piece, context: Mapping[str, Any], told: Spoken) -> tuple[bytes, bytes]:
+    """The comma, if any, and the messages that a row holds. Raises TemplateFailure, BadHistory."""
+    if piece.history is None:
+        return told.open(piece.opens or ""), b""
+    if piece.after is not None:
+        told.spoke(piece.after)
+    return told.expand(piece.history.evaluate(context))
+
+
+def _ends_with_assistant(messages: Sequence[CompiledMessage | CompiledHistory]) -> bool:
+    return bool(messages) and isinstance(messages[-1], CompiledMessage) and messages[-1].role == "assistant"
+
+
+def _last_content(messages: Sequence[CompiledMessage | CompiledHistory]) -> str | Rendered | None:
+    last = messages[-1] if messages else None
+    return last.blocks[-1].content if isinstance(last, CompiledMessage) else None
 
 
 class _Fixed:
     """Collects fixed JSON text until a piece is cut off."""
 
     def __init__(self) -> None:
+        self.opens: str | None = None
+        """The role of the message that the next piece begins, where that has to be known."""
         self._sent: list[str] = []
         self._seen: list[str] = []
 
@@ -287,7 +390,8 @@ class _Fixed:
         self._sent.append(f',"cache_control":{encode_text(cache_control(ttl))}')
 
     def take(self, ttl: CacheTtl | None = None) -> Piece:
-        piece = Piece(sent="".join(self._sent).encode(), seen="".join(self._seen).encode(), ttl=ttl)
+        piece = Piece(sent="".join(self._sent).encode(), seen="".join(self._seen).encode(), ttl=ttl, opens=self.opens)
+        self.opens = None
         self._sent.clear()
         self._seen.clear()
         return piece
@@ -334,6 +438,18 @@ def _empty_text(row: Row, name: str) -> Failure:
 def _half_a_character(row: Row, name: str) -> Failure:
     message = f"{name}: the text holds half of a surrogate pair, which has no UTF-8 form and which the API refuses"
     return Failure("input_error", f"{message}; row {row.key!r}")
+
+
+def _bad_history(row: Row, name: str, failure: TemplateFailure | BadHistory) -> Failure:
+    if isinstance(failure, TemplateFailure):
+        return _render_error(row, failure)
+    return Failure("input_error", f"{name}: {failure}; row {row.key!r}")
+
+
+def _trailing_space(row: Row, pieces: Sequence[Piece]) -> Failure:
+    name = [piece.name for piece in pieces if piece.name][-1]
+    message = f"{name}: a last message of the assistant ends in white space, which the API refuses"
+    return Failure("render_error", f"{message}; row {row.key!r}")
 
 
 def _too_large(row: Row, size_bytes: int) -> Failure:

@@ -26,7 +26,7 @@ from runner.encoding import encode
 from runner.planning.estimate import tokens_in
 from runner.planning.identity import request_identity
 from runner.planning.priming import shared_cost, why_not_shared
-from runner.planning.requests import CompiledJob, CompiledMessage, hidden_tokens, text_block
+from runner.planning.requests import CompiledHistory, CompiledJob, CompiledMessage, hidden_tokens, text_block
 from runner.types import Request, Usage
 
 MOST_EXTRA_SHARE = 1 / 200
@@ -97,11 +97,13 @@ def _obstacle(compiled: CompiledJob, at_once: int) -> str | None:
     return None
 
 
-def _shared_messages(messages: Sequence[CompiledMessage]) -> list[Mapping[str, Any]]:
+def _shared_messages(messages: Sequence[CompiledMessage | CompiledHistory]) -> list[Mapping[str, Any]]:
     """The messages up to the last breakpoint before any text of a row, as rows have them."""
     kept: list[dict[str, Any]] = []
     up_to_mark: list[dict[str, Any]] = []
     for message in messages:
+        if isinstance(message, CompiledHistory):
+            break
         kept.append({"role": message.role, "content": []})
         for block in message.blocks:
             if not isinstance(block.content, str):

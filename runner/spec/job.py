@@ -73,13 +73,21 @@ Texts = Annotated[tuple[TextSource, ...], OneOrMany()]
 
 
 class Message(Model):
-    """One turn of the conversation that every row begins with."""
+    """One turn of the conversation that every row begins with, or with `expand` turns that the row holds."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"expand", "each", "if"})
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("content", "expand"),)
+    later: ClassVar[frozenset[str]] = frozenset({"each", "if"})
 
     role: Literal["user", "assistant"] = Field("user", description="Who speaks.")
     content: Texts = Field(
-        min_length=1, description="A text, a block, or a list of them. Sees `row`, `vars`, `assets`, `job`."
+        (), min_length=1, description="A text, a block, or a list of them. Sees `row`, `vars`, `assets`, `job`."
+    )
+    expand: str | None = Field(
+        None,
+        min_length=1,
+        description="A conversation that the row holds: an expression that yields a list of `{role, content}`, or a "
+        "text that is one as JSON. Its messages stand here.",
+        examples=["{{ row.history }}"],
     )
 
 

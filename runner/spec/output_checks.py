@@ -4,7 +4,8 @@ Owns   the checks of `output.extract` and `output.rules` against the schema, and
 Knows  the tree (for places) and the JSON Schema that `output` means.
 
 Source of what excludes structured output: platform.claude.com build-with-claude/structured-outputs, "Feature
-compatibility", read November 2026: citations and a last message of the assistant are a 400.
+compatibility", read November 2026: citations are a 400, and so is a last message of the assistant (which
+`spec.conversation` looks at).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from runner.spec.regexes import BadRegex, compile_regex
 from runner.spec.texts import locate_in_scalar
 from runner.templating import Expression, TemplateFailure
 
-_INSTEAD = "or take the output out of the reply's text: `extract: {json: true}`"
+INSTEAD = "or take the output out of the reply's text: `extract: {json: true}`"
+"""What there is where structured output cannot be."""
 
 
 def check_output(tree: MapNode, schema: Mapping[str, Any] | None) -> Iterator[Problem]:
@@ -107,17 +109,11 @@ def _fields_of_text(output: MapNode, groups: tuple[str, ...] | None) -> Iterator
 
 
 def _excluded(tree: MapNode) -> Iterator[Problem]:
-    messages = tree.get("messages")
-    turns = messages.items if isinstance(messages, ListNode) else ()
-    last = child(turns[-1], "role") if turns else None
-    if isinstance(last, ScalarNode) and last.value == "assistant":
-        found = "structured output and a last message of the assistant exclude one another"
-        yield Problem("no-prefill", found, last.span.location(), f"let the messages end with the user's, {_INSTEAD}")
     for block in _blocks(tree):
         mark = child(block, "citations")
         if mark is not None and not _is_off(mark):
             found = "structured output and citations exclude one another"
-            yield Problem("no-citations", found, mark.span.location(), f"leave the citations out, {_INSTEAD}")
+            yield Problem("no-citations", found, mark.span.location(), f"leave the citations out, {INSTEAD}")
 
 
 def _blocks(tree: MapNode) -> Iterator[Node]:

@@ -8,13 +8,14 @@ Knows  trees and templating. Columns of the dataset are checked by `spec.columns
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from runner.errors import Location, Problem
 from runner.settings import Settings
 from runner.spec.hints import choice_hint
 from runner.spec.node import ListNode, MapNode, Node, ScalarNode, child, find
-from runner.spec.texts import RULE, WHERE, Places, Text, locate_in_scalar
+from runner.spec.texts import PER_ROW, RULE, WHERE, Places, Text, locate_in_scalar
 from runner.templating import Expression, NameUse, TemplateFailure, TemplateFinder, TemplateSet
 from runner.templating.analysis import Uses
 from runner.types import COLUMN_FIELDS, RECORD_FIELDS
@@ -166,11 +167,14 @@ def _known_in(name: str) -> frozenset[str]:
     """The names that an expression may use, by what it is called."""
     if name == "dataset.where":
         return WHERE
+    if name.startswith("messages."):
+        return PER_ROW
     return RULE if name.startswith("output.rules.") else _RECORD
 
 
 def expressions(tree: Node) -> Iterator[tuple[str, ScalarNode]]:
-    """The Jinja expressions of a job (`where`, `rules`, `columns`) with what they are called."""
+    """The Jinja expressions of a job (`expand`, `where`, `rules`, `columns`) with what they are called."""
+    yield from _expansions(tree)
     where = find(tree, ("dataset", "where"))
     if isinstance(where, ScalarNode) and isinstance(where.value, str):
         yield "dataset.where", where
@@ -186,4 +190,16 @@ def expressions(tree: Node) -> Iterator[tuple[str, ScalarNode]]:
         for name, entry in columns.entries.items() if isinstance(columns, MapNode) else ():
             if isinstance(entry.value, ScalarNode) and isinstance(entry.value.value, str):
                 yield f"sinks.{number}.columns.{name}", entry.value
+        number += 1
+
+
+def _expansions(tree: Node) -> Iterator[tuple[str, ScalarNode]]:
+    """`expand: "{{ row.history }}"`: what is between the braces, where the text is nothing but one expression."""
+    messages, number = child(tree, "messages"), 0
+    while messages is not None and (message := child(messages, number)) is not None:
+        node = child(message, "expand")
+        if isinstance(node, ScalarNode) and isinstance(node.value, str):
+            text = Expression.whole(node.value)
+            if text is not None:
+                yield f"messages.{number}.expand", replace(node, value=text)
         number += 1

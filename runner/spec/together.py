@@ -15,6 +15,7 @@ from runner.catalog.api import MAX_BREAKPOINTS
 from runner.catalog.parameters import batch_only_betas, check_params
 from runner.errors import Problem, SpecError, closest
 from runner.plugins import Plugin, dataset_for, sink_for
+from runner.spec.conversation import check_conversation
 from runner.spec.hints import choice_hint
 from runner.spec.inputs import missing_file
 from runner.spec.node import ListNode, MapNode, Node, Path, ScalarNode, child, find, locate, plain
@@ -44,6 +45,7 @@ def check_together(
         *_params(tree),
         *_deadline(tree),
         *_variables(tree, lenient=lenient),
+        *check_conversation(tree),
         *_breakpoints(tree),
         *paths.dataset(),
         *paths.sinks(),

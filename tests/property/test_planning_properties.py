@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import given
@@ -10,15 +11,20 @@ from hypothesis import strategies as st
 
 from runner.encoding import encode
 from runner.planning.identity import request_identity
-from runner.planning.requests import CacheShape, CompiledJob, CompiledMessage, TextBlock, text_block
-from runner.templating import TemplateSet
+from runner.planning.requests import (
+    CacheShape,
+    CompiledHistory,
+    CompiledJob,
+    CompiledMessage,
+    TextBlock,
+    text_block,
+)
+from runner.templating import Expression, TemplateSet
 from runner.types import CacheTtl, Request, Row
 
 ROW_TEXT = TemplateSet.from_sources({"row": "{{ row.text }}"}).template("row")
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(
-    lambda text: text.strip() != ""
-)
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).map(str.rstrip).filter(bool)
 ttls: st.SearchStrategy[CacheTtl | None] = st.sampled_from([None, "5m", "1h"])
 blocks = st.builds(TextBlock, st.just("block"), st.one_of(texts, st.just(ROW_TEXT)), ttls)
 messages = st.lists(
@@ -39,7 +45,9 @@ shared_bodies = st.fixed_dictionaries(
 betas = st.lists(st.sampled_from(["a", "b", "c"]), max_size=3).map(tuple)
 
 
-def compiled(shared: dict[str, Any], parts: list[CompiledMessage], names: tuple[str, ...] = ()) -> CompiledJob:
+def compiled(
+    shared: dict[str, Any], parts: Sequence[CompiledMessage | CompiledHistory], names: tuple[str, ...] = ()
+) -> CompiledJob:
     return CompiledJob(
         name="job",
         mode="parallel",
@@ -154,3 +162,46 @@ json_values = st.recursive(
 def test_the_order_of_top_level_keys_changes_no_identity(body: dict[str, Any], data: st.DataObject) -> None:
     keys = data.draw(st.permutations(sorted(body)))
     assert request_identity({key: body[key] for key in keys}) == request_identity(body)
+
+
+contents = st.one_of(texts, st.lists(texts, min_size=1))
+pasts = st.lists(st.tuples(st.sampled_from(["user", "assistant"]), contents), max_size=3)
+
+
+def texts_of(message: CompiledMessage, of_row: str) -> list[str]:
+    return [block.content if isinstance(block.content, str) else of_row for block in message.blocks]
+
+
+@given(shared=shared_bodies, parts=messages, text=texts, histories=st.lists(pasts, max_size=2), data=st.data())
+def test_histories_stand_where_the_job_says_whatever_a_row_holds(
+    shared: dict[str, Any],
+    parts: list[CompiledMessage],
+    text: str,
+    histories: list[list[tuple[str, Any]]],
+    data: st.DataObject,
+) -> None:
+    """A request says exactly its messages, in order, or it says which end of the conversation is wrong."""
+    whole: list[CompiledMessage | CompiledHistory] = list(parts)
+    said: list[list[tuple[str, list[str]]]] = [[(part.role, texts_of(part, text))] for part in parts]
+    held = {}
+    for number, past in enumerate(histories):
+        place = data.draw(st.integers(0, len(whole)))
+        whole.insert(place, CompiledHistory(f"past {number}", Expression(f"row.past_{number}", "past")))
+        held[f"past_{number}"] = [
+            {"role": role, "content": c if isinstance(c, str) else [{"type": "text", "text": t} for t in c]}
+            for role, c in past
+        ]
+        said.insert(place, [(role, [content] if isinstance(content, str) else content) for role, content in past])
+    meant = [each for spoken in said for each in spoken]
+    job = compiled(shared, whole)
+    row = Row("k", 0, {"text": text, **held})
+    request = job.request(row)
+    if not isinstance(request, Request):
+        assert request.kind == "input_error"
+        assert meant[0][0] == "assistant"
+        return
+    body = json.loads(request.body)
+    assert encode(body) == request.body
+    assert [(m["role"], [block["text"] for block in m["content"]]) for m in body["messages"]] == meant
+    assert request.hash == request_identity(body)
+    assert request.prefixes == job.prefixes(row)

@@ -90,13 +90,6 @@ def test_little_room_for_a_model_that_thinks_is_told(tmp_path: Path) -> None:
     assert advice(tmp_path, off, known("claude-haiku-5-5")) == []
 
 
-def test_a_prefilled_reply_is_refused_where_the_model_does_not_take_it(tmp_path: Path) -> None:
-    content = '- {role: user, content: "{{ row.text }}"}\n  - {role: assistant, content: "The label is"}'
-    job = JOB.replace('prompt: "Review: {{ row.text }}"', f"messages:\n  {content}")
-    assert codes(advice(tmp_path, job, known("claude-haiku-5-5"))) == [("no-prefill", "error")]
-    assert advice(tmp_path, job, known("claude-haiku-4-5")) == []
-
-
 def test_a_model_without_structured_outputs_is_told_where_they_are_asked_for(tmp_path: Path) -> None:
     facts = replace(known("claude-haiku-5-5"), structured_outputs=False)
     labels = JOB + "output: {labels: [a, b]}\n"

@@ -15,13 +15,14 @@ from runner.planning.requests import (
     FRAMING_TOKENS,
     SCHEMA_TOKENS,
     CacheShape,
+    CompiledHistory,
     CompiledJob,
     CompiledMessage,
     TextBlock,
     hidden_tokens,
     text_block,
 )
-from runner.templating import Printed, TemplateSet
+from runner.templating import Expression, Printed, TemplateSet
 from runner.types import CacheTtl, Failure, Request, Row
 
 SHARED: dict[str, Any] = {"model": "claude-haiku-5-5", "max_tokens": 1024, "system": [text_block("Label.", None)]}
@@ -259,3 +260,71 @@ def test_a_prefix_with_fewer_bytes_than_tokens_are_needed_is_surely_not_cached(
     shape: CacheShape, minimum: int | None, reaches: bool
 ) -> None:
     assert shape.reaches(minimum) is reaches
+
+
+PAST = CompiledHistory("messages.1.expand", Expression("row.past", "messages.1.expand"))
+HELLO = {"role": "user", "content": "Hello"}
+HI = {"role": "assistant", "content": "Hi!"}
+
+
+def of_history(*messages: CompiledMessage | CompiledHistory, past: Any, prefill: bool = True) -> Request | Failure:
+    job = CompiledJob(
+        name="chats",
+        mode="parallel",
+        shared=SHARED,
+        messages=messages,
+        betas=(),
+        context={},
+        schema=None,
+        cache=CacheShape(0, False, {"parallel": None, "batch": None}),
+        prefill=prefill,
+    )
+    return job.request(Row("r-1", 0, {"text": "good", "past": past}))
+
+
+@pytest.mark.parametrize(
+    ("messages", "past", "told"),
+    [
+        ([PAST, user(block("review"))], [HI], "messages.1.expand: the conversation begins with a message of the assis"),
+        ([PAST], [], "messages.1.expand: the list is empty, and there is no other message; row 'r-1'"),
+        ([PAST], None, "the list is empty"),
+        (
+            [user(block("review")), PAST],
+            [HELLO, HI],
+            "message of the assistant, which claude-haiku-5-5 does",
+        ),
+        (
+            [user(block("review")), PAST],
+            ["x"],
+            "item 0: expected {role, content}, found the text 'x'; row 'r-1'",
+        ),
+        ([PAST, CompiledMessage("assistant", [fixed("Yes")])], [], "begins with a message of the assistant"),
+    ],
+)
+def test_a_conversation_that_the_api_refuses_is_an_input_error_of_its_row(
+    messages: list[CompiledMessage | CompiledHistory], past: Any, told: str
+) -> None:
+    failure = of_history(*messages, past=past, prefill=False)
+    assert isinstance(failure, Failure)
+    assert failure.kind == "input_error"
+    assert told in failure.message
+
+
+def test_a_history_may_end_with_the_assistant_where_the_model_goes_on_from_there() -> None:
+    assert isinstance(of_history(user(block("review")), PAST, past=[HI]), Request)
+    spaced = of_history(user(block("review")), PAST, past=[{"role": "assistant", "content": "Hi "}])
+    assert isinstance(spaced, Failure)
+    assert "ends in white space" in spaced.message
+
+
+def test_an_image_in_a_history_leaves_the_input_unbounded() -> None:
+    image = {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
+    request = of_history(PAST, user(block("review")), past=[{"role": "user", "content": [image]}])
+    assert isinstance(request, Request)
+    assert request.input_bound is None
+
+
+def test_a_prefill_that_a_row_ends_in_white_space_is_a_render_error() -> None:
+    job = compiled(user(fixed("Label it.")), CompiledMessage("assistant", [block("review")]))
+    assert isinstance(job.request(row("good")), Request)
+    assert "review: a last message of the assistant ends in white space" in failure(job, row("good ")).message
