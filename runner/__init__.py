@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from runner.execution.python import load as load
     from runner.execution.python import plan as plan
     from runner.execution.python import resume as resume
+    from runner.execution.python import revalidate as revalidate
     from runner.execution.python import run as run
     from runner.types import Failure as Failure
     from runner.types import Record as Record
@@ -38,6 +39,7 @@ _HOMES = {
     "load": "execution.python",
     "plan": "execution.python",
     "resume": "execution.python",
+    "revalidate": "execution.python",
     "run": "execution.python",
 }
 

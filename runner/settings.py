@@ -58,6 +58,9 @@ class Settings:
     batch_poll_first_s: float = 1.0
     batch_poll_longest_s: float = 60.0
     batch_resend_rows: int = 100
+    models_max_age_s: float = 86_400.0
+    """How old what the Models API said may be before it is asked again. Models come and go by the month; a day is short
+    enough to hear of a retirement in time."""
     limits_dir: Path | None = None
     workers: int | Literal["auto"] = 1
     prices: Path | None = None
@@ -370,6 +373,7 @@ _SETTINGS: Mapping[str, _Setting] = {
     "batch_poll_first_s": _Setting(_seconds, "a number of seconds, more than 0"),
     "batch_poll_longest_s": _Setting(_seconds, "a number of seconds, more than 0"),
     "batch_resend_rows": _Setting(_count, "a number of rows, 0 or more"),
+    "models_max_age_s": _Setting(_seconds, "a number of seconds, more than 0"),
     "limits_dir": _Setting(_folder_or_off, "a folder, or `off`"),
     "workers": _Setting(_workers, f"a number of processes, from 1 to {MAX_WORKERS}, or `auto`"),
     "prices": _Setting(_folder, "the path of a file"),

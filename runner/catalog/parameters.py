@@ -1,35 +1,45 @@
 """What may stand under `params:`, and why the rest may not.
 
-Owns   every parameter of the Messages API by name, with its JSON type, or the reason why it is refused here; and the
-       rules that depend on the model (thinking, effort, the largest `max_tokens`).
+Owns   every parameter of the Messages API by name, those in beta too, with its JSON type, or the reason why it is
+       refused here; and what a parameter may not say in the modes of a job. What depends on the model is `model_rules`,
+       what passes unchecked `extra_body`.
 Knows  the API by its documents and the SDK's types, but never imports the SDK (1.5 s): a test compares the names with
-       the installed SDK's `MessageCreateParams`, and fails when a new version brings one that is not decided on here.
+       the installed SDK's `MessageCreateParams` and its beta form, and fails when a new version brings one that is not
+       decided on here.
 
-Source: SDK 2.12.0 `types/message_create_params.py` and what it names; platform.claude.com api/versioning (2026-10-21),
-build-with-claude/thinking and build-with-claude/effort, read November 2026.
+Source: SDK 2.12.0 `types/message_create_params.py`, `types/beta/message_create_params.py` and what they name;
+platform.claude.com api/versioning (2026-10-21), build-with-claude/fast-mode and manage-claude/data-residency, read
+November 2026.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from runner.catalog.betas import BATCH_ONLY_BETAS, KNOWN_BETAS, LONG_OUTPUT_BETA, NEEDED_BETAS, nearest_beta
+from runner.catalog.extra_body import extra_body_problems
+from runner.catalog.model_rules import EFFORT_LEVELS, model_problems
 from runner.catalog.models import ModelFacts, snapshot_facts
 from runner.catalog.shapes import (
     ByType,
+    Either,
     Fields,
+    Free,
     ListOf,
     OneOf,
     ParamPath,
     ParamProblem,
     Shape,
+    Switch,
     Text,
     Whole,
     unknown_param,
 )
 
-EFFORT_LEVELS = ("low", "medium", "high", "xhigh", "max")
+__all__ = ["BATCH_ONLY_BETAS", "EFFORT_LEVELS", "LONG_OUTPUT_BETA", "batch_only_betas", "check_params"]
+
 MIN_THINKING_BUDGET = 1024
 
 _DISPLAY = OneOf(("summarized", "omitted"))
@@ -44,27 +54,79 @@ _THINKING = ByType(
     }
 )
 
+_TASK_BUDGET = Fields({"type": OneOf(("tokens",)), "total": Whole(1), "remaining": Whole(0)}, ("type", "total"))
+
+
+def _amount(*kinds: str) -> Fields:
+    return Fields({"type": OneOf(kinds), "value": Whole(0)}, ("type", "value"))
+
+
+_CLEAR_THINKING_KEEP = ByType(
+    {
+        "all": Fields({"type": Text()}),
+        "thinking_turns": Fields({"type": Text(), "value": Whole(1)}, ("value",)),
+    }
+)
+_CONTEXT_MANAGEMENT = Fields(
+    {
+        "edits": ListOf(
+            ByType(
+                {
+                    "clear_tool_uses_20250919": Fields(
+                        {
+                            "type": Text(),
+                            "trigger": _amount("input_tokens", "tool_uses"),
+                            "keep": _amount("tool_uses"),
+                            "clear_at_least": _amount("input_tokens"),
+                            "exclude_tools": ListOf(Text()),
+                            "clear_tool_inputs": Either(
+                                {bool: Switch(), list: ListOf(Text())}, "true, false or a list of tools"
+                            ),
+                        }
+                    ),
+                    "clear_thinking_20251015": Fields(
+                        {
+                            "type": Text(),
+                            "keep": Either({str: OneOf(("all",)), Mapping: _CLEAR_THINKING_KEEP}, "`all` or a mapping"),
+                        }
+                    ),
+                }
+            )
+        )
+    }
+)
+"""Without the edit `compact_20260112`: see `_COMPACTION`."""
+
 TAKEN: Mapping[str, Shape] = {
     "max_tokens": Whole(1),
     "thinking": _THINKING,
-    "output_config": Fields({"effort": OneOf(EFFORT_LEVELS)}),
+    "output_config": Fields({"effort": OneOf(EFFORT_LEVELS), "task_budget": _TASK_BUDGET}),
     "stop_sequences": ListOf(Text()),
     "metadata": Fields({"user_id": Text()}),
     "service_tier": OneOf(("auto", "standard_only")),
-    "inference_geo": Text(),
+    "speed": OneOf(("standard", "fast")),
+    "inference_geo": OneOf(("global", "us")),
+    "context_management": _CONTEXT_MANAGEMENT,
     "betas": ListOf(Text()),
+    "extra_body": Free(),
 }
-"""Parameters that work, with their shapes. `betas` is the SDK's name for the header `anthropic-beta`."""
+"""Parameters that work, with their shapes. `betas` and `extra_body` are the SDK's names for the header
+`anthropic-beta`, and for keys of the body that it does not know."""
 
 ABOUT: Mapping[str, str] = {
     "max_tokens": "The most tokens that a reply may have; thinking counts towards it.",
     "thinking": "Whether and how the model thinks first. What a model takes differs; `runner check` tells.",
-    "output_config": "`effort`: how much work the model puts into a reply.",
+    "output_config": "`effort`: how much work the model puts into a reply. `task_budget`: how many tokens it is told "
+    "to get by with (beta).",
     "stop_sequences": "Texts at which a reply ends.",
     "metadata": "`user_id`: an opaque id of who asks; no name, no address.",
-    "service_tier": "Whether capacity that was paid in advance may be used.",
-    "inference_geo": "Where the model runs, for instance `us`; may cost more.",
+    "service_tier": "Whether capacity that was paid in advance may be used. Batches have a tier of their own.",
+    "speed": "`fast`: the same model, quicker and about twice as dear; for some models, in parallel mode only.",
+    "inference_geo": "Where the model runs: `us` costs a tenth more. Default: what the workspace says.",
+    "context_management": "What the API clears from a long conversation before the model sees it (beta).",
     "betas": "Features of the API that are in beta, by the names of their headers.",
+    "extra_body": "Further keys of the request's body, sent as they are and not checked. Part of what makes requests "
+    "the same.",
 }
 """What each of them is for, in the words of the reference page."""
 
@@ -103,20 +165,54 @@ REFUSED: Mapping[str, Refused] = {
     "temperature": _sampling("temperature"),
     "top_p": _sampling("top_p"),
     "top_k": _sampling("top_k"),
-    "speed": Refused(_LATER, "`speed` is not supported yet", "leave it out: requests run at standard speed"),
     "tools": Refused(_LATER, "tools are not supported yet", "use `output:` to get structured replies"),
     "tool_choice": Refused(_LATER, "tools are not supported yet", "use `output:` to get structured replies"),
     "container": Refused(_LATER, "containers are not supported yet", "leave it out"),
-    "diagnostics": Refused(_LATER, "`diagnostics` is not supported yet", "leave it out"),
-    "user_profile_id": Refused(_LATER, "user profiles are not supported yet", "leave it out"),
+    "diagnostics": Refused(
+        _NOT_TAKEN,
+        "`diagnostics` compares a request with one that was sent before, and rows stand for themselves",
+        "leave it out; `runner plan` tells of prefixes that are too short, `runner show` how much came from the cache",
+    ),
+    "user_profile_id": Refused(
+        _NOT_TAKEN,
+        "a user profile is a header of the call, not a part of what is asked",
+        "set `ANTHROPIC_CUSTOM_HEADERS` to `anthropic-user-profile-id: …`",
+    ),
+    "billing_policy": Refused(
+        _NOT_TAKEN,
+        "it bills another organization, whose spending no cap of this job could bound",
+        "leave it out",
+    ),
+    "compaction": Refused(
+        _NOT_TAKEN, "a compaction request has no answer, only a summary to be sent on", "leave it out"
+    ),
+    "fallbacks": Refused(
+        _NOT_TAKEN,
+        "each model that is fallen back on is billed at its own price, unseen by the cap",
+        "write `output: {on_refusal: {model: …}}`, which is priced, and works in batches too",
+    ),
+    "fallback_credit_token": Refused(
+        _NOT_TAKEN,
+        "it belongs to one refused request, and a job has many",
+        "write `output: {on_refusal: {model: …}}`",
+    ),
+    "mcp_servers": Refused(
+        _NOT_TAKEN,
+        "the key of an MCP server would be a part of every request, and be kept with the run",
+        "fetch what rows need into the dataset",
+    ),
+    "thread": Refused(
+        _NOT_TAKEN,
+        "the API would hold the conversation, and a row could not be sent again",
+        "write the turns under `messages:`",
+    ),
 }
 
+_COMPACTION = "compact_20260112"
+"""An edit of `context_management` that is refused: the summary is a pass of its own, billed beside the reply."""
 
-LONG_OUTPUT_BETA = "output-300k-2026-03-24"
-"""Lets some models write longer replies, in batches only (batch guide, "Extended output")."""
-BATCH_ONLY_BETAS = frozenset({LONG_OUTPUT_BETA})
 _NOT_IN_BATCHES: Mapping[str, Refused] = {
-    "speed": Refused(_NOT_TAKEN, "batches have no fast mode", "leave it out"),
+    "speed": Refused(_NOT_TAKEN, "batches have no fast mode", "leave it out, or write `mode: parallel`"),
     "stream": Refused(_NOT_TAKEN, "a batch does not stream", "leave it out"),
 }
 """What the Messages API takes and batches do not (batch guide, "Supported operations")."""
@@ -129,34 +225,47 @@ def batch_only_betas(params: Mapping[str, Any]) -> list[str]:
 
 
 def check_params(
-    model: str, params: Mapping[str, Any], facts: ModelFacts | None = None, *, mode: str = "auto"
+    model: str,
+    params: Mapping[str, Any],
+    facts: ModelFacts | None = None,
+    *,
+    mode: str = "auto",
+    capped: bool = False,
 ) -> list[ParamProblem]:
-    """Everything that is wrong with a job's params, in their order.
+    """Everything that is wrong with a job's params, in their order; warnings too.
 
-    `facts` are what is known of the model, by default what the snapshot knows. What is not known is not checked.
-    `mode` is the job's: what its requests may not say in a mode that they may be sent in is a problem.
+    Args:
+        facts: what is known of the model, by default what the snapshot knows. What is not known is not checked.
+        mode: the job's. What its requests may not say in a mode that they may be sent in is a problem.
+        capped: whether the job has a cap on its cost, which some keys of `extra_body` would pass by.
     """
     facts = facts or snapshot_facts(model)
-    problems = [problem for name, value in params.items() for problem in _problems(name, value, mode)]
+    problems = [problem for name, value in params.items() for problem in _problems(name, value, mode, capped=capped)]
     if "max_tokens" not in params:
         hint = "for instance `max_tokens: 1024`; thinking counts towards it"
         problems.append(ParamProblem(("max_tokens",), "missing-key", "`params` needs `max_tokens`", hint))
-    if not problems:
-        problems = [*_model_problems(params, facts), *_batch_only_problems(params, mode)]
+    if not any(problem.severity == "error" for problem in problems):
+        problems += [
+            *_of_thinking_budget(params),
+            *model_problems(params, facts),
+            *_mode_problems(params, mode),
+            *_missing_betas(params),
+        ]
     return problems
 
 
-def _problems(name: str, value: Any, mode: str) -> Iterator[ParamProblem]:
-    if name in TAKEN:
-        if name == "output_config" and isinstance(value, Mapping) and "format" in value:
-            value = {key: item for key, item in value.items() if key != "format"}
-            yield ParamProblem(
-                ("output_config", "format"),
-                _ELSEWHERE,
-                "the output's format is the job's `output:`",
-                "write `output: {schema: …}`, so that replies are checked too",
-            )
+def _problems(name: str, value: Any, mode: str, *, capped: bool) -> Iterator[ParamProblem]:
+    if name == "speed" and mode == "batch":
+        refused = _NOT_IN_BATCHES[name]
+        yield ParamProblem((name,), refused.code, refused.reason, refused.hint)
+    elif name in TAKEN:
+        value, misplaced = _without_misplaced(name, value)
+        yield from misplaced
         yield from TAKEN[name].problems(value, (name,))
+        if name == "betas" and isinstance(value, list | tuple):
+            yield from _unknown_betas(value)
+        if name == "extra_body" and isinstance(value, Mapping):
+            yield from extra_body_problems(value, TAKEN, capped=capped)
     elif name in REFUSED:
         refused = _NOT_IN_BATCHES.get(name, REFUSED[name]) if mode == "batch" else REFUSED[name]
         yield ParamProblem((name,), refused.code, refused.reason, refused.hint)
@@ -164,8 +273,65 @@ def _problems(name: str, value: Any, mode: str) -> Iterator[ParamProblem]:
         yield unknown_param((name,), name, "the Messages API", TAKEN)
 
 
-def _batch_only_problems(params: Mapping[str, Any], mode: str) -> Iterator[ParamProblem]:
-    """A request that only batches take must not meet a mode that may send it in parallel."""
+def _without_misplaced(name: str, value: Any) -> tuple[Any, list[ParamProblem]]:
+    """A value without the parts that have another place, or none, and what is to be said of these."""
+    if name == "output_config" and isinstance(value, Mapping) and "format" in value:
+        problem = ParamProblem(
+            ("output_config", "format"),
+            _ELSEWHERE,
+            "the output's format is the job's `output:`",
+            "write `output: {schema: …}`, so that replies are checked too",
+        )
+        return {key: item for key, item in value.items() if key != "format"}, [problem]
+    edits = value.get("edits") if name == "context_management" and isinstance(value, Mapping) else None
+    if not isinstance(edits, list | tuple):
+        return value, []
+    problems = [
+        ParamProblem(
+            (name, "edits", number, "type"),
+            _REFUSED_VALUE,
+            "compaction is a pass of its own, which is billed beside the reply and which no cap would bound",
+            "leave this edit out; `clear_tool_uses_20250919` and `clear_thinking_20251015` cost nothing",
+        )
+        for number, edit in enumerate(edits)
+        if _is_compaction(edit)
+    ]
+    if not problems:
+        return value, []
+    return {**value, "edits": [edit for edit in edits if not _is_compaction(edit)]}, problems
+
+
+def _is_compaction(edit: Any) -> bool:
+    return isinstance(edit, Mapping) and edit.get("type") == _COMPACTION
+
+
+def _unknown_betas(betas: Sequence[Any]) -> Iterator[ParamProblem]:
+    """A name that the SDK does not know may be new, or a slip of the pen: the API ignores neither."""
+    for number, beta in enumerate(betas):
+        if isinstance(beta, str) and beta.strip() and beta not in KNOWN_BETAS:
+            near = nearest_beta(beta)
+            hint = f"did you mean `{near}`?" if near else "the API refuses names that it does not know"
+            message = f"`{beta}` is no beta that this version of the SDK knows"
+            yield ParamProblem(("betas", number), "unknown-beta", message, hint, "warning")
+
+
+def _missing_betas(params: Mapping[str, Any]) -> Iterator[ParamProblem]:
+    given = params.get("betas") or ()
+    for path, beta in NEEDED_BETAS.items():
+        value: Any = params
+        for part in path:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if value is not None and beta not in given:
+            message = f"`{'.'.join(path)}` is a beta feature of the API"
+            yield ParamProblem(path, "missing-beta", message, f"add `{beta}` to `betas`")
+
+
+def _mode_problems(params: Mapping[str, Any], mode: str) -> Iterator[ParamProblem]:
+    """What works in one mode only must not meet a job that may be sent in the other."""
+    if mode == "auto" and "speed" in params:
+        hint = "write `mode: parallel`, or take `speed` out"
+        message = "`speed` works in parallel mode only, and `mode: auto` may send requests in batches"
+        yield ParamProblem(("speed",), "parallel-only", message, hint)
     if mode == "batch":
         return
     says = "this job says `mode: parallel`" if mode == "parallel" else "`mode: auto` may send requests in parallel"
@@ -175,56 +341,8 @@ def _batch_only_problems(params: Mapping[str, Any], mode: str) -> Iterator[Param
         yield ParamProblem(path, "batch-only", f"`{beta}` works in batches only, and {says}", hint)
 
 
-def _model_problems(params: Mapping[str, Any], facts: ModelFacts | None) -> Iterator[ParamProblem]:
-    """What is well-formed but refused by this model."""
+def _of_thinking_budget(params: Mapping[str, Any]) -> Iterator[ParamProblem]:
     max_tokens: int = params["max_tokens"]
-    thinking: Mapping[str, Any] = params.get("thinking") or {}
-    effort: str | None = params.get("output_config", {}).get("effort")
-    if thinking.get("budget_tokens", 0) >= max_tokens:
+    if (params.get("thinking") or {}).get("budget_tokens", 0) >= max_tokens:
         path = ("thinking", "budget_tokens")
         yield ParamProblem(path, "out-of-range", f"the thinking budget must be below `max_tokens` ({max_tokens})")
-    if facts is None:
-        return
-    yield from _length_problems(params, facts)
-    yield from _effort_problems(effort, facts)
-    yield from _thinking_problems(thinking.get("type"), effort, facts)
-
-
-def _length_problems(params: Mapping[str, Any], facts: ModelFacts) -> Iterator[ParamProblem]:
-    most, hint = facts.max_tokens, None
-    if LONG_OUTPUT_BETA in (params.get("betas") or ()):
-        # Where the beta has no place, that is told; the length need not be told too.
-        most = facts.long_output_tokens or most
-    elif facts.long_output_tokens is not None and params["max_tokens"] <= facts.long_output_tokens:
-        hint = f"in batch mode `betas: [{LONG_OUTPUT_BETA}]` allows {facts.long_output_tokens:,}"
-    if most is not None and params["max_tokens"] > most:
-        message = f"{facts.id} writes at most {most:,} tokens, not {params['max_tokens']:,}"
-        yield ParamProblem(("max_tokens",), "out-of-range", message, hint)
-
-
-def _effort_problems(effort: str | None, facts: ModelFacts) -> Iterator[ParamProblem]:
-    if effort is None or facts.effort is None or effort in facts.effort:
-        return
-    levels = [level for level in EFFORT_LEVELS if level in facts.effort]
-    path: ParamPath = ("output_config", "effort")
-    if levels:
-        message = f"{facts.id} has no effort {effort!r}"
-        yield ParamProblem(path, _REFUSED_VALUE, message, f"its levels are {', '.join(levels)}")
-    else:
-        yield ParamProblem(path, _REFUSED_VALUE, f"{facts.id} has no effort levels", "leave `effort` out")
-
-
-def _thinking_problems(kind: str | None, effort: str | None, facts: ModelFacts) -> Iterator[ParamProblem]:
-    if kind is None:
-        return
-    path: ParamPath = ("thinking", "type")
-    if facts.thinking.get(kind) is False:
-        taken = [name for name, supported in facts.thinking.items() if supported]
-        hint = f"it takes {', '.join(taken)}" if taken else "leave `thinking` out"
-        if facts.thinks_unasked and kind in ("disabled", "enabled"):
-            hint += "; `output_config.effort` says how much it thinks"
-        yield ParamProblem(path, _REFUSED_VALUE, f"{facts.id} refuses thinking of type {kind!r}", hint)
-    elif kind in ("disabled", "between_tools") and effort in ("xhigh", "max") and facts.thinks_unasked:
-        # Stated for Opus 5 (`disabled`) and Sonnet 5.5 (`between_tools`), reported for Haiku 5.5 (`disabled`).
-        message = f"{facts.id} refuses thinking of type {kind!r} at effort {effort!r}"
-        yield ParamProblem(path, _REFUSED_VALUE, message, "take effort high or lower, or let it think")

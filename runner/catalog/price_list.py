@@ -6,7 +6,8 @@ Knows  the package's shapes as of 0.2.3. Never its network update: prices change
        told by `Prices.version`.
 
 Traps of the source, each with a test
-  * The context key of batch prices is `processing`; any other key is ignored without a word and bills double.
+  * The context keys are `processing` (batch) and `speed` (fast); any other is ignored without a word, and batches then
+    bill double.
   * Batch prices are dated (from 14 October 2026), so a moment must be given.
   * A key it does not know is not priced: only the five kinds of tokens that `Usage` tells apart are read here.
 """
@@ -24,7 +25,8 @@ from genai_prices import types as source
 
 from runner.catalog.prices import ModelPrice, Prices, Rates, Tier, pico_per_token
 
-_CONTEXT = {"processing": "batch"}
+_BATCH = {"processing": "batch"}
+_FAST = {"speed": "fast"}
 
 _KEYS = {
     "input": "input_mtok",
@@ -38,6 +40,10 @@ _KEYS = {
 US_ONLY_FACTOR = Fraction(11, 10)
 """Price factor of `inference_geo: us` on all tokens (platform.claude.com about-claude/pricing, "Data residency")."""
 
+FAST_FACTOR = Fraction(2)
+"""Price factor of fast mode on all tokens, for a user's own prices (fast-mode guide, "Pricing": twice the standard
+rates of every model that has it, November 2026). Published prices say their own."""
+
 
 def prices_for_models(
     models: Iterable[str],
@@ -45,28 +51,42 @@ def prices_for_models(
     at: datetime,
     overrides: Mapping[str, ModelPrice] | None = None,
     inference_geo: str | None = None,
+    speed: str | None = None,
 ) -> Prices:
     """The prices of `models` at a moment. A model that neither the package nor `overrides` knows is left out.
 
-    `overrides` (see `price_overrides`) replace a model's price wholly. `inference_geo` is the job's param: keeping
-    inference in one geography costs more.
+    `overrides` (see `price_overrides`) replace a model's price wholly. `inference_geo` and `speed` are the job's own:
+    keeping inference in one geography costs more, and so does fast mode. What the API serves at standard speed after
+    all is billed as such, so that these prices never lie below the bill.
     """
     overrides = overrides or {}
-    found = {model: overrides.get(model) or _published(model, at) for model in models}
+    is_fast = speed == "fast"
+    found = {
+        model: _own(overrides[model], is_fast) if model in overrides else _published(model, at, is_fast)
+        for model in models
+    }
     factor = US_ONLY_FACTOR if inference_geo not in (None, "global") else Fraction(1)
     own = sorted(model for model in found if model in overrides)
     version = f"genai-prices {genai_prices.__version__}" + (f", own prices for {', '.join(own)}" if own else "")
     return Prices(version, {model: _times(price, factor) for model, price in found.items() if price is not None})
 
 
-def _published(model: str, at: datetime) -> ModelPrice | None:
+def _own(price: ModelPrice, is_fast: bool) -> ModelPrice:
+    return _times(price, FAST_FACTOR) if is_fast else price
+
+
+def _published(model: str, at: datetime, is_fast: bool) -> ModelPrice | None:
     try:
         _, info = data_snapshot.get_snapshot().find_provider_model(model, None, "anthropic", None)
     except LookupError:
         return None
-    parallel = _tiers(info.get_prices(at))
+    standard = info.get_prices(at)
+    price = info.get_prices(at, _FAST) if is_fast else standard
+    parallel = _tiers(price)
+    if is_fast and parallel is not None and price == standard:
+        return None  # no price of fast mode is published: a guess would be no bound
     # A model without batch prices keeps its standard ones: too high by half, but never below the bill.
-    batch = _tiers(info.get_prices(at, _CONTEXT))
+    batch = _tiers(info.get_prices(at, _BATCH))
     return ModelPrice(parallel, batch) if parallel is not None and batch is not None else None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from runner.errors import closest
 
@@ -24,6 +24,7 @@ class ParamProblem:
     code: str
     message: str
     hint: str | None = None
+    severity: Literal["error", "warning"] = "error"
 
 
 class Shape(Protocol):
@@ -64,6 +65,48 @@ class Text:
 
     def json_schema(self) -> dict[str, Any]:
         return {"type": "string", "minLength": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """True or false."""
+
+    def problems(self, value: Any, path: ParamPath) -> Iterator[ParamProblem]:
+        if not isinstance(value, bool):
+            yield wrong_type(path, "true or false", value)
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """A mapping that is handed on as it is."""
+
+    def problems(self, value: Any, path: ParamPath) -> Iterator[ParamProblem]:
+        if not isinstance(value, Mapping):
+            yield wrong_type(path, "a mapping", value)
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """One of several shapes, told apart by the JSON type; `expected` says them in words."""
+
+    shapes: Mapping[type, Shape]
+    expected: str
+
+    def problems(self, value: Any, path: ParamPath) -> Iterator[ParamProblem]:
+        for kind, shape in self.shapes.items():
+            if isinstance(value, kind):
+                yield from shape.problems(value, path)
+                return
+        yield wrong_type(path, self.expected, value)
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"anyOf": [shape.json_schema() for shape in self.shapes.values()]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,22 @@ null.
 
 Owns   data, nothing else. The Models API, where it answers, stands above it (`models.Catalog`).
 
-Source: platform.claude.com about-claude/models/overview, the models' own pages, build-with-claude/thinking and
-build-with-claude/effort, and the SDK's `DEPRECATED_MODELS` (2.12.0); read 22 November 2026. What could not be
+Source: platform.claude.com about-claude/models/overview, the models' own pages, build-with-claude/thinking,
+build-with-claude/effort, build-with-claude/fast-mode, manage-claude/data-residency and about-claude/model-deprecations,
+and the SDK's `DEPRECATED_MODELS` (2.12.0); read 22 to 28 November 2026. What could not be
 verified is left out (None, or no entry), and nothing is then checked against it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-SNAPSHOT_DATE = "2026-11-22"
+SNAPSHOT_DATE = "2026-11-28"
+
+Fast = Literal["no", "yes", "beta"]
+"""Whether a model has a fast mode, and whether behind a beta."""
 
 _LONG = 300_000
 """Batch guide, "Extended output"; for Sonnet 5.5 and Haiku 5.5 their own pages, which the guide does not list."""
@@ -33,7 +39,8 @@ class KnownModel:
     effort. `thinks_unasked`: it thinks where `thinking` is left out. `prefill`: the last message may be the
     assistant's. `wide_tokenizer`: about 30 % more tokens for the same text. `cache_minimum`: tokens of the shortest
     prefix that is cached. `long_output_tokens`: the longest reply in a batch with the beta of long outputs, None where
-    the batch guide and the model's own page name none.
+    the batch guide and the model's own page name none. `fast`: see `Fast`; it ends on the day `fast_until`.
+    `inference_geo`: it takes that parameter (models from 4.6 on).
     """
 
     id: str
@@ -47,25 +54,41 @@ class KnownModel:
     wide_tokenizer: bool = True
     cache_minimum: int | None = None
     retires_at: str | None = None
+    fast: Fast = "no"
+    fast_until: str | None = None
+    inference_geo: bool = True
 
 
 MODELS = (
-    KnownModel("claude-fable-5-2", thinking=_ALWAYS, thinks_unasked=True),
+    KnownModel("claude-fable-5-2", thinking=_ALWAYS, thinks_unasked=True, fast="yes"),
     KnownModel("claude-fable-5-1", thinking=_ALWAYS, thinks_unasked=True, cache_minimum=512),
     KnownModel("claude-fable-5", thinking=_ALWAYS, thinks_unasked=True, cache_minimum=512),
-    KnownModel("claude-mythos-5-2", thinking=_ALWAYS, thinks_unasked=True),
+    KnownModel("claude-mythos-5-2", thinking=_ALWAYS, thinks_unasked=True, fast="yes"),
     KnownModel("claude-mythos-5-1", thinking=_ALWAYS, thinks_unasked=True, cache_minimum=512),
     KnownModel("claude-mythos-5", thinking=_ALWAYS, thinks_unasked=True, cache_minimum=512),
-    KnownModel("claude-opus-5-5", long_output_tokens=_LONG, thinking=_ALWAYS, thinks_unasked=True, cache_minimum=512),
+    KnownModel(
+        "claude-opus-5-5",
+        long_output_tokens=_LONG,
+        thinking=_ALWAYS,
+        thinks_unasked=True,
+        cache_minimum=512,
+        fast="yes",
+    ),
     KnownModel(
         "claude-opus-5",
         long_output_tokens=_LONG,
         thinking={"adaptive": True, "disabled": True},
         thinks_unasked=True,
         cache_minimum=512,
+        fast="beta",
     ),
     KnownModel(
-        "claude-opus-4-8", long_output_tokens=_LONG, thinking={"adaptive": True, "enabled": False}, cache_minimum=1024
+        "claude-opus-4-8",
+        long_output_tokens=_LONG,
+        thinking={"adaptive": True, "enabled": False},
+        cache_minimum=1024,
+        fast="beta",
+        fast_until="2026-11-30",
     ),
     KnownModel(
         "claude-opus-4-7", long_output_tokens=_LONG, thinking={"adaptive": True, "enabled": False}, cache_minimum=2048
@@ -85,6 +108,7 @@ MODELS = (
         effort=_LOW_TO_HIGH,
         thinking=_BY_BUDGET,
         prefill=True,
+        inference_geo=False,
         wide_tokenizer=False,
         cache_minimum=4096,
     ),
@@ -118,6 +142,7 @@ MODELS = (
         effort=(),
         thinking=_BY_BUDGET,
         prefill=True,
+        inference_geo=False,
         wide_tokenizer=False,
         cache_minimum=1024,
         retires_at="2026-11-30",
@@ -136,6 +161,7 @@ MODELS = (
         effort=(),
         thinking=_BY_BUDGET,
         prefill=True,
+        inference_geo=False,
         wide_tokenizer=False,
         cache_minimum=4096,
     ),
@@ -162,3 +188,13 @@ RETIRED = {
     "claude-mythos-preview": "2026-06-30",
 }
 """Models that answer no more, with the day they were retired."""
+
+SUCCESSORS: Mapping[str, str] = {
+    **{name: "claude-haiku-5-5" for name in RETIRED if "haiku" in name or "instant" in name},
+    **{name: "claude-sonnet-5-5" for name in RETIRED if "sonnet" in name},
+    **{name: "claude-opus-5-5" for name in RETIRED if "opus" in name},
+    **{name: "claude-sonnet-5-5" for name in RETIRED if name.startswith(("claude-1", "claude-2"))},
+    "claude-mythos-preview": "claude-mythos-5-2",
+    "claude-sonnet-4-5": "claude-sonnet-5-5",
+}
+"""What to move to: the newest model of the same line, as of the snapshot's date; a hint, no more."""

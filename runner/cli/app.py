@@ -47,6 +47,7 @@ _COMMANDS: Mapping[str, Callable[..., int]] = {
     "resume": running.resume,
     "retry": running.retry,
     "cancel": running.cancel,
+    "revalidate": look.revalidate,
     "export": look.export,
     "init": author.init,
     "schema": author.schema,

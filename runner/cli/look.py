@@ -1,4 +1,4 @@
-"""Commands that look: list, show, export."""
+"""Commands that look, and send nothing: list, show, revalidate, export."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from runner import execution
-from runner.cli.arguments import Format, OutputFormat, RunName
+from runner.cli.arguments import Format, OutputFormat, RunName, Sets, Variables
 from runner.cli.batch_report import batch_details, batch_table, open_in_brief
 from runner.cli.project import Project
 from runner.cli.report import as_json, lines, sink_text, width_of
-from runner.cli.terminal import aligned, plain_text, usd
+from runner.cli.terminal import aligned, counted, plain_text, usd
 from runner.clock import SystemClock
 from runner.encoding import encode_text, printable
+from runner.events import Observers
 
 
 def list_(output: Format = OutputFormat.text) -> int:
@@ -78,6 +79,41 @@ def _as_json(summary: execution.Summary) -> str:
 def _shown(summary: execution.Summary) -> list[str]:
     batches = batch_table(summary, SystemClock().now())
     return [*lines(summary, width_of(sys.stdout)), *(["", *batches] if batches else [])]
+
+
+def revalidate(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a prefix, a job's name or `latest`.")],
+    sets: Sets = None,
+    variables: Variables = None,
+    output: Format = OutputFormat.text,
+) -> int:
+    """Judge the replies of a run again by its job file as it is now; sends nothing."""
+    project = Project.here()
+    done = execution.revalidate_run(
+        project.state.find(run_name),
+        project.state,
+        project.settings,
+        project.settings.environment,
+        sets=sets or (),
+        variables=variables or (),
+        observer=Observers(),
+    )
+    if output is OutputFormat.json:
+        typer.echo(printable(encode_text(done.to_dict())))
+    else:
+        typer.echo(plain_text("\n".join(_revalidated(done)), lines=True))
+    return done.summary.exit_status
+
+
+def _revalidated(done: execution.Revalidated) -> list[str]:
+    came_to = done.came_to
+    changed = f"{came_to.to_succeeded:,} now succeeded, {came_to.to_failed:,} now failed"
+    aside = ", ".join(done.left_aside)
+    return [
+        f"{counted(came_to.replies, 'reply', 'replies')} judged again: {changed}",
+        *([f"left aside, since nothing is sent: {aside}"] if aside else []),
+        *lines(done.summary, width_of(sys.stdout)),
+    ]
 
 
 def export(

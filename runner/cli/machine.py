@@ -91,10 +91,14 @@ def _tell(running: Running) -> None:
 
 def doctor(
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask the API.")] = False,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="MODEL", help="Say also what is known of this model. May be repeated."),
+    ] = None,
     output: Format = OutputFormat.text,
 ) -> int:
-    """Say whether this machine is ready to run jobs."""
-    findings = execution.examine(Project.here().settings, SystemClock(), offline=offline)
+    """Say whether this machine is ready to run jobs, and what is known of models."""
+    findings = execution.examine(Project.here().settings, SystemClock(), offline=offline, models=models or ())
     for finding in findings:
         if output is OutputFormat.json:
             typer.echo(printable(encode_text(finding.to_dict())))

@@ -42,6 +42,7 @@ Read it as the table of contents of a row's life:
     standing    what a run has at the API
     known_batches   whose batches are whose, on this machine
     exporting   sinks written again
+    revalidating    replies judged again, by a job file that has changed
     showing     one row, one run, for people
     planned     what a run would do, and cost
     checking    what is wrong with jobs, from local files alone
@@ -74,6 +75,8 @@ if TYPE_CHECKING:
     from runner.execution.resuming import cancel_run as cancel_run
     from runner.execution.resuming import resume_run as resume_run
     from runner.execution.resuming import retry_run as retry_run
+    from runner.execution.revalidating import Revalidated as Revalidated
+    from runner.execution.revalidating import revalidate_run as revalidate_run
     from runner.execution.showing import conversations as conversations
     from runner.execution.showing import read_row as read_row
     from runner.execution.showing import read_summary as read_summary
@@ -85,6 +88,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Plan": "planned",
     "Resume": "resuming",
+    "Revalidated": "revalidating",
     "RunOptions": "asked",
     "StateFolder": "folders",
     "Summary": "summary",
@@ -101,6 +105,7 @@ _HOMES = {
     "render_job": "planned",
     "resume_run": "resuming",
     "retry_run": "resuming",
+    "revalidate_run": "revalidating",
     "run_job": "converge",
     "schema_text": "starter",
     "write_schema": "starter",

@@ -19,7 +19,7 @@ from runner.events import Observer
 from runner.execution.api import Api
 from runner.execution.earlier import Earlier
 from runner.execution.facts import refreshed
-from runner.execution.folders import Line, RunInfo, StateFolder
+from runner.execution.folders import Line, RunInfo, StateFolder, require_revalidated
 from runner.execution.judging import make_judge, make_rule
 from runner.execution.known_batches import KnownBatches
 from runner.execution.limiting import make_limits
@@ -34,6 +34,7 @@ from runner.ledger.sqlite import SqliteLedger
 from runner.planning.advice import advise
 from runner.planning.compile import compile_job
 from runner.planning.requests import CompiledJob
+from runner.settings import Settings
 from runner.spec.load import LoadedJob
 from runner.types import Mode
 
@@ -52,17 +53,19 @@ def assemble(
     known: Known | None = None,
     to_send: bool = True,
 ) -> Advance:
-    """Make a run ready to advance. Raises PlanError, BudgetError (a cap with an unknown price), DeliveryError.
+    """Make a run ready to advance. Raises PlanError, BudgetError (a cap with an unknown price), DeliveryError, and
+    LedgerError for a run that is half revalidated.
 
     With `to_send` False it is only to follow what is at the API: neither its sinks nor today's facts are looked at.
     """
+    require_revalidated(info.run_id, ledger.meta)
     mode: Mode = ledger.meta["mode"]
     job = loaded.job
     prices = stored_prices(info.folder)
     require_price(loaded, prices)
     compiled_for = cache(lambda mode: compile_job(loaded, mode=mode))
     compiled = compiled_for(mode)
-    known = known or (Known.of(state, api, clock) if to_send else Known(Catalog(), ()))
+    known = known or (Known.of(state, api, clock, loaded.settings) if to_send else Known(Catalog(), ()))
     facts = known.catalog.facts(job.model)
     if to_send:
         checked_targets(info, loaded, state)
@@ -102,9 +105,9 @@ class Known:
     told: Sequence[Problem]
 
     @classmethod
-    def of(cls, state: StateFolder, api: Api, clock: Clock) -> Known:
-        """Asks the API where it was not asked today."""
-        return cls(*refreshed(state, api, clock))
+    def of(cls, state: StateFolder, api: Api, clock: Clock, settings: Settings) -> Known:
+        """Asks the API where it was not asked lately."""
+        return cls(*refreshed(state, api, clock, max_age_s=settings.models_max_age_s))
 
 
 def _warnings(loaded: LoadedJob, compiled: CompiledJob, facts: ModelFacts | None, clock: Clock) -> list[Problem]:

@@ -53,7 +53,10 @@ def begin(asked: Asked, given_up: Sequence[RunInfo]) -> Summary:
         enrol(loaded, ledger, asked.options.narrowing)
         if previous is not None and _nothing_new(asked, ledger, previous):
             return replace(_of_previous(asked, previous), nothing_to_do=True)
-        prices, known = load_run_prices(loaded, asked.clock), Known.of(asked.state, asked.api, asked.clock)
+        prices, known = (
+            load_run_prices(loaded, asked.clock),
+            Known.of(asked.state, asked.api, asked.clock, loaded.settings),
+        )
         store_prices(info.folder, prices)
         _choose(asked, info, ledger, known, prices)
         run = assemble(

@@ -14,6 +14,7 @@ from runner.clock import Clock
 from runner.errors import InputError, Problem, RunnerError, SpecError
 from runner.execution.api import address_of
 from runner.execution.enrolment import Trial, enrolled_aside, open_dataset
+from runner.execution.facts import facts_for_reading
 from runner.execution.folders import StateFolder
 from runner.execution.targets import make_sink, sink_context
 from runner.planning.advice import advise
@@ -43,7 +44,7 @@ def check_jobs(paths: Sequence[Path], *, profile: str | None, data: bool, clock:
     problems: dict[Path, list[Problem]] = {path: [] for path in paths}
     for path in problems:
         try:
-            loaded[path] = load(path, profile=profile, lenient=True)
+            loaded[path] = load(path, profile=profile, lenient=True, facts_of=facts_for_reading())
         except RunnerError as error:
             problems[path] += error.problems
     for path, job in loaded.items():

@@ -12,7 +12,6 @@ Knows  the state folder. A new run is `beginning`'s, what it takes the place of 
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from runner.clock import Clock, SystemClock
 from runner.errors import LedgerError, UsageError
@@ -23,13 +22,12 @@ from runner.execution.asked import Asked, RunOptions
 from runner.execution.assemble import assemble
 from runner.execution.beginning import begin
 from runner.execution.confirm import Confirm
-from runner.execution.folders import RunInfo, StateFolder, line_of
+from runner.execution.facts import facts_for_reading
+from runner.execution.folders import RunInfo, StateFolder, line_of, store_again
 from runner.execution.resuming import require_detachable
 from runner.execution.summary import Summary
 from runner.execution.superseding import ended_as_canceled
 from runner.execution.under_way import Sitting
-from runner.ledger.folder import sync_entries
-from runner.ledger.refusals import disk_errors
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.identity import fingerprint_changes, job_fingerprint
 from runner.spec.load import LoadedJob, load
@@ -39,9 +37,11 @@ def run_job(
     path: Path, options: RunOptions, *, observer: Observer, confirm: Confirm | None, clock: Clock | None = None
 ) -> Summary:
     """Converge one job. Raises SpecError, InputError, PlanError, SetupError, LedgerError, BudgetError."""
+    clock = clock or SystemClock()
     loaded = load(
-        path, sets=options.sets, variables=options.variables, profile=options.profile, environ=options.environ
-    )
+        path, sets=options.sets, variables=options.variables, profile=options.profile, environ=options.environ,
+        facts_of=facts_for_reading(clock),
+    )  # fmt: skip
     if options.refuse_stdout and any(sink.path == "-" for sink in loaded.job.sinks):
         raise UsageError(
             f"{path} writes its records to stdout, which --format json needs for the summary",
@@ -55,7 +55,7 @@ def run_job(
         transport=loaded.settings.transport,
     ) as api:
         api.require_credential()
-        return converge(loaded, options, api, observer=observer, confirm=confirm, clock=clock or SystemClock())
+        return converge(loaded, options, api, observer=observer, confirm=confirm, clock=clock)
 
 
 def converge(
@@ -118,19 +118,9 @@ def _go_on(asked: Asked, info: RunInfo) -> Summary:
     if asked.options.detach:
         require_detachable(info.meta["mode"], info.meta["mode_why"])
     with SqliteLedger.open(info.folder) as ledger:
-        _store_again(asked.loaded, info.folder / "inputs")
+        store_again(asked.loaded, info.folder / "inputs")
         run = assemble(
             info, ledger, asked.loaded, asked.state, asked.api, asked.observer, asked.clock, resumed=True,
             sitting=Sitting(detach=asked.options.detach),
         )  # fmt: skip
         return advance(run)
-
-
-def _store_again(loaded: LoadedJob, inputs: Path) -> None:
-    """Keep what may change without changing an answer: limits, retry. Each file is replaced whole, so that the run can
-    be resumed after a kill in between."""
-    with disk_errors(inputs), TemporaryDirectory(prefix="inputs-", dir=inputs.parent) as aside:
-        loaded.store(Path(aside))
-        for path in Path(aside).iterdir():
-            path.replace(inputs / path.name)
-        sync_entries(inputs)

@@ -9,10 +9,8 @@ import asyncio
 import platform
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, Literal
 
 import apsw
 
@@ -21,8 +19,10 @@ from runner.catalog.snapshot import MODELS
 from runner.clock import Clock
 from runner.engines.shared_pool import Remembered, remembered
 from runner.errors import RunnerError
+from runner.execution.about_models import about_model
 from runner.execution.api import Api, address_of
 from runner.execution.facts import ask_models
+from runner.execution.findings import Finding
 from runner.execution.folders import StateFolder
 from runner.execution.limiting import folder_of, line_of, scope_of
 from runner.providers.credentials import find_credentials
@@ -30,27 +30,13 @@ from runner.providers.transport import choose
 from runner.settings import Settings
 from runner.types import Failure
 
-Status = Literal["ok", "warning", "error"]
-
 LITTLE_SPACE = 2**30
 """A gibibyte: a hundred thousand rows with their replies, measured generously."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report: what was looked at, how it is, and the cure where it is not well."""
-
-    name: str
-    status: Status
-    message: str
-    hint: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"name": self.name, "status": self.status, "message": self.message, "hint": self.hint}
-
-
-def examine(settings: Settings, clock: Clock, *, offline: bool = False) -> list[Finding]:
-    """Look at the machine, the settings, the state folder, the credential and, unless offline, the API."""
+def examine(settings: Settings, clock: Clock, *, offline: bool = False, models: Sequence[str] = ()) -> list[Finding]:
+    """Look at the machine, the settings, the state folder, the credential and, unless offline, the API; then at what is
+    known of `models`."""
     credential = _credential(settings)
     findings = [_python(), *_libraries(), _settings(settings), _state(settings), *credential]
     is_usable = all(finding.status == "ok" for finding in credential)
@@ -58,6 +44,8 @@ def examine(settings: Settings, clock: Clock, *, offline: bool = False) -> list[
         findings.extend(_limits(settings, clock))
     if is_usable and not offline:
         findings.append(_api(settings, clock))
+    catalog = Catalog(StateFolder(settings.state_dir).catalog_path(address_of(settings.environment)))
+    findings.extend(about_model(catalog, model) for model in models)
     return findings
 
 

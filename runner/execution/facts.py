@@ -1,7 +1,10 @@
 """Facts of models, fresh from the API where it can be asked, else from what was learned before.
 
-Owns   when the Models API is asked: at most once a day for each address, before a run or a plan. It never stands in
-       the way: without an answer the snapshot serves, and a person is told.
+Owns   when the Models API is asked: at most once a day (setting `models_max_age_s`) for each address, before a run or a
+       plan. It never stands in the way: without an answer the snapshot serves, and a person is told.
+
+A job is read by what is known before anything is asked (`facts_for_reading`): what the API says then is advice, which
+stops a run as well.
 """
 
 from __future__ import annotations
@@ -12,29 +15,54 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from runner.catalog.models import Catalog
+from runner.catalog.models import Catalog, ModelFacts
 from runner.catalog.snapshot import SNAPSHOT_DATE
 from runner.clock import Clock
 from runner.errors import Problem, SetupError
-from runner.execution.api import Api
+from runner.execution.api import Api, address_of
 from runner.execution.folders import StateFolder
+from runner.settings import Settings
+from runner.spec.load import FactsOf
 from runner.types import Failure
 
-FRESH = timedelta(days=1)
-"""Models come and go by the month; a day is short enough to hear of a retirement in time."""
+MODELS_MAX_AGE_S = 86_400.0
+"""The setting's default."""
 PATIENCE_S = 10.0
 """Many times what the API takes to answer, and as long as a person waits for a run to begin without wondering. The
 provider's own deadline is that of a long reply."""
 
 
-def refreshed(state: StateFolder, api: Api, clock: Clock) -> tuple[Catalog, list[Problem]]:
+def facts_for_reading(clock: Clock | None = None) -> FactsOf:
+    """What the Models API said of a job's model, as far as it was kept: no connection. With a `clock` only what is not
+    too old counts, because it can be asked again; `runner check` takes what there is."""
+
+    def facts_of(settings: Settings, values: Mapping[str, Any]) -> ModelFacts | None:
+        model = values.get("model")
+        if not isinstance(model, str):
+            return None
+        catalog = Catalog(StateFolder(settings.state_dir).catalog_path(address_of(settings.environment)))
+        if clock is not None and not is_fresh(catalog, settings.models_max_age_s, clock):
+            return None
+        return catalog.facts(model)
+
+    return facts_of
+
+
+def is_fresh(catalog: Catalog, max_age_s: float, clock: Clock) -> bool:
+    """Whether the API need not be asked again yet."""
+    return catalog.fetched_at is not None and clock.now() - catalog.fetched_at < timedelta(seconds=max_age_s)
+
+
+def refreshed(
+    state: StateFolder, api: Api, clock: Clock, *, max_age_s: float = MODELS_MAX_AGE_S
+) -> tuple[Catalog, list[Problem]]:
     """The catalog for an API, and what is worth a warning. The stand-in's own models are never asked for: the
     snapshot is."""
     if api.simulated:
         return Catalog(), []
     state.create()
     catalog = Catalog(state.catalog_path(api.address))
-    if catalog.fetched_at is not None and clock.now() - catalog.fetched_at < FRESH:
+    if is_fresh(catalog, max_age_s, clock):
         return catalog, []
     try:
         api.require_credential()  # without one, importing the SDK would be two seconds for nothing

@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from runner.encoding import encode
@@ -233,3 +234,23 @@ def _named(runs: Sequence[RunInfo], name: str) -> RunInfo:
             hint=f"give a run's id, the beginning of one, `latest`, or a job's name ({jobs}); `runner list` shows them",
         )
     return named[-1]
+
+
+def store_again(loaded: LoadedJob, inputs: Path) -> None:
+    """Keep what of a run's job may change: limits and retry without changing an answer, the output by `revalidate`.
+    Each file is replaced whole, so that the run can be gone on with after a kill in between."""
+    with disk_errors(inputs), TemporaryDirectory(prefix="inputs-", dir=inputs.parent) as aside:
+        loaded.store(Path(aside))
+        for path in Path(aside).iterdir():
+            path.replace(inputs / path.name)
+        sync_entries(inputs)
+
+
+def require_revalidated(run_id: str, meta: Mapping[str, Any]) -> None:
+    """Raise LedgerError for a run of which some replies are judged by its old job, and some by its new one."""
+    if meta.get("revalidating"):
+        raise LedgerError(
+            f"`runner revalidate` of run {run_id} was cut off half-way",
+            code="half-revalidated",
+            hint=f"`runner revalidate {run_id}` does the rest",
+        )

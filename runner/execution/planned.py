@@ -26,7 +26,7 @@ from runner.execution.assemble import previous_run
 from runner.execution.choosing import choose_priming
 from runner.execution.earlier import Earlier
 from runner.execution.enrolment import enrolled_aside, no_rows
-from runner.execution.facts import refreshed
+from runner.execution.facts import facts_for_reading, refreshed
 from runner.execution.folders import Line, StateFolder, line_of
 from runner.execution.in_time import CURE, assumed_rate, told_of_deadline
 from runner.execution.pricing import load_run_prices, require_price
@@ -139,15 +139,16 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
     """Render every row of a job and say what a run would send. Raises SpecError, InputError, PlanError, BudgetError."""
     clock = clock or SystemClock()
     loaded = load(
-        path, sets=options.sets, variables=options.variables, profile=options.profile, environ=options.environ
-    )
+        path, sets=options.sets, variables=options.variables, profile=options.profile, environ=options.environ,
+        facts_of=facts_for_reading(clock),
+    )  # fmt: skip
     compiled = compile_job(loaded, mode=modes_of(loaded.job)[0])
     prices = load_run_prices(loaded, clock)
     require_price(loaded, prices)
     state = StateFolder(loaded.settings.state_dir)
     address = SIMULATOR if options.simulate else address_of(loaded.environ)
     api = Api(address, options.simulate, loaded.environ, loaded.settings.transport)
-    catalog, told = refreshed(state, api, clock)
+    catalog, told = refreshed(state, api, clock, max_age_s=loaded.settings.models_max_age_s)
     facts = catalog.facts(loaded.job.model)
     line = line_of(loaded, api.address, api.simulated)
     with enrolled_aside(loaded, state, options.narrowing) as ledger, _earlier(state, line, options, clock) as earlier:
@@ -255,6 +256,16 @@ class _Count:
         self.unsendable: Counter[str] = Counter()
         self.first_unsendable: list[Failure] = []
         self.printed = Printed()
+        self.too_long = 0
+        self.longest: tuple[int, str] = (0, "")
+        """Tokens and key of the longest prompt."""
+
+    def size(self, row: Row, tokens: int) -> None:
+        """Take note of about how many tokens a row's prompt has."""
+        most = self.estimator.most_input_tokens
+        if most is not None and tokens > most:
+            self.too_long += 1
+            self.longest = max(self.longest, (tokens, row.key))
 
 
 _SHOWN_FAILURES = 5
@@ -272,7 +283,7 @@ def _count(ledger: Ledger, compiled: CompiledJob, earlier: Earlier | None, estim
         elif earlier is not None and earlier.find(Step(row.index), row, request) is not None:
             counted.reused += 1
         else:
-            estimator.add(request)
+            counted.size(row, estimator.add(request))
             last = earlier.last_of(row.key) if earlier is not None else None
             if last is not None and last.request_hash != request.hash:
                 counted.changed += 1
@@ -285,6 +296,13 @@ def _of_rows(loaded: LoadedJob, counted: _Count) -> Iterator[Problem]:
     """What only the rows themselves show."""
     if not counted.rows:
         yield no_rows(loaded.locate(("dataset",)))
+    most = counted.estimator.most_input_tokens
+    if counted.too_long and most is not None:
+        tokens, key = counted.longest
+        rows = "1 row has" if counted.too_long == 1 else f"{counted.too_long:,} rows have"
+        message = f"{rows} more tokens, by estimate, than the {most:,} that {loaded.job.model} reads"
+        hint = f"row {key!r} has about {tokens:,}; the API refuses such requests: shorten them, or take another model"
+        yield Problem("over-context", message, loaded.locate(("messages",)), hint, "warning")
     nulls = counted.printed.nulls
     if nulls:
         message = f"{nulls:,} {'null is' if nulls == 1 else 'nulls are'} printed as nothing"

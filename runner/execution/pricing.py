@@ -25,8 +25,14 @@ PRICES = "inputs/prices.json"
 def load_run_prices(loaded: LoadedJob, clock: Clock) -> Prices:
     """Today's prices of the job's model, the user's own first."""
     overrides = load_overrides(loaded.settings.prices) if loaded.settings.prices is not None else None
-    geo = loaded.job.params.get("inference_geo")
-    return prices_for_models([loaded.job.model], at=clock.now(), overrides=overrides, inference_geo=geo)
+    params = loaded.job.params
+    return prices_for_models(
+        [loaded.job.model],
+        at=clock.now(),
+        overrides=overrides,
+        inference_geo=params.get("inference_geo"),
+        speed=params.get("speed"),
+    )
 
 
 def store_prices(folder: Path, prices: Prices) -> None:

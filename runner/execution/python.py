@@ -16,6 +16,7 @@ from runner.execution.folders import StateFolder
 from runner.execution.planned import Plan, plan_job
 from runner.execution.records import record_maker, to_usd
 from runner.execution.resuming import resume_run
+from runner.execution.revalidating import Revalidated, revalidate_run
 from runner.execution.summary import Summary
 from runner.ledger import Counts
 from runner.ledger.sqlite import SqliteLedger
@@ -31,6 +32,8 @@ class Result:
 
     summary: Summary
     settings: Settings
+    revalidated: Revalidated | None = None
+    """What `revalidate` came to; None of other verbs."""
 
     @property
     def run_id(self) -> str:
@@ -116,6 +119,29 @@ def resume(run: str, *, folder: str | Path = ".", observer: Observer | None = No
     return Result(
         resume_run(state.find(run), state, settings, settings.environment, observer=observer or Observers()), settings
     )
+
+
+def revalidate(
+    run: str,
+    *,
+    folder: str | Path = ".",
+    set: Mapping[str, Any] | None = None,
+    vars: Mapping[str, Any] | None = None,
+    observer: Observer | None = None,
+) -> Result:
+    """Judge the replies of a run again, by its job file as it is now; sends nothing. `run` as on the command line."""
+    settings = load_settings(find_root(Path(folder)))
+    state = StateFolder(settings.state_dir)
+    done = revalidate_run(
+        state.find(run),
+        state,
+        settings,
+        settings.environment,
+        sets=_assignments(set),
+        variables=_assignments(vars),
+        observer=observer or Observers(),
+    )
+    return Result(done.summary, settings, done)
 
 
 def plan(

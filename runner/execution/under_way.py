@@ -30,7 +30,7 @@ from runner.planning.requests import CompiledJob
 from runner.providers import Provider
 from runner.replies.reply_check import ReplyCheck
 from runner.settings import Settings
-from runner.spec.job import Job
+from runner.spec.job import Job, Retry
 from runner.types import Mode
 
 
@@ -103,10 +103,7 @@ class Advance:
 
     @property
     def retry(self) -> RetryPolicy:
-        retry = self.job.retry
-        return RetryPolicy(
-            retry.max_attempts, retry.initial_interval, retry.backoff_coefficient, retry.maximum_interval
-        )
+        return retry_policy(self.job.retry)
 
     @property
     def judge(self) -> Judge:
@@ -115,3 +112,8 @@ class Advance:
     @property
     def rule(self) -> Rule:
         return make_rule(self.judge, self.retry)
+
+
+def retry_policy(retry: Retry) -> RetryPolicy:
+    """What a job's `retry` means."""
+    return RetryPolicy(retry.max_attempts, retry.initial_interval, retry.backoff_coefficient, retry.maximum_interval)

@@ -273,6 +273,22 @@ class Settled:
     unknown: tuple[Step, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Rejudged:
+    """What another rule made of the replies of a run: how many were ruled on, and how many rows changed to what."""
+
+    replies: int = 0
+    to_succeeded: int = 0
+    to_failed: int = 0
+
+    def __add__(self, other: Rejudged) -> Rejudged:
+        return Rejudged(
+            self.replies + other.replies,
+            self.to_succeeded + other.to_succeeded,
+            self.to_failed + other.to_failed,
+        )
+
+
 class Ledger(Protocol):
     """One run's truth. Written by one thread only; a read-only ledger may be opened beside it.
 
@@ -331,6 +347,14 @@ class Ledger(Protocol):
 
     def reopen(self, *, kinds: Sequence[str] = (), keys: Sequence[str] = ()) -> int:
         """Make failed, expired and canceled rows open again with fresh tries (`runner retry`); returns how many."""
+        ...
+
+    def rejudge(self, rule: Rule, label: str) -> Rejudged:
+        """Rule again on the replies that decided rows (`runner revalidate`); nothing is opened, and no money moves.
+
+        In steps: after a crash the same `label`, which names the rule, goes on where it was. What is told is of all
+        steps together. Rows that no reply decided stay as they are.
+        """
         ...
 
     # -- what is known ---------------------------------------------------------------------------------------------
@@ -422,5 +446,5 @@ class Ledger(Protocol):
 __all__ = [
     "ACCEPTED_COLUMNS", "NONE_ACCEPTED", "UNPRICED", "AcceptedLines", "Attempt", "AttemptEnd", "Batch", "BatchFacts",
     "BatchState", "BatchStep", "CancelCause", "Counts", "Delivery", "EnrolledRow", "Landed", "Lease", "Ledger", "Mode",
-    "Money", "OpenStep", "RowResult", "Rule", "Ruling", "Settled", "StepState",
+    "Money", "OpenStep", "Rejudged", "RowResult", "Rule", "Ruling", "Settled", "StepState",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ never held up, and what it commits meanwhile is seen from the next window on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -20,14 +20,19 @@ from runner.ledger import RowResult
 from runner.ledger.database import fetch
 from runner.ledger.frames import failure_from_text, from_millis
 from runner.ledger.rows import RowReader
-from runner.ledger.schema import ATTEMPT_ENDS, MODES, OPEN, ROW_STATUSES
+from runner.ledger.schema import ATTEMPT_ENDS, MODES, OPEN, ROW_CODE, ROW_STATUSES
 from runner.ledger.settlement import was_sent
 from runner.ledger.spool import Place, SpoolReader
-from runner.types import Attempt, Failure, Step, Usage, maker_of
+from runner.message import parse_reply
+from runner.types import Attempt, Failure, Outcome, RowStatus, Step, Usage, maker_of
 
 _WINDOW = 500
 
 _ATTEMPTS = "SELECT * FROM attempts WHERE row >= ? AND row < ? ORDER BY row, turn, sample, round, number"
+_DECIDED_ROWS = f"""
+    SELECT idx, status, kind, reused FROM rows
+    WHERE idx >= ? AND idx < ? AND status IN ({ROW_CODE["succeeded"]}, {ROW_CODE["failed"]}) ORDER BY idx
+"""  # noqa: S608 - our own codes
 _UNDER_WAY = """
     SELECT l.row, l.turn, l.sample, l.round, l.number, l.mode, l.started_at, l.reserved, b.batch_id
     FROM leases AS l LEFT JOIN batches AS b ON b.number = l.batch
@@ -62,6 +67,26 @@ class _AttemptColumns(NamedTuple):
     segment: int | None
     offset: int | None
     length: int | None
+
+
+class SampleEnd(NamedTuple):
+    """The last attempt of one sample of a row; most rows have one sample. `outcome` is there where a reply came, to be
+    ruled on again."""
+
+    status: RowStatus
+    failure: Failure | None
+    reused: bool
+    outcome: Outcome | None
+
+
+class Decided(NamedTuple):
+    """A row that succeeded or failed, with how each of its samples ended."""
+
+    row: int
+    status: RowStatus
+    kind: str | None
+    reused: bool
+    ends: Sequence[SampleEnd]
 
 
 _OF_ROW = itemgetter(0)
@@ -132,6 +157,42 @@ class ResultReader:
             from_millis(first_started),
             from_millis(last.ended_at) if last.ended_at is not None else None,
         )
+
+    def decided(self, start: int, limit: int) -> Iterator[Decided]:
+        """Of the rows from `start` up to `start + limit` those that have succeeded or failed; replies, which may be
+        large, are read one by one."""
+        connection = self._connection
+        with connection:
+            states = fetch(connection, _DECIDED_ROWS, (start, start + limit))
+            attempts = fetch(connection, _ATTEMPTS, (start, start + limit))
+        lasts: dict[int, dict[int, _AttemptColumns]] = {}
+        for columns in map(_AttemptColumns._make, attempts):
+            lasts.setdefault(columns.row, {})[columns.sample] = columns
+        for index, status, kind, reused in states:
+            ends = [self._sample_end(columns) for _, columns in sorted(lasts.get(index, {}).items())]
+            yield Decided(index, ROW_STATUSES[status], kind, bool(reused), ends)
+
+    def _sample_end(self, last: _AttemptColumns) -> SampleEnd:
+        failure, end = failure_from_text(last.failure), ATTEMPT_ENDS[last.end]
+        reused = bool(last.reused)
+        body = self._body(last) if end == "succeeded" else b""
+        if not body:
+            return SampleEnd(end if end in ("expired", "canceled") else "failed", failure, reused, None)
+        outcome = Outcome(
+            step=Step(last.row, last.turn, last.sample, last.round),
+            attempt=last.number,
+            end="succeeded",
+            mode=MODES[last.mode],
+            request_hash=last.request_hash,
+            started_at=from_millis(last.started_at),
+            ended_at=from_millis(last.ended_at or last.started_at),
+            body=body,
+            reply=parse_reply(body, last.request_id),
+            request_id=last.request_id,
+            batch_id=last.batch_id,
+            reused=reused,
+        )
+        return SampleEnd("failed" if failure is not None else "succeeded", failure, reused, outcome)
 
     def _body(self, attempt: _AttemptColumns) -> bytes:
         if attempt.segment is None or attempt.offset is None or attempt.length is None:

@@ -34,7 +34,7 @@ from runner.ledger.schema import END_CODE, ROW_CODE
 from runner.ledger.spool import Place
 from runner.types import Reply
 
-_FORMAT = 2
+_FORMAT = 3
 _BUSY_TIMEOUT_MS = 30_000
 
 _SCHEMA = """
@@ -45,7 +45,8 @@ CREATE TABLE runs (
     scope TEXT NOT NULL,
     stamp TEXT NOT NULL,  -- of the ledger's files when they were read last
     segment INTEGER NOT NULL, offset INTEGER NOT NULL,  -- frames before it are in the index, or never will be,
-    landing INTEGER NOT NULL  -- and so are the landed files up to this one
+    landing INTEGER NOT NULL,  -- and so are the landed files up to this one
+    judged INTEGER NOT NULL  -- how often its replies had been judged anew by then
 ) STRICT;
 CREATE TABLE replies (
     request_hash BLOB NOT NULL,
@@ -54,7 +55,7 @@ CREATE TABLE replies (
     segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
     PRIMARY KEY (request_hash, run)
 ) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 COMMIT;
 """
 
@@ -71,9 +72,12 @@ FROM replies JOIN runs ON runs.id = replies.run
 WHERE replies.request_hash = ? AND runs.scope = ? ORDER BY runs.id DESC
 """
 _REGISTER = """
-INSERT INTO runs (folder, scope, stamp, segment, offset, landing) VALUES (?, ?, ?, 1, 0, 0)
-ON CONFLICT (folder) DO UPDATE SET stamp = excluded.stamp RETURNING id, segment, offset, landing
+INSERT INTO runs (folder, scope, stamp, segment, offset, landing, judged) VALUES (?, ?, ?, 1, 0, 0, ?)
+ON CONFLICT (folder) DO UPDATE SET stamp = excluded.stamp RETURNING id, judged, segment, offset, landing
 """
+_FORGET_REPLIES = "DELETE FROM replies WHERE run = ?"
+_READ_ANEW = "UPDATE runs SET segment = 1, offset = 0, landing = 0, judged = ? WHERE id = ?"
+
 _END_OF_FINISHED = """
 SELECT segment, offset, (SELECT coalesce(max(id), 0) FROM landings) FROM spool_mark
 WHERE (SELECT rows_open FROM totals) = 0
@@ -178,7 +182,7 @@ class ReplyIndex:
         for run, folder in fetch(self._connection, "SELECT id, folder FROM runs"):
             if not (Path(folder) / DATABASE).exists():
                 with self._transaction():
-                    self._connection.execute("DELETE FROM replies WHERE run = ?", (run,))
+                    self._connection.execute(_FORGET_REPLIES, (run,))
                     self._connection.execute("DELETE FROM runs WHERE id = ?", (run,))
         for path in sorted(runs_folder.absolute().glob(f"*/{DATABASE}")):
             with contextlib.suppress(
@@ -204,7 +208,12 @@ class ReplyIndex:
         scope = _scope_of(ledger)
         if scope is None:
             return
-        run, *known = fetch(self._connection, _REGISTER, (str(folder), scope, stamp))[0]
+        judged = _meta(ledger, "judged") or 0
+        run, judged_then, *known = fetch(self._connection, _REGISTER, (str(folder), scope, stamp, judged))[0]
+        if judged_then != judged:  # what was accepted may not be any more, and what was not may be
+            self._connection.execute(_FORGET_REPLIES, (run,))
+            self._connection.execute(_READ_ANEW, (judged, run))
+            known = [1, 0, 0]
         with ledger:  # one snapshot: the mark must not be newer than the replies
             end = fetch_one(ledger, _END_OF_FINISHED)
             self._connection.executemany(
@@ -260,11 +269,16 @@ class _UnreadableRun(Exception):
 
 
 def _scope_of(ledger: apsw.Connection) -> str | None:
+    scope = _meta(ledger, "scope")
+    return None if scope is None else str(scope)
+
+
+def _meta(ledger: apsw.Connection, name: str) -> Any:
     try:
-        scope = fetch_value(ledger, "SELECT value FROM meta WHERE name = 'scope'")
+        value = fetch_value(ledger, "SELECT value FROM meta WHERE name = ?", (name,))
     except LedgerError as error:
         raise _UnreadableRun from error
-    return None if scope is None else str(decode(scope))
+    return None if value is None else decode(value)
 
 
 def _accepted(ledger: apsw.Connection, known: Sequence[int]) -> Iterator[tuple[Any, ...]]:

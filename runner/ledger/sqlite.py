@@ -33,6 +33,7 @@ from runner.ledger import (
     Lease,
     Money,
     OpenStep,
+    Rejudged,
     RowResult,
     Rule,
     Ruling,
@@ -49,6 +50,7 @@ from runner.ledger.folder import DATABASE, ROWS, SPOOL, Lock, make_private, refu
 from runner.ledger.frames import to_millis
 from runner.ledger.recording import Recorder
 from runner.ledger.recovery import recover
+from runner.ledger.rejudging import rejudge
 from runner.ledger.reopening import reopen
 from runner.ledger.results import ResultReader
 from runner.ledger.rows import RowReader
@@ -221,6 +223,12 @@ class SqliteLedger:
         found = [index for index in map(self.find, keys) if index is not None]
         with self._database.transaction(durable=True) as connection:
             return reopen(connection, kinds, found if keys else None)
+
+    def rejudge(self, rule: Rule, label: str) -> Rejudged:
+        if self._recorder is None:
+            raise _read_only(self._folder)
+        self._forget()
+        return rejudge(self._database, self._results, rule, label)
 
     # -- what is known ---------------------------------------------------------------------------------------------
     def counts(self) -> Counts:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from typing import Any
 
+from runner.catalog.model_rules import model_problems
 from runner.catalog.models import ModelFacts, similar_model
 from runner.errors import Location, Problem
 from runner.planning.estimate import Estimate, tokens_in
@@ -27,12 +28,14 @@ Locate = Callable[[tuple[str | int, ...]], Location]
 
 def advise(compiled: CompiledJob, facts: ModelFacts | None, *, locate: Locate, today: date) -> list[Problem]:
     """What is worth saying about a job, located in its file. `facts` None: nobody knows the model."""
-    always = [*_same_for_every_row(compiled, locate), *_short_lived(compiled, locate)]
+    always = [*_same_for_every_row(compiled, locate), *_short_lived(compiled, locate), *_cut_json(compiled, locate)]
     if facts is None:
         return [_unknown_model(compiled.model, locate), *always]
     return [
         *always,
         *_lifecycle(facts, locate, today),
+        *_params(compiled, facts, locate),
+        *_fast_mode(compiled, facts, locate, today),
         *_refused_features(compiled, facts, locate),
         *_short_prefix(compiled, facts, locate),
         *_thinking_room(compiled, facts, locate),
@@ -68,10 +71,39 @@ def _lifecycle(facts: ModelFacts, locate: Locate, today: date) -> Iterator[Probl
     where = locate(("model",))
     if facts.lifecycle == "retired":
         message = f"{facts.id} is retired" + (f" since {facts.retires_at}" if facts.retires_at else "")
-        yield Problem("retired-model", message, where, "take a current model: requests to this one fail")
+        take = f"`{facts.successor}`" if facts.successor else "a current model"
+        yield Problem("retired-model", message, where, f"take {take}: requests to this one fail")
     elif facts.retires_at is not None and facts.retires_at - today <= RETIREMENT_NOTICE:
         message = f"{facts.id} is to be retired on {facts.retires_at}"
-        yield Problem("retiring-model", message, where, "move to a current model before that day", "warning")
+        take = f"`{facts.successor}`" if facts.successor else "a current model"
+        yield Problem("retiring-model", message, where, f"move to {take} before that day", "warning")
+
+
+def _params(compiled: CompiledJob, facts: ModelFacts, locate: Locate) -> Iterator[Problem]:
+    """What this model refuses, by what is known of it now: a job is read by what was known before."""
+    for found in model_problems({**compiled.shared, "betas": compiled.betas}, facts):
+        yield Problem(found.code, found.message, locate(("params", *found.path)), found.hint, found.severity)
+
+
+def _fast_mode(compiled: CompiledJob, facts: ModelFacts, locate: Locate, today: date) -> Iterator[Problem]:
+    """Fast mode that ends, or has ended."""
+    if compiled.shared.get("speed") != "fast" or facts.fast_until is None:
+        return
+    where, hint = locate(("params", "speed")), "take a newer model, or leave `speed` out"
+    if today >= facts.fast_until:
+        yield Problem("refused-value", f"{facts.id} has no fast mode since {facts.fast_until}", where, hint)
+    elif facts.fast_until - today <= RETIREMENT_NOTICE:
+        message = f"fast mode of {facts.id} ends on {facts.fast_until}"
+        yield Problem("retiring-model", message, where, hint, "warning")
+
+
+def _cut_json(compiled: CompiledJob, locate: Locate) -> Iterator[Problem]:
+    """A stop sequence in the middle of structured output leaves half of it."""
+    if compiled.schema is None or not compiled.shared.get("stop_sequences"):
+        return
+    message = "a stop sequence may end structured output before it is whole"
+    hint = "take `stop_sequences` out: structured output ends by itself"
+    yield Problem("cut-json", message, locate(("params", "stop_sequences")), hint, "warning")
 
 
 def _refused_features(compiled: CompiledJob, facts: ModelFacts, locate: Locate) -> Iterator[Problem]:

@@ -179,6 +179,7 @@ def _shared_body(loaded: LoadedJob, system: Sequence[_Block], mode: Mode) -> tup
     job = loaded.job
     params = dict(job.params)
     betas = tuple(params.pop("betas", ()))
+    params |= params.pop("extra_body", {})
     schema = _asked_for(loaded)
     if schema is not None:
         output_format = {"type": "json_schema", "schema": _sent_schema(loaded, schema)}

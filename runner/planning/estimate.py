@@ -137,8 +137,13 @@ class Estimator:
         # Rows of one length cost the same, and most rows have the length of some other row.
         self._costs = lru_cache(_REMEMBERED_SIZES)(self._costs_of)
 
-    def add(self, request: Request) -> None:
-        """Count one request in."""
+    @property
+    def most_input_tokens(self) -> int | None:
+        """The longest prompt that the model reads; None where it is not known."""
+        return self._facts.max_input_tokens if self._facts is not None else None
+
+    def add(self, request: Request) -> int:
+        """Count one request in; returns about how many tokens its prompt has."""
         size_bytes = len(request.body)
         cached = self._prefix_tokens
         read = cached if self._requests else 0
@@ -155,6 +160,7 @@ class Estimator:
             self._upper[mode] = _sum(self._upper[mode], pico)
         for way, pico in expected.items():
             self._expected[way] = _sum(self._expected[way], pico)
+        return tokens
 
     def _costs_of(
         self, size_bytes: int, bound: int | None, model: str, max_tokens: int, read: int, cached: int

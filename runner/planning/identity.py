@@ -8,9 +8,10 @@ A request's identity is SHA-256 over
 What all rows share is digested once (`SharedIdentity`); a row only adds its messages.
 
 Left out, because the model does not see them: `cache_control` (of the request, and on any block of system, tools and
-messages), `stream`, `metadata`, `service_tier`. So batch and parallel mode share answers, and a new time-to-live
-re-pays nothing. Kept as written: the order of mappings inside content, tools and schemas; integers exactly, floats by
-their repr.
+messages), `stream`, `metadata`, `service_tier`, and `speed` (fast mode runs the same model). So batch and parallel mode
+share answers, and a new time-to-live re-pays nothing. `inference_geo` stays in: who keeps data in one place does not
+want an answer from another. Kept as written: the order of mappings inside content, tools and schemas; integers exactly,
+floats by their repr.
 
 A job's fingerprint covers the resolved job and the content of every file it names, without what changes no answer.
 
@@ -32,7 +33,7 @@ IDENTITY_FORMAT = 1
 
 FINGERPRINT_FORMAT = 1
 
-_NOT_SEEN_BY_THE_MODEL = frozenset({"cache_control", "stream", "metadata", "service_tier"})
+_NOT_SEEN_BY_THE_MODEL = frozenset({"cache_control", "stream", "metadata", "service_tier", "speed"})
 
 
 def request_identity(body: Mapping[str, Any], betas: Iterable[str] = (), *, api_version: str = API_VERSION) -> bytes:

@@ -405,6 +405,7 @@ def _system_prefixes(shared: Mapping[str, Any]) -> tuple[bytes, list[Prefix]]:
     invalidates the cache").
     """
     parts = {key: shared.get(key) for key in ("model", "tools", "tool_choice", "thinking", "output_config")}
+    parts |= {key: shared[key] for key in ("context_management", "speed") if key in shared}
     system: Sequence[Mapping[str, Any]] = shared.get("system") or ()
     prefixes = []
     for end, block in enumerate(system, 1):

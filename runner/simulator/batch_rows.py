@@ -122,7 +122,8 @@ class RowAnswers:
         self.cache.begin(use, batch.id)
         usage = Usage(use.uncached, reply.output_tokens, use.read, use.written_5m, use.written_1h)
         message_id = f"msg_{batch.id[-12:]}{index:06x}"
-        message = Envelope(message_id, card.id, reply, usage, "batch").message()
+        geo = params.get("inference_geo") or "global"
+        message = Envelope(message_id, card.id, reply, usage, "batch", inference_geo=geo).message()
         kind = b"paused_for_tea" if fault is not None and fault.act is Act.UNKNOWN_RESULT else b"succeeded"
         entry = Entry(
             at=at,
@@ -131,7 +132,7 @@ class RowAnswers:
             message_id=message_id,
             model=card.id,
             usage=usage,
-            cost_pico=cost_pico(card.id, usage, "batch"),
+            cost_pico=cost_pico(card.id, usage, "batch", geo=geo),
             fault=None if fault is None else fault.kind,
             mode="batch",
             batch_id=batch.id,

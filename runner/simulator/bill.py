@@ -31,9 +31,12 @@ class _Rates:
     by_field: tuple[tuple[str, int, tuple[tuple[int, int], ...]], ...]
 
 
-def cost_pico(model: str, usage: Usage, mode: Mode = "parallel") -> int | None:
-    """The cost of a usage in pico-dollars, None where the model's price is not known."""
-    rates = _rates(model, mode)
+def cost_pico(
+    model: str, usage: Usage, mode: Mode = "parallel", *, fast: bool = False, geo: str | None = None
+) -> int | None:
+    """The cost of a usage in pico-dollars, None where the model's price is not known. `geo`: `us` costs a tenth more
+    (data-residency page)."""
+    rates = _rates(model, mode, fast)
     if rates is None:
         return None
     prompt = usage.prompt_tokens
@@ -41,18 +44,19 @@ def cost_pico(model: str, usage: Usage, mode: Mode = "parallel") -> int | None:
     for field, base, tiers in rates.by_field:
         rate = next((price for above, price in tiers if prompt > above), base)
         total += rate * int(getattr(usage, field))
-    return total
+    return total * 11 // 10 if geo == "us" else total
 
 
 @cache
-def _rates(model: str, mode: Mode) -> _Rates | None:
+def _rates(model: str, mode: Mode, fast: bool) -> _Rates | None:
     try:
         price = calc_price(
             PricedUsage(input_tokens=1),
             model,
             provider_id="anthropic",
             genai_request_timestamp=_ASKED_AT,
-            price_context={"processing": "batch"} if mode == "batch" else None,  # another key is ignored without a word
+            # another key is ignored without a word
+            price_context={"processing": "batch"} if mode == "batch" else {"speed": "fast"} if fast else None,
         ).model_price
     except LookupError:
         return None

@@ -31,6 +31,8 @@ class Envelope:
     answer: Answer
     usage: Usage
     service_tier: str = "standard"
+    speed: str = "standard"
+    inference_geo: str = "global"
 
     def message(self) -> bytes:
         """The Message object as JSON."""
@@ -83,6 +85,8 @@ class Envelope:
             "output_tokens_details": {"thinking_tokens": min(self.answer.thinking_tokens, output_tokens)},
             "server_tool_use": None,
             "service_tier": self.service_tier,
+            "speed": self.speed,
+            "inference_geo": self.inference_geo,
         }
 
 

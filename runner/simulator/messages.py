@@ -105,7 +105,8 @@ class Messages:
         self.cache.refresh(use)
         usage = Usage(use.uncached, reply.output_tokens, use.read, use.written_5m, use.written_1h)
         message_id = f"msg_sim{self._mark}{next(self._numbers):08x}"
-        return Taken(prompt, Envelope(message_id, card.id, reply, usage), use)
+        speed, geo = body.get("speed") or "standard", body.get("inference_geo") or "global"
+        return Taken(prompt, Envelope(message_id, card.id, reply, usage, speed=speed, inference_geo=geo), use)
 
     async def settle(self, taken: Taken, fault: Fault | None = None) -> int:
         """Enter an accepted request in the books; returns its number there once that is durable."""
@@ -118,7 +119,9 @@ class Messages:
                 message_id=envelope.message_id,
                 model=envelope.model,
                 usage=envelope.usage,
-                cost_pico=cost_pico(envelope.model, envelope.usage),
+                cost_pico=cost_pico(
+                    envelope.model, envelope.usage, fast=envelope.speed == "fast", geo=envelope.inference_geo
+                ),
                 fault=None if fault is None else fault.kind,
             )
         )

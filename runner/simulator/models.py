@@ -5,9 +5,10 @@ Owns   one `Card` a model: bounds, cache minimum, what it accepts (thinking, eff
        purpose.
 Knows  nothing of requests.
 
-Source: the API's models, thinking, prompt-caching and errors pages as read in October and November 2026, and the SDK's
-`types/model.py`, `model_info.py` and `model_capabilities.py` (2.12.0). Where they are silent the card takes the
-neighbouring model's value. A release date that is not known is the epoch, as the API's own type allows.
+Source: the API's models, thinking, fast-mode, data-residency, prompt-caching and errors pages as read in October and
+November 2026, and the SDK's `types/model.py`, `model_info.py` and `model_capabilities.py` (2.12.0). Where they are
+silent the card takes the neighbouring model's value. A release date that is not known is the epoch, as the API's own
+type allows.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ _PAGE_DEFAULT, _PAGE_MAX = 20, 1000
 class Card:
     """One model. `thinking` lists the accepted types; `thinks` says whether it does so without being asked.
 
-    `dense_tokenizer`: gives about 30 % more tokens for the same text (models from 4.7 on).
+    `dense_tokenizer`: gives about 30 % more tokens for the same text (models from 4.7 on). `fast_beta`: `speed` is
+    taken with its beta only. `geo`: takes `inference_geo`.
     """
 
     id: str
@@ -43,6 +45,8 @@ class Card:
     forced_tool_choice: bool = True
     prefill: bool = False
     fast: bool = False
+    fast_beta: bool = False
+    geo: bool = True
     dense_tokenizer: bool = True
     lifecycle: str = "active"
     created_at: str = _EPOCH
@@ -108,9 +112,9 @@ _NO_XHIGH = ("low", "medium", "high", "max")
 _CARDS = (
     Card(
         "claude-fable-5-2", "Claude Fable 5.2", "fable", 512, _ADAPTIVE,
-        forced_tool_choice=False, created_at="2026-11-09T00:00:00Z",
+        forced_tool_choice=False, fast=True, created_at="2026-11-09T00:00:00Z",
     ),
-    Card("claude-mythos-5-2", "Claude Mythos 5.2", "mythos", 512, _ADAPTIVE, forced_tool_choice=False),
+    Card("claude-mythos-5-2", "Claude Mythos 5.2", "mythos", 512, _ADAPTIVE, forced_tool_choice=False, fast=True),
     Card("claude-haiku-5-5", "Claude Haiku 5.5", "haiku", 512, _OPTIONAL, default_effort="medium"),
     Card(
         "claude-sonnet-5-5", "Claude Sonnet 5.5", "sonnet", 512, ("adaptive", "between_tools"),
@@ -125,8 +129,10 @@ _CARDS = (
     Card("claude-sonnet-5", "Claude Sonnet 5", "sonnet", 1024, _OPTIONAL),
     Card("claude-fable-5", "Claude Fable 5", "fable", 512, _ADAPTIVE),
     Card("claude-mythos-5", "Claude Mythos 5", "mythos", 512, _ADAPTIVE),
-    Card("claude-opus-5", "Claude Opus 5", "opus", 512, _OPTIONAL, fast=True),
-    Card("claude-opus-4-8", "Claude Opus 4.8", "opus", 1024, _OPTIONAL, thinks=False, fast=True),
+    Card("claude-opus-5", "Claude Opus 5", "opus", 512, _OPTIONAL, fast=True, fast_beta=True),
+    Card(
+        "claude-opus-4-8", "Claude Opus 4.8", "opus", 1024, _OPTIONAL, thinks=False, fast=True, fast_beta=True,
+    ),
     Card("claude-opus-4-7", "Claude Opus 4.7", "opus", 2048, _OPTIONAL, thinks=False),
     Card(
         "claude-mythos-preview", "Claude Mythos Preview", "mythos", 2048, _ADAPTIVE,
@@ -142,17 +148,17 @@ _CARDS = (
     ),
     Card(
         "claude-haiku-4-5-20251001", "Claude Haiku 4.5", "haiku", 4096, _BUDGET,
-        thinks=False, efforts=(), max_input_tokens=200_000, max_tokens=64_000, prefill=True, dense_tokenizer=False,
-        created_at="2025-10-01T00:00:00Z", alias="claude-haiku-4-5",
+        thinks=False, efforts=(), max_input_tokens=200_000, max_tokens=64_000, prefill=True, geo=False,
+        dense_tokenizer=False, created_at="2025-10-01T00:00:00Z", alias="claude-haiku-4-5",
     ),
     Card(
         "claude-opus-4-5-20251101", "Claude Opus 4.5", "opus", 4096, _BUDGET,
-        thinks=False, efforts=("low", "medium", "high"), prefill=True, dense_tokenizer=False,
-        created_at="2025-11-01T00:00:00Z", alias="claude-opus-4-5",
+        thinks=False, efforts=("low", "medium", "high"), prefill=True, geo=False,
+        dense_tokenizer=False, created_at="2025-11-01T00:00:00Z", alias="claude-opus-4-5",
     ),
     Card(
         "claude-sonnet-4-5-20250929", "Claude Sonnet 4.5", "sonnet", 1024, _BUDGET,
-        thinks=False, efforts=(), prefill=True, dense_tokenizer=False, lifecycle="deprecated",
+        thinks=False, efforts=(), prefill=True, geo=False, dense_tokenizer=False, lifecycle="deprecated",
         created_at="2025-09-29T00:00:00Z", deprecated_at=_EPOCH, retires_at="2026-11-30T00:00:00Z",
         alias="claude-sonnet-4-5",
     ),

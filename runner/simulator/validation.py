@@ -73,6 +73,11 @@ _LONG_OUTPUT_MODELS = frozenset(
 )  # fmt: skip
 """Outputs beyond a model's own maximum: in batches only, and of these models. Source: batch guide and model pages."""
 
+FAST_BETA = "fast-mode-2026-02-01"
+CONTEXT_BETA = "context-management-2025-06-27"
+TASK_BUDGET_BETA = "task-budgets-2026-03-13"
+_EDITS = ("clear_tool_uses_20250919", "clear_thinking_20251015", "compact_20260112")
+
 _ROLES = ("user", "assistant", "system")
 _MAX_MESSAGES = 100_000
 _MAX_BREAKPOINTS = 4
@@ -143,11 +148,40 @@ def _check_shared(body: Any, version: str, betas: str, allowed: frozenset[str]) 
     _check_messages(body["messages"], newer)
     _check_tools(body, card)
     _check_thinking(body, card)
-    _check_output(body, card)
-    if body.get("speed") == "fast" and not card.fast:
-        raise Refused(f"speed: 'fast' is not supported by {card.id}")
+    _check_output(body, card, betas)
+    _check_serving(body, card, betas)
+    _check_context_management(body, betas)
     _check_breakpoints(body)
     return card
+
+
+def _check_serving(body: Mapping[str, Any], card: Card, betas: str) -> None:
+    """`speed` and `inference_geo`: how, and where, the model runs."""
+    speed, geo = body.get("speed"), body.get("inference_geo")
+    if speed not in (None, "standard", "fast"):
+        raise Refused("speed: Input should be 'standard' or 'fast'")
+    if speed == "fast" and not card.fast:
+        raise Refused(f"speed: 'fast' is not supported by {card.id}")
+    if speed is not None and card.fast_beta and FAST_BETA not in betas:
+        raise Refused("speed: Extra inputs are not permitted")
+    if geo is not None and not card.geo:
+        raise Refused(f"inference_geo: not supported by {card.id}")
+    if geo not in (None, "global", "us"):
+        raise Refused("inference_geo: Input should be 'global' or 'us'")
+
+
+def _check_context_management(body: Mapping[str, Any], betas: str) -> None:
+    config = body.get("context_management")
+    if config is None:
+        return
+    if CONTEXT_BETA not in betas:
+        raise Refused("context_management: Extra inputs are not permitted")
+    if not isinstance(config, dict):
+        raise Refused("context_management: Input should be a valid dictionary")
+    _check_keys(config, ("edits",), "context_management.")
+    for index, edit in enumerate(config.get("edits") or ()):
+        if not isinstance(edit, dict) or edit.get("type") not in _EDITS:
+            raise Refused(f"context_management.edits.{index}: Input tag does not match any of the expected tags")
 
 
 def _check_keys(value: Mapping[str, Any], allowed: Iterable[str], path: str = "") -> None:
@@ -446,13 +480,15 @@ def _check_thinking(body: Mapping[str, Any], card: Card) -> None:
         raise Refused("`max_tokens` must be greater than `thinking.budget_tokens`")
 
 
-def _check_output(body: Mapping[str, Any], card: Card) -> None:
+def _check_output(body: Mapping[str, Any], card: Card, betas: str) -> None:
     config = body.get("output_config")
     if config is None:
         return
     if not isinstance(config, dict):
         raise Refused("output_config: Input should be a valid dictionary")
-    _check_keys(config, ("effort", "format"), "output_config.")
+    _check_keys(
+        config, ("effort", "format", *(("task_budget",) if TASK_BUDGET_BETA in betas else ())), "output_config."
+    )
     effort = config.get("effort")
     if effort is not None and effort not in ("low", "medium", "high", "xhigh", "max"):
         raise Refused("output_config.effort: Input should be 'low', 'medium', 'high', 'xhigh' or 'max'")

@@ -53,7 +53,18 @@ class RecordEncoder:
         return b""
 
     def encode(self, records: Sequence[Record]) -> bytes:
-        return b"".join([_record_line(self._value(record)) for record in records])
+        return b"".join([self._line(record) for record in records])
+
+    def _line(self, record: Record) -> bytes:
+        """What `encode_text` makes of a record, in a third of the time."""
+        quick = self._value(record)
+        for name in _NOT_ALWAYS_ALIKE:
+            if name in quick and not _is_alike(quick[name]):
+                quick[name] = orjson.Fragment(encode_text(quick[name]))
+        try:
+            return orjson.dumps(quick, option=orjson.OPT_APPEND_NEWLINE)
+        except TypeError:  # JSONEncodeError is one
+            return _json_lines([self._value(record)])
 
     def _value(self, record: Record) -> dict[str, Any]:
         value = dict(zip(RECORD_FIELDS, _record_values(record), strict=True))
@@ -68,18 +79,7 @@ _record_values = attrgetter(*RECORD_FIELDS)
 _ALIKE = {str, int, bool, type(None)}
 """What the quick encoder writes as `encode_text` does, where it takes it: it refuses integers of many digits and halves
 of surrogate pairs, and writes some floats in another way."""
-
-
-def _record_line(value: dict[str, Any]) -> bytes:
-    """One record's line: what `encode_text` makes of it, in a third of the time."""
-    quick = value.copy()
-    for name in ("output", "row", "cost_usd"):
-        if name in quick and not _is_alike(quick[name]):
-            quick[name] = orjson.Fragment(encode_text(quick[name]))
-    try:
-        return orjson.dumps(quick, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # JSONEncodeError is one
-        return _json_lines([value])
+_NOT_ALWAYS_ALIKE = ("output", "row", "cost_usd")
 
 
 def _is_alike(value: Any) -> bool:

@@ -10,12 +10,13 @@ another has spoken about the same place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from runner.catalog.models import ModelFacts
 from runner.errors import Location, Problem, SpecError
-from runner.settings import absolute, find_root, load_settings, shown_path
+from runner.settings import Settings, absolute, find_root, load_settings, shown_path
 from runner.spec.environment import Substitution
 from runner.spec.inputs import Inputs
 from runner.spec.layers import Layers
@@ -27,7 +28,10 @@ from runner.spec.texts import Text, name_texts, texts_of
 from runner.spec.together import check_together
 from runner.spec.validate import validate
 
-__all__ = ["LoadedJob", "duplicate_names", "load"]
+__all__ = ["FactsOf", "LoadedJob", "duplicate_names", "load"]
+
+FactsOf = Callable[[Settings, Mapping[str, Any]], ModelFacts | None]
+"""What is known of the model of a job (its plain values, not checked yet); None where that is the snapshot alone."""
 
 
 def load(
@@ -38,6 +42,7 @@ def load(
     profile: str | None = None,
     environ: Mapping[str, str] | None = None,
     lenient: bool = False,
+    facts_of: FactsOf | None = None,
 ) -> LoadedJob:
     """Read a job file and everything it names.
 
@@ -47,6 +52,7 @@ def load(
         profile: of the project's settings file; default the setting `profile`.
         environ: the process's environment; default `os.environ`.
         lenient: what only a run needs is a warning: a `${NAME}` that is not set, a variable that was not given.
+        facts_of: what is known of models; default the snapshot.
     Raises:
         SpecError: all that is wrong, in file order.
     """
@@ -85,7 +91,8 @@ def load(
         *inputs.problems,
         *check.problems,
     ]
-    together = check_together(tree, texts, templates, schema, root, lenient=lenient)
+    facts = facts_of(settings, values) if facts_of is not None else None
+    together = check_together(tree, texts, templates, schema, root, lenient=lenient, facts=facts)
     problems += [problem for problem in together if problem.severity == "error"]
     if job is None or templates is None or problems:
         raise SpecError(_in_order(problems, path))

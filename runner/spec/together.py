@@ -12,21 +12,20 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from runner.catalog.api import MAX_BREAKPOINTS
-from runner.catalog.parameters import batch_only_betas, check_params
-from runner.errors import Problem, SpecError, closest
+from runner.catalog.models import ModelFacts
+from runner.errors import Problem, SpecError
 from runner.plugins import Plugin, dataset_for, sink_for
 from runner.spec.conversation import check_conversation
 from runner.spec.hints import choice_hint
 from runner.spec.inputs import missing_file
-from runner.spec.node import ListNode, MapNode, Node, Path, ScalarNode, child, find, locate, plain
+from runner.spec.node import ListNode, MapNode, Node, Path, ScalarNode, child, find, plain
 from runner.spec.output_checks import check_output
+from runner.spec.params import batch_only, mode_of, param_problems
 from runner.spec.templates import expressions
 from runner.spec.texts import Text, locate_in_scalar
 from runner.templating import ColumnUse, Expression, TemplateFailure, TemplateSet
 from runner.types import CacheTtl, Mode
 
-_AT_KEY = frozenset({"unknown-param", "not-supported-yet", "wrong-place", "refused-param"})
-"""Codes of parameters that are wrong by their name, not by their value."""
 _REMOTE = "://"
 
 
@@ -38,11 +37,12 @@ def check_together(
     root: FilePath,
     *,
     lenient: bool,
+    facts: ModelFacts | None = None,
 ) -> list[Problem]:
-    """All problems and warnings of this kind."""
+    """All problems and warnings of this kind. `facts`: what is known of the model beyond the snapshot."""
     paths = _Paths(tree, texts, templates, root)
     return [
-        *_params(tree),
+        *param_problems(tree, facts),
         *_deadline(tree),
         *_variables(tree, lenient=lenient),
         *check_conversation(tree),
@@ -60,11 +60,11 @@ def _deadline(tree: MapNode) -> Iterator[Problem]:
     if deadline is None or plain(deadline) is None:
         return
     where = deadline.span.location()
-    mode = _mode(tree)
+    mode = mode_of(tree)
     if mode == "parallel":
         found = "a deadline changes nothing in parallel mode: there every request is sent as soon as it may be"
         yield Problem("no-effect", found, where, "take it out, or write `mode: auto` or `mode: batch`", "warning")
-    elif mode == "batch" and (betas := _batch_only(tree)):
+    elif mode == "batch" and (betas := batch_only(tree)):
         found = f"`{betas[0]}` works in batches only, so what is left near the deadline cannot be finished in parallel"
         yield Problem("batch-only", found, where, "take the deadline out, or the beta")
     for name in ("input_tokens_per_minute", "output_tokens_per_minute"):
@@ -75,40 +75,14 @@ def _deadline(tree: MapNode) -> Iterator[Problem]:
             yield Problem("slower-than-assumed", found, ceiling.span.location(), hint, "warning")
 
 
-def _mode(tree: MapNode) -> str:
-    node = tree.get("mode")
-    mode = plain(node) if node is not None else None
-    return mode if mode in ("batch", "parallel") else "auto"
-
-
-def _batch_only(tree: MapNode) -> list[str]:
-    params = tree.get("params")
-    return batch_only_betas(plain(params)) if isinstance(params, MapNode) else []
-
-
 def _modes(tree: MapNode) -> tuple[Mode, ...]:
     """The modes in which requests may be sent: what a batch leaves over is finished in parallel where it can be."""
-    mode = _mode(tree)
+    mode = mode_of(tree)
     if mode == "parallel":
         return ("parallel",)
-    if mode == "batch" and _batch_only(tree):
+    if mode == "batch" and batch_only(tree):
         return ("batch",)
     return ("parallel", "batch")
-
-
-def _params(tree: MapNode) -> Iterator[Problem]:
-    params, model = tree.get("params"), tree.get("model")
-    values = plain(params) if isinstance(params, MapNode) else {}
-    if params is not None and not isinstance(params, MapNode):
-        return
-    name = plain(model) if model is not None else ""
-    misspelled = any(closest(key, ["max_tokens"]) for key in values)
-    for found in check_params(name if isinstance(name, str) else "", values, mode=_mode(tree)):
-        if found.path == ("max_tokens",) and "max_tokens" not in values and misspelled:
-            continue
-        path: Path = ("params", *found.path)
-        where = locate(tree, path, key=found.code in _AT_KEY)
-        yield Problem(found.code, found.message, where, found.hint)
 
 
 def _variables(tree: MapNode, *, lenient: bool) -> Iterator[Problem]:

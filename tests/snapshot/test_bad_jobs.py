@@ -9,29 +9,40 @@ Each file in `support/bad_jobs/jobs` begins with a line for each problem, in fil
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
+from runner.catalog.models import snapshot_facts
 from runner.errors import Problem, SpecError, render
+from runner.planning.advice import advise
+from runner.planning.compile import compile_job
+from runner.planning.mode import modes_of
 from runner.spec.columns import check_columns
 from runner.spec.load import load
 
 FOLDER = Path(__file__).parent.parent / "support" / "bad_jobs"
 JOBS = sorted(path.name for path in (FOLDER / "jobs").glob("*.yaml") if not path.name.startswith("_"))
+TODAY = date(2026, 12, 1)
+"""A day after which fast mode of Opus 4.8 is gone."""
 HEADER = ("id", "text", "stars")
 """The columns of data/reviews.csv."""
 
 
 def error_of(name: str) -> SpecError:
-    """What is wrong with a job, found in the two steps in which a run finds it."""
+    """What is wrong with a job, found in the three steps in which a run finds it."""
     try:
         loaded = load(Path("jobs") / name, environ={})
     except SpecError as error:
         return error
-    problems = check_columns(loaded, HEADER)
-    assert problems, f"{name} loads, and its columns exist"
+    problems = list(check_columns(loaded, HEADER))
+    if not problems:
+        compiled = compile_job(loaded, mode=modes_of(loaded.job)[0])
+        advice = advise(compiled, snapshot_facts(loaded.job.model), locate=loaded.locate, today=TODAY)
+        problems = [problem for problem in advice if problem.severity == "error"]
+    assert problems, f"{name} loads, its columns exist, and its model takes it"
     return SpecError(problems)
 
 

@@ -9,9 +9,10 @@ from typing import Any, get_args
 import pytest
 from anthropic.resources.messages.messages import DEPRECATED_MODELS
 from anthropic.types import Model
+from anthropic.types.model_capabilities import ModelCapabilities
 
-from runner.catalog.models import Catalog, cache_minimum, similar_model, snapshot_facts
-from runner.catalog.snapshot import MODELS, RETIRED
+from runner.catalog.models import Catalog, cache_minimum, model_of_platform, similar_model, snapshot_facts
+from runner.catalog.snapshot import MODELS, RETIRED, SUCCESSORS
 
 AT = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 
@@ -148,3 +149,86 @@ def test_an_update_leaves_no_other_file_behind(tmp_path: Path) -> None:
     path = tmp_path / "models.json"
     Catalog(path).update([said()], at=AT)
     assert [entry.name for entry in tmp_path.iterdir()] == ["models.json"]
+
+
+def test_every_capability_that_the_api_tells_is_read() -> None:
+    def yes(value: bool = True) -> dict[str, bool]:
+        return {"supported": value}
+
+    catalog = Catalog()
+    catalog.update(
+        [
+            said(
+                line="haiku",
+                deprecated_at="2026-11-01T00:00:00Z",
+                capabilities={
+                    "batch": yes(),
+                    "citations": yes(False),
+                    "code_execution": yes(False),
+                    "context_management": yes() | {"clear_thinking_20251015": yes(), "compact_20260112": yes(False)},
+                    "effort": yes() | {"low": yes(), "high": yes(), "max": yes(False), "xhigh": None},
+                    "image_input": yes(),
+                    "pdf_input": yes(False),
+                    "server_tools": yes() | {"web_search": yes(), "code_execution": yes(False)},
+                    "structured_outputs": yes(False),
+                    "thinking": yes() | {"types": {"adaptive": yes(), "enabled": yes(False)}},
+                },
+            )
+        ],
+        at=AT,
+    )
+    facts = catalog.facts("claude-haiku-5-5")
+    assert facts is not None
+    assert (facts.line, facts.deprecated_at) == ("haiku", date(2026, 11, 1))
+    assert (facts.batch, facts.image_input, facts.web_search) == (True, True, True)
+    not_had = (facts.citations, facts.pdf_input, facts.structured_outputs, facts.code_execution)
+    assert not_had == (False, False, False, False)
+    assert facts.tool_calls_from_code is False
+    assert facts.context_management == frozenset({"clear_thinking_20251015"})
+    assert facts.effort == frozenset({"low", "high"})
+    assert (facts.thinking["adaptive"], facts.thinking["enabled"]) == (True, False)
+
+
+def test_capabilities_of_the_sdk_are_all_read() -> None:
+    """A new one fails here, before a user misses it."""
+    read = {
+        "batch", "citations", "code_execution", "context_management", "effort", "image_input", "pdf_input",
+        "server_tools", "structured_outputs", "thinking",
+    }  # fmt: skip
+    assert set(ModelCapabilities.model_fields) == read
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("anthropic.claude-haiku-5-5", "claude-haiku-5-5"),
+        ("us.anthropic.claude-haiku-4-5-20251001-v1:0", "claude-haiku-4-5-20251001"),
+        ("global.anthropic.claude-opus-4-6-v1", "claude-opus-4-6"),
+        (
+            "arn:aws:bedrock:us-east-1:1:inference-profile/eu.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "claude-sonnet-4-5-20250929",
+        ),
+        ("claude-haiku-4-5@20251001", "claude-haiku-4-5-20251001"),
+        ("claude-haiku-5-5@default", "claude-haiku-5-5"),
+        ("claude-haiku-5-5", None),
+        ("my-deployment", None),
+    ],
+)
+def test_names_of_platforms_lead_to_the_model(name: str, own: str | None) -> None:
+    assert model_of_platform(name) == own
+
+
+def test_on_a_platform_a_model_can_the_same_and_is_retired_by_its_own_calendar() -> None:
+    facts = snapshot_facts("us.anthropic.claude-sonnet-4-5-20250929-v1:0")
+    assert facts is not None
+    assert (facts.max_tokens, facts.lifecycle, facts.retires_at) == (64_000, "active", None)
+    assert snapshot_facts("anthropic.claude-3-opus-20240229-v1:0") is None
+    assert cache_minimum("claude-haiku-4-5@20251001") == 4096
+
+
+def test_a_retired_model_names_one_to_move_to() -> None:
+    assert SUCCESSORS.keys() >= RETIRED.keys()
+    for successor in SUCCESSORS.values():
+        facts = snapshot_facts(successor)
+        assert facts is not None
+        assert facts.lifecycle == "active"

@@ -53,6 +53,26 @@ def test_inference_in_one_geography_costs_a_tenth_more() -> None:
         assert cost * 10 == anywhere * factor
 
 
+def test_fast_mode_has_prices_of_its_own() -> None:
+    usage = Usage(1_000, 100, 1_000, 1_000, 1_000)
+    for model in ("claude-opus-5-5", "claude-opus-5", "claude-opus-4-8", "claude-fable-5-2"):
+        standard = prices_for_models([model], at=AT, speed="standard").cost(model, usage, "parallel")
+        fast = prices_for_models([model], at=AT, speed="fast").cost(model, usage, "parallel")
+        both = prices_for_models([model], at=AT, speed="fast", inference_geo="us").cost(model, usage, "parallel")
+        assert standard is not None
+        assert (fast, both) == (2 * standard, 2 * standard * 11 // 10)
+
+
+def test_fast_mode_without_a_published_price_has_none() -> None:
+    """A guess would be no upper bound, so that a cap is refused."""
+    assert not prices_for_models(["claude-haiku-5-5"], at=AT, speed="fast").knows("claude-haiku-5-5")
+
+
+def test_own_prices_double_in_fast_mode() -> None:
+    prices = prices_for_models(["my-model"], at=AT, overrides={"my-model": OWN}, speed="fast")
+    assert prices.models["my-model"].parallel == (Tier(0, Rates(2, 4, 6, 8, 10)),)
+
+
 def test_batch_prices_are_asked_for_by_the_key_that_the_package_knows() -> None:
     """Another key is ignored by it without a word, and a batch would seem to cost double."""
     usage = genai_prices.Usage(input_tokens=1_000_000)

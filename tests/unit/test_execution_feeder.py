@@ -18,7 +18,7 @@ from runner.events import Warned
 from runner.execution.earlier import Earlier
 from runner.execution.feeder import SLOW_RENDERS_TOLD, Feeder
 from runner.execution.under_way import Advance
-from runner.execution.writer import BACKLOG, Writer
+from runner.execution.writer import BACKLOG, GROUP, Writer
 from runner.ledger import Lease, Ruling
 from runner.message import parse_reply
 from runner.planning.requests import CompiledJob
@@ -397,7 +397,7 @@ def test_a_writer_that_failed_ends_the_feeder(bench: Bench) -> None:
         with pytest.raises(LedgerError, match="no space"):
             await kitchen.writer.close()
 
-    rows = BACKLOG // 2
+    rows = BACKLOG + GROUP  # more than may wait: it cannot be done before the writer has begun
     bench.rows(f"text {number}" for number in range(rows))
     in_kitchen(bench, act, before=lambda _: Failure("render_error", "no"), prepare=prepare)
 

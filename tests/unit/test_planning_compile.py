@@ -197,3 +197,15 @@ def test_what_structured_outputs_do_not_take_is_told_all_at_once(tmp_path: Path)
     assert [problem.code for problem in caught.value.problems] == ["schema-outside-subset"] * 2
     assert caught.value.problems[0].message.startswith("/properties/any: ")
     assert all(problem.where is not None and problem.where.line for problem in caught.value.problems)
+
+
+def test_an_extra_body_is_laid_into_the_body_and_counts_for_the_identity(tmp_path: Path) -> None:
+    plain = compile_job(load_job(tmp_path, JOB), mode="parallel")
+    extended = JOB.replace("max_tokens: 1024", "max_tokens: 1024, extra_body: {brand_new: {a: 1}}")
+    compiled = compile_job(load_job(tmp_path, extended), mode="parallel")
+    assert body_of(compiled) == {**body_of(plain), "brand_new": {"a": 1}}
+    row = Row("1", 0, {"id": "1", "text": "good"})
+    one, other = plain.request(row), compiled.request(row)
+    assert isinstance(one, Request)
+    assert isinstance(other, Request)
+    assert one.hash != other.hash

@@ -48,6 +48,7 @@ def test_identities_are_golden() -> None:
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "Très bien – 好 "}]}]},
         {"thinking": {"type": "disabled"}},
         {"inference_geo": "us"},
+        {"a_key_of_extra_body": True},
         {"tools": [{"name": "t", "input_schema": {"type": "object", "properties": {"cache_control": {}}}}]},
     ],
 )
@@ -61,6 +62,7 @@ def test_what_the_model_sees_is_part_of_the_identity(change: dict[str, Any]) -> 
         {"stream": True},
         {"metadata": {"user_id": "u"}},
         {"service_tier": "standard_only"},
+        {"speed": "fast"},
         {"cache_control": {"type": "ephemeral"}},
         {
             "system": [

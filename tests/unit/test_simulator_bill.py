@@ -58,3 +58,11 @@ def test_a_batch_costs_half_of_everything(model: str, usage: Usage) -> None:
 @pytest.mark.parametrize("model", ["claude-mythos-5-1", "no-such-model"])
 def test_a_model_without_a_price_has_no_cost(model: str) -> None:
     assert cost_pico(model, Usage(input_tokens=1)) is None
+
+
+def test_fast_mode_costs_twice_and_the_us_a_tenth_more() -> None:
+    usage = Usage(1_000, 100, 1_000, 1_000, 1_000)
+    standard = cost_pico("claude-opus-5-5", usage)
+    assert standard is not None
+    assert cost_pico("claude-opus-5-5", usage, fast=True) == 2 * standard
+    assert cost_pico("claude-opus-5-5", usage, geo="us") == standard * 11 // 10
