@@ -78,7 +78,16 @@ def parse_usage(usage: Mapping[str, Any]) -> Usage:
         five_minutes, one_hour = _split_of(usage)
     if written > five_minutes + one_hour:
         five_minutes = written - one_hour
+    used = usage.get("server_tool_use")
+    if used:
+        return _usage(fresh, output, read, five_minutes, one_hour, _searches(used))
     return _usage(fresh, output, read, five_minutes, one_hour)
+
+
+def _searches(used: Any) -> int:
+    if not isinstance(used, dict):
+        raise ValueError("a usage whose server tools are no object")
+    return _count(used, "web_search_requests")
 
 
 def _split_of(usage: Mapping[str, Any]) -> tuple[int, int]:

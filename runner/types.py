@@ -125,6 +125,9 @@ class Usage:
     cache_read_input_tokens: int = 0
     ephemeral_5m_input_tokens: int = 0
     ephemeral_1h_input_tokens: int = 0
+    web_search_requests: int = 0
+    """Searches of the API's own tool, which are billed each. Told by a reply, and part of what it costs; sums of tokens
+    (in the ledger, in records) do not have it."""
 
     @property
     def cache_creation_input_tokens(self) -> int:
@@ -142,6 +145,7 @@ class Usage:
             self.cache_read_input_tokens + other.cache_read_input_tokens,
             self.ephemeral_5m_input_tokens + other.ephemeral_5m_input_tokens,
             self.ephemeral_1h_input_tokens + other.ephemeral_1h_input_tokens,
+            self.web_search_requests + other.web_search_requests,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -41,6 +41,8 @@ MAKERS = {
     "_NoKey": (0, 1),
     "BadJson": (0, 1),
     "self._error": (0, 1),
+    "self._tell": (0, 1),
+    "ToolError": (0, 1),
     "Refusal": (2, 0),
     "TemplateFailure": (_FAR, 2),
 }

@@ -15,6 +15,7 @@ from typing import Any
 from runner.catalog.betas import FAST_BETA, LONG_OUTPUT_BETA
 from runner.catalog.models import ModelFacts
 from runner.catalog.shapes import ParamPath, ParamProblem
+from runner.catalog.tool_choice import choice_problems
 
 EFFORT_LEVELS = ("low", "medium", "high", "xhigh", "max")
 
@@ -30,6 +31,7 @@ def model_problems(params: Mapping[str, Any], facts: ModelFacts | None) -> Itera
     yield from _length_problems(params, facts)
     yield from _effort_problems(effort, facts)
     yield from _thinking_problems(thinking.get("type"), effort, facts)
+    yield from choice_problems(params, facts)
     yield from _speed_problems(params, facts)
     yield from _geo_problems(params, facts)
     yield from _context_problems(params, facts)

@@ -37,6 +37,7 @@ from runner.catalog.shapes import (
     Whole,
     unknown_param,
 )
+from runner.catalog.tool_choice import CONTAINER, TOOL_CHOICE
 
 __all__ = ["BATCH_ONLY_BETAS", "EFFORT_LEVELS", "LONG_OUTPUT_BETA", "batch_only_betas", "check_params"]
 
@@ -104,6 +105,8 @@ TAKEN: Mapping[str, Shape] = {
     "stop_sequences": ListOf(Text()),
     "metadata": Fields({"user_id": Text()}),
     "service_tier": OneOf(("auto", "standard_only")),
+    "tool_choice": TOOL_CHOICE,
+    "container": CONTAINER,
     "speed": OneOf(("standard", "fast")),
     "inference_geo": OneOf(("global", "us")),
     "context_management": _CONTEXT_MANAGEMENT,
@@ -120,6 +123,8 @@ ABOUT: Mapping[str, str] = {
     "to get by with (beta).",
     "stop_sequences": "Texts at which a reply ends.",
     "metadata": "`user_id`: an opaque id of who asks; no name, no address.",
+    "tool_choice": "Whether the model must call a tool (`any`, `tool`), may (`auto`), or may not (`none`).",
+    "container": "Where tools that run code do so: the id of a container, or skills to be loaded into it.",
     "service_tier": "Whether capacity that was paid in advance may be used. Batches have a tier of their own.",
     "speed": "`fast`: the same model, quicker and about twice as dear; for some models, in parallel mode only.",
     "inference_geo": "Where the model runs: `us` costs a tenth more. Default: what the workspace says.",
@@ -165,9 +170,7 @@ REFUSED: Mapping[str, Refused] = {
     "temperature": _sampling("temperature"),
     "top_p": _sampling("top_p"),
     "top_k": _sampling("top_k"),
-    "tools": Refused(_LATER, "tools are not supported yet", "use `output:` to get structured replies"),
-    "tool_choice": Refused(_LATER, "tools are not supported yet", "use `output:` to get structured replies"),
-    "container": Refused(_LATER, "containers are not supported yet", "leave it out"),
+    "tools": Refused(_ELSEWHERE, "`tools` is a key of the job itself", "move it to the top level"),
     "diagnostics": Refused(
         _NOT_TAKEN,
         "`diagnostics` compares a request with one that was sent before, and rows stand for themselves",

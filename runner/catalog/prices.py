@@ -21,6 +21,7 @@ from decimal import ROUND_CEILING, Decimal
 from fractions import Fraction
 from typing import Any
 
+from runner.catalog.server_tools import WEB_SEARCH_PICO
 from runner.types import PICO_PER_USD, CacheTtl, Mode, Usage
 
 PRICES_FORMAT = 1
@@ -43,6 +44,7 @@ class Rates:
             + usage.cache_read_input_tokens * self.cache_read
             + usage.ephemeral_5m_input_tokens * self.cache_write_5m
             + usage.ephemeral_1h_input_tokens * self.cache_write_1h
+            + usage.web_search_requests * WEB_SEARCH_PICO
         )
 
     def dearest_input(self, cache_ttl: CacheTtl | None) -> int:

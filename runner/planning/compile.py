@@ -17,11 +17,21 @@ from typing import Any
 
 from runner.catalog.models import snapshot_facts
 from runner.catalog.schema_subset import api_subset, outside_subset
+from runner.encoding import encode
 from runner.errors import PlanError, Problem, SpecError
-from runner.planning.requests import CacheShape, CompiledHistory, CompiledJob, CompiledMessage, TextBlock, text_block
+from runner.planning.requests import (
+    CacheShape,
+    CompiledHistory,
+    CompiledJob,
+    CompiledMessage,
+    TextBlock,
+    cache_control,
+    text_block,
+)
 from runner.spec.job import Message, TextSource
 from runner.spec.loaded import LoadedJob
 from runner.templating import Expression, TemplateFailure
+from runner.tools import Tool
 from runner.types import CacheTtl, Mode
 
 _MODES: tuple[Mode, ...] = ("parallel", "batch")
@@ -52,7 +62,7 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
         betas=betas,
         context=texts.context,
         schema=_asked_for(loaded),
-        cache=_cache_shape(in_order),
+        cache=_cache_shape(loaded.tools, in_order),
         prefill=may_prefill(loaded),
     )
 
@@ -185,6 +195,8 @@ def _shared_body(loaded: LoadedJob, system: Sequence[_Block], mode: Mode) -> tup
         output_format = {"type": "json_schema", "schema": _sent_schema(loaded, schema)}
         params["output_config"] = {**params.get("output_config", {}), "format": output_format}
     body: dict[str, Any] = {"model": job.model, **{name: params[name] for name in sorted(params)}}
+    if loaded.tools:
+        body["tools"] = [_sent_tool(tool, mode) for tool in loaded.tools]
     if system:
         body["system"] = [text_block(block.content, block.ttl(mode)) for block in system]
     return body, betas
@@ -194,6 +206,11 @@ def _asked_for(loaded: LoadedJob) -> Mapping[str, Any] | None:
     """The schema of the structured output that is asked of the model; with `extract` it is checked here alone."""
     output = loaded.job.output
     return loaded.schema if output is not None and output.extract is None else None
+
+
+def _sent_tool(tool: Tool, mode: Mode) -> dict[str, Any]:
+    ttl = settled_ttl(tool.cache, mode)
+    return {**tool.definition, "cache_control": cache_control(ttl)} if ttl is not None else dict(tool.definition)
 
 
 def _sent_schema(loaded: LoadedJob, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,9 +228,13 @@ def _pointer(path: Sequence[str | int]) -> str:
     return "/" + "/".join(str(part) for part in path)
 
 
-def _cache_shape(blocks: Sequence[_Block]) -> CacheShape:
+def _cache_shape(tools: Sequence[Tool], blocks: Sequence[_Block]) -> CacheShape:
     shared_bytes = 0
     prefix_bytes = 0
+    for tool in tools:
+        shared_bytes += len(encode(tool.definition))
+        if tool.cache:
+            prefix_bytes = shared_bytes
     all_shared = True
     row_breakpoint = False
     for block in blocks:
@@ -225,11 +246,12 @@ def _cache_shape(blocks: Sequence[_Block]) -> CacheShape:
                 prefix_bytes = shared_bytes
             else:
                 row_breakpoint = True
-    return CacheShape(prefix_bytes, row_breakpoint, {mode: _longest_ttl(blocks, mode) for mode in _MODES})
+    marks = [*(tool.cache for tool in tools), *(block.source.cache for block in blocks)]
+    return CacheShape(prefix_bytes, row_breakpoint, {mode: _longest_ttl(marks, mode) for mode in _MODES})
 
 
-def _longest_ttl(blocks: Iterable[_Block], mode: Mode) -> CacheTtl | None:
-    ttls = {block.ttl(mode) for block in blocks}
+def _longest_ttl(marks: Iterable[bool | CacheTtl | None], mode: Mode) -> CacheTtl | None:
+    ttls = {settled_ttl(mark, mode) for mark in marks}
     if "1h" in ttls:
         return "1h"
     return "5m" if "5m" in ttls else None

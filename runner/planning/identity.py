@@ -142,6 +142,8 @@ def _parts(loaded: LoadedJob) -> dict[str, str]:
     parts |= {f"template {name}": text for name, text in loaded.templates.sources.items() if "#" not in name}
     parts |= {f"file {name}": text for name, text in loaded.files.items()}
     parts |= {f"asset {name}": value for name, value in loaded.assets.items()}
+    # What a function says of itself is part of every request; what it does is not known.
+    parts |= {f"tool {tool.name}": tool.definition for tool in loaded.tools if tool.python is not None}
     return {name: hashlib.sha256(encode(parts[name])).hexdigest() for name in sorted(parts)}
 
 

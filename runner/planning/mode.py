@@ -58,6 +58,8 @@ def choose(
             hint = "write `mode: parallel`, or take a model and an API that have batches"
             raise PlanError(f"batch mode cannot be had: {missing}", hint=hint, code="no-batches", where=where)
         return Choice("batch", "the job says so")
+    if job.calls_functions:
+        return Choice("parallel", "functions that the model calls can only be run there")
     if trial:
         return Choice("parallel", "a trial is to answer at once")
     if requests < batch_min_rows:
@@ -76,7 +78,7 @@ def modes_of(job: Job) -> tuple[Mode, ...]:
 
     What a batch leaves over is finished in parallel, where the requests can be sent so at all.
     """
-    if job.mode == "parallel":
+    if job.mode == "parallel" or job.calls_functions:
         return ("parallel",)
     if job.mode == "batch":
         return ("batch", "parallel") if can_fall_back(job) else ("batch",)

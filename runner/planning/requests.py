@@ -26,6 +26,7 @@ from typing import Any, Literal, Protocol
 import orjson
 
 from runner.catalog.api import MAX_REQUEST_BYTES
+from runner.catalog.server_tools import has_server_tools
 from runner.encoding import encode, encode_text
 from runner.planning.history import BadHistory, Spoken
 from runner.planning.identity import SharedIdentity, unmarked
@@ -40,6 +41,11 @@ guess."""
 SCHEMA_TOKENS = 2048
 """Added where structured output is asked for, beside the schema's own bytes a second time: the API explains the schema
 in hidden system tokens (structured outputs guide), for which no figure is given. A generous guess too."""
+
+
+TOOLS_TOKENS = 1024
+"""Added where there are tools, beside their own bytes a second time: the API explains their use in hidden tokens,
+290 to 804 by model and choice (tool use guide, "Pricing")."""
 
 
 class Rendered(Protocol):
@@ -183,7 +189,7 @@ class CompiledJob:
         self.max_tokens: int = shared["max_tokens"]
         self._context = dict(context)
         self._cache_ttl = cache.ttl[mode]
-        self._allowance = hidden_tokens(shared)
+        self._allowance = input_bound(shared, 0)
         self._identity = SharedIdentity(shared, betas)
         self.messages = tuple(messages)
         self._prefix_seed, prefixes = _system_prefixes(shared)
@@ -306,10 +312,21 @@ class CompiledJob:
 
 def hidden_tokens(shared: Mapping[str, Any]) -> int:
     """Upper bound of the input tokens that the API adds to what the body says."""
-    output_format = (shared.get("output_config") or {}).get("format")
-    if output_format is None:
-        return FRAMING_TOKENS
-    return FRAMING_TOKENS + SCHEMA_TOKENS + len(encode(output_format))
+    output_format, tools = (shared.get("output_config") or {}).get("format"), shared.get("tools")
+    hidden = FRAMING_TOKENS
+    if output_format is not None:
+        hidden += SCHEMA_TOKENS + len(encode(output_format))
+    if tools:
+        hidden += TOOLS_TOKENS + len(encode(tools))
+    return hidden
+
+
+def input_bound(shared: Mapping[str, Any], body_bytes: int) -> int | None:
+    """An upper bound of the input tokens of a request whose body has so many bytes; None where a tool that the API runs
+    may read what it likes."""
+    if has_server_tools(shared.get("tools") or ()):
+        return None
+    return body_bytes + hidden_tokens(shared)
 
 
 def _pieces(messages: Sequence[CompiledMessage | CompiledHistory]) -> list[Piece]:
@@ -399,7 +416,7 @@ class _Fixed:
 
 def _system_prefixes(shared: Mapping[str, Any]) -> tuple[bytes, list[Prefix]]:
     """Everything that has to be equal before messages for a cached prefix to be shared, and the prefixes that end at
-    a block of the system prompt.
+    a tool or a block of the system prompt.
 
     Besides model, tools and system these are the params whose change invalidates the cache (prompt caching guide, "What
     invalidates the cache").
@@ -407,7 +424,14 @@ def _system_prefixes(shared: Mapping[str, Any]) -> tuple[bytes, list[Prefix]]:
     parts = {key: shared.get(key) for key in ("model", "tools", "tool_choice", "thinking", "output_config")}
     parts |= {key: shared[key] for key in ("context_management", "speed") if key in shared}
     system: Sequence[Mapping[str, Any]] = shared.get("system") or ()
+    tools: Sequence[Mapping[str, Any]] = shared.get("tools") or ()
     prefixes = []
+    for end, tool in enumerate(tools, 1):
+        if "cache_control" in tool:
+            # Tools come first of all, so nothing but the model decides besides (same page).
+            seed = encode({"model": shared.get("model"), "tools": unmarked(tools[:end])})
+            size = _bytes_before_messages({"tools": tools[:end]})
+            prefixes.append(Prefix(_digest(seed), size, tool["cache_control"]["ttl"]))
     for end, block in enumerate(system, 1):
         if "cache_control" in block:
             seed = encode({**parts, "system": unmarked(system[:end])})

@@ -26,7 +26,7 @@ from runner.encoding import encode
 from runner.planning.estimate import tokens_in
 from runner.planning.identity import request_identity
 from runner.planning.priming import shared_cost, why_not_shared
-from runner.planning.requests import CompiledHistory, CompiledJob, CompiledMessage, hidden_tokens, text_block
+from runner.planning.requests import CompiledHistory, CompiledJob, CompiledMessage, input_bound, text_block
 from runner.types import Request, Usage
 
 MOST_EXTRA_SHARE = 1 / 200
@@ -76,7 +76,7 @@ def warm_up_request(compiled: CompiledJob) -> Request:
         body=body,
         model=compiled.model,
         max_tokens=0,
-        input_bound=len(body) + hidden_tokens(shared),
+        input_bound=input_bound(shared, len(body)),
         cache_ttl=compiled.cache.ttl[compiled.mode],
         betas=compiled.betas,
         prefixes=compiled.shared_prefixes,

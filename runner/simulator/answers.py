@@ -18,7 +18,8 @@ import orjson
 
 from runner.simulator.instances import Draws, instance
 from runner.simulator.models import Card
-from runner.simulator.prompt import Prompt
+from runner.simulator.prompt import Prompt, last_user_text
+from runner.simulator.tools import play
 
 _THINKING_TOKENS: Mapping[str, int] = {"low": 8, "medium": 16, "high": 32, "xhigh": 64, "max": 128}
 """About how many tokens a reply is thought over; small, so that ordinary `max_tokens` suffice."""
@@ -49,6 +50,10 @@ class Answer:
     thinking_tokens: int = 0
     stop_sequence: str | None = None
     stop_details: Mapping[str, Any] | None = None
+    read_tokens: int = 0
+    """Tokens that tools of the API have read for it, which are billed as input."""
+    searches: int = 0
+    fetches: int = 0
 
 
 def answer(body: Mapping[str, Any], prompt: Prompt, card: Card, reply_tokens: int) -> Answer:
@@ -56,16 +61,19 @@ def answer(body: Mapping[str, Any], prompt: Prompt, card: Card, reply_tokens: in
     if body["max_tokens"] == 0:
         return Answer([], "max_tokens", 0)
     draws = Draws(prompt.digest)
-    thinking = _thinking_tokens(body, card, draws)
+    thinking = thought = _thinking_tokens(body, card, draws)
     blocks = [{"type": "thinking", "thinking": "", "signature": prompt.digest}] if thinking else []
     left = body["max_tokens"] - thinking
     if left <= 0:
         return Answer(blocks, "max_tokens", body["max_tokens"], body["max_tokens"])
-    tool = _forced_tool(body, draws)
-    if tool is not None:
-        value = instance(tool["input_schema"], draws, prompt.echo)
-        block = {"type": "tool_use", "id": f"toolu_{prompt.digest[:24]}", "name": tool["name"], "input": value}
-        return Answer([*blocks, block], "tool_use", thinking + card.tokens(len(orjson.dumps(value))), thinking)
+    played = play(body, last_user_text(body), prompt.digest, prompt.echo, card)
+    blocks += played.blocks
+    thinking, left = thinking + played.output_tokens, left - played.output_tokens
+    used = (played.read_tokens, played.searches, played.fetches)
+    if played.stop_reason is not None:
+        return Answer(blocks, played.stop_reason, max(1, thinking), thought, None, None, *used)
+    if left <= 0:
+        return Answer(blocks, "max_tokens", thinking, thought, None, None, *used)
     text = _text(body, prompt, draws, reply_tokens)
     text, stop_sequence = _cut_at_stop(text, body.get("stop_sequences") or ())
     stop_reason = "stop_sequence" if stop_sequence is not None else "end_turn"
@@ -78,7 +86,7 @@ def answer(body: Mapping[str, Any], prompt: Prompt, card: Card, reply_tokens: in
     tokens = left if stop_reason == "max_tokens" else max(1, card.tokens(size))
     if text:
         blocks.append({"type": "text", "text": text})
-    return Answer(blocks, stop_reason, thinking + tokens, thinking, stop_sequence)
+    return Answer(blocks, stop_reason, thinking + tokens, thought, stop_sequence, None, *used)
 
 
 def _thinking_tokens(body: Mapping[str, Any], card: Card, draws: Draws) -> int:
@@ -88,14 +96,6 @@ def _thinking_tokens(body: Mapping[str, Any], card: Card, draws: Draws) -> int:
     effort = (body.get("output_config") or {}).get("effort") or card.default_effort
     base = _THINKING_TOKENS[effort]
     return min(base + draws.below(base), int(body["max_tokens"]))
-
-
-def _forced_tool(body: Mapping[str, Any], draws: Draws) -> Mapping[str, Any] | None:
-    choice = body.get("tool_choice") or {}
-    tools: list[Mapping[str, Any]] = [tool for tool in body.get("tools") or () if "input_schema" in tool]
-    if choice.get("type") == "tool":
-        return next((tool for tool in tools if tool["name"] == choice["name"]), None)
-    return draws.pick(tools) if choice.get("type") == "any" and tools else None
 
 
 def _text(body: Mapping[str, Any], prompt: Prompt, draws: Draws, reply_tokens: int) -> str:

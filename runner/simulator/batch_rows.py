@@ -25,7 +25,7 @@ from runner.simulator.acts import BATCH_ROW, Act
 from runner.simulator.answers import answer
 from runner.simulator.batch_shapes import Line, Shape
 from runner.simulator.batch_store import Batch
-from runner.simulator.bill import cost_pico
+from runner.simulator.bill import cost_pico, used_by
 from runner.simulator.envelope import Envelope
 from runner.simulator.faults import Fault, Faults
 from runner.simulator.misanswers import misanswer
@@ -35,7 +35,6 @@ from runner.simulator.prompt import Prompt, read_prompt
 from runner.simulator.prompt_cache import PromptCache
 from runner.simulator.refusal import Refused
 from runner.simulator.validation import check_row, check_size
-from runner.types import Usage
 
 End = Literal["succeeded", "errored", "canceled", "expired"]
 
@@ -120,7 +119,7 @@ class RowAnswers:
         use = self.cache.look(prompt, scope, card.cache_minimum, at=batch.created_at, own=own)
         self.cache.refresh(use)
         self.cache.begin(use, batch.id)
-        usage = Usage(use.uncached, reply.output_tokens, use.read, use.written_5m, use.written_1h)
+        usage = used_by(reply, use)
         message_id = f"msg_{batch.id[-12:]}{index:06x}"
         geo = params.get("inference_geo") or "global"
         message = Envelope(message_id, card.id, reply, usage, "batch", inference_geo=geo).message()

@@ -15,6 +15,8 @@ from genai_prices import Usage as PricedUsage
 from genai_prices import calc_price
 from genai_prices.types import TieredPrices
 
+from runner.simulator.answers import Answer
+from runner.simulator.prompt_cache import CacheUse
 from runner.types import Mode, Usage
 
 _PICO_PER_TOKEN = 10**6
@@ -22,6 +24,22 @@ _PICO_PER_TOKEN = 10**6
 
 _ASKED_AT = datetime(2026, 11, 22, tzinfo=UTC)
 """Prices as of this day, so that the accounts do not depend on when a test runs."""
+
+
+_SEARCH_PICO = 10**10
+"""A web search: 10 USD a thousand, in both modes (web search page)."""
+
+
+def used_by(answer: Answer, cache: CacheUse) -> Usage:
+    """What a reply has used, tokens that its tools have read included."""
+    return Usage(
+        cache.uncached + answer.read_tokens,
+        answer.output_tokens,
+        cache.read,
+        cache.written_5m,
+        cache.written_1h,
+        answer.searches,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +62,8 @@ def cost_pico(
     for field, base, tiers in rates.by_field:
         rate = next((price for above, price in tiers if prompt > above), base)
         total += rate * int(getattr(usage, field))
-    return total * 11 // 10 if geo == "us" else total
+    total = total * 11 // 10 if geo == "us" else total
+    return total + _SEARCH_PICO * usage.web_search_requests
 
 
 @cache

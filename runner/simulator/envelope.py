@@ -77,17 +77,25 @@ class Envelope:
         }
         usage = self._usage(answer.output_tokens)
         cumulative = {name: usage[name] for name in _CUMULATIVE}
+        if usage["server_tool_use"] is not None:
+            cumulative["server_tool_use"] = usage["server_tool_use"]
         yield event("message_delta", delta=delta, usage=cumulative) + event("message_stop")
 
     def _usage(self, output_tokens: int) -> dict[str, Any]:
         return self.usage.to_dict() | {
             "output_tokens": output_tokens,
             "output_tokens_details": {"thinking_tokens": min(self.answer.thinking_tokens, output_tokens)},
-            "server_tool_use": None,
+            "server_tool_use": self._server_tool_use(),
             "service_tier": self.service_tier,
             "speed": self.speed,
             "inference_geo": self.inference_geo,
         }
+
+    def _server_tool_use(self) -> dict[str, int] | None:
+        searches, fetches = self.answer.searches, self.answer.fetches
+        if not searches and not fetches:
+            return None
+        return {"web_search_requests": searches, "web_fetch_requests": fetches}
 
 
 _CUMULATIVE = (
@@ -117,9 +125,11 @@ def _opened(block: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, An
     """A block as it starts, and what is added to it bit by bit."""
     if block["type"] == "thinking":
         return {**block, "signature": ""}, [{"type": "signature_delta", "signature": block["signature"]}]
-    if block["type"] == "tool_use":
+    if block["type"] in ("tool_use", "server_tool_use"):
         pieces = _pieces(orjson.dumps(block["input"]).decode())
         return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
+    if block["type"] != "text":  # what a tool of the API has found comes whole
+        return dict(block), []
     return {**block, "text": ""}, [{"type": "text_delta", "text": piece} for piece in _pieces(block["text"])]
 
 

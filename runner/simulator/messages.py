@@ -25,7 +25,7 @@ from runner.clock import Clock, to_rfc3339
 from runner.simulator.accounts import Accounts, Entry
 from runner.simulator.acts import Act
 from runner.simulator.answers import answer
-from runner.simulator.bill import cost_pico
+from runner.simulator.bill import cost_pico, used_by
 from runner.simulator.envelope import Envelope, event
 from runner.simulator.exchange import Exchange, write_spread
 from runner.simulator.faults import Fault
@@ -37,7 +37,6 @@ from runner.simulator.prompt import Prompt, read_prompt
 from runner.simulator.prompt_cache import CacheUse, PromptCache
 from runner.simulator.refusal import Refused
 from runner.simulator.validation import check_count, check_create, check_size
-from runner.types import Usage
 
 _BEGIN_SHARE = 0.25
 """The part of a reply's latency that passes before its first byte."""
@@ -103,7 +102,7 @@ class Messages:
         use = self.cache.look(prompt, (workspace, card.id), card.cache_minimum)
         self.limits.admit(card.line, use.billed_input, reply.output_tokens, self._in_flight)
         self.cache.refresh(use)
-        usage = Usage(use.uncached, reply.output_tokens, use.read, use.written_5m, use.written_1h)
+        usage = used_by(reply, use)
         message_id = f"msg_sim{self._mark}{next(self._numbers):08x}"
         speed, geo = body.get("speed") or "standard", body.get("inference_geo") or "global"
         return Taken(prompt, Envelope(message_id, card.id, reply, usage, speed=speed, inference_geo=geo), use)

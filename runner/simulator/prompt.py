@@ -110,12 +110,14 @@ def read_prompt(body: Mapping[str, Any], card: Card, memo: dict[Any, Any] | None
 
 
 def last_user_text(body: Mapping[str, Any]) -> str:
-    """All text of the last user turn, its blocks joined by a blank line."""
+    """All text of the last user turn, its blocks joined by a blank line; results of tools are no turn."""
     for message in reversed(body["messages"]):
         if message["role"] == "user":
             content = message["content"]
             if isinstance(content, str):
                 return content
+            if all(block.get("type") == "tool_result" for block in content):
+                continue
             return "\n\n".join(block["text"] for block in content if block.get("type") == "text")
     return ""
 

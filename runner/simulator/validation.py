@@ -13,13 +13,13 @@ here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from runner.simulator.models import Card, card_of
 from runner.simulator.output_schema import check_schema
 from runner.simulator.refusal import Refused
+from runner.simulator.tools import check_pairs, check_tool, is_paused
 
 NEWER_VERSION = "2026-10-21"
 """From this API version on: no sampling parameters, no document in an assistant turn, no citations in a user's text."""
@@ -41,8 +41,21 @@ _BLOCKS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "image": (frozenset({"source"}), frozenset({"cache_control", "transformations"})),
     "document": (frozenset({"source"}), frozenset({"cache_control", "citations", "context", "title"})),
     "search_result": (frozenset({"source", "title", "content"}), frozenset({"cache_control", "citations"})),
-    "tool_use": (frozenset({"id", "name", "input"}), frozenset({"cache_control", "caller"})),
-    "tool_result": (frozenset({"tool_use_id"}), frozenset({"cache_control", "content", "is_error"})),
+    "tool_use": (frozenset({"id", "name", "input"}), frozenset({"cache_control", "caller", "toolset_name"})),
+    "tool_result": (frozenset({"tool_use_id"}), frozenset({"cache_control", "content", "is_error", "toolset_name"})),
+    "server_tool_use": (frozenset({"id", "name", "input"}), frozenset({"cache_control", "caller"})),
+    **{
+        f"{name}_tool_result": (frozenset({"tool_use_id", "content"}), frozenset({"cache_control", "caller"}))
+        for name in (
+            "web_search",
+            "web_fetch",
+            "code_execution",
+            "bash_code_execution",
+            "text_editor_code_execution",
+            "tool_search",
+        )
+    },
+    "container_upload": (frozenset({"file_id"}), frozenset({"cache_control"})),
     "thinking": (frozenset({"thinking", "signature"}), frozenset()),
     "redacted_thinking": (frozenset({"data"}), frozenset()),
 }
@@ -82,7 +95,6 @@ _ROLES = ("user", "assistant", "system")
 _MAX_MESSAGES = 100_000
 _MAX_BREAKPOINTS = 4
 _MIN_BUDGET = 1_024
-_TOOL_NAME = re.compile(r"^[a-zA-Z0-9_-]{1,128}$")
 
 
 def check_create(body: Any, version: str, betas: str) -> Card:
@@ -265,6 +277,7 @@ def _check_messages(messages: Any, newer: bool) -> None:
         _check_message(message, f"messages.{index}", newer)
     if messages[0]["role"] != "user":
         raise Refused('messages: first message must use the "user" role')
+    check_pairs(messages)
 
 
 def _check_message(message: Any, path: str, newer: bool) -> None:
@@ -409,30 +422,12 @@ def _check_tools(body: Mapping[str, Any], card: Card) -> None:
         raise Refused("tools: Input should be a valid list")
     names: set[str] = set()
     for index, tool in enumerate(tools):
-        _check_tool(tool, f"tools.{index}")
-        if tool["name"] in names:
+        name = check_tool(tool, f"tools.{index}")
+        _check_cache_control(tool.get("cache_control"), f"tools.{index}.cache_control")
+        if name in names:
             raise Refused("tools: Tool names must be unique.")
-        names.add(tool["name"])
+        names.add(name)
     _check_tool_choice(body, names, card)
-
-
-def _check_tool(tool: Any, path: str) -> None:
-    if not isinstance(tool, dict):
-        raise Refused(f"{path}: Input should be a valid dictionary or object to extract fields from")
-    if not isinstance(tool.get("name"), str):
-        raise Refused(f"{path}.name: Field required")
-    if not _TOOL_NAME.match(tool["name"]):
-        raise Refused(f"{path}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'")
-    _check_cache_control(tool.get("cache_control"), f"{path}.cache_control")
-    if tool.get("type", "custom") != "custom":
-        return
-    schema = tool.get("input_schema")
-    if not isinstance(schema, dict):
-        raise Refused(f"{path}.custom.input_schema: Field required")
-    if schema.get("type") != "object":
-        raise Refused(f"{path}.custom.input_schema.type: Input should be 'object'")
-    if tool.get("strict"):
-        check_schema(schema, f"{path}.custom.input_schema")
 
 
 def _check_tool_choice(body: Mapping[str, Any], names: set[str], card: Card) -> None:
@@ -505,7 +500,8 @@ def _check_format(output_format: Any, body: Mapping[str, Any]) -> None:
     if not isinstance(output_format.get("schema"), dict):
         raise Refused("output_config.format.schema: Field required")
     check_schema(output_format["schema"], "output_config.format.schema")
-    if body["messages"][-1]["role"] == "assistant":
+    last = body["messages"][-1]
+    if last["role"] == "assistant" and not is_paused(last):
         raise Refused("output_config.format: not supported with assistant message prefill")
     contents = (message["content"] for message in body["messages"] if isinstance(message["content"], list))
     for block in (block for content in contents for block in content):
@@ -515,7 +511,7 @@ def _check_format(output_format: Any, body: Mapping[str, Any]) -> None:
 
 def _check_prefill(body: Mapping[str, Any], card: Card) -> None:
     last = body["messages"][-1]
-    if last["role"] != "assistant":
+    if last["role"] != "assistant" or is_paused(last):
         return
     if not card.prefill:
         raise Refused(

@@ -264,6 +264,13 @@ class Limits(Model):
     output_tokens_per_minute: int | None = Field(
         None, ge=1, le=10**12, description="The same for tokens that are written.", examples=[400_000]
     )
+    max_tool_rounds: int = Field(
+        10,
+        ge=1,
+        le=100,
+        description="How often a row is asked again because the model called a function, or paused in a long turn of "
+        "tools that the API runs. A row that still calls for more fails. The API itself pauses after 10 rounds.",
+    )
     max_failures: ShareOfRows | None = Field(
         None,
         description="Stop, resumable, when more rows than this have failed. A share counts from 100 finished rows on.",
@@ -331,7 +338,7 @@ class SinkSpec(Model):
 class Job(Model):
     """A job: what is asked of the model, for each row of a dataset, and where the answers go."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"turns", "tools", "provider", "upload", "rules", "samples", "cross"})
+    later: ClassVar[frozenset[str]] = frozenset({"turns", "provider", "upload", "rules", "samples", "cross"})
 
     name: str = Field(
         pattern=NAME_PATTERN, max_length=100, description="The job's name. Default: the file's name without its ending."
@@ -358,6 +365,12 @@ class Job(Model):
     )
     messages: tuple[Message, ...] = Field(description="The conversation, instead of `prompt`.", min_length=1)
     dataset: Dataset = Field(description="Where the rows come from.")
+    tools: Annotated[tuple[str | dict[str, Any], ...], OneOrMany()] = Field(
+        (),
+        description="What the model may call while it answers: tools that the API runs, by their type, and functions "
+        "of the project, which this process runs ([tools](tools.md)).",
+        examples=[[{"type": "web_search_20250305", "max_uses": 3}, {"python": "lookups:find_customer"}]],
+    )
     output: Output | None = Field(None, description="What a reply must look like. Default: any text.")
     mode: Literal["auto", "batch", "parallel"] = Field(
         "auto",
@@ -371,6 +384,11 @@ class Job(Model):
         min_length=1, description="Where the records go. Default: `out/<name>.jsonl`."
     )
     reuse: bool = Field(True, description="Take replies that an earlier run has paid for.")
+
+    @property
+    def calls_functions(self) -> bool:
+        """Whether a tool of it is a function, which only a run in parallel mode can call."""
+        return any(isinstance(tool, str) or "type" not in tool for tool in self.tools)
 
 
 class JobFile(Job):

@@ -26,6 +26,7 @@ from runner.spec.shape import drop_nulls
 from runner.spec.templates import TemplateCheck
 from runner.spec.texts import Text, name_texts, texts_of
 from runner.spec.together import check_together
+from runner.spec.tools import ToolReader, calls_functions, choice_problems, functions_come_later, mode_problems
 from runner.spec.validate import validate
 
 __all__ = ["FactsOf", "LoadedJob", "duplicate_names", "load"]
@@ -81,6 +82,9 @@ def load(
     assets = _assets(inputs, tree)
     schema = inputs.output_schema(tree.get("output"))
 
+    reader = ToolReader(tree, root)
+    tools = reader.tools()
+
     check = TemplateCheck(tree, texts, settings)
     templates = check.load()
     problems = [
@@ -89,11 +93,16 @@ def load(
         *substitution.problems,
         *value_problems,
         *inputs.problems,
+        *reader.problems,
+        *choice_problems(tree, tools),
+        *mode_problems(tree),
         *check.problems,
     ]
     facts = facts_of(settings, values) if facts_of is not None else None
     together = check_together(tree, texts, templates, schema, root, lenient=lenient, facts=facts)
     problems += [problem for problem in together if problem.severity == "error"]
+    if not problems and calls_functions(tree):
+        problems.append(functions_come_later(tree))
     if job is None or templates is None or problems:
         raise SpecError(_in_order(problems, path))
     warnings = [*substitution.warnings, *(problem for problem in together if problem.severity == "warning")]
@@ -107,6 +116,7 @@ def load(
         files=files,
         assets=assets,
         schema=schema,
+        tools=tools,
         resolved=plain(tree),
         warnings=tuple(_in_order(warnings, path)),
         tree=tree,

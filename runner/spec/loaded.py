@@ -7,6 +7,7 @@ Owns   `LoadedJob` and its form in a run's `inputs/` folder:
     files.json       path as written -> text of the raw blocks
     assets.json      name -> value
     schema.json      the output's JSON Schema, or null
+    tools.json       what requests say of each tool, and how functions are run
 
 Invariants
   * The value of a `${NAME}` is in `job` only. What is stored, printed or hashed is `resolved`, which keeps the name.
@@ -33,6 +34,7 @@ from runner.spec.shape import Excused
 from runner.spec.texts import Places, inline_name, name_texts, texts_of
 from runner.spec.validate import validate
 from runner.templating import TemplateFailure, TemplateSet
+from runner.tools import Tool
 
 FORMAT = 1
 
@@ -56,6 +58,8 @@ class LoadedJob:
     assets: Mapping[str, Any]
     schema: Mapping[str, Any] | None
     resolved: Mapping[str, Any]
+    tools: tuple[Tool, ...] = ()
+    """With what functions say of themselves, as it was when the job was loaded: so a run asks the same to its end."""
     warnings: tuple[Problem, ...] = ()
     tree: MapNode | None = field(default=None, repr=False)
     """The merged tree with its positions; None in a restored job."""
@@ -120,6 +124,7 @@ class LoadedJob:
             ("files", dict(self.files)),
             ("assets", dict(self.assets)),
             ("schema", self.schema),
+            ("tools", [tool.to_json() for tool in self.tools]),
         ):
             _write(folder / f"{name}.json", value)
 
@@ -149,6 +154,7 @@ class LoadedJob:
             files=_read(folder / "files.json"),
             assets=_read(folder / "assets.json"),
             schema=_read(folder / "schema.json"),
+            tools=_stored_tools(folder / "tools.json"),
             resolved=about["job"],
             places=Places({}, {}, templates.sources),
         )
@@ -172,6 +178,11 @@ def _rebuild(resolved: Mapping[str, Any], path: Path, root: Path, settings: Sett
     if job is None or problems:
         raise SpecError([Problem(problem.code, problem.message, Location(shown), problem.hint) for problem in problems])
     return job
+
+
+def _stored_tools(path: Path) -> tuple[Tool, ...]:
+    """Runs that were begun before there were tools have no such file."""
+    return tuple(Tool.from_json(values) for values in _read(path)) if path.exists() else ()
 
 
 def _write(path: Path, value: Any) -> None:

@@ -21,6 +21,7 @@ from runner.catalog.parameters import ABOUT, TAKEN
 from runner.spec.job import Job, JobFile, Limits, Model, Output
 from runner.spec.output import FIELD_TYPES
 from runner.spec.shape import FieldShape, field_shapes
+from runner.spec.tool_schema import tool_schema, tools_reference
 
 _VARIABLE = {"type": "string", "pattern": r"^\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}$"}
 """`${NAME}` may stand for a whole value under `limits` (interface page, section 2)."""
@@ -39,6 +40,9 @@ def json_schema() -> dict[str, Any]:
             definitions[model.__name__] = _model(model, definitions[model.__name__])
     root = _model(JobFile, made)
     root["properties"]["params"] |= _params()
+    tools = root["properties"]["tools"]
+    tools["anyOf"] = [{"$ref": "#/definitions/Tool"}, {"type": "array", "items": {"$ref": "#/definitions/Tool"}}]
+    definitions["Tool"] = tool_schema()
     definitions[Output.__name__]["properties"]["fields"]["additionalProperties"] = {"$ref": "#/definitions/Field"}
     definitions["Field"] = _FIELD
     return {
@@ -155,6 +159,7 @@ def job_reference() -> str:
         parts += ["", f"## {_TITLES[model.__name__]}", "", _about(model), "", *_table(model)]
         if model is JobFile:
             parts += ["", "## `params`", "", _ABOUT_PARAMS, "", *_params_table()]
+            parts += ["", "## `tools`", "", *tools_reference()]
     return "\n".join(parts) + "\n"
 
 
@@ -174,6 +179,8 @@ def _takes_param(schema: Mapping[str, Any]) -> str:
     match schema:
         case {"enum": words}:
             return ", ".join(f"`{word}`" for word in words)
+        case {"anyOf": [*kinds]} if any("const" not in kind.get("properties", {}).get("type", {}) for kind in kinds):
+            return " or ".join(map(_takes_param, kinds))
         case {"anyOf": [*kinds]}:
             return "mapping with `type` " + ", ".join(f"`{kind['properties']['type']['const']}`" for kind in kinds)
         case {"type": "object", "properties": fields}:

@@ -23,6 +23,7 @@ from runner.spec.output_checks import check_output
 from runner.spec.params import batch_only, mode_of, param_problems
 from runner.spec.templates import expressions
 from runner.spec.texts import Text, locate_in_scalar
+from runner.spec.tools import calls_functions
 from runner.templating import ColumnUse, Expression, TemplateFailure, TemplateSet
 from runner.types import CacheTtl, Mode
 
@@ -78,7 +79,7 @@ def _deadline(tree: MapNode) -> Iterator[Problem]:
 def _modes(tree: MapNode) -> tuple[Mode, ...]:
     """The modes in which requests may be sent: what a batch leaves over is finished in parallel where it can be."""
     mode = mode_of(tree)
-    if mode == "parallel":
+    if mode == "parallel" or calls_functions(tree):
         return ("parallel",)
     if mode == "batch" and batch_only(tree):
         return ("batch",)
@@ -136,7 +137,7 @@ def _behind_shorter(marks: Sequence[object]) -> Iterator[int]:
 
 def _cache_marks(tree: MapNode) -> Iterator[tuple[object, Node]]:
     """The breakpoints in the order of a request."""
-    lists = [tree.get("system")]
+    lists = [tree.get("tools"), tree.get("system")]
     messages = tree.get("messages")
     lists += [child(message, "content") for message in messages.items] if isinstance(messages, ListNode) else []
     for blocks in lists:

@@ -49,7 +49,7 @@ def _refuse(kind: str, expected: str) -> PydanticCustomError:
     return PydanticCustomError(kind, "{expected}", {"expected": expected})
 
 
-def _parse_duration(value: Any) -> float:
+def parse_duration(value: Any) -> float:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not match:
         raise _refuse("duration", "a duration with its unit: 500ms, 60s, 5m, 6h or 2d")
@@ -57,7 +57,7 @@ def _parse_duration(value: Any) -> float:
 
 
 def _parse_positive_duration(value: Any) -> float:
-    seconds = _parse_duration(value)
+    seconds = parse_duration(value)
     if seconds <= 0:
         raise _refuse("duration", "a duration greater than 0, such as 6h")
     return seconds
@@ -98,7 +98,7 @@ def _parse_columns(value: Any) -> Any:
 
 Duration = Annotated[
     float,
-    BeforeValidator(_parse_duration),
+    BeforeValidator(parse_duration),
     WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["500ms", "60s", "6h"]}),
 ]
 """Seconds; written with a unit."""
