@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from runner.catalog.models import snapshot_facts
 from runner.errors import Problem
 from runner.spec.node import ListNode, MapNode, Node, ScalarNode, child, plain
-from runner.spec.output_checks import INSTEAD
+from runner.spec.output_checks import INSTEAD, is_structured
 from runner.templating import Expression
 
 
@@ -60,16 +60,9 @@ def _end(tree: MapNode, last: MapNode) -> Iterator[Problem]:
         found = f"{facts.id} refuses a last message of the assistant"
         hint = "let the messages end with the user's; a form for the reply is `output: {fields: …}`"
         yield Problem("no-prefill", found, where, hint)
-    elif _is_structured(tree):
+    elif is_structured(tree):
         found = "structured output and a last message of the assistant exclude one another"
         yield Problem("no-prefill", found, where, f"let the messages end with the user's, {INSTEAD}")
-
-
-def _is_structured(tree: MapNode) -> bool:
-    output = tree.get("output")
-    if output is None or child(output, "extract") is not None:
-        return False
-    return any(child(output, key) is not None for key in ("fields", "labels", "schema"))
 
 
 def _role(message: MapNode) -> object:

@@ -1,11 +1,8 @@
 """What the parts of `output` make of one another: where the output comes from, and what rules can see of it.
 
-Owns   the checks of `output.extract` and `output.rules` against the schema, and of what structured output excludes.
+Owns   the checks of `output.extract` and `output.rules` against the schema, and `is_structured`: whether structured
+       output is asked of the model, which excludes other things.
 Knows  the tree (for places) and the JSON Schema that `output` means.
-
-Source of what excludes structured output: platform.claude.com build-with-claude/structured-outputs, "Feature
-compatibility", read November 2026: citations are a 400, and so is a last message of the assistant (which
-`spec.conversation` looks at).
 """
 
 from __future__ import annotations
@@ -22,6 +19,14 @@ from runner.templating import Expression, TemplateFailure
 
 INSTEAD = "or take the output out of the reply's text: `extract: {json: true}`"
 """What there is where structured output cannot be."""
+
+
+def is_structured(tree: MapNode) -> bool:
+    """Whether the job asks the API for structured output."""
+    output = tree.get("output")
+    if output is None or child(output, "extract") is not None:
+        return False
+    return any(child(output, key) is not None for key in ("fields", "labels", "schema"))
 
 
 def check_output(tree: MapNode, schema: Mapping[str, Any] | None) -> Iterator[Problem]:
@@ -43,8 +48,6 @@ def check_output(tree: MapNode, schema: Mapping[str, Any] | None) -> Iterator[Pr
             yield from _groups(regex, groups, schema, has_labels=output.get("labels") is not None)
     if schema is None and output.get("schema") is None and output.get("fields") is None:
         yield from _fields_of_text(output, groups)
-    if schema is not None and output.get("extract") is None:
-        yield from _excluded(tree)
 
 
 def _groups(
@@ -106,24 +109,3 @@ def _fields_of_text(output: MapNode, groups: tuple[str, ...] | None) -> Iterator
             else:
                 hint = "give the output `fields`, or compare the text itself: `output`"
                 yield Problem("unknown-field", f"`output` is text here and has no field `{use.column}`", where, hint)
-
-
-def _excluded(tree: MapNode) -> Iterator[Problem]:
-    for block in _blocks(tree):
-        mark = child(block, "citations")
-        if mark is not None and not _is_off(mark):
-            found = "structured output and citations exclude one another"
-            yield Problem("no-citations", found, mark.span.location(), f"leave the citations out, {INSTEAD}")
-
-
-def _blocks(tree: MapNode) -> Iterator[Node]:
-    messages = tree.get("messages")
-    lists = [tree.get("system"), *(child(turn, "content") for turn in getattr(messages, "items", ()))]
-    for blocks in lists:
-        if isinstance(blocks, ListNode):
-            yield from blocks.items
-
-
-def _is_off(mark: Node) -> bool:
-    enabled = child(mark, "enabled") if isinstance(mark, MapNode) else mark
-    return isinstance(enabled, ScalarNode) and enabled.value in (False, None)

@@ -198,7 +198,8 @@ _INTRODUCTION = """Made from the models that read a job; `make docs` writes it a
 
 _TITLES = {
     "JobFile": "A job",
-    "TextSource": "A block of text",
+    "Block": "A block of content",
+    "DocumentSource": "`document`",
     "Message": "`messages`",
     "Dataset": "`dataset`",
     "Sample": "`dataset.sample`",
@@ -235,7 +236,8 @@ def _takes(shape: FieldShape, schema: Mapping[str, Any]) -> str:
     """A few words for what a key takes."""
     if shape.model is not None:
         noun = {
-            "TextSource": "text or a block",
+            "Block": "text or a block",
+            "DocumentSource": "path, address, file id, or a mapping",
             "Message": "message",
             "SinkSpec": "path or a sink",
             "Rule": "expression or mapping",
