@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from runner.catalog.models import snapshot_facts
 from runner.errors import Problem
-from runner.spec.node import ListNode, MapNode, Node, ScalarNode, child, plain
+from runner.spec.node import ListNode, MapNode, Node, ScalarNode, plain
 from runner.spec.output_checks import INSTEAD, is_structured
 from runner.templating import Expression
 

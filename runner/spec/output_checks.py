@@ -12,7 +12,7 @@ from typing import Any
 
 from runner.errors import Problem
 from runner.spec.hints import choice_hint
-from runner.spec.node import ListNode, MapNode, Node, ScalarNode, child, find
+from runner.spec.node import ListNode, MapNode, ScalarNode, child, find
 from runner.spec.regexes import BadRegex, compile_regex
 from runner.spec.texts import locate_in_scalar
 from runner.templating import Expression, TemplateFailure
