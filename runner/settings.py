@@ -58,6 +58,7 @@ class Settings:
     batch_poll_first_s: float = 1.0
     batch_poll_longest_s: float = 60.0
     batch_resend_rows: int = 100
+    upload_days: int = 30
     models_max_age_s: float = 86_400.0
     """How old what the Models API said may be before it is asked again. Models come and go by the month; a day is short
     enough to hear of a retirement in time."""
@@ -324,10 +325,10 @@ def _count(value: Any, _root: Path) -> int:
     return count
 
 
-def _upto(most: int) -> Callable[[Any, Path], int]:
+def _upto(most: int, least: int = 1) -> Callable[[Any, Path], int]:
     def count(value: Any, root: Path) -> int:
         number = _count(value, root)
-        if not 1 <= number <= most:
+        if not least <= number <= most:
             raise ValueError(value)
         return number
 
@@ -373,6 +374,7 @@ _SETTINGS: Mapping[str, _Setting] = {
     "batch_poll_first_s": _Setting(_seconds, "a number of seconds, more than 0"),
     "batch_poll_longest_s": _Setting(_seconds, "a number of seconds, more than 0"),
     "batch_resend_rows": _Setting(_count, "a number of rows, 0 or more"),
+    "upload_days": _Setting(_upto(90, 2), "a number of days, from 2 to 90"),
     "models_max_age_s": _Setting(_seconds, "a number of seconds, more than 0"),
     "limits_dir": _Setting(_folder_or_off, "a folder, or `off`"),
     "workers": _Setting(_workers, f"a number of processes, from 1 to {MAX_WORKERS}, or `auto`"),

@@ -4,7 +4,8 @@ Owns   reading rows, rendering, and looking for earlier answers; all the CPU wor
 Knows  the run's folder through a read-only ledger of its own. It never writes: a row that cannot be rendered, or that
        has an earlier answer, is posted to the writer as an outcome like any other.
 
-Memory is bounded by `WINDOW_STEPS` and `WINDOW_BYTES` of request bodies, however many rows there are.
+Memory is bounded by `WINDOW_STEPS` and `WINDOW_BYTES` of request bodies, however many rows there are; as many may be
+parked until the ids of their files are known.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from runner.engines import Prepared
 from runner.events import Observer, Warned
 from runner.execution.earlier import Earlier
 from runner.execution.grouping import ALL, Opened, grouped
+from runner.execution.parked import Parked
+from runner.execution.uploads import Ticket, Uploads
 from runner.ledger import Ledger, OpenStep
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.requests import CompiledJob
@@ -91,6 +94,7 @@ class Feeder:
         least_prefix_bytes: float = 0.0,
         window_steps: int = WINDOW_STEPS,
         window_bytes: int = WINDOW_BYTES,
+        uploads: Uploads | None = None,
     ) -> None:
         self._folder = folder
         self._compiled = compiled
@@ -111,6 +115,8 @@ class Feeder:
         self._pushed = min(PUSHED, max(1, window_steps // 4))
         self._pushed_bytes = min(PUSHED_BYTES, window_bytes // 4)
         self._changed = threading.Condition()
+        self._uploads = uploads
+        self._parked = Parked(window_steps, window_bytes)
         self._closed = False
         self._exhausted = False
         self._error: BaseException | None = None
@@ -119,6 +125,8 @@ class Feeder:
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._ready = asyncio.Event()
+        if self._uploads is not None:
+            self._uploads.notify = self._notice_files
         self._thread.start()
 
     async def close(self) -> None:
@@ -126,6 +134,8 @@ class Feeder:
         with self._changed:
             self._closed = True
             self._changed.notify()
+        if self._uploads is not None:
+            self._uploads.stop()
         await asyncio.to_thread(self._thread.join)
 
     # -- the feed, on the loop -------------------------------------------------------------------------------------
@@ -167,7 +177,7 @@ class Feeder:
                 self._feed(step, row, earlier, prefixes)
                 if not self._hand_over():
                     return
-            if not self._push():  # the next page may be long in coming
+            if not (self._await_files(until_empty=True) and self._push()):  # the next page may be long in coming
                 return
 
     def _opened_earlier(self) -> AbstractContextManager[Earlier | None]:
@@ -204,6 +214,12 @@ class Feeder:
                 return
         if len(request.prefixes) > prefixes:
             request = self._with_fewer(request, prefixes)
+        if request.pending:
+            self._send_for_files(open_step, request)
+        else:
+            self._gather(open_step, request)
+
+    def _gather(self, open_step: OpenStep, request: Request) -> None:
         self._gathered.append(
             _prepared(open_step.step, request, open_step.attempts, self._bound(request), open_step.tries)
         )
@@ -217,6 +233,8 @@ class Feeder:
 
     def _hand_over(self) -> bool:
         """Push what has been gathered where it is worth it, or waited for; False once the feed was closed."""
+        if not self._parked.is_empty and not self._await_files(until_empty=False):
+            return False
         few = len(self._gathered) < self._pushed and self._gathered_bytes < self._pushed_bytes
         if few and self._window:
             return not self._closed
@@ -232,6 +250,43 @@ class Feeder:
             warned = Warned("slow-render", f"rendering the row {row.key!r} took {took_s:.1f} s ({names})")
             self._loop.call_soon_threadsafe(self._observer.notify, warned)
         return request
+
+    # -- requests whose files are on their way ---------------------------------------------------------------------
+
+    def _send_for_files(self, open_step: OpenStep, request: Request) -> None:
+        """Put in the ids of a request's files, now or when they are known. Of a step that was tried before, it may be
+        the files that failed."""
+        assert self._uploads is not None, "a job without uploads has no pending files"
+        found = self._uploads.ids_of(request.pending, doubted=open_step.attempts > 0)
+        if isinstance(found, Ticket):
+            self._parked.add(found, open_step, request)
+        else:
+            self._gather(open_step, request.with_ids(found))
+
+    def _await_files(self, *, until_empty: bool) -> bool:
+        """Take what has its files: at once, or, where too much is parked or all of it is wanted, when it has come.
+        False once the feed was closed."""
+        while True:
+            for open_step, arrived in self._parked.take_done():
+                if isinstance(arrived, Request):
+                    self._gather(open_step, arrived)
+                elif arrived.scope == "row":  # else the run stops, and the row stays open
+                    self._writer.post(self._unsendable(open_step, arrived))
+            enough = self._parked.is_empty if until_empty else not self._parked.is_full
+            if enough:
+                return not self._closed
+            if not self._push():
+                return False
+            with self._changed:
+                while not (self._closed or self._parked.has_done):
+                    self._changed.wait()
+                if self._closed:
+                    return False
+
+    def _notice_files(self) -> None:
+        """Called on the loop."""
+        with self._changed:
+            self._changed.notify()
 
     def _push(self) -> bool:
         """Hand over what has been gathered, once there is room; False once the feed was closed."""

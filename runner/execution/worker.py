@@ -41,9 +41,10 @@ from runner.execution.folders import RunInfo, StateFolder
 from runner.execution.limiting import Among, make_limits
 from runner.execution.loop import on_loop
 from runner.execution.outcome_tuples import step_tuple
-from runner.execution.passes import bound_of, parallel_engine
+from runner.execution.passes import bound_of, parallel_engine, uploading
 from runner.execution.remote_book import RemoteBook
 from runner.execution.under_way import Advance
+from runner.execution.uploads import Uploads
 from runner.ledger.sqlite import SqliteLedger
 from runner.providers import Provider, Sent
 from runner.types import Capabilities, Failure, Request
@@ -97,15 +98,18 @@ class _Worker:
         gc.set_threshold(*assignment.collects_after)
         with SqliteLedger.open(assignment.folder, read_only=True) as ledger:
             run = _run_of(assignment, ledger, Relay(self._channel))
-            provider = run.connect()
+            provider = connected = run.connect()
             try:
                 if assignment.tells_begun:
                     provider = Herald(provider, lambda: self._channel.send("begun", urgent=True))
-                return await self._drained(run, provider, assignment.warm_up)
+                async with uploading(run, run.compiled_for("parallel"), lambda: connected, self._halt) as uploads:
+                    return await self._drained(run, provider, assignment.warm_up, uploads)
             finally:
                 await provider.aclose()
 
-    async def _drained(self, run: Advance, provider: Provider, warm_up: Prepared | None) -> StopReason | None:
+    async def _drained(
+        self, run: Advance, provider: Provider, warm_up: Prepared | None, uploads: Uploads | None
+    ) -> StopReason | None:
         compiled, most = run.compiled_for("parallel"), run.job.limits.max_concurrency
         window = min(WINDOW_STEPS, max(LEAST_WINDOW_STEPS, 2 * most))
         self._book = book = RemoteBook(
@@ -124,6 +128,7 @@ class _Worker:
             observer=run.observer,
             pages=lambda _: book.pages(),
             window_steps=window,
+            uploads=uploads,
         )
         feeder.start()
         try:

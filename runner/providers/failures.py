@@ -80,7 +80,7 @@ _SPEND_CODES = frozenset({
     "linked_organization_spend_limit_reached",
     "linked_organization_billing_unavailable",
 })  # fmt: skip
-_HOLD_CODES = frozenset({"organization_on_hold"})
+_HOLD_CODES = frozenset({"organization_on_hold", "storage_quota_exceeded"})
 _SPEND_MESSAGES = ("you have reached your specified", "your credit balance is too low")
 """400s without an error code that mean money; matched at the start, since a message may quote what a row says further
 on."""
@@ -154,6 +154,11 @@ def of_create(failure: Failure, *, whole: bool) -> Failure:
     status = failure.http_status
     refused = 400 <= status < 500 and status not in (408, 409) if status is not None else not failure.may_be_billed
     return replace(failure, may_be_billed=whole and not refused)
+
+
+def of_upload(failure: Failure, *, whole: bool) -> Failure:
+    """The same failure, said of a file's upload, after which a file may be there as a batch may after its creation."""
+    return of_create(failure, whole=whole)
 
 
 def of_batch(failure: Failure) -> Failure:

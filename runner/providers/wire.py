@@ -341,6 +341,9 @@ class AiohttpWire:
     async def get(self, path: str, headers: Mapping[str, str], timeout_s: float, *, follow: bool = False) -> Answer:  # noqa: ARG002
         return await self._read("GET", path, headers, None, follow, self._session)
 
+    async def delete(self, path: str, headers: Mapping[str, str], timeout_s: float) -> Answer:  # noqa: ARG002
+        return await self._read("DELETE", path, headers, None, False, self._session)
+
     async def open(self, path: str, headers: Mapping[str, str], timeout_s: float) -> Answer:  # noqa: ARG002
         url = self._url(path)
         response = await self._session.get(url, auto_decompress=False, **self._options(url, headers))
