@@ -20,7 +20,7 @@ from runner.execution.api import Api
 from runner.execution.earlier import Earlier
 from runner.execution.facts import refreshed
 from runner.execution.folders import Line, RunInfo, StateFolder, require_revalidated
-from runner.execution.judging import make_judge, make_rule
+from runner.execution.judging import asking_of, make_judge, make_rule
 from runner.execution.known_batches import KnownBatches
 from runner.execution.limiting import make_limits
 from runner.execution.pricing import require_price, stored_prices
@@ -81,6 +81,7 @@ def assemble(
         compiled_for=compiled_for,
         check=check_of(loaded),
         row_of=RowLookup(info.folder),
+        asking=asking_of(loaded),
         prices=prices,
         api=api,
         connect=lambda: api.connect(max_concurrency=job.limits.max_concurrency, clock=clock),
@@ -148,7 +149,7 @@ def stored_rule(folder: Path) -> Rule:
     How often a failure is tried again does not matter to a run that is given up, and the rest of its job may need an
     environment that is gone.
     """
-    return make_rule(make_judge(stored_check(folder), RowLookup(folder)), RetryPolicy())
+    return make_rule(make_judge(stored_check(folder), row_of=RowLookup(folder)), RetryPolicy())
 
 
 # -- earlier answers -----------------------------------------------------------------------------------------------

@@ -12,8 +12,11 @@ from collections.abc import Callable
 from runner.engines import Accept, Ask, Fail, Judge, Verdict
 from runner.engines.retry import RetryPolicy
 from runner.ledger import Rule, Ruling
+from runner.replies.asking import NEVER, Asking
 from runner.replies.judge import judge_reply
 from runner.replies.reply_check import ReplyCheck
+from runner.spec.job import LargerLimits, OtherModel
+from runner.spec.load import LoadedJob
 from runner.types import Failure, Outcome, Reply, Row, Step
 
 PASSING = frozenset(
@@ -39,14 +42,41 @@ RowOf = Callable[[int], Row]
 """A run's row by its number, from whatever thread asks."""
 
 
-def make_judge(check: ReplyCheck | None, row_of: RowOf | None = None) -> Judge:
-    """The judge of one job. `row_of` is asked where a rule of the job looks at the row, and only then."""
+def asking_of(loaded: LoadedJob) -> Asking:
+    """What a job wants done about replies that are no answer. One that says what an answer is has each mended once,
+    if need be."""
+    output = loaded.job.output
+    if output is None:
+        return NEVER
+    is_checked = loaded.schema is not None or output.extract is not None or bool(output.rules)
+    cut_off, refused = output.on_truncation, output.on_refusal
+    return Asking(
+        repairs=output.repair if output.repair is not None else int(is_checked),
+        limits=cut_off.max_tokens if isinstance(cut_off, LargerLimits) else (),
+        models=(refused.model,) if isinstance(refused, OtherModel) else (),
+        keeps_truncated=cut_off == "keep",
+        keeps_refused=refused == "keep",
+    )
+
+
+def make_judge(check: ReplyCheck | None, asking: Asking = NEVER, row_of: RowOf | None = None) -> Judge:
+    """The judge of one job: what it asks of a reply, and what it wants done about one that is no answer, are all it
+    knows. `row_of` is asked where a rule of the job looks at the row, and only then."""
     if check is None or not check.needs_row:
         row_of = None
 
     def judge(step: Step, reply: Reply) -> Verdict:
-        failure = judge_reply(reply, check, row_of(step.row) if row_of is not None else None)
-        return _ACCEPT if failure is None else Fail(failure)
+        row = row_of(step.row) if row_of is not None else None
+        failure = judge_reply(reply, check, row)
+        return _ACCEPT if failure is None else _of_no_answer(step, reply, failure, row)
+
+    def _of_no_answer(step: Step, reply: Reply, failure: Failure, row: Row | None) -> Verdict:
+        if asking.keeps(failure):
+            return _ACCEPT
+        invalid = check is not None and failure.kind == "schema_mismatch"
+        problems = check.problems(reply, row) if check is not None and invalid else ()
+        asked = asking.after(step, reply, failure, problems)
+        return Fail(failure) if asked is None else Ask(asked.step, asked.why, failure)
 
     return judge
 
@@ -100,8 +130,8 @@ def _ruling(verdict: Verdict) -> Ruling:
     match verdict:
         case Accept():
             return _SUCCEEDED
-        case Ask(step):
-            return Ruling("open", next_step=step)
+        case Ask(step, _, failure):
+            return Ruling("open", failure, step)
         case Fail(failure):
             return Ruling("failed", failure)
 

@@ -296,8 +296,7 @@ def _count(
         else:
             counted.size(row, estimator.add(request))
             uploads.add(request)
-            last = earlier.last_of(row.key) if earlier is not None else None
-            if last is not None and last.request_hash != request.hash:
+            if earlier is not None and earlier.has_other(row, request):
                 counted.changed += 1
             else:
                 counted.new += 1

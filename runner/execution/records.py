@@ -17,6 +17,7 @@ from runner.execution.reply_checks import check_of
 from runner.ledger import Ledger, RowResult
 from runner.message import parse_reply
 from runner.replies.extract import Answer, text_of
+from runner.replies.judge import is_no_whole_answer
 from runner.replies.reply_check import ReplyCheck
 from runner.spec.load import LoadedJob
 from runner.types import PICO_PER_USD, Record, Reply, Row, maker_of
@@ -43,13 +44,14 @@ class RecordMaker:
         answer = self._answer(reply) if reply is not None else None
         succeeded = result.status == "succeeded"
         warnings: tuple[str, ...] = ()
-        if succeeded and reply is not None and answer is not None and self.check is not None and self.check.warns:
+        is_whole = succeeded and reply is not None and not is_no_whole_answer(reply.stop_reason)
+        if is_whole and reply is not None and answer is not None and self.check is not None and self.check.warns:
             warnings = self._warnings(answer, reply, result.row)
         return _record(
             result.row.key,
             result.row.index,
             result.status,
-            answer.output if answer is not None and succeeded else None,
+            answer.output if answer is not None and succeeded and not self._is_kept(reply) else None,
             _text(answer.text if answer is not None else None, self._structured, succeeded),
             reply.stop_reason if reply is not None else None,
             result.failure.to_dict() if result.failure is not None else None,
@@ -87,6 +89,11 @@ class RecordMaker:
         told = self.check.warnings(answer, reply, row)
         self.broken.update(rule for rule, _ in told)
         return tuple(problem for _, problem in told)
+
+    def _is_kept(self, reply: Reply | None) -> bool:
+        """Whether a reply counts although it is no whole answer (`on_truncation`, `on_refusal`: `keep`). Its beginning
+        may be JSON by accident, `12` of `123`; so where there is a schema it has a text and no output."""
+        return self._structured and reply is not None and is_no_whole_answer(reply.stop_reason)
 
 
 _record = maker_of(Record)

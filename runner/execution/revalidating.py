@@ -134,7 +134,7 @@ def _is_taken_on(template: str) -> bool:
 
 
 def _judged_again(info: RunInfo, ledger: SqliteLedger, applied: LoadedJob, row_of: RowLookup) -> Rejudged:
-    rule = make_rule(make_judge(check_of(applied), row_of), retry_policy(applied.job.retry))
+    rule = make_rule(make_judge(check_of(applied), row_of=row_of), retry_policy(applied.job.retry))
     label = hashlib.sha256(encode([applied.resolved.get("output"), applied.schema])).hexdigest()
     judged = int(info.meta.get("judged") or 0)
     fingerprint = job_fingerprint(applied)

@@ -29,6 +29,7 @@ from runner.execution.uploading import UploadPlan
 from runner.ledger import Ledger, Rule
 from runner.planning.requests import CompiledJob
 from runner.providers import Provider
+from runner.replies.asking import Asking
 from runner.replies.reply_check import ReplyCheck
 from runner.settings import Settings
 from runner.spec.job import Job, Retry
@@ -68,6 +69,8 @@ class Advance:
     check: ReplyCheck | None
     row_of: RowLookup
     """A row by its number, for rules that look at it."""
+    asking: Asking
+    """What is done about a reply that is no answer."""
     prices: Prices
     api: Api
     connect: Callable[[], Provider]
@@ -105,12 +108,17 @@ class Advance:
         return None if noted is None else datetime.fromisoformat(noted)
 
     @property
+    def samples(self) -> int:
+        """How many conversations each row has; noted when the run began."""
+        return int(self.ledger.meta.get("samples", 1))
+
+    @property
     def retry(self) -> RetryPolicy:
         return retry_policy(self.job.retry)
 
     @property
     def judge(self) -> Judge:
-        return make_judge(self.check, self.row_of)
+        return make_judge(self.check, self.asking, self.row_of)
 
     @property
     def rule(self) -> Rule:

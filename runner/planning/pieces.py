@@ -130,7 +130,8 @@ def cache_mark(ttl: CacheTtl) -> bytes:
 
 
 def pieces_of(messages: Sequence[CompiledMessage | CompiledHistory]) -> list[Piece]:
-    """Cut the encoded messages where a row's text, blocks or history go, and behind each breakpoint."""
+    """Cut the encoded messages, all but the bracket at their end, where a row's text, blocks or history go, and behind
+    each breakpoint."""
     pieces: list[Piece] = []
     fixed = _Fixed()
     fixed.add(b"[")
@@ -148,7 +149,6 @@ def pieces_of(messages: Sequence[CompiledMessage | CompiledHistory]) -> list[Pie
             fixed.opens = message.role
         pieces += _message_pieces(message, fixed)
         begun, role = True, message.role
-    fixed.add(b"]")
     pieces.append(fixed.take())
     return [piece for piece in pieces if piece.sent or not piece.is_fixed or piece.ttl is not None]
 

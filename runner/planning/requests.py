@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -83,6 +83,15 @@ class CacheShape:
         return self.shared_prefix_bytes > 0 and self.shared_prefix_bytes >= (minimum or 0)
 
 
+class Appended(NamedTuple):
+    """Messages that stand behind those of the job, encoded, each with a comma before it: as they are sent, and as the
+    model sees them (the same without cache marks)."""
+
+    sent: bytes
+    seen: bytes
+
+
+_NOTHING_APPENDED = Appended(b"", b"")
 _request = maker_of(Request)
 
 
@@ -121,7 +130,7 @@ class CompiledJob:
         self._prefill = prefill
         self.model: str = shared["model"]
         self.max_tokens: int = shared["max_tokens"]
-        self._context = dict(context)
+        self.context = dict(context)
         self._cache_ttl = cache.ttl[mode]
         self._allowance = input_bound(shared, 0)
         self._identity = SharedIdentity(shared, betas)
@@ -160,14 +169,38 @@ class CompiledJob:
         """Names of the templates and blocks that are rendered for each row."""
         return tuple(piece.name for piece in self._row_pieces if piece.name)
 
-    def request(self, row: Row, printed: Printed | None = None) -> Request | Failure:
-        """Render and encode one row; `printed` counts the nulls that its texts show as nothing.
+    @property
+    def may_end_with_assistant(self) -> bool:
+        """Whether a row's last message may be the beginning of an answer."""
+        return self.prefilled or isinstance(self.messages[-1], CompiledHistory)
+
+    def variant(self, *, model: str | None = None, max_tokens: int | None = None) -> CompiledJob:
+        """The same job asked of another model, or with another limit."""
+        changed = {"model": model or self.model, "max_tokens": max_tokens or self.max_tokens}
+        return CompiledJob(
+            name=self.name,
+            mode=self.mode,
+            shared={**self.shared, **changed},
+            messages=self.messages,
+            betas=self.betas,
+            context=self.context,
+            schema=self.schema,
+            cache=self.cache,
+            prefill=self._prefill,
+            sight=self.sight,
+        )
+
+    def request(
+        self, row: Row, printed: Printed | None = None, more: Appended = _NOTHING_APPENDED
+    ) -> Request | Failure:
+        """Render and encode one row; `printed` counts the nulls that its texts show as nothing, `more` stands behind
+        the job's own messages.
 
         Failures: `render_error`, `input_error`, `too_large`.
         """
-        context = {**self._context, "row": row.values}
+        context = {**self.context, "row": row.values}
         if not self._is_text:
-            return self._composed(row, context, printed)
+            return self._composed(row, context, printed, more)
         sent = [self._head]
         seen = self._seen_head.copy()
         prefixes = self.shared_prefixes
@@ -193,7 +226,9 @@ class CompiledJob:
                 prefixes = (*prefixes, self._prefix(seen, size, piece.ttl))
         if self._ends_in_row_text and text != text.rstrip():
             return _trailing_space(row, self._row_pieces)
-        sent.append(b"}")
+        seen.update(more.seen)
+        seen.update(b"]")
+        sent += (more.sent, b"]}")
         body = b"".join(sent)
         if len(body) > MAX_REQUEST_BYTES:
             return _too_large(row, len(body))
@@ -205,9 +240,9 @@ class CompiledJob:
 
     def prefixes(self, row: Row) -> tuple[Prefix, ...] | None:
         """A row's prefixes alone, rendered no further than its last breakpoint; None where they cannot be rendered."""
-        context = {**self._context, "row": row.values}
+        context = {**self.context, "row": row.values}
         if not self._is_text:
-            request = self._composed(row, context, None)
+            request = self._composed(row, context, None, _NOTHING_APPENDED)
             return request.prefixes if isinstance(request, Request) else None
         seen, size, prefixes = self._seen_head.copy(), self._prefix_bytes, list(self.shared_prefixes)
         for piece in self._row_pieces:
@@ -227,7 +262,9 @@ class CompiledJob:
                 prefixes.append(self._prefix(seen, size, piece.ttl))
         return tuple(prefixes)
 
-    def _composed(self, row: Row, context: Mapping[str, Any], printed: Printed | None) -> Request | Failure:
+    def _composed(
+        self, row: Row, context: Mapping[str, Any], printed: Printed | None, more: Appended
+    ) -> Request | Failure:
         """A request with more than text in it, with blocks that come and go, or with a history."""
         told = Spoken(self.sight)
         seen, prefixes = self._seen_head.copy(), list(self.shared_prefixes)
@@ -262,7 +299,9 @@ class CompiledJob:
             return Failure("input_error", f"{failure.message} ({failure.hint}); row {row.key!r}")
         except TooLarge as failure:
             return _too_large(row, failure.size_bytes)
-        sent.append(b"}")
+        seen.update(more.seen)
+        seen.update(b"]")
+        sent += (more.sent, b"]}")
         body = b"".join(sent)
         if len(body) > MAX_REQUEST_BYTES:
             return _too_large(row, len(body))

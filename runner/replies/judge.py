@@ -2,7 +2,7 @@
 
 Owns   the one table from stop reasons to what they mean, and the order of the questions: a reply that was cut off or
        refused is never looked at for validity, so truncation wins over an invalid output.
-Knows  replies and the local check. Whether to ask again is not decided here.
+Knows  replies and the local check. Whether to ask again is not decided here (`replies.asking`).
 
 Source of the stop reasons: platform.claude.com build-with-claude/handling-stop-reasons and the SDK's
        `types/stop_reason.py`
@@ -47,6 +47,11 @@ def judge_reply(reply: Reply, check: ReplyCheck | None, row: Row | None = None) 
         return Failure("unexpected_reply", "the reply has no text", request_id=reply.request_id)
     problems = check.problems(reply, row) if check is not None else ()
     return Failure("schema_mismatch", "; ".join(problems), request_id=reply.request_id) if problems else None
+
+
+def is_no_whole_answer(stop_reason: str | None) -> bool:
+    """Whether a reply was cut off or refused."""
+    return stop_reason == "refusal" or stop_reason in _CUT_OFF
 
 
 def _refusal(reply: Reply) -> Failure:

@@ -6,7 +6,7 @@ Knows  nothing of files, YAML or Jinja; `spec.load` brings values here with thei
 
 Beside its fields a model says, as class variables, what `spec.shape` and `spec.schema` both need:
   short    the field that a bare string stands for (`dataset: a.csv`)
-  one_of   groups of keys of which one at most may be given, and one has to be unless `one_needed` is False
+  one_of   groups of keys of which one at most may be given; one must be, unless `needs_choice` is false
   later    keys that are refused as not supported yet, never ignored
 A field marked `OneOrMany` takes a single item without a list.
 """
@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from runner.rounds import MAX_LIMITS, MAX_REPAIRS
 from runner.spec.values import CacheMark, Dollars, Duration, PositiveDuration, RowColumns, Share, ShareOfRows, to_pico
 
 NAME_PATTERN = r"^\w[\w.-]*$"
@@ -37,8 +38,8 @@ class Model(BaseModel):
 
     short: ClassVar[str | None] = None
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    needs_choice: ClassVar[bool] = True
     later: ClassVar[frozenset[str]] = frozenset()
-    one_needed: ClassVar[bool] = True
 
 
 class TextSource(Model):
@@ -276,15 +277,31 @@ class Rule(Model):
     )
 
 
+class LargerLimits(Model):
+    """Ask again with larger limits, one after the other, until the reply is whole."""
+
+    max_tokens: Annotated[tuple[int, ...], OneOrMany()] = Field(
+        min_length=1,
+        max_length=MAX_LIMITS,
+        description="The limits, each larger than the one before; the first one is larger than `params.max_tokens`.",
+        examples=[[2048, 8192]],
+    )
+
+
+class OtherModel(Model):
+    """Ask another model."""
+
+    model: str = Field(min_length=1, description="The model's id.", examples=["claude-sonnet-5-5"])
+
+
 class Output(Model):
-    """What a reply must look like. Asked of the model as native structured output, and checked again on arrival.
-    [Outputs](output.md) has a page of its own."""
+    """What a reply must look like, and what is done about one that is no answer. A schema is asked of the model as
+    native structured output, and every reply is checked again on arrival. [Outputs](output.md) has a page of its
+    own."""
 
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("fields", "labels", "schema"),)
-    one_needed: ClassVar[bool] = False
-    later: ClassVar[frozenset[str]] = frozenset(
-        {"repair", "on_truncation", "on_refusal", "samples", "tools", "vote", "include_raw"}
-    )
+    needs_choice: ClassVar[bool] = False
+    later: ClassVar[frozenset[str]] = frozenset({"samples", "tools", "vote", "include_raw"})
 
     fields: dict[str, Any] | None = Field(
         None,
@@ -308,6 +325,23 @@ class Output(Model):
     )
     rules: Annotated[tuple[Rule, ...], OneOrMany()] = Field(
         (), description="What must be true of a reply beyond its schema.", examples=[["output.score <= 1"]]
+    )
+    repair: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_REPAIRS,
+        description="How often an invalid reply is asked for again, told what is wrong with it. Default: once where "
+        "there is a schema.",
+    )
+    on_truncation: Literal["fail", "keep"] | LargerLimits = Field(
+        "fail",
+        description="A reply that was cut off at `max_tokens`: the row fails with its text kept (`fail`), the reply "
+        "counts as it is (`keep`), or the request is sent again with a larger limit (`{max_tokens: [2048, 8192]}`).",
+    )
+    on_refusal: Literal["fail", "keep"] | OtherModel = Field(
+        "fail",
+        description="A reply that the model refused: the row fails (`fail`), the reply counts as it is (`keep`), or "
+        "the request is sent to another model (`{model: claude-sonnet-5-5}`).",
     )
 
 

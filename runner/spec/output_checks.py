@@ -34,9 +34,6 @@ def check_output(tree: MapNode, schema: Mapping[str, Any] | None) -> Iterator[Pr
     output = tree.get("output")
     if not isinstance(output, MapNode):
         return
-    if not output.entries:
-        hint = "give one of fields, labels, schema, extract, rules; or leave `output` out for any text"
-        yield Problem("missing-key", "`output` says nothing", output.span.location(), hint)
     groups = None
     regex = find(output, ("extract", "regex"))
     if isinstance(regex, ScalarNode) and isinstance(regex.value, str) and regex.value:

@@ -106,7 +106,7 @@ def _requirements(model: type[Model], made: Mapping[str, Any]) -> dict[str, Any]
     required: dict[str, Any] = {"required": made["required"]} if "required" in made else {}
     for group in model.one_of:
         usable = [key for key in group if key in field_shapes(model)]
-        if len(usable) > 1 and model.one_needed:
+        if len(usable) > 1 and model.needs_choice:
             required["oneOf"] = [{"required": [key]} for key in usable]
         elif len(usable) > 1:
             required["not"] = {"anyOf": [{"required": list(pair)} for pair in combinations(usable, 2)]}
@@ -206,6 +206,8 @@ _TITLES = {
     "Output": "`output`",
     "Extract": "`output.extract`",
     "Rule": "`output.rules`",
+    "LargerLimits": "`output.on_truncation`",
+    "OtherModel": "`output.on_refusal`",
     "Limits": "`limits`",
     "Retry": "`retry`",
     "SinkSpec": "`sinks`",
@@ -243,10 +245,12 @@ def _takes(shape: FieldShape, schema: Mapping[str, Any]) -> str:
             "Rule": "expression or mapping",
         }.get(shape.model.__name__, "mapping" if shape.model.short is None else "path or mapping")
         if not shape.many:
-            return noun
+            beside = [value for option in schema.get("anyOf", ()) for value in option.get("enum", ())]
+            return " or ".join([", ".join(f"`{word}`" for word in beside), noun]) if beside else noun
         return f"list of: {noun}" + (" (*or one*)" if shape.single else "")
     if shape.many and shape.single:
-        return "list of text (*or one*)"
+        item = schema["anyOf"][0].get("type")
+        return f"list of {'whole numbers' if item == 'integer' else 'text'} (*or one*)"
     if "enum" in schema:
         return ", ".join(f"`{_yaml(value)}`" for value in schema["enum"])
     kinds = [str(option.get("type", "value")) for option in schema.get("anyOf", [schema]) if option != _VARIABLE]

@@ -170,7 +170,8 @@ def missing_choices(node: Node, model: type[Model], path: Path = ()) -> list[tup
     keys = field_shapes(model)
     for group in model.one_of:
         usable = tuple(name for name in group if name in keys)
-        if model.one_needed and len(usable) > 1 and not any(name in node.entries for name in usable):
+        needed = model.needs_choice or not node.entries
+        if needed and len(usable) > 1 and not any(name in node.entries for name in usable):
             missing.append((path, usable))
     for name, shape in keys.items():
         value = node.get(name)
