@@ -26,7 +26,7 @@ from runner.execution.known_batches import KnownBatches
 from runner.execution.limiting import make_limits
 from runner.execution.pricing import require_price, stored_prices
 from runner.execution.records import record_maker
-from runner.execution.reply_checks import RowLookup, check_of, stored_check
+from runner.execution.reply_checks import RowLookup, check_of, stored_check, stored_job
 from runner.execution.targets import checked_targets, make_targets
 from runner.execution.under_way import ATTENDED, Advance, Sitting
 from runner.execution.uploading import UploadPlan
@@ -144,12 +144,13 @@ def previous_run(state: StateFolder, line: Line) -> RunInfo | None:
 
 
 def stored_rule(folder: Path) -> Rule:
-    """What decides the replies of a run, from its folder alone: what its job asks of them.
+    """What decides the replies of a run, from its folder alone: what its job asks of them, and how many turns it has.
 
     How often a failure is tried again does not matter to a run that is given up, and the rest of its job may need an
     environment that is gone.
     """
-    return make_rule(make_judge(stored_check(folder), row_of=RowLookup(folder)), RetryPolicy())
+    turns = len(stored_job(folder).get("turns") or ())
+    return make_rule(make_judge(stored_check(folder), turns=turns, row_of=RowLookup(folder)), RetryPolicy())
 
 
 # -- earlier answers -----------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from runner.ledger import Rule, Ruling
 from runner.replies.asking import NEVER, Asking
 from runner.replies.judge import judge_reply
 from runner.replies.reply_check import ReplyCheck
+from runner.rounds import NextTurn, next_turn
 from runner.spec.job import LargerLimits, OtherModel
 from runner.spec.load import LoadedJob
 from runner.types import Failure, Outcome, Reply, Row, Step
@@ -59,13 +60,18 @@ def asking_of(loaded: LoadedJob) -> Asking:
     )
 
 
-def make_judge(check: ReplyCheck | None, asking: Asking = NEVER, row_of: RowOf | None = None) -> Judge:
-    """The judge of one job: what it asks of a reply, and what it wants done about one that is no answer, are all it
-    knows. `row_of` is asked where a rule of the job looks at the row, and only then."""
+def make_judge(
+    check: ReplyCheck | None, asking: Asking = NEVER, turns: int = 0, *, row_of: RowOf | None = None
+) -> Judge:
+    """The judge of one job: what it asks of a reply, what it wants done about one that is no answer, and how many
+    further turns there are, are all it knows. What a reply must look like is said of the last turn's. `row_of` is asked
+    where a rule of the job looks at the row, and only then."""
     if check is None or not check.needs_row:
         row_of = None
 
     def judge(step: Step, reply: Reply) -> Verdict:
+        if step.turn < turns:
+            return _before_the_last(step, reply)
         row = row_of(step.row) if row_of is not None else None
         failure = judge_reply(reply, check, row)
         return _ACCEPT if failure is None else _of_no_answer(step, reply, failure, row)
@@ -77,6 +83,13 @@ def make_judge(check: ReplyCheck | None, asking: Asking = NEVER, row_of: RowOf |
         problems = check.problems(reply, row) if check is not None and invalid else ()
         asked = asking.after(step, reply, failure, problems)
         return Fail(failure) if asked is None else Ask(asked.step, asked.why, failure)
+
+    def _before_the_last(step: Step, reply: Reply) -> Verdict:
+        failure = judge_reply(reply, None)
+        if failure is not None and not asking.keeps(failure):
+            return _of_no_answer(step, reply, failure, None)
+        following = next_turn(step)
+        return Ask(following, NextTurn(following.turn))
 
     return judge
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from runner.clock import to_rfc3339
+from runner.execution.conversing import Shape, conversed
 from runner.execution.folders import RunInfo
 from runner.execution.reply_checks import check_of
 from runner.ledger import Ledger, RowResult
@@ -32,12 +33,23 @@ class RecordMaker:
     job: str
     model: str
     check: ReplyCheck | None
+    shape: Shape | None = None
+    """Of a job whose rows have several turns or samples."""
     broken: Counter[str] = field(default_factory=Counter)
     """How often each rule that warns did not hold, over the records made so far."""
 
     def records(self, ledger: Ledger) -> Iterator[Record]:
         """Every row's record, in the dataset's order; bounded memory."""
-        return (self.record(result) for result in ledger.results())
+        if self.shape is None:
+            return (self.record(result) for result in ledger.results())
+        return (self.record_of(result, ledger) for result in ledger.results())
+
+    def record_of(self, result: RowResult, ledger: Ledger) -> Record:
+        """A row's record, for which all its replies are looked at where there may be several."""
+        if self.shape is None:
+            return self.record(result)
+        found = conversed(result, ledger, self.shape)
+        return replace(self.record(found.result), turns=found.turns, samples=found.samples, vote=found.vote)
 
     def record(self, result: RowResult) -> Record:
         reply = parse_reply(result.body) if result.body else None
@@ -114,4 +126,5 @@ def to_usd(pico: int | None) -> float | None:
 
 
 def record_maker(info: RunInfo, loaded: LoadedJob) -> RecordMaker:
-    return RecordMaker(info.run_id, loaded.job.name, loaded.job.model, check_of(loaded))
+    check = check_of(loaded)
+    return RecordMaker(info.run_id, loaded.job.name, loaded.job.model, check, Shape.of(loaded, check))

@@ -33,11 +33,17 @@ def check_of(loaded: LoadedJob) -> ReplyCheck | None:
 
 def stored_check(folder: Path) -> ReplyCheck | None:
     """The same, of the job that a run has stored in its folder. Needs no environment."""
-    job, schema, assets = (decode((folder / "inputs" / f"{name}.json").read_bytes()) for name in _STORED)
-    return _made(job["job"], schema, assets)
+    return _made(stored_job(folder), _stored(folder, "schema"), _stored(folder, "assets"))
 
 
-_STORED = ("job", "schema", "assets")
+def stored_job(folder: Path) -> Mapping[str, Any]:
+    """The resolved job that a run has stored, as JSON values."""
+    job: Mapping[str, Any] = _stored(folder, "job")["job"]
+    return job
+
+
+def _stored(folder: Path, name: str) -> Any:
+    return decode((folder / "inputs" / f"{name}.json").read_bytes())
 
 
 def _made(

@@ -118,7 +118,7 @@ class Advance:
 
     @property
     def judge(self) -> Judge:
-        return make_judge(self.check, self.asking, self.row_of)
+        return make_judge(self.check, self.asking, len(self.job.turns), row_of=self.row_of)
 
     @property
     def rule(self) -> Rule:

@@ -129,7 +129,20 @@ class TemplateCheck:
 
     def _check_expressions(self) -> None:
         for name, node in expressions(self._tree):
-            self._check_expression(name, node, _known_in(name))
+            self._check_expression(name, node, self._known_in(name))
+
+    def _known_in(self, name: str) -> frozenset[str]:
+        """The names that an expression may use, by what it is called."""
+        if name == "dataset.where":
+            return WHERE
+        if name.startswith("messages."):
+            return PER_ROW
+        return RULE if name.startswith("output.rules.") else self._record()
+
+    def _record(self) -> frozenset[str]:
+        """The fields that a record of this job has."""
+        some = {"turns": "turns", "samples": "samples", "vote": "samples"}
+        return _RECORD | {field for field, key in some.items() if self._tree.get(key) is not None}
 
     def _check_expression(self, name: str, node: ScalarNode, known: frozenset[str]) -> None:
         try:
@@ -161,15 +174,6 @@ def _names_hint(name: str, known: frozenset[str]) -> str:
     if known == RULE:
         return f"a field of the output is `output.{name}`, a column `row.{name}`. {hint}"
     return f"a column is `row.{name}`. {hint}" if "row" in known and "key" not in known else hint
-
-
-def _known_in(name: str) -> frozenset[str]:
-    """The names that an expression may use, by what it is called."""
-    if name == "dataset.where":
-        return WHERE
-    if name.startswith("messages."):
-        return PER_ROW
-    return RULE if name.startswith("output.rules.") else _RECORD
 
 
 def expressions(tree: Node) -> Iterator[tuple[str, ScalarNode]]:
