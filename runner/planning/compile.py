@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from runner.catalog.models import snapshot_facts
-from runner.catalog.schema_subset import api_subset, outside_subset
+from runner.catalog.schema_weakening import weakened
 from runner.encoding import encode
 from runner.errors import Location, PlanError, Problem, SpecError
 from runner.media.content import Unsendable
@@ -317,18 +317,11 @@ def _output_format(loaded: LoadedJob) -> dict[str, Any] | None:
 
 
 def _sent_schema(loaded: LoadedJob, schema: Mapping[str, Any]) -> dict[str, Any]:
-    sent = api_subset(schema)
-    problems = outside_subset(sent)
-    if problems:
+    made = weakened(schema)
+    if made.refused:  # told where it is written when the job was loaded; here it comes out of a run's folder
         where = loaded.locate(("output",))
-        raise SpecError(
-            [Problem("schema-outside-subset", f"{_pointer(path)}: {reason}", where) for path, reason in problems]
-        )
-    return sent
-
-
-def _pointer(path: Sequence[str | int]) -> str:
-    return "/" + "/".join(str(part) for part in path)
+        raise SpecError([Problem(found.code, found.reason, where, found.hint) for found in made.refused])
+    return made.schema
 
 
 def _cache_shape(tools: Sequence[Tool], blocks: Sequence[_Placed], turns: Sequence[_Turn]) -> CacheShape:

@@ -83,7 +83,7 @@ def test_text_that_is_no_json_is_a_mismatch(words: str) -> None:
 def test_an_output_that_does_not_fit_is_a_mismatch_with_its_place() -> None:
     failure = judge_reply(reply('{"label": "A"}'), CHECK)
     assert failure is not None
-    assert (failure.kind, failure.message) == ("schema_mismatch", "/label: 'A' is not one of ['a']")
+    assert (failure.kind, failure.message) == ("schema_mismatch", '/label: expected one of "a", found "A"')
 
 
 def test_every_failure_names_the_request_and_none_is_worth_the_same_again() -> None:
