@@ -6,10 +6,12 @@ Owns   the making of `Record`s from the ledger's results. A record is recomputed
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from runner.clock import to_rfc3339
 from runner.execution.conversing import Shape, conversed
@@ -21,7 +23,7 @@ from runner.replies.extract import Answer, text_of
 from runner.replies.judge import is_no_whole_answer
 from runner.replies.reply_check import ReplyCheck
 from runner.spec.load import LoadedJob
-from runner.types import PICO_PER_USD, Record, Reply, Row, maker_of
+from runner.types import PICO_PER_USD, BinaryValues, Record, Reply, Row, maker_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class RecordMaker:
             _text(answer.text if answer is not None else None, self._structured, succeeded),
             reply.stop_reason if reply is not None else None,
             result.failure.to_dict() if result.failure is not None else None,
-            result.row.values,
+            result.row.values if type(result.row.values) is not BinaryValues else _in_base64(result.row.values),
             reply.model if reply is not None else self.model,
             result.mode,
             result.attempts,
@@ -109,6 +111,15 @@ class RecordMaker:
 
 
 _record = maker_of(Record)
+
+
+def _in_base64(value: Any) -> Any:
+    """A row's values as records have them: a text in base64 for bytes."""
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
+    if isinstance(value, dict):
+        return {name: _in_base64(item) for name, item in value.items()}
+    return [_in_base64(item) for item in value] if isinstance(value, list) else value
 
 
 def _text(text: str | None, structured: bool, succeeded: bool) -> str | None:

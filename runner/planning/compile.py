@@ -165,8 +165,8 @@ class _Placed:
     def objects(self, mode: Mode) -> list[dict[str, Any]]:
         """The text blocks of `system`."""
         texts = self.texts()
-        ttls = [*[None] * (len(texts) - 1), self.ttl(mode)]
-        return [text_block(text, ttl) for text, ttl in zip(texts, ttls, strict=True)]
+        last = len(texts) - 1
+        return [text_block(text, self.ttl(mode) if place == last else None) for place, text in enumerate(texts)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +233,8 @@ class _Blocks:
             names = reading.names(source)
             by_row = "row" in names
             read = self._files.of_row if by_row else self._loaded.content_of
-            maker = reading.maker(source, self._sight, read)
+            stamp = self._files.stamp if by_row else _no_stamp
+            maker = reading.maker(source, self._sight, read, stamp)
             if by_row:
                 return maker
             drafts = list(maker.drafts(self.context))
@@ -254,6 +255,10 @@ class _Blocks:
             raise PlanError(failure.message, hint=failure.hint, code=failure.code, where=where) from failure
         except EmptyText as failure:
             raise _empty_text(where) from failure
+
+
+def _no_stamp(_: str) -> None:
+    """What all rows share is read once anyway."""
 
 
 def _empty_text(where: Location) -> PlanError:
