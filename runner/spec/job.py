@@ -324,8 +324,9 @@ class Output(Model):
     fields: dict[str, Any] | None = Field(
         None,
         min_length=1,
-        description="Short for a JSON Schema. Each field is `string`, `number`, `integer` or `boolean`, a list of the "
-        "values it may have, `[string]` for a list of strings, a mapping for an object, or a JSON Schema of its own. "
+        description="Short for a JSON Schema. Each field is `string`, `number`, `integer`, `boolean` or a form of text "
+        "(`date`, `date-time`, `time`, `duration`, `email`, `uri`, `uuid`), a list of the values it may have, "
+        "`[string]` or `list of string` for a list, a mapping for an object, or a JSON Schema of its own. "
         "`optional string` may be null.",
         examples=[{"label": ["positive", "negative"], "score": "number", "why": "optional string"}],
     )

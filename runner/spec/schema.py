@@ -58,10 +58,11 @@ def _params() -> dict[str, Any]:
     return {"properties": properties, "additionalProperties": False}
 
 
+_BEFORE_TYPES = ("", "optional ", "list of ", "optional list of ")
 _FIELD: Mapping[str, Any] = {
     "description": "What a field holds: a type, the values it may have, a list, or an object.",
     "anyOf": [
-        {"enum": [*FIELD_TYPES, *(f"optional {name}" for name in FIELD_TYPES)]},
+        {"enum": [f"{before}{name}" for before in _BEFORE_TYPES for name in FIELD_TYPES]},
         {
             "type": "array",
             "minItems": 1,
