@@ -88,6 +88,9 @@ def test_documents_and_images_are_answered_alike_in_both_modes(tmp_path: Path, a
     bodies = [json.loads(line) for line in here.runner(project, "render", "jobs/claims.yaml").stdout.splitlines()]
     for record, body in zip(first, bodies, strict=True):
         assert record["output"].startswith(f"[echo {echo_of(last_user_text(body))}]"), "an answer to another row"
+    shown = here.runner(project, "show", "latest", "--key", "1").stdout
+    assert "[document 'The rules': application/pdf, " in shown
+    assert "[image: image/jpeg, " in shown
     batch = here.runner(
         project, "run", "jobs/claims.yaml", "--mode", "batch", "--new", "--no-reuse", "--format", "json"
     )
@@ -154,3 +157,25 @@ def test_an_unfinished_run_keeps_replies_under_what_was_really_sent(
 def export(project: Project, here: Here) -> list[dict[str, Any]]:
     assert here.runner(project, "export", "latest", "--to", "out/so-far.jsonl").status == 0
     return project.records("out/so-far.jsonl")
+
+
+def test_several_processes_send_the_same_requests(tmp_path: Path, api: SimulatedApi, here: Here) -> None:
+    project = claims(tmp_path, api)
+    assert here.runner(project, "run", "jobs/claims.yaml", "--mode", "parallel").status == 0
+    one = project.records()
+    again = here.runner(
+        project, "run", "jobs/claims.yaml", "--mode", "parallel", "--new", "--no-reuse", RUNNER_WORKERS="2"
+    )
+    assert again.status == 0, again.stderr
+    assert [record["request_hash"] for record in project.records()] == [record["request_hash"] for record in one]
+
+
+def test_what_is_wrong_with_a_row_is_told_before_a_run(tmp_path: Path, api: SimulatedApi, here: Here) -> None:
+    project = claims(tmp_path, api)
+    write(project, "pdf/3", b"PK\x03\x04\x14\x00 a Word file")
+    write(project, "photos/2-0.bin", b"no image")
+    checked = here.runner(project, "check", "--data")
+    assert checked.status == 3
+    assert "'pdf/3' is a ZIP archive, as Word, Excel and PowerPoint files are" in checked.stderr + checked.stdout
+    plan = json.loads(here.runner(project, "plan", "jobs/claims.yaml", "--format", "json").stdout)
+    assert (plan["failures"], plan["rows"]["unsendable"]) == ({"input_error": 2}, 2)
