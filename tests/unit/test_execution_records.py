@@ -48,7 +48,7 @@ def test_bytes_of_a_row_are_a_text_in_base64(tmp_path: Path) -> None:
     ledger = SqliteLedger.create(tmp_path / "run", {})
     ledger.enrol([EnrolledRow(Row("k", 0, values), "d", None)])
     with ledger:
-        record = RecordMaker("run", "job", MODEL, structured=False).record(ledger.result(0))
+        record = RecordMaker("run", "job", MODEL, check=None).record(ledger.result(0))
     assert record.row == {"photo": "AP8=", "parts": [{"data": "eA==", "name": "a"}], "text": "plain"}
 
 
@@ -212,7 +212,7 @@ def test_a_cost_that_nobody_knows_is_null(tmp_path: Path) -> None:
 
 def test_columns_see_all_blocks(tmp_path: Path) -> None:
     with new_ledger(tmp_path / "run", 1) as ledger:
-        ledger.record([sent("yes")], rule_of(structured=False))
+        ledger.record([sent("yes")], rule_of(check=None))
         (record,) = RecordMaker("run-1", "sentiment", MODEL, None).records(ledger)
     assert record.content == [{"type": "text", "text": "yes"}]
 
