@@ -212,7 +212,7 @@ def test_a_cost_that_nobody_knows_is_null(tmp_path: Path) -> None:
 
 def test_columns_see_all_blocks(tmp_path: Path) -> None:
     with new_ledger(tmp_path / "run", 1) as ledger:
-        ledger.record([sent("yes")], rule_of(check=None))
+        ledger.record([sent("yes")], rule_of(structured=False))
         (record,) = RecordMaker("run-1", "sentiment", MODEL, None).records(ledger)
     assert record.content == [{"type": "text", "text": "yes"}]
 
