@@ -45,16 +45,26 @@ class Connection(asyncio.Protocol):
     async def ask(self, head: bytes, body: bytes) -> Incoming:
         """Send a request and return its whole response. Raises OSError; the connection is closed then."""
         incoming = Incoming()
-        await self._sent(incoming, head, body)
+        waiter = self._send(incoming, head, body)
+        try:
+            await waiter
+        except BaseException:
+            self.abandon()
+            raise
         return incoming
 
     async def open(self, head: bytes, body: bytes) -> IncomingStream:
         """Send a request and return its response once its head is there; close it."""
         incoming = IncomingStream(self._begun, self._hold, self.abandon)
-        await self._sent(incoming, head, body)
+        waiter = self._send(incoming, head, body)
+        try:
+            await waiter
+        except BaseException:
+            self.abandon()
+            raise
         return incoming
 
-    async def _sent(self, incoming: Incoming, head: bytes, body: bytes) -> None:
+    def _send(self, incoming: Incoming, head: bytes, body: bytes) -> asyncio.Future[None]:
         transport = self._transport
         assert transport is not None
         assert self._incoming is None
@@ -64,11 +74,7 @@ class Connection(asyncio.Protocol):
             transport.write(head + body)
         else:
             transport.writelines((head, body))
-        try:
-            await waiter
-        except BaseException:
-            self.abandon()
-            raise
+        return waiter
 
     def abandon(self) -> None:
         """Close at once; whatever is on its way is let go of."""
