@@ -17,6 +17,7 @@ from runner.encoding import decode
 from runner.engines.retry import RetryPolicy
 from runner.errors import LedgerError, Problem, SpecError
 from runner.events import Observer
+from runner.execution.advising import advice_on
 from runner.execution.api import Api
 from runner.execution.earlier import Earlier
 from runner.execution.facts import refreshed
@@ -32,7 +33,6 @@ from runner.execution.uploading import UploadPlan
 from runner.ledger import Rule
 from runner.ledger.reuse import ReplyIndex
 from runner.ledger.sqlite import SqliteLedger
-from runner.planning.advice import advise
 from runner.planning.compile import compile_job
 from runner.planning.requests import CompiledJob
 from runner.replies.schema import Check
@@ -127,7 +127,7 @@ class Known:
 
 def _warnings(loaded: LoadedJob, compiled: CompiledJob, facts: ModelFacts | None, clock: Clock) -> list[Problem]:
     """Warnings to be told. Raises SpecError for what the API would refuse for every row."""
-    advice = advise(compiled, facts, locate=loaded.locate, today=clock.now().date())
+    advice = advice_on(loaded, compiled, facts, clock)
     errors = [problem for problem in advice if problem.severity == "error"]
     if errors:
         raise SpecError(errors)
@@ -144,13 +144,14 @@ def previous_run(state: StateFolder, line: Line) -> RunInfo | None:
 
 
 def stored_rule(folder: Path) -> Rule:
-    """What decides the replies of a run, from its folder alone: its schema.
+    """What decides the replies of a run, from its folder alone: its schema, and how many turns it has.
 
     How often a failure is tried again does not matter to a run that is given up, and the rest of its job may need an
     environment that is gone.
     """
-    schema = decode((folder / "inputs" / "schema.json").read_bytes())
-    return make_rule(make_judge(Check(schema) if schema is not None else None), RetryPolicy())
+    schema, about = (decode((folder / "inputs" / f"{name}.json").read_bytes()) for name in ("schema", "job"))
+    check = Check(schema) if schema is not None else None
+    return make_rule(make_judge(check, turns=len(about["job"].get("turns", ()))), RetryPolicy())
 
 
 # -- earlier answers -----------------------------------------------------------------------------------------------

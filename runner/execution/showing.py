@@ -14,16 +14,20 @@ from typing import Any
 from runner.catalog.prices import Prices
 from runner.clock import Clock, SystemClock, to_rfc3339
 from runner.errors import UsageError
+from runner.execution.composing import Composer
 from runner.execution.folders import RunInfo, StateFolder
+from runner.execution.judging import asking_of, make_judge
 from runner.execution.pricing import stored_prices
 from runner.execution.records import record_maker, to_usd
 from runner.execution.standing import open_batches, soon_lost
 from runner.execution.summary import Summary, summarise
+from runner.ledger import RowResult
 from runner.ledger.folder import is_owned
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.compile import compile_job
+from runner.replies.schema import Check
 from runner.settings import Settings
-from runner.types import Attempt, Failure, Record, Request
+from runner.types import Attempt, Failure, Record, Request, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +118,19 @@ class _Shower:
         loaded = info.stored_job(settings)
         self._ledger = ledger
         self._records = record_maker(info, loaded)
-        self._compiled = compile_job(loaded, mode=info.meta["mode"])
+        check = Check(loaded.schema) if loaded.schema is not None else None
+        judge = make_judge(check, asking_of(loaded), len(loaded.job.turns))
+        self._composer = Composer(compile_job(loaded, mode=info.meta["mode"]), judge)
 
     def row(self, index: int) -> ShownRow:
         result = self._ledger.result(index)
-        return ShownRow(self._records.record(result), self._compiled.request(result.row), self._ledger.attempts(index))
+        record = self._records.record_of(result, self._ledger)
+        return ShownRow(record, self._request(result), self._ledger.attempts(index))
+
+    def _request(self, result: RowResult) -> Request | Failure:
+        """What the row's deciding step says, with all that was said before it."""
+        step = result.step if result.step is not None else Step(result.row.index)
+        return self._composer.request(self._ledger, step, result.row)
 
 
 def _body(request: Request) -> dict[str, Any]:

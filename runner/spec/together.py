@@ -21,6 +21,7 @@ from runner.spec.hints import choice_hint
 from runner.spec.inputs import missing_file
 from runner.spec.node import ListNode, MapNode, Node, Path, ScalarNode, child, find, plain
 from runner.spec.params import batch_only, mode_of, param_problems
+from runner.spec.provider import provider_problems
 from runner.spec.templates import expressions
 from runner.spec.texts import Text, locate_in_scalar
 from runner.spec.tools import calls_functions
@@ -44,9 +45,10 @@ def check_together(
     paths = _Paths(tree, texts, templates, root)
     return [
         *param_problems(tree, facts),
+        *provider_problems(tree),
         *_deadline(tree),
         *_variables(tree, lenient=lenient),
-        *check_conversation(tree),
+        *check_conversation(tree, schema),
         *_breakpoints(tree),
         *paths.dataset(),
         *paths.sinks(),
@@ -140,6 +142,7 @@ def _cache_marks(tree: MapNode) -> Iterator[tuple[object, Node]]:
     lists = [tree.get("tools"), tree.get("system")]
     messages = tree.get("messages")
     lists += [child(message, "content") for message in messages.items] if isinstance(messages, ListNode) else []
+    lists.append(tree.get("turns"))
     for blocks in lists:
         for block in blocks.items if isinstance(blocks, ListNode) else ():
             mark = child(block, "cache")
