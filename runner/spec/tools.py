@@ -125,7 +125,8 @@ class ToolReader:
         definition = self._definition(node, found_function[1], schema, examples)
         if schema is None or definition is None:
             return None
-        return Tool(definition, cache, values["python"], timeout_s, max_bytes)
+        whole = schema if definition["input_schema"] != schema else None
+        return Tool(definition, cache, values["python"], timeout_s, max_bytes, whole)
 
     def _found(self, node: MapNode) -> tuple[Function, Described] | None:
         place = node.entries["python"]
