@@ -114,6 +114,13 @@ class Request:
     """How many bytes at the body's beginning are the same for every row of the job."""
     prefixes: tuple[Prefix, ...] = ()
     """One a cache breakpoint, each within the next. Rows that share all of them share the tuple too."""
+    silent_bytes: int = 0
+    """How many bytes of the body say nothing of its tokens: images and PDFs in base64."""
+    media_tokens: int = 0
+    """About how many tokens stand for these, and for what only the API sees."""
+    shared_silent_bytes: int = 0
+    shared_media_tokens: int = 0
+    """The same of the part at the body's beginning."""
 
 
 @dataclass(frozen=True, slots=True)

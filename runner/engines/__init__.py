@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from runner.ledger import AcceptedLines, Batch, BatchFacts, BatchState, BatchStep, Landed, Lease, Settled
+from runner.rounds import Why
 from runner.types import Failure, Outcome, Reply, Request, RowStatus, Step
 
 
@@ -29,9 +30,12 @@ class Accept:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """The reply asks for another request: `step` becomes open (a repair round, the next turn)."""
+    """The reply asks for another request: `step` becomes open (a repair round, the next turn), for the reason `why`.
+    `failure` is what is wrong with the reply, None where nothing is."""
 
     step: Step
+    why: Why
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +69,12 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the book made of an outcome: the row's status (`open`: this step is to be tried again)."""
+    """What the book made of an outcome: the row's status. `open`: this step is to be tried again or, where there is a
+    `next_step`, that one is open now."""
 
     status: RowStatus
     failure: Failure | None = None
+    next_step: Step | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,11 @@ class Feed(Protocol):
         ...
 
     async def peek_is_empty(self) -> bool:
-        """True when the feed is exhausted: nothing more will come."""
+        """True when the feed is exhausted: nothing more will come, but for steps that are told to it yet."""
+        ...
+
+    def follow_up(self, step: Step) -> None:
+        """A step that was opened by the outcome of another: it comes soon, before fresh ones."""
         ...
 
 

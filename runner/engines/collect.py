@@ -34,7 +34,7 @@ from typing import Literal
 from runner.engines import BatchBook, Judge, StopReason
 from runner.engines.custom_ids import custom_id
 from runner.engines.halt import stop_reason
-from runner.engines.landed import ENDS, Census, LandedGroup, LandedReader
+from runner.engines.landed import ENDS, Census, LandedGroup, LandedReader, ModelOf, no_other_model
 from runner.engines.parallel import Price
 from runner.engines.polling import NOT_FOUND
 from runner.errors import LedgerError
@@ -80,6 +80,8 @@ class Desk:
     price: Price
     judge: Judge
     observer: Observer
+    model_of: ModelOf = no_other_model
+    one_sample: bool = True
 
     async def move(self, batch: Batch, state: BatchState, facts: BatchFacts | None = None) -> Batch:
         """Mark a batch, and tell of it where its state is another one now."""
@@ -206,6 +208,8 @@ class Collection:
             judge=self._desk.judge,
             price=self._desk.price,
             canceled=canceled_failure(batch.cause),
+            model_of=self._desk.model_of,
+            one_sample=self._desk.one_sample,
         )
 
     def _note(self, batch: Batch, group: LandedGroup, settled: Settled) -> None:

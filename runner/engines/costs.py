@@ -15,6 +15,7 @@ from runner.types import Request, Usage
 
 _FIRST_TOKENS_A_BYTE = 1 / 3
 """Until a reply says better; English has about one token in three to four bytes."""
+_BYTES_FOR_A_TOKEN = 3
 _FIRST_OUTPUT = 200.0
 _FADE = 0.98
 """Means over about the last fifty replies: rows of a kind often stand together."""
@@ -38,7 +39,7 @@ class Costs:
     def expect(self, request: Request) -> float:
         """Input tokens that a request will take; it goes into the mean."""
         if _is_warm_up(request):
-            return len(request.body) * self.tokens_a_byte
+            return _bytes(request) * self.tokens_a_byte
         tokens = _own_bytes(request) * self.tokens_a_byte + self._written
         self.input += _NEAR * (tokens - self.input) if self.input else tokens
         return tokens
@@ -62,7 +63,15 @@ def _is_warm_up(request: Request) -> bool:
 
 
 def _own_bytes(request: Request) -> int:
-    return len(request.body) - request.shared_bytes if request.prefix else len(request.body)
+    if not request.prefix:
+        return _bytes(request)
+    silent, tokens = request.shared_silent_bytes, request.shared_media_tokens
+    return _bytes(request) - (request.shared_bytes - silent + _BYTES_FOR_A_TOKEN * tokens)
+
+
+def _bytes(request: Request) -> int:
+    """Bytes that say something of tokens; those of images and PDFs in base64 do not, their tokens stand for them."""
+    return len(request.body) - request.silent_bytes + _BYTES_FOR_A_TOKEN * request.media_tokens
 
 
 def counted_input(usage: Usage) -> int:

@@ -4,7 +4,7 @@ Owns   the codec, both ways.
 Knows  steps. Pure.
 
     3k9x0q7a2mf1c-2-1z4            run mark, batch number, row
-    3k9x0q7a2mf1c-2-1z4-t1-s2-r1   turn, sample and round, where they are not 0
+    3k9x0q7a2mf1c-2-1z4-t1-s2-r1   turn, sample and round (`runner.rounds`), where they are not 0
 
 All numbers are base 36, without leading zeros, so that every id is written in one way only. The API admits
 `^[a-zA-Z0-9_-]{1,64}$`, unique within a batch (batch guide); the bounds below keep every id within 64 characters.
@@ -24,8 +24,8 @@ _PAIR: Final = 36 * 36
 
 MAX_MARK: Final = 20
 """The longest run mark, in characters."""
-_MAX_NUMBER, _MAX_ROW, _MAX_PART = 36**8, 36**12, 36**4
-"""Exclusive bounds: 20 + 1 + 8 + 1 + 12 + 3 × 6 characters are 60. 36**12 also fits the 63 bits of SQLite."""
+_MAX_NUMBER, _MAX_ROW, _MAX_PART, _MAX_ROUND = 36**8, 36**12, 36**4, 36**8
+"""Exclusive bounds: 20 + 1 + 8 + 1 + 12 + 2 × 6 + 10 characters are 64. 36**12 also fits the 63 bits of SQLite."""
 
 MAX_NUMBER_DIGITS: Final = 8
 _MARK = re.compile(rf"[0-9a-z]{{1,{MAX_MARK}}}")
@@ -35,7 +35,7 @@ _CUSTOM_ID = re.compile(
     r"-(0|[1-9a-z][0-9a-z]{0,11})"
     r"(?:-t([1-9a-z][0-9a-z]{0,3}))?"
     r"(?:-s([1-9a-z][0-9a-z]{0,3}))?"
-    r"(?:-r([1-9a-z][0-9a-z]{0,3}))?"
+    r"(?:-r([1-9a-z][0-9a-z]{0,7}))?"
 )
 
 
@@ -71,12 +71,16 @@ def id_tail(step: Step) -> str:
     if not (step.turn or step.sample or step.round):
         return base36(row)
     tail = base36(row)
-    for letter, part in (("t", step.turn), ("s", step.sample), ("r", step.round)):
-        if not 0 <= part < _MAX_PART:
+    for letter, part, bound in _parts(step):
+        if not 0 <= part < bound:
             raise ValueError(f"no custom id for {step}")
         if part:
             tail += f"-{letter}{base36(part)}"
     return tail
+
+
+def _parts(step: Step) -> tuple[tuple[str, int, int], ...]:
+    return ("t", step.turn, _MAX_PART), ("s", step.sample, _MAX_PART), ("r", step.round, _MAX_ROUND)
 
 
 def base36(number: int) -> str:

@@ -60,7 +60,14 @@ _SKIP_BYTES: Final = 1 << 20
 _NOTHING_USED: Final = Usage()
 
 ReadResult = Callable[[bytes], BatchLine]
+ModelOf = Callable[[Step], str | None]
+"""The model that a step was asked of, where that is another than the job's."""
 T = TypeVar("T")
+
+
+def no_other_model(_step: Step) -> str | None:
+    """Of a job that asks one model only."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +119,8 @@ class Census:
 class LandedReader:
     """Reads one landed file of one batch, once. Close it.
 
-    `canceled` is what a canceled request of this batch counts as: its cause decides.
+    `canceled` is what a canceled request of this batch counts as: its cause decides. `one_sample`: an accepted reply
+    to a row's first step ends the row, where the row has no other samples.
     """
 
     def __init__(
@@ -125,6 +133,8 @@ class LandedReader:
         judge: Judge,
         price: Price,
         canceled: Failure,
+        model_of: ModelOf = no_other_model,
+        one_sample: bool = True,
     ) -> None:
         self._head = id_head(mark, number)
         self._plain_id = re.compile(re.escape(self._head) + _PLAIN_ROW).fullmatch
@@ -133,6 +143,8 @@ class LandedReader:
         self._read_result = read_result
         self._judge = judge
         self._price = price
+        self._model_of = model_of
+        self._one_sample = one_sample
         self._canceled = canceled
         self._offset = 0
         self._others: list[Landed] = []
@@ -229,7 +241,7 @@ class LandedReader:
         """Read lines that stand side by side from a place in the file on."""
         # One loop with everything in locals: it runs a hundred thousand times a batch.
         read_result, judge, price, first_at = self._read_result, self._judge, self._price, self.census.first_at
-        plain_id, add = self._plain_id, self._numbers.extend
+        plain_id, add, one_sample = self._plain_id, self._numbers.extend, self._one_sample
         following = at
         for line in lines:
             at = following
@@ -252,7 +264,7 @@ class LandedReader:
             usage = reply.usage
             cost = price(reply.model, usage, "batch")
             step = plain_step(row)
-            if isinstance(judge(step, reply), Accept):
+            if one_sample and isinstance(judge(step, reply), Accept):
                 add(
                     (
                         row,
@@ -277,7 +289,7 @@ class LandedReader:
             return
         end, reply, failure = result.end, result.reply, result.failure
         usage = reply.usage if reply is not None else _NOTHING_USED
-        cost = self._price(reply.model, usage, "batch") if reply is not None else 0
+        cost = self._price(self._model_of(step) or reply.model, usage, "batch") if reply is not None else 0
         place = at << 2 | (0 if reply is not None else _code_of(end, failure))
         key: int | str = step.row if step == plain_step(step.row) else result.custom_id
         first_at = self.census.first_at

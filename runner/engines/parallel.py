@@ -10,6 +10,7 @@ Invariants
     these at most max_concurrency have left, so that a killed process has at most two paid requests a slot in doubt.
   * A reply or failure of the provider is recorded exactly once. An exception is a bug, never a row's failure: nothing
     more is admitted, what is in flight is awaited and recorded, and then the exception is raised.
+  * A step that an outcome opens is told to the feed, which brings it soon; it is leased like any other.
   * Leases of steps that did not leave are given back. Those of requests that were dropped in flight stay.
   * Memory does not grow with the rows: what is not leased waits in the feed.
 
@@ -339,6 +340,10 @@ class ParallelEngine:
                 self._limits.in_flight,
             )
         )
+        if decision.next_step is not None:
+            self._feed.follow_up(decision.next_step)
+            self._feed_is_dry = False
+            return
         failure = outcome.failure
         if (
             decision.status == "open"

@@ -28,6 +28,7 @@ from runner.engines.collect import Desk
 from runner.engines.deadline import Deadline
 from runner.engines.following import Follower, Manner, Progress
 from runner.engines.halt import Halt
+from runner.engines.landed import ModelOf, no_other_model
 from runner.engines.parallel import Price
 from runner.engines.polling import PollIntervals
 from runner.engines.retry import RetryPolicy
@@ -51,7 +52,8 @@ class Tracker:
     """Follows the batches of a run that are at the API, until each is closed. Use it on one loop; `aclose` it.
 
     `price` is asked for the model that a reply names, which may be the dated form of the one that was asked for: it is
-    for the caller, who knows the job, to price it as that one.
+    for the caller, who knows the job, to price it as that one. `model_of` names the model of a step that asks another
+    than the job's, and `one_sample` says that no row has several samples.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class Tracker:
         intervals: PollIntervals,
         retry: RetryPolicy,
         deadline: Deadline | None,
+        model_of: ModelOf = no_other_model,
+        one_sample: bool = True,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.reopened = 0
@@ -79,7 +83,7 @@ class Tracker:
         self._intervals = intervals
         self._deadline = deadline
         self._draw = draw
-        self._desk = Desk(provider, book, mark, price, judge, observer)
+        self._desk = Desk(provider, book, mark, price, judge, observer, model_of, one_sample)
         self._manner = Manner(
             clock,
             intervals,

@@ -21,7 +21,7 @@ from runner.execution.api import Api
 from runner.execution.earlier import Earlier
 from runner.execution.facts import refreshed
 from runner.execution.folders import Line, RunInfo, StateFolder, require_revalidated
-from runner.execution.judging import make_judge, make_rule
+from runner.execution.judging import asking_of, make_judge, make_rule
 from runner.execution.known_batches import KnownBatches
 from runner.execution.limiting import make_limits
 from runner.execution.pricing import require_price, stored_prices
@@ -80,6 +80,7 @@ def assemble(
         compiled=compiled,
         compiled_for=compiled_for,
         check=Check(loaded.schema) if loaded.schema is not None else None,
+        asking=asking_of(loaded),
         prices=prices,
         api=api,
         connect=lambda: api.connect(max_concurrency=job.limits.max_concurrency, clock=clock),

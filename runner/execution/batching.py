@@ -110,6 +110,8 @@ async def tracking(
         intervals=PollIntervals(run.settings.batch_poll_first_s, run.settings.batch_poll_longest_s),
         retry=run.retry,
         deadline=plan.deadline,
+        model_of=run.asking.other_model_of,
+        one_sample=run.samples == 1,
     )
     try:
         yield tracker
@@ -143,10 +145,10 @@ def _always(_request: Request) -> bool:
 
 def _price(run: Advance) -> Price:
     """A reply is priced as the model that was asked for, as in parallel mode: the reply may name it by its dated id."""
-    asked, cost = run.compiled.model, run.prices.cost
+    asked, others, cost = run.compiled.model, frozenset(run.asking.models), run.prices.cost
 
-    def price(_replied: str, usage: Usage, mode: Mode) -> int | None:
-        return cost(asked, usage, mode)
+    def price(named: str, usage: Usage, mode: Mode) -> int | None:
+        return cost(named if named in others else asked, usage, mode)
 
     return price
 

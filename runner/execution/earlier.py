@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from runner.clock import Clock
 from runner.execution.judging import is_passing
-from runner.ledger import Ledger, RowResult
+from runner.ledger import Ledger
 from runner.ledger.reuse import ReplyIndex
 from runner.message import parse_reply
+from runner.rounds import Rounds
 from runner.types import Outcome, Reply, Request, Row, Step
 
 
@@ -38,39 +39,44 @@ class Earlier:
             self.previous.close()
 
     def find(self, step: Step, row: Row, request: Request) -> Outcome | None:
-        """An outcome for this step that costs nothing, or None."""
-        result = self.previous_result(row, request)
-        if result is not None:
-            return self._carried(step, result)
+        """An outcome for this step that costs nothing, or None. A row that was begun again wants a new one."""
+        if Rounds.of(step.round).restarts:
+            return None
+        carried = self._of_last_run(step, row, request)
+        if carried is not None:
+            return carried
         found = self.index.find(self.scope, request.hash, but_not=self.own_run) if self.index is not None else None
         if found is None:
             return None
         return self._reused(step, request.hash, found.body, found.reply, found.request_id)
 
-    def previous_result(self, row: Row, request: Request) -> RowResult | None:
-        """What the last run knows of the same row with the same request, where that still stands."""
-        result = self.last_of(row.key)
-        if result is None or result.request_hash != request.hash or result.status not in ("succeeded", "failed"):
+    def _of_last_run(self, step: Step, row: Row, request: Request) -> Outcome | None:
+        """What the last run knows of the same request of the same row, where that still stands: replies, also those
+        that were no answer, and failures that will not pass. So a conversation comes to where it ended, step by step.
+        """
+        index = None if self.previous is None else self.previous.find(row.key)
+        if index is None or self.previous is None:
             return None
-        return None if is_passing(result.failure) else result
-
-    def last_of(self, key: str) -> RowResult | None:
-        """The same row in the line's last finished run."""
-        if self.previous is None:
+        earlier = self.previous.earlier_reply(index, step.sample, request.hash)
+        if earlier is None:
             return None
-        index = self.previous.find(key)
-        return None if index is None else self.previous.result(index)
-
-    def _carried(self, step: Step, result: RowResult) -> Outcome | None:
-        assert result.request_hash is not None
-        if result.body:
-            reply = parse_reply(result.body, result.request_id)
-            return self._reused(step, result.request_hash, result.body, reply, result.request_id)
+        if earlier.body:
+            reply = parse_reply(earlier.body, earlier.request_id)
+            return self._reused(step, request.hash, earlier.body, reply, earlier.request_id)
+        if earlier.end in ("canceled", "expired") or earlier.failure is None or is_passing(earlier.failure):
+            return None
         now = self.clock.now()
         return Outcome(
-            step, 1, "errored", "parallel", result.request_hash, now, now, failure=result.failure,
-            request_id=result.request_id, reused=True
+            step, 1, "errored", "parallel", request.hash, now, now, failure=earlier.failure,
+            request_id=earlier.request_id, reused=True
         )  # fmt: skip
+
+    def has_other(self, row: Row, request: Request) -> bool:
+        """Whether the last run asked something else of the same row."""
+        index = None if self.previous is None else self.previous.find(row.key)
+        if index is None or self.previous is None:
+            return False
+        return self.previous.earlier_reply(index, 0, request.hash) is None
 
     def _reused(self, step: Step, request_hash: bytes, body: bytes, reply: Reply, request_id: str | None) -> Outcome:
         now = self.clock.now()

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Protocol
 
 from runner.clock import Clock
-from runner.engines import Prepared
+from runner.engines import Judge, Prepared
 from runner.events import Observer, Warned
+from runner.execution.composing import Composer
 from runner.execution.earlier import Earlier
 from runner.execution.grouping import ALL, Opened, grouped
 from runner.ledger import Ledger, OpenStep
@@ -61,13 +62,39 @@ class Poster(Protocol):
 def open_pages(ledger: Ledger) -> Iterator[Sequence[OpenStep]]:
     """All open steps, in order. The ledger is asked for a page at a time, so steps opened behind are not seen."""
     after: Step | None = None
+    opened = OpenedMeanwhile()
     while True:
         page = ledger.open_steps(after, READ_AHEAD)
         if page:
-            yield page
+            yield opened.left_out_of(page)
         if len(page) < READ_AHEAD:
             return
         after = page[-1].step
+
+
+class OpenedMeanwhile:
+    """Leaves out of a page what was opened by outcomes of the pages before: who sent those is told of it.
+
+    That can only be in the last row of the page before: of a conversation, which is a row and a sample of it, one step
+    is open at a time.
+    """
+
+    def __init__(self) -> None:
+        self._row: int | None = None
+        self._samples: set[int] = set()
+
+    def left_out_of(self, page: Sequence[OpenStep]) -> Sequence[OpenStep]:
+        """The steps of the next page that were open before, in their order; `page` has at least one."""
+        first = page[0].step.row
+        if first == self._row:
+            page_here = [each for each in page if each.step.row != first or each.step.sample not in self._samples]
+        else:
+            page_here = list(page)
+        last = page[-1].step.row
+        if last != self._row:
+            self._row, self._samples = last, set()
+        self._samples.update(each.step.sample for each in reversed(page) if each.step.row == last)
+        return page_here
 
 
 _prepared = maker_of(Prepared)
@@ -75,7 +102,11 @@ _prepared = maker_of(Prepared)
 
 class Feeder:
     """A `Feed` over the open steps of one run: one pass in the dataset's order, or, where rows have cached prefixes of
-    their own, prefix by prefix. One with less text than `least_prefix_bytes` is surely not cached."""
+    their own, prefix by prefix. One with less text than `least_prefix_bytes` is surely not cached.
+
+    Steps that it is told to follow up go before all that is not in the window yet. There are never more of them than
+    steps under way, so they need no bound of their own.
+    """
 
     def __init__(
         self,
@@ -83,6 +114,7 @@ class Feeder:
         compiled: CompiledJob,
         writer: Poster,
         *,
+        judge: Judge,
         bound: Bound,
         open_earlier: Callable[[], Earlier | None],
         clock: Clock,
@@ -94,6 +126,7 @@ class Feeder:
     ) -> None:
         self._folder = folder
         self._compiled = compiled
+        self._composer = Composer(compiled, judge)
         self._writer = writer
         self._bound = bound
         self._open_earlier = open_earlier
@@ -101,11 +134,17 @@ class Feeder:
         self._observer = observer
         self._pages = pages
         self._least_prefix_bytes = least_prefix_bytes
+        self._ledger: Ledger
+        self._earlier: Earlier | None = None
         self._slow_renders = 0
         self._window_steps = window_steps
         self._window_bytes = window_bytes
         self._window: deque[Prepared] = deque()
         self._bytes = 0
+        self._told: deque[Step] = deque()
+        """Steps to follow up that are not prepared yet."""
+        self._ahead: deque[Prepared] = deque()
+        """Those that are."""
         self._gathered: list[Prepared] = []
         self._gathered_bytes = 0
         self._pushed = min(PUSHED, max(1, window_steps // 4))
@@ -136,39 +175,74 @@ class Feeder:
             with self._changed:
                 if self._error is not None:
                     raise self._error
+                if self._ahead:
+                    return [self._ahead.popleft() for _ in range(min(limit, len(self._ahead)))]
                 if self._window:
                     taken = [self._window.popleft() for _ in range(min(limit, len(self._window)))]
                     self._bytes -= sum(len(item.request.body) for item in taken)
                     self._changed.notify()
                     return taken
-                if self._exhausted:
+                if self._exhausted and not self._told:
                     return []
             await self._ready.wait()
 
     async def peek_is_empty(self) -> bool:
         with self._changed:
-            return self._exhausted and not self._window
+            return self._exhausted and not (self._window or self._ahead or self._told)
+
+    def follow_up(self, step: Step) -> None:
+        with self._changed:
+            self._told.append(step)
+            self._changed.notify()
 
     # -- the thread ------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
             with SqliteLedger.open(self._folder, read_only=True) as ledger, self._opened_earlier() as earlier:
-                self._feed_all(ledger, earlier)
+                self._ledger, self._earlier = ledger, earlier
+                self._feed_all(ledger)
+                self._note_exhausted()
+                self._follow_up_until_closed()
         except BaseException as error:  # noqa: BLE001 - the worker's border: the engine raises it from `take`
             self._error = error
+            self._note_exhausted()
+
+    def _note_exhausted(self) -> None:
         with self._changed:
             self._exhausted = True
         self._loop.call_soon_threadsafe(self._ready.set)
 
-    def _feed_all(self, ledger: Ledger, earlier: Earlier | None) -> None:
+    def _feed_all(self, ledger: Ledger) -> None:
         for page in self._opened(ledger):
             for step, row, prefixes in page:
-                self._feed(step, row, earlier, prefixes)
+                self._feed(step, row, prefixes)
+                if self._told:
+                    self._follow_up()
                 if not self._hand_over():
                     return
             if not self._push():  # the next page may be long in coming
                 return
+
+    def _follow_up_until_closed(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._told)
+                if self._closed:
+                    return
+            self._follow_up()
+
+    def _follow_up(self) -> None:
+        """Prepare what was opened by outcomes, for the engine to take first."""
+        while self._told and not self._closed:
+            step = self._told[0]
+            opened = self._ledger.open_step(step)
+            prepared = None if opened is None else self._prepared(opened, self._ledger.row(step.row), ALL)
+            with self._changed:
+                self._told.popleft()
+                if prepared is not None:
+                    self._ahead.append(prepared)
+            self._loop.call_soon_threadsafe(self._ready.set)
 
     def _opened_earlier(self) -> AbstractContextManager[Earlier | None]:
         earlier = self._open_earlier()
@@ -191,23 +265,27 @@ class Feeder:
         with closing(in_groups):
             yield in_groups
 
-    def _feed(self, open_step: OpenStep, row: Row, earlier: Earlier | None, prefixes: int) -> None:
-        """Prepare one step, of whose prefixes so many are of use."""
-        request = self._rendered(row)
+    def _feed(self, open_step: OpenStep, row: Row, prefixes: int) -> None:
+        """Gather one step, of whose prefixes so many are of use."""
+        prepared = self._prepared(open_step, row, prefixes)
+        if prepared is not None:
+            self._gathered.append(prepared)
+            self._gathered_bytes += len(prepared.request.body)
+
+    def _prepared(self, open_step: OpenStep, row: Row, prefixes: int) -> Prepared | None:
+        """A step with its request; None where it needs no engine: its outcome is with the writer then."""
+        request = self._rendered(open_step.step, row)
         if isinstance(request, Failure):
             self._writer.post(self._unsendable(open_step, request))
-            return
-        if earlier is not None and open_step.attempts == 0:
-            outcome = earlier.find(open_step.step, row, request)
+            return None
+        if self._earlier is not None and open_step.attempts == 0:
+            outcome = self._earlier.find(open_step.step, row, request)
             if outcome is not None:
                 self._writer.post(outcome)
-                return
+                return None
         if len(request.prefixes) > prefixes:
             request = self._with_fewer(request, prefixes)
-        self._gathered.append(
-            _prepared(open_step.step, request, open_step.attempts, self._bound(request), open_step.tries)
-        )
-        self._gathered_bytes += len(request.body)
+        return _prepared(open_step.step, request, open_step.attempts, self._bound(request), open_step.tries)
 
     def _with_fewer(self, request: Request, prefixes: int) -> Request:
         """Nobody waits for a prefix that no other row has."""
@@ -222,9 +300,12 @@ class Feeder:
             return not self._closed
         return self._push()
 
-    def _rendered(self, row: Row) -> Request | Failure:
+    def _rendered(self, step: Step, row: Row) -> Request | Failure:
         started = self._clock.monotonic()
-        request = self._compiled.request(row)
+        if step.turn or step.round:
+            request = self._composer.request(self._ledger, step, row)
+        else:
+            request = self._compiled.request(row)
         took_s = self._clock.monotonic() - started
         if took_s >= SLOW_RENDER_S and self._slow_renders < SLOW_RENDERS_TOLD:
             self._slow_renders += 1
@@ -239,17 +320,27 @@ class Feeder:
         if not gathered:
             return not self._closed
         self._gathered, self._gathered_bytes = [], 0
+        if not self._wait_for_room(len(gathered), size):
+            return False
         with self._changed:
-            while not self._closed and not self._has_room(len(gathered), size):
-                self._changed.wait()
-            if self._closed:
-                return False
             was_empty = not self._window
             self._window.extend(gathered)
             self._bytes += size
         if was_empty:
             self._loop.call_soon_threadsafe(self._ready.set)
         return True
+
+    def _wait_for_room(self, steps: int, size_bytes: int) -> bool:
+        """Wait until so much more fits in the window, and follow up meanwhile; False once the feed was closed. Only
+        this thread fills the window, so the room stays."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._told or self._has_room(steps, size_bytes))
+                if self._closed:
+                    return False
+                if not self._told:
+                    return True
+            self._follow_up()
 
     def _has_room(self, steps: int, size_bytes: int) -> bool:
         """Whether so much more fits in the window; into an empty one everything does."""

@@ -11,8 +11,11 @@ from __future__ import annotations
 from runner.engines import Accept, Ask, Fail, Judge, Verdict
 from runner.engines.retry import RetryPolicy
 from runner.ledger import Rule, Ruling
-from runner.replies.judge import judge_reply
+from runner.replies.asking import NEVER, Asking
+from runner.replies.judge import judge_reply, problems_of
 from runner.replies.schema import Check
+from runner.spec.job import LargerLimits, OtherModel
+from runner.spec.load import LoadedJob
 from runner.types import Failure, Outcome, Reply, Step
 
 PASSING = frozenset(
@@ -34,12 +37,34 @@ _SUCCEEDED = Ruling("succeeded")
 """Nearly all verdicts and rulings, by the hundred thousand: made once."""
 
 
-def make_judge(check: Check | None) -> Judge:
-    """The judge of one job: its schema is the only thing it knows."""
+def asking_of(loaded: LoadedJob) -> Asking:
+    """What a job wants done about replies that are no answer. One with a schema has each mended once, if need be."""
+    output = loaded.job.output
+    if output is None:
+        return NEVER
+    cut_off, refused = output.on_truncation, output.on_refusal
+    return Asking(
+        repairs=output.repair if output.repair is not None else int(loaded.schema is not None),
+        limits=cut_off.max_tokens if isinstance(cut_off, LargerLimits) else (),
+        models=(refused.model,) if isinstance(refused, OtherModel) else (),
+        keeps_truncated=cut_off == "keep",
+        keeps_refused=refused == "keep",
+    )
 
-    def judge(_step: Step, reply: Reply) -> Verdict:
+
+def make_judge(check: Check | None, asking: Asking = NEVER) -> Judge:
+    """The judge of one job: its schema, and what it wants done about a reply that is no answer, are all it knows."""
+
+    def judge(step: Step, reply: Reply) -> Verdict:
         failure = judge_reply(reply, check)
-        return _ACCEPT if failure is None else Fail(failure)
+        return _ACCEPT if failure is None else _of_no_answer(step, reply, failure)
+
+    def _of_no_answer(step: Step, reply: Reply, failure: Failure) -> Verdict:
+        if asking.keeps(failure):
+            return _ACCEPT
+        problems = problems_of(reply, check) if check is not None and failure.kind == "schema_mismatch" else ()
+        asked = asking.after(step, reply, failure, problems)
+        return Fail(failure) if asked is None else Ask(asked.step, asked.why, failure)
 
     return judge
 
@@ -82,8 +107,8 @@ def _ruling(verdict: Verdict) -> Ruling:
     match verdict:
         case Accept():
             return _SUCCEEDED
-        case Ask(step):
-            return Ruling("open", next_step=step)
+        case Ask(step, _, failure):
+            return Ruling("open", failure, step)
         case Fail(failure):
             return Ruling("failed", failure)
 

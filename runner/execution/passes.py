@@ -4,9 +4,9 @@ Owns   what one pass is: a writer, a feeder and an engine, started and ended; wh
        further pass.
 Knows  the parts by their contracts. `batching` makes those of batch mode.
 
-A run of parallel mode has parallel passes only. One of batch mode sends a pass in parallel where only few steps are
-left that were sent before, and where its deadline leaves no time for another batch; never what has not been asked for
-once while there is time for it, because that costs twice as much.
+A run of parallel mode has parallel passes only. In one of batch mode what replies ask for again is the next pass's; and
+it sends a pass in parallel where only few steps are left that were asked before, and where its deadline leaves no time
+for another batch; never what has not been asked for once while there is time for it, because that costs twice as much.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from runner.engines.parallel import ParallelEngine
 from runner.errors import LedgerError
 from runner.events import Observer, StepEnded, Warned
 from runner.execution import batching, doubt
+from runner.execution.composing import Composer
 from runner.execution.feeder import BATCH_WINDOW_BYTES, WINDOW_BYTES, Feeder
 from runner.execution.loop import on_loop
 from runner.execution.signals import signals
@@ -82,6 +83,8 @@ class _Standing:
     counts: Counts
     batches: tuple[tuple[int, str, int], ...]
     mode: Mode
+    progress: object
+    """Moves with each outcome: one that cost nothing, and opened a next step, changes no count."""
 
     @property
     def is_done(self) -> bool:
@@ -136,7 +139,7 @@ class _Passes:
         ledger = self.run.ledger
         batches = open_batches(ledger)
         stands = tuple((batch.number, batch.state, batch.settled) for batch in batches)
-        return _Standing(ledger.counts(), stands, self._mode(batches))
+        return _Standing(ledger.counts(), stands, self._mode(batches), ledger.progress())
 
     def _mode(self, batches: Sequence[Batch]) -> Mode:
         """Which engine the next pass uses, with these batches open."""
@@ -149,10 +152,10 @@ class _Passes:
         return "parallel" if self._are_few_left() else "batch"
 
     def _are_few_left(self) -> bool:
-        """Whether all that waits was sent before, is little, and may be paid at the full price."""
+        """Whether all that waits was asked before, is little, and may be paid at the full price."""
         most = self.run.settings.batch_resend_rows
         waiting = self.run.ledger.open_steps(None, most + 1)
-        few = 0 < len(waiting) <= most and all(step.attempts for step in waiting)
+        few = 0 < len(waiting) <= most and all(step.attempts or step.step.round for step in waiting)
         return few and batching.can_fall_back(self.run) and self._is_affordable(waiting)
 
     def _is_affordable(self, waiting: Sequence[OpenStep]) -> bool:
@@ -160,10 +163,11 @@ class _Passes:
         cap_pico = self.run.job.limits.max_cost_pico
         if cap_pico is None:
             return True
-        compiled = self.run.compiled_for("parallel")
-        bound, most = bound_of(self.run.prices, "parallel"), 0
-        for step in waiting:
-            request = compiled.request(self.run.ledger.row(step.step.row))
+        run = self.run
+        composer = Composer(run.compiled_for("parallel"), run.judge)
+        bound, most = bound_of(run.prices, "parallel"), 0
+        for waits in waiting:
+            request = composer.request(run.ledger, waits.step, run.ledger.row(waits.step.row))
             if isinstance(request, Failure):
                 continue
             bound_pico = bound(request)
@@ -212,6 +216,7 @@ class _Passes:
             run.folder,
             compiled,
             writer,
+            judge=run.judge,
             bound=bound_of(run.prices, compiled.mode),
             open_earlier=run.open_earlier,
             clock=run.clock,

@@ -284,8 +284,7 @@ def _count(ledger: Ledger, compiled: CompiledJob, earlier: Earlier | None, estim
             counted.reused += 1
         else:
             counted.size(row, estimator.add(request))
-            last = earlier.last_of(row.key) if earlier is not None else None
-            if last is not None and last.request_hash != request.hash:
+            if earlier is not None and earlier.has_other(row, request):
                 counted.changed += 1
             else:
                 counted.new += 1

@@ -17,22 +17,29 @@ from runner.encoding import encode
 from runner.errors import BudgetError
 from runner.ledger.folder import open_private, sync_entries
 from runner.ledger.refusals import disk_errors
+from runner.spec.job import Job, OtherModel
 from runner.spec.load import LoadedJob
 
 PRICES = "inputs/prices.json"
 
 
 def load_run_prices(loaded: LoadedJob, clock: Clock) -> Prices:
-    """Today's prices of the job's model, the user's own first."""
+    """Today's prices of the job's models, the user's own first."""
     overrides = load_overrides(loaded.settings.prices) if loaded.settings.prices is not None else None
     params = loaded.job.params
     return prices_for_models(
-        [loaded.job.model],
+        models_of(loaded.job),
         at=clock.now(),
         overrides=overrides,
         inference_geo=params.get("inference_geo"),
         speed=params.get("speed"),
     )
+
+
+def models_of(job: Job) -> list[str]:
+    """All models that a job may ask, its own first."""
+    refused = job.output.on_refusal if job.output is not None else None
+    return [job.model, refused.model] if isinstance(refused, OtherModel) else [job.model]
 
 
 def store_prices(folder: Path, prices: Prices) -> None:
@@ -53,9 +60,10 @@ def stored_prices(folder: Path) -> Prices:
 def require_price(loaded: LoadedJob, prices: Prices) -> None:
     """A cap on what nobody can price would cap nothing."""
     job = loaded.job
-    if job.limits.max_cost_usd is not None and not prices.knows(job.model):
+    unknown = [model for model in models_of(job) if not prices.knows(model)]
+    if job.limits.max_cost_usd is not None and unknown:
         raise BudgetError(
-            f"limits.max_cost_usd is set, but the price of {job.model} is not known",
+            f"limits.max_cost_usd is set, but the price of {unknown[0]} is not known",
             code="unknown-price",
             hint="give its price in the file that the setting `prices` names, or take the cap out",
         )

@@ -15,8 +15,9 @@ from runner.execution.folders import RunInfo
 from runner.ledger import Ledger, RowResult
 from runner.message import parse_reply
 from runner.replies.extract import output_of
+from runner.replies.judge import is_no_whole_answer
 from runner.spec.load import LoadedJob
-from runner.types import PICO_PER_USD, Record, maker_of
+from runner.types import PICO_PER_USD, Record, Reply, maker_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class RecordMaker:
             result.row.key,
             result.row.index,
             result.status,
-            answer.output if answer is not None and succeeded else None,
+            answer.output if answer is not None and succeeded and not self._is_kept(reply) else None,
             _text(answer.text if answer is not None else None, self.structured, succeeded),
             reply.stop_reason if reply is not None else None,
             result.failure.to_dict() if result.failure is not None else None,
@@ -62,6 +63,11 @@ class RecordMaker:
             _time(result.ended_at),
             reply.content if reply is not None else (),
         )
+
+    def _is_kept(self, reply: Reply | None) -> bool:
+        """Whether a reply counts although it is no whole answer (`on_truncation`, `on_refusal`: `keep`). Its beginning
+        may be JSON by accident, `12` of `123`; so where there is a schema it has a text and no output."""
+        return self.structured and reply is not None and is_no_whole_answer(reply.stop_reason)
 
 
 _record = maker_of(Record)

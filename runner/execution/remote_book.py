@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from runner.engines import Decision, Prepared
 from runner.errors import LedgerError
 from runner.execution.channel import Message
-from runner.execution.outcome_tuples import open_steps_of, outcome_tuple, ruling_value, step_tuple
+from runner.execution.outcome_tuples import open_steps_of, outcome_tuple, ruling_value, step_of, step_tuple
 from runner.ledger import OpenStep, Rule
 from runner.types import Outcome, Step
 
@@ -115,8 +115,8 @@ class RemoteBook:
     def take(self, message: Message) -> None:
         """An answer has come."""
         match message:
-            case ("decided", call, status, failure):
-                self._resolve(call, Decision(status, failure))
+            case ("decided", call, status, failure, following):
+                self._resolve(call, Decision(status, failure, None if following is None else step_of(following)))
             case ("done", call, value):
                 self._resolve(call, value)
             case ("posted", count):

@@ -132,12 +132,31 @@ def _system(body: dict[str, Any]) -> str:
 
 def _messages(body: dict[str, Any]) -> str:
     return "\n".join(
-        f"-- {message['role']}\n" + "\n".join(map(_block, message["content"])) for message in body["messages"]
+        f"-- {message['role']}\n" + "\n".join(_block(block) for block in message["content"])
+        for message in body["messages"]
     )
 
 
 def _block(block: dict[str, Any]) -> str:
-    return block["text"] if block["type"] == "text" else f"[{block['type']}]"
+    """A block for people: its text, or what it is."""
+    if block["type"] == "text":
+        return str(block["text"])
+    if block["type"] == "search_result":
+        passages = "\n".join(str(passage["text"]) for passage in block["content"])
+        return f"[search result: {block['title']}, {block['source']}]\n{passages}"
+    title = f" {block['title']!r}" if block.get("title") else ""
+    return f"[{block['type']}{title}: {_source(block.get('source') or {})}]"
+
+
+def _source(source: dict[str, Any]) -> str:
+    match source:
+        case {"type": "base64", "media_type": str(kind), "data": str(data)}:
+            return f"{kind}, {len(data) * 3 // 4:,} bytes"
+        case {"type": "text", "data": str(text)}:
+            return f"text, {len(text.encode()):,} bytes"
+        case {"url": str(where)} | {"file_id": str(where)}:
+            return where
+    return "…"
 
 
 def _cost(record: Record) -> str:

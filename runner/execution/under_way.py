@@ -27,6 +27,7 @@ from runner.execution.records import RecordMaker
 from runner.ledger import Ledger, Rule
 from runner.planning.requests import CompiledJob
 from runner.providers import Provider
+from runner.replies.asking import Asking
 from runner.replies.schema import Check
 from runner.settings import Settings
 from runner.spec.job import Job, Retry
@@ -64,6 +65,8 @@ class Advance:
     compiled_for: Callable[[Mode], CompiledJob]
     """The same job for a mode: what a batch run sends in parallel differs in cache marks, not in identity."""
     check: Check | None
+    asking: Asking
+    """What is done about a reply that is no answer."""
     prices: Prices
     api: Api
     connect: Callable[[], Provider]
@@ -99,12 +102,17 @@ class Advance:
         return None if noted is None else datetime.fromisoformat(noted)
 
     @property
+    def samples(self) -> int:
+        """How many conversations each row has; noted when the run began."""
+        return int(self.ledger.meta.get("samples", 1))
+
+    @property
     def retry(self) -> RetryPolicy:
         return retry_policy(self.job.retry)
 
     @property
     def judge(self) -> Judge:
-        return make_judge(self.check)
+        return make_judge(self.check, self.asking)
 
     @property
     def rule(self) -> Rule:

@@ -118,6 +118,7 @@ class _Worker:
             run.folder,
             compiled,
             book,
+            judge=run.judge,
             bound=bound_of(run.prices, compiled.mode),
             open_earlier=run.open_earlier,
             clock=run.clock,

@@ -13,7 +13,8 @@ nothing about durability or money depends on how many workers there are. What ea
 row's time: rendering, the network, TLS, reading replies and ruling on them.
 
 Invariants
-  * Every open step goes to exactly one worker, in the dataset's order, a page at a time and on demand.
+  * Every open step goes to exactly one worker, in the dataset's order, a page at a time and on demand; a step that an
+    outcome opens stays with the worker that sent it.
   * `max_concurrency` is divided among the workers, so leased and unfinished are at most 2 × max_concurrency in all.
   * The cap stops the run only when nothing is leased any more whose end could make room: the lease of a worker that
     has nothing under way waits for the others'.
@@ -43,11 +44,12 @@ from runner.errors import SetupError
 from runner.events import HeldBack, StepEnded, StepSent, Stopping, Warned
 from runner.execution.assignment import Assignment, portable
 from runner.execution.channel import Channel, Message
+from runner.execution.feeder import OpenedMeanwhile
 from runner.execution.holding import held_of_all
-from runner.execution.outcome_tuples import OutcomeTuple, StepTuple, open_step_tuples, outcome_of, step_of
+from runner.execution.outcome_tuples import OutcomeTuple, StepTuple, open_step_tuples, outcome_of, step_of, step_tuple
 from runner.execution.under_way import Advance
 from runner.execution.writer import Writer
-from runner.ledger import Lease, Rule, Ruling
+from runner.ledger import Lease, OpenStep, Rule, Ruling
 from runner.planning.requests import CompiledJob
 from runner.types import Outcome, Step
 
@@ -175,6 +177,7 @@ class Workers:
         self._held = HeldBack(None)
         """What was told of all workers."""
         self._after: Step | None = None
+        self._opened = OpenedMeanwhile()
         self._no_more = False
         self._turn = asyncio.Lock()
         """Whose page of open steps is looked up."""
@@ -441,7 +444,8 @@ class Workers:
                 posted += 1
             else:
                 desk.leased -= 1
-                desk.channel.send("decided", call, decision.status, decision.failure, urgent=True)
+                following = None if decision.next_step is None else step_tuple(decision.next_step)
+                desk.channel.send("decided", call, decision.status, decision.failure, following, urgent=True)
             self._observer.notify(self._step_ended(outcome, decision, sent=call is not None))
         if posted:
             desk.channel.send("posted", posted, urgent=True)
@@ -514,10 +518,13 @@ class Workers:
             if self._no_more or self._reason is not None:
                 desk.channel.send("steps", (), urgent=True)
                 return
-            page = await self._writer.open_steps(self._after, limit)
-            if page:
-                self._after = page[-1].step
-            self._no_more = len(page) < limit
+            page: Sequence[OpenStep] = ()
+            while not (page or self._no_more):
+                found = await self._writer.open_steps(self._after, limit)
+                self._no_more = len(found) < limit
+                if found:
+                    self._after = found[-1].step
+                    page = self._opened.left_out_of(found)
         desk.channel.send("steps", open_step_tuples(page), urgent=True)
 
     def _let_all_send(self) -> None:

@@ -289,7 +289,7 @@ def _decision(ruling: Ruling) -> Decision:
         return _SUCCEEDED
     match ruling.state:
         case "succeeded" | "failed" | "expired" | "canceled" | "open":
-            return Decision(ruling.state, ruling.failure)
+            return Decision(ruling.state, ruling.failure, ruling.next_step)
         case "leased" | "answered":
             raise LedgerError(f"a rule may not leave a step {ruling.state}", code="bad-ruling")
 

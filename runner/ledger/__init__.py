@@ -104,7 +104,8 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What is to become of a step after an outcome. `open` with `next_step` None: the same step again."""
+    """What is to become of a step after an outcome. `open` with `next_step` None: the same step again. With a
+    `next_step` that one is open, and the attempt keeps the `failure`, if any, that was the reason."""
 
     state: StepState
     failure: Failure | None = None
@@ -116,8 +117,22 @@ Rule = Callable[[Outcome], Ruling]
 
 
 @dataclass(frozen=True, slots=True)
+class StepReply:
+    """The last reply to a step: the message object as it came, JSON bytes. `failure` is what was made of it, None for
+    an answer."""
+
+    step: Step
+    body: bytes
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
 class RowResult:
-    """All a record is made of, for one row: the last attempt's reply, the sums over all attempts of this run."""
+    """All a record is made of, for one row: the deciding attempt's reply, the sums over all attempts of this run.
+
+    The last step of a row decides it; of a row with several samples, the last step of the first sample that succeeded,
+    or of the first one where none did.
+    """
 
     row: Row
     status: RowStatus
@@ -134,6 +149,19 @@ class RowResult:
     batch_id: str | None
     started_at: datetime | None
     ended_at: datetime | None
+    step: Step | None = None
+    """The deciding attempt's step; None where the row has had no attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierReply:
+    """What came last of a request: how the attempt ended, with its reply (`body`, empty where there was none) or its
+    failure."""
+
+    end: AttemptEnd
+    body: bytes
+    failure: Failure | None
+    request_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,8 +335,9 @@ class Ledger(Protocol):
     def close(self) -> None: ...
 
     # -- enrolment -------------------------------------------------------------------------------------------------
-    def enrol(self, rows: Iterable[EnrolledRow]) -> int:
-        """Copy all rows into the run, in order, and make each one's first step open; returns how many.
+    def enrol(self, rows: Iterable[EnrolledRow], *, samples: int = 1) -> int:
+        """Copy all rows into the run, in order, and make each one's first step open, once for each sample; returns how
+        many rows. A row ends when the last of its samples does.
 
         All or nothing: an interrupted enrolment leaves none. Raises InputError for a key that appears twice, naming
         both places (at most 20 clashes). Sets meta `rows_sha256`, a digest over keys and values in order.
@@ -326,6 +355,10 @@ class Ledger(Protocol):
     # -- steps -----------------------------------------------------------------------------------------------------
     def open_steps(self, after: Step | None, limit: int) -> Sequence[OpenStep]:
         """The next open steps in order; leased ones are not among them."""
+        ...
+
+    def open_step(self, step: Step) -> OpenStep | None:
+        """This step, where it is open."""
         ...
 
     def lease(self, leases: Sequence[Lease], cap_pico: int | None) -> int:
@@ -347,7 +380,11 @@ class Ledger(Protocol):
         ...
 
     def reopen(self, *, kinds: Sequence[str] = (), keys: Sequence[str] = ()) -> int:
-        """Make failed, expired and canceled rows open again with fresh tries (`runner retry`); returns how many."""
+        """Make failed, expired and canceled rows open again with fresh tries (`runner retry`); returns how many.
+
+        A step that has had no reply is open again. A turn whose last reply was no answer begins anew with its first
+        request, since what was asked again of it led nowhere.
+        """
         ...
 
     def rejudge(self, rule: Rule, label: str) -> Rejudged:
@@ -372,6 +409,22 @@ class Ledger(Protocol):
     def result(self, index: int) -> RowResult: ...
 
     def attempts(self, row: int) -> Sequence[Attempt]: ...
+
+    def replies(self, row: int) -> Sequence[StepReply]:
+        """The last reply to each step of a row that has one, by sample, turn and round."""
+        ...
+
+    def replies_before(self, step: Step) -> Sequence[StepReply]:
+        """The same, of the step's own sample and before it."""
+        ...
+
+    def earlier_reply(self, row: int, sample: int, request_hash: bytes) -> EarlierReply | None:
+        """What came last of this request in this sample of a row; None where it was not sent."""
+        ...
+
+    def progress(self) -> object:
+        """Another value after each outcome that was recorded."""
+        ...
 
     # -- results of tools -------------------------------------------------------------------------------------------
     def keep_tool_results(self, step: Step, results: Sequence[ToolResult]) -> None:
@@ -455,6 +508,7 @@ class Ledger(Protocol):
 
 __all__ = [
     "ACCEPTED_COLUMNS", "NONE_ACCEPTED", "UNPRICED", "AcceptedLines", "Attempt", "AttemptEnd", "Batch", "BatchFacts",
-    "BatchState", "BatchStep", "CancelCause", "Counts", "Delivery", "EnrolledRow", "Landed", "Lease", "Ledger", "Mode",
-    "Money", "OpenStep", "Rejudged", "RowResult", "Rule", "Ruling", "Settled", "StepState",
+    "BatchState", "BatchStep", "CancelCause", "Counts", "Delivery", "EarlierReply", "EnrolledRow", "Landed", "Lease",
+    "Ledger", "Mode", "Money", "OpenStep", "Rejudged", "RowResult", "Rule", "Ruling", "Settled", "StepReply",
+    "StepState",
 ]  # fmt: skip

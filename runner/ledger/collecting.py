@@ -90,11 +90,14 @@ def settle(
     rule: Rule,
     now: datetime,
     accepted: AcceptedLines,
+    samples: int = 1,
 ) -> Settled:
     """See `Ledger.settle_batch`. What the rule raises is raised, with nothing booked."""
     connection = database.connection
     database.check_writable()
-    settlement = Settlement()
+    if samples > 1 and accepted:
+        raise ValueError("a row with several samples does not end with one of them")
+    settlement = Settlement(samples)
     rulings, passed_over = _rule_on(
         connection, batch, landing, lines, rule, ended_at := batch.ended_at or now, settlement
     )

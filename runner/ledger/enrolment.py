@@ -15,10 +15,10 @@ from pathlib import Path
 
 import apsw
 
-from runner.encoding import encode, printable
+from runner.encoding import decode, encode, printable
 from runner.errors import InputError, LedgerError, Location, Problem
 from runner.ledger import EnrolledRow
-from runner.ledger.database import Database, fetch
+from runner.ledger.database import Database, fetch, fetch_value
 from runner.ledger.refusals import disk_errors
 from runner.ledger.rows import RowReader, RowWriter
 from runner.ledger.schema import OPEN
@@ -26,13 +26,28 @@ from runner.ledger.totals import Changes
 
 _SHOWN_CLASHES = 20
 
+SAMPLES = "samples"
+"""In the run's meta: how many conversations each row has, where that is more than one."""
+
+_FIRST_STEPS = "INSERT INTO steps SELECT idx, 0, 0, 0, ?1, 0, 0, 0 FROM rows WHERE ?2 ORDER BY idx"
+_FIRST_STEPS_OF_SAMPLES = """
+    WITH RECURSIVE samples (number) AS (SELECT 0 UNION ALL SELECT number + 1 FROM samples WHERE number + 1 < ?2)
+    INSERT INTO steps SELECT idx, 0, number, 0, ?1, 0, 0, 0 FROM rows CROSS JOIN samples ORDER BY idx, number
+"""
+
+
+def samples_of(connection: apsw.Connection) -> int:
+    """How many samples each row of the run has."""
+    found = fetch_value(connection, "SELECT value FROM meta WHERE name = ?", (SAMPLES,))
+    return 1 if found is None else int(decode(found))
+
 
 def key_hash(key: str) -> bytes:
     """16 bytes: two of 10 million keys clash by chance once in 10**24 runs. Lone surrogates are hashed as they are."""
     return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def enrol(database: Database, folder: Path, rows: Iterable[EnrolledRow]) -> int:
+def enrol(database: Database, folder: Path, rows: Iterable[EnrolledRow], samples: int = 1) -> int:
     """See `Ledger.enrol`; `folder` is the run's `rows/`."""
     if fetch(database.connection, "SELECT 1 FROM meta WHERE name = 'rows_sha256'"):
         raise LedgerError("this run has its rows already", code="enrolled")
@@ -41,7 +56,7 @@ def enrol(database: Database, folder: Path, rows: Iterable[EnrolledRow]) -> int:
         writer = RowWriter(folder)
     try:
         with database.transaction(durable=True) as connection:
-            return _load(connection, folder, writer, rows)
+            return _load(connection, folder, writer, rows, samples)
     except BaseException:
         _remove_files(folder)
         raise
@@ -54,7 +69,9 @@ def _remove_files(folder: Path) -> None:
         path.unlink()
 
 
-def _load(connection: apsw.Connection, folder: Path, writer: RowWriter, rows: Iterable[EnrolledRow]) -> int:
+def _load(
+    connection: apsw.Connection, folder: Path, writer: RowWriter, rows: Iterable[EnrolledRow], samples: int
+) -> int:
     sources: dict[str, int] = {}
     connection.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, 0, NULL, 0)", _loading(rows, writer, sources))
     writer.finish()
@@ -66,9 +83,11 @@ def _load(connection: apsw.Connection, folder: Path, writer: RowWriter, rows: It
         connection.execute("CREATE UNIQUE INDEX rows_by_key ON rows (key_hash)")
     except apsw.ConstraintError:
         raise InputError(_clashes(connection, folder)) from None
-    connection.execute("INSERT INTO steps SELECT idx, 0, 0, 0, ?, 0, 0, 0 FROM rows ORDER BY idx", (OPEN,))
-    count = int(connection.changes())
+    count = int(fetch_value(connection, "SELECT count(*) FROM rows"))
+    connection.execute(_FIRST_STEPS if samples == 1 else _FIRST_STEPS_OF_SAMPLES, (OPEN, samples))
     connection.execute("INSERT INTO meta VALUES ('rows_sha256', ?)", (encode(writer.sha256).decode(),))
+    if samples > 1:
+        connection.execute("INSERT INTO meta VALUES (?, ?)", (SAMPLES, encode(samples).decode()))
     Changes(rows_open=count).write(connection)
     return count
 

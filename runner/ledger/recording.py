@@ -26,9 +26,10 @@ from runner.types import Outcome
 class Recorder:
     """Records groups of outcomes. One thread."""
 
-    def __init__(self, database: Database, spool: SpoolWriter) -> None:
+    def __init__(self, database: Database, spool: SpoolWriter, samples: int = 1) -> None:
         self._database = database
         self._spool = spool
+        self.samples = samples
         self.known: Known = {}
         """So that nothing has to be asked of what was leased a moment ago. Whoever changes steps otherwise empties
         it."""
@@ -69,7 +70,7 @@ class Recorder:
         try:
             places = self._spool.append(outcomes)
             rulings = [rule(outcome) for outcome in outcomes]
-            settlement = Settlement()
+            settlement = Settlement(self.samples)
             for outcome, known, place, ruling in zip(outcomes, facts, places, rulings, strict=True):
                 settlement.take_up(outcome, known, place, ruling)
             with self._database.transaction(durable=False) as connection:

@@ -12,8 +12,9 @@ import apsw
 
 from runner.encoding import encode
 from runner.ledger.database import fetch
-from runner.ledger.schema import ROW_CODE, ROW_STATUSES
+from runner.ledger.schema import END_CODE, ROW_CODE, ROW_STATUSES
 from runner.ledger.totals import Changes
+from runner.rounds import RESTART_BIT, most
 
 _FAILED = ROW_CODE["failed"]
 
@@ -30,14 +31,31 @@ _CHOOSE = """
 _CHOOSE_ROW = _CHOOSE + "AND idx = ?3"
 _CHOSEN = "SELECT status, kind, count(*) FROM rows JOIN temp.reopened ON row = idx GROUP BY status, kind"
 _OPEN_ROWS = "UPDATE rows SET status = 0, kind = NULL, reused = 0 FROM temp.reopened WHERE row = idx"
-# The step that decided the row is its last one.
-_OPEN_STEPS = """
-    UPDATE steps AS s SET state = 0, tries = 0 FROM temp.reopened AS r
-    WHERE s.row = r.row AND (s.turn, s.sample, s.round) = (
-        SELECT turn, sample, round FROM steps AS t
-        WHERE t.row = s.row ORDER BY turn DESC, sample DESC, round DESC LIMIT 1
+# The last step of each sample that has not succeeded: 3 is `succeeded`, and 0 to 2 are undecided. Where what came last
+# of it was a reply, after it had been asked for again within its turn, the turn begins anew: see `runner.rounds`.
+_LAST_STEPS = f"""
+    CREATE TEMP TABLE last_steps AS
+    WITH last AS (
+        SELECT s.row, s.turn, s.sample, max(s.round) AS round, s.state FROM temp.reopened AS r
+        CROSS JOIN steps AS s ON s.row = r.row
+        WHERE s.turn = (SELECT max(turn) FROM steps AS t WHERE t.row = s.row AND t.sample = s.sample)
+        GROUP BY s.row, s.sample
     )
+    SELECT l.row, l.turn, l.sample, l.round,
+        l.round & {(1 << RESTART_BIT) - 1} AND l.round >> {RESTART_BIT} < {most("restarts")}
+            AND {END_CODE["succeeded"]} IS (SELECT a.end FROM attempts AS a
+             WHERE a.row = l.row AND a.turn = l.turn AND a.sample = l.sample AND a.round = l.round
+             ORDER BY a.number DESC LIMIT 1) AS anew
+    FROM last AS l WHERE l.state > 3
+"""  # noqa: S608 - our own codes
+_OPEN_STEPS = """
+    UPDATE steps AS s SET state = 0, tries = 0 FROM temp.last_steps AS l
+    WHERE NOT l.anew AND s.row = l.row AND s.turn = l.turn AND s.sample = l.sample AND s.round = l.round
 """
+_BEGIN_ANEW = f"""
+    INSERT INTO steps SELECT row, turn, sample, ((round >> {RESTART_BIT}) + 1) << {RESTART_BIT}, 0, 0, 0, 0
+    FROM temp.last_steps WHERE anew
+"""  # noqa: S608
 
 
 def reopen(connection: apsw.Connection, kinds: Sequence[str], rows: Sequence[int] | None) -> int:
@@ -72,5 +90,10 @@ def _open_chosen(connection: apsw.Connection) -> int:
     changes.rows_open += total
     changes.write(connection)
     connection.execute(_OPEN_ROWS)
-    connection.execute(_OPEN_STEPS)
+    connection.execute(_LAST_STEPS)
+    try:
+        connection.execute(_OPEN_STEPS)
+        connection.execute(_BEGIN_ANEW)
+    finally:
+        connection.execute("DROP TABLE temp.last_steps")
     return total

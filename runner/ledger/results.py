@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from runner.ledger import RowResult
+from runner.ledger import EarlierReply, RowResult, StepReply
 from runner.ledger.database import fetch
 from runner.ledger.frames import failure_from_text, from_millis
 from runner.ledger.rows import RowReader
-from runner.ledger.schema import ATTEMPT_ENDS, MODES, OPEN, ROW_CODE, ROW_STATUSES
+from runner.ledger.schema import ATTEMPT_ENDS, END_CODE, MODES, OPEN, ROW_CODE, ROW_STATUSES
 from runner.ledger.settlement import was_sent
 from runner.ledger.spool import Place, SpoolReader
 from runner.message import parse_reply
@@ -29,6 +29,19 @@ from runner.types import Attempt, Failure, Outcome, RowStatus, Step, Usage, make
 _WINDOW = 500
 
 _ATTEMPTS = "SELECT * FROM attempts WHERE row >= ? AND row < ? ORDER BY row, turn, sample, round, number"
+_REPLIES = f"""
+    SELECT * FROM attempts WHERE row = ? AND end = {END_CODE["succeeded"]} AND segment IS NOT NULL
+    ORDER BY sample, turn, round, number
+"""  # noqa: S608 - our own code, as in the next
+_REPLIES_BEFORE = f"""
+    SELECT * FROM attempts
+    WHERE row = ? AND (turn, round) < (?, ?) AND sample = ? AND end = {END_CODE["succeeded"]} AND segment IS NOT NULL
+    ORDER BY turn, round, number
+"""  # noqa: S608
+_OF_REQUEST = """
+    SELECT * FROM attempts WHERE row = ? AND sample = ? AND request_hash = ?
+    ORDER BY turn DESC, round DESC, number DESC LIMIT 1
+"""
 _DECIDED_ROWS = f"""
     SELECT idx, status, kind, reused FROM rows
     WHERE idx >= ? AND idx < ? AND status IN ({ROW_CODE["succeeded"]}, {ROW_CODE["failed"]}) ORDER BY idx
@@ -90,6 +103,9 @@ class Decided(NamedTuple):
 
 
 _OF_ROW = itemgetter(0)
+_SAMPLE = _AttemptColumns._fields.index("sample")
+_END = _AttemptColumns._fields.index("end")
+_FAILURE = _AttemptColumns._fields.index("failure")
 _REUSED = _AttemptColumns._fields.index("reused")
 _REQUEST_HASH = _AttemptColumns._fields.index("request_hash")
 
@@ -136,7 +152,7 @@ class ResultReader:
             return RowResult(
                 row, ROW_STATUSES[status], None, b"", None, None, 0, False, Usage(), 0, None, None, None, None
             )
-        last = _AttemptColumns(*attempts[-1])
+        last = _AttemptColumns(*(attempts[-1] if len(attempts) == 1 else _deciding(attempts)))
         first_started = (
             last.started_at if len(attempts) == 1 else min(_AttemptColumns(*each).started_at for each in attempts)
         )
@@ -156,7 +172,28 @@ class ResultReader:
             last.batch_id,
             from_millis(first_started),
             from_millis(last.ended_at) if last.ended_at is not None else None,
+            Step(last.row, last.turn, last.sample, last.round),
         )
+
+    def replies(self, row: int) -> list[StepReply]:
+        return self._replies(_REPLIES, (row,))
+
+    def replies_before(self, step: Step) -> list[StepReply]:
+        return self._replies(_REPLIES_BEFORE, (step.row, step.turn, step.round, step.sample))
+
+    def _replies(self, sql: str, bindings: tuple[int, ...]) -> list[StepReply]:
+        """The last of each step, in the order in which they are found."""
+        last = {columns[:4]: _AttemptColumns(*columns) for columns in fetch(self._connection, sql, bindings)}
+        return [StepReply(Step(*key), self._body(at), failure_from_text(at.failure)) for key, at in last.items()]
+
+    def earlier_reply(self, row: int, sample: int, request_hash: bytes) -> EarlierReply | None:
+        found = fetch(self._connection, _OF_REQUEST, (row, sample, request_hash))
+        if not found:
+            return None
+        attempt = _AttemptColumns(*found[0])
+        end = ATTEMPT_ENDS[attempt.end]
+        body = self._body(attempt) if end == "succeeded" else b""
+        return EarlierReply(end, body, failure_from_text(attempt.failure), attempt.request_id)
 
     def decided(self, start: int, limit: int) -> Iterator[Decided]:
         """Of the rows from `start` up to `start + limit` those that have succeeded or failed; replies, which may be
@@ -210,6 +247,17 @@ class ResultReader:
             *(_ended_attempt(_AttemptColumns(*columns)) for columns in ended),
             *(_attempt_under_way(columns) for columns in under_way),
         ]
+
+
+def _deciding(attempts: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """The attempt that decides a row: the last one; with several samples, the last of the first sample that succeeded,
+    or of the first sample."""
+    last_of = {columns[_SAMPLE]: columns for columns in attempts}
+    if len(last_of) == 1:
+        return attempts[-1]
+    lasts = [last_of[sample] for sample in sorted(last_of)]
+    answered = (each for each in lasts if each[_FAILURE] is None and ATTEMPT_ENDS[each[_END]] == "succeeded")
+    return next(answered, lasts[0])
 
 
 _row_result = maker_of(RowResult)

@@ -21,6 +21,7 @@ from runner.ledger import Rule, Ruling
 from runner.ledger.bulk import insert_flat, numbers
 from runner.ledger.database import fetch, fetch_value
 from runner.ledger.frames import failure_from_text, failure_to_text, to_millis, usage_counts
+from runner.ledger.sampling import end_sampled
 from runner.ledger.schema import ANSWERED, END_CODE, MODE_CODE, OPEN, ROW_CODE, STEP_CODE, STEP_STATES
 from runner.ledger.spool import Mark, Place, SpoolReader
 from runner.ledger.steps import StepFacts, StepKey, step_key
@@ -78,7 +79,11 @@ class Settlement:
     Nearly all outcomes of a group do the same to their steps and rows, so these are gathered by what is done to them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, samples: int = 1) -> None:
+        """`samples`: how many each row has."""
+        self._samples = samples
+        self._sampled: list[int] = []
+        """Rows of which one sample was decided."""
         self._changes = Changes()
         self._ended: defaultdict[tuple[int, int, int], list[int]] = defaultdict(list)
         """Rows by turn, sample and round."""
@@ -134,7 +139,9 @@ class Settlement:
             case "leased" | "answered":
                 raise ValueError(f"a ruling cannot make a step {ruling.state!r}")
             case status:
-                if outcome.step.row >= 0:
+                if self._samples > 1:
+                    self._sampled.append(outcome.step.row)
+                elif outcome.step.row >= 0:
                     self._end_row(outcome, status, ruling.failure or outcome.failure)
         return STEP_CODE[ruling.state]
 
@@ -159,6 +166,12 @@ class Settlement:
             connection.execute(_SET_ROWS, (*became, numbers(rows)))
         connection.executemany(_SETTLE_IN_BATCH, list(self._settled.items()))
         self._changes.write(connection)
+        self.end_sampled(connection)
+
+    def end_sampled(self, connection: apsw.Connection) -> None:
+        """End the rows whose last sample was decided; to be called once the states of their steps are written."""
+        if self._sampled:
+            end_sampled(connection, self._sampled)
 
 
 def _attempt_columns(
@@ -214,10 +227,10 @@ def ruling_of(connection: apsw.Connection, outcome: Outcome, facts: StepFacts) -
     return Ruling(STEP_STATES[facts.state], failure_from_text(failure))
 
 
-def settle_answered(connection: apsw.Connection, spool: SpoolReader, rule: Rule, limit: int) -> int:
+def settle_answered(connection: apsw.Connection, spool: SpoolReader, rule: Rule, limit: int, samples: int = 1) -> int:
     """Decide up to `limit` steps that wait for it, in order; returns how many. To be called in a transaction."""
     waiting = fetch(connection, _WAITING, (limit,))
-    settlement = Settlement()
+    settlement = Settlement(samples)
     states: list[tuple[int, ...]] = []
     failures: list[tuple[Any, ...]] = []
     for place in waiting:
@@ -229,6 +242,7 @@ def settle_answered(connection: apsw.Connection, spool: SpoolReader, rule: Rule,
     connection.executemany(_SET_FAILURE, failures)
     settlement.write(connection)  # before the states: a next step that is answered too must not be opened again
     connection.executemany(_DECIDE_STEP, states)
+    settlement.end_sampled(connection)
     return len(waiting)
 
 

@@ -28,6 +28,7 @@ from runner.ledger import (
     BatchStep,
     Counts,
     Delivery,
+    EarlierReply,
     EnrolledRow,
     Landed,
     Lease,
@@ -38,6 +39,7 @@ from runner.ledger import (
     Rule,
     Ruling,
     Settled,
+    StepReply,
     batches,
     deliveries,
     landings,
@@ -46,7 +48,7 @@ from runner.ledger import (
 from runner.ledger.canceling import cancel_open
 from runner.ledger.collecting import settle
 from runner.ledger.database import Database, create_database, fetch, fetch_value
-from runner.ledger.enrolment import enrol, key_hash
+from runner.ledger.enrolment import enrol, key_hash, samples_of
 from runner.ledger.folder import DATABASE, ROWS, SPOOL, Lock, make_private, refuse_network
 from runner.ledger.frames import to_millis
 from runner.ledger.recording import Recorder
@@ -55,9 +57,9 @@ from runner.ledger.rejudging import rejudge
 from runner.ledger.reopening import reopen
 from runner.ledger.results import ResultReader
 from runner.ledger.rows import RowReader
-from runner.ledger.settlement import settle_answered
+from runner.ledger.settlement import read_mark, settle_answered
 from runner.ledger.spool import SEGMENT_BYTES, SpoolReader, SpoolWriter
-from runner.ledger.steps import Known, affordable, open_steps, release, take_leases
+from runner.ledger.steps import Known, affordable, open_step, open_steps, release, take_leases
 from runner.ledger.totals import read_counts, read_money, read_usage
 from runner.tools import ToolResult
 from runner.types import Attempt, Outcome, Row, Step, Usage
@@ -86,7 +88,7 @@ class SqliteLedger:
             try:
                 end = recover(self._database, folder / SPOOL, self._spool)
                 self._writer = SpoolWriter(folder / SPOOL, end, segment_bytes)
-                self._recorder = Recorder(self._database, self._writer)
+                self._recorder = Recorder(self._database, self._writer, samples_of(self._connection))
             except BaseException:
                 self._database.close()
                 raise
@@ -166,8 +168,11 @@ class SqliteLedger:
             connection.executemany(_SET_META, [_meta_columns(name, value) for name, value in values.items()])
 
     # -- enrolment -------------------------------------------------------------------------------------------------
-    def enrol(self, rows: Iterable[EnrolledRow]) -> int:
-        return enrol(self._database, self._folder / ROWS, rows)
+    def enrol(self, rows: Iterable[EnrolledRow], *, samples: int = 1) -> int:
+        count = enrol(self._database, self._folder / ROWS, rows, samples)
+        if self._recorder is not None:
+            self._recorder.samples = samples
+        return count
 
     def rows(self, start: int = 0) -> Iterator[Row]:
         return self._rows.rows(start)
@@ -183,6 +188,9 @@ class SqliteLedger:
     # -- steps -----------------------------------------------------------------------------------------------------
     def open_steps(self, after: Step | None, limit: int) -> Sequence[OpenStep]:
         return open_steps(self._connection, after, limit)
+
+    def open_step(self, step: Step) -> OpenStep | None:
+        return open_step(self._connection, step)
 
     def lease(self, leases: Sequence[Lease], cap_pico: int | None) -> int:
         known: Known = {}
@@ -215,7 +223,7 @@ class SqliteLedger:
         total = 0
         while True:
             with self._database.transaction(durable=False) as connection:
-                count = settle_answered(connection, self._spool, rule, _DECIDED_A_TRANSACTION)
+                count = settle_answered(connection, self._spool, rule, _DECIDED_A_TRANSACTION, samples_of(connection))
             total += count
             if count < _DECIDED_A_TRANSACTION:
                 return total
@@ -251,6 +259,18 @@ class SqliteLedger:
 
     def attempts(self, row: int) -> Sequence[Attempt]:
         return self._results.attempts(row)
+
+    def replies(self, row: int) -> Sequence[StepReply]:
+        return self._results.replies(row)
+
+    def replies_before(self, step: Step) -> Sequence[StepReply]:
+        return self._results.replies_before(step)
+
+    def earlier_reply(self, row: int, sample: int, request_hash: bytes) -> EarlierReply | None:
+        return self._results.earlier_reply(row, sample, request_hash)
+
+    def progress(self) -> object:
+        return read_mark(self._connection)
 
     # -- results of tools -------------------------------------------------------------------------------------------
     def keep_tool_results(self, step: Step, results: Sequence[ToolResult]) -> None:
@@ -321,7 +341,7 @@ class SqliteLedger:
         batch, landing = self.batch(number), landings.last_landing(self._database, number)
         if landing is None:
             raise LedgerError(f"no results of batch {number} have landed", code="not-landed")
-        return settle(self._database, batch, landing, lines, rule, now, accepted)
+        return settle(self._database, batch, landing, lines, rule, now, accepted, samples_of(self._connection))
 
     def cancel_open(self) -> int:
         self._forget()

@@ -21,7 +21,7 @@ import apsw
 from runner.ledger import Lease, OpenStep
 from runner.ledger.bulk import insert_flat, numbers
 from runner.ledger.database import fetch, fetch_one, fetch_value
-from runner.ledger.schema import END_CODE, LEASED, MODE_CODE
+from runner.ledger.schema import END_CODE, LEASED, MODE_CODE, OPEN
 from runner.ledger.totals import Changes, read_money
 from runner.types import Step, maker_of, plain_step
 
@@ -115,6 +115,11 @@ def facts_of_rows(connection: apsw.Connection, rows: Iterable[int]) -> dict[Step
     """What is known of all steps of these rows, in one query: a query a step is half of what recording costs."""
     wanted = str(list(rows))  # a JSON array
     return {found[:4]: StepFacts(*found[4:]) for found in fetch(connection, _FACTS_OF_ROWS, (wanted,))}
+
+
+def open_step(connection: apsw.Connection, step: Step) -> OpenStep | None:
+    facts = facts_of(connection, step)
+    return OpenStep(step, facts.attempts, facts.tries) if facts is not None and facts.state == OPEN else None
 
 
 def open_steps(connection: apsw.Connection, after: Step | None, limit: int) -> list[OpenStep]:

@@ -1,35 +1,44 @@
 """Compile: a loaded job becomes something that makes requests.
 
-Owns   what is done once a job: rendering the system blocks, reading raw files, settling the times-to-live, building
-       the body that all rows share, and telling which blocks depend on the row.
+Owns   what is done once a job: rendering the system blocks, settling the times-to-live, building the body that all
+       rows share, telling which blocks depend on the row, and making the others.
 Knows  the job's models, its templates and the catalog. Rendering a row is `planning.requests`.
 
-A message block whose template never names `row` is rendered here, once: it is shared text, and what is wrong with it
+A message block whose templates never name `row` is made here, once: it is shared text, and what is wrong with it
 is found before anything is sent. What is wrong in general is a `PlanError` that says where; only a row's own text can
 fail later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from runner.catalog.models import snapshot_facts
 from runner.catalog.schema_subset import api_subset, outside_subset
 from runner.encoding import encode
-from runner.errors import PlanError, Problem, SpecError
-from runner.planning.requests import (
-    CacheShape,
+from runner.errors import Location, PlanError, Problem, SpecError
+from runner.media.content import Unsendable
+from runner.planning.blocks import BlockMaker, EmptyText, Rendered
+from runner.planning.content import Encoded, Sight
+from runner.planning.makers import MakerReading
+from runner.planning.pieces import (
     CompiledHistory,
-    CompiledJob,
     CompiledMessage,
+    FixedBlock,
+    RowBlock,
     TextBlock,
     cache_control,
     text_block,
 )
-from runner.spec.job import Message, TextSource
+from runner.planning.requests import CacheShape, CompiledJob
+from runner.spec.job import Block, Message
 from runner.spec.loaded import LoadedJob
+from runner.spec.sources import Unreadable
 from runner.templating import Expression, TemplateFailure
 from runner.tools import Tool
 from runner.types import CacheTtl, Mode
@@ -45,9 +54,10 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
         SpecError: the output's schema has parts that structured outputs do not take, all of them.
     """
     job = loaded.job
-    texts = _Texts(loaded)
-    system = [_Block(source, ("system", i), texts.shared(source, ("system", i))) for i, source in enumerate(job.system)]
-    messages = [_message_blocks(message, ("messages", i), texts) for i, message in enumerate(job.messages)]
+    sight = Sight.of(snapshot_facts(job.model))
+    compiler = _Blocks(loaded, sight)
+    system = [compiler.compiled(source, ("system", i)) for i, source in enumerate(job.system)]
+    messages = [_message_blocks(message, ("messages", i), compiler, loaded) for i, message in enumerate(job.messages)]
     _check_prefill(loaded, messages[-1])
     in_order = [*system, *(block for blocks in messages for block in blocks)]
 
@@ -60,24 +70,25 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
             _compiled_message(message, blocks, mode) for message, blocks in zip(job.messages, messages, strict=True)
         ],
         betas=betas,
-        context=texts.context,
+        context=compiler.context,
         schema=loaded.schema,
         cache=_cache_shape(loaded.tools, in_order),
         prefill=may_prefill(loaded),
+        sight=sight,
     )
 
 
-def _check_prefill(loaded: LoadedJob, last: Sequence[_Block]) -> None:
+def _check_prefill(loaded: LoadedJob, last: Sequence[_Placed]) -> None:
     """A last message of the assistant whose text no row changes must not end in white space."""
-    if loaded.job.messages[-1].role != "assistant":
+    if loaded.job.messages[-1].role != "assistant" or not last[-1].is_shared:
         return
-    content, path = last[-1].content, last[-1].path
-    if isinstance(content, str) and content != content.rstrip():
+    texts = last[-1].texts()
+    if texts and texts[-1] != texts[-1].rstrip():
         raise PlanError(
             "a last message of the assistant ends in white space, which the API refuses",
             hint="end it with its last word; the model goes on with the space",
             code="no-prefill",
-            where=loaded.locate(path),
+            where=loaded.locate(last[-1].path),
         )
 
 
@@ -87,10 +98,10 @@ def may_prefill(loaded: LoadedJob) -> bool:
     return loaded.schema is None and (facts is None or facts.prefill is not False)
 
 
-def _compiled_message(message: Message, blocks: Sequence[_Block], mode: Mode) -> CompiledMessage | CompiledHistory:
-    if message.expand is not None:
-        (block,) = blocks
-        return CompiledHistory(block.content.name, block.content)
+def _compiled_message(message: Message, blocks: Sequence[_Placed], mode: Mode) -> CompiledMessage | CompiledHistory:
+    for block in blocks:
+        if isinstance(block.content, CompiledHistory):
+            return block.content
     return CompiledMessage(message.role, tuple(block.compiled(mode) for block in blocks))
 
 
@@ -106,62 +117,81 @@ def settled_ttl(cache: bool | CacheTtl | None, mode: Mode) -> CacheTtl | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Block:
-    """A text block of the job with its place in the file; `content` is a template only where the text depends on the
-    row."""
+class _Placed:
+    """A block of the job with its place in the file, compiled but for its time-to-live."""
 
-    source: TextSource
+    source: Block
     path: tuple[str | int, ...]
-    content: Any
+    content: str | Rendered | BlockMaker | tuple[Encoded, ...] | CompiledHistory
+    """A fixed text, a row's text, what makes a row's blocks, fixed blocks; or messages that a row holds."""
 
     @property
     def is_shared(self) -> bool:
-        return isinstance(self.content, str)
+        return isinstance(self.content, str | tuple)
+
+    @property
+    def length(self) -> int:
+        """About how long its text is in UTF-8, where it is shared."""
+        if isinstance(self.content, str):
+            return len(self.content.encode())
+        return sum(block.length for block in self.content) if isinstance(self.content, tuple) else 0
 
     def ttl(self, mode: Mode) -> CacheTtl | None:
         return settled_ttl(self.source.cache, mode)
 
-    def compiled(self, mode: Mode) -> TextBlock:
-        return TextBlock(self.source.name, self.content, self.ttl(mode))
+    def compiled(self, mode: Mode) -> TextBlock | FixedBlock | RowBlock:
+        match self.content:
+            case BlockMaker() as maker:
+                return RowBlock(maker.name, maker, self.ttl(mode))
+            case tuple() as blocks:
+                return FixedBlock(self.source.name, blocks, self.ttl(mode))
+            case CompiledHistory():
+                raise AssertionError(self.path)  # it is no block of a message
+            case text:
+                return TextBlock(self.source.name, text, self.ttl(mode))
+
+    def texts(self) -> list[str]:
+        """Its fixed texts."""
+        if isinstance(self.content, str):
+            return [self.content]
+        blocks = self.content if isinstance(self.content, tuple) else ()
+        return [str(orjson.loads(block.sent + b"}").get("text", "")) for block in blocks]
+
+    def objects(self, mode: Mode) -> list[dict[str, Any]]:
+        """The text blocks of `system`."""
+        texts = self.texts()
+        ttls = [*[None] * (len(texts) - 1), self.ttl(mode)]
+        return [text_block(text, ttl) for text, ttl in zip(texts, ttls, strict=True)]
 
 
-class _Texts:
-    """Gives the text of blocks: raw files, templates rendered with what all rows share, or the template itself."""
+class _Blocks:
+    """Compiles blocks: raw files, templates rendered with what all rows share, and what is to be made for a row."""
 
-    def __init__(self, loaded: LoadedJob) -> None:
+    def __init__(self, loaded: LoadedJob, sight: Sight) -> None:
         self._loaded = loaded
+        self._files = loaded.local_files
+        self._sight = sight
         self.context = loaded.context
 
-    def shared(self, source: TextSource, path: tuple[str | int, ...]) -> str:
-        if source.file is not None:
-            return self._checked(self._loaded.files[source.name], path)
-        try:
-            text = self._loaded.templates.template(source.name).render(self.context)
-        except TemplateFailure as failure:
-            raise PlanError(
-                failure.message, hint=failure.hint, code=failure.code, where=self._loaded.place(failure, path)
-            ) from failure
-        return self._checked(text, path)
-
-    def of_message(self, source: TextSource, path: tuple[str | int, ...]) -> Any:
-        if source.file is None:
+    def compiled(self, source: Block, path: tuple[str | int, ...]) -> _Placed:
+        if not (source.text or source.template or source.file) or source.optional or source.if_ or source.each:
+            return _Placed(source, path, self._made(source, path))
+        if source.file is None and path[0] != "system":
             template = self._loaded.templates.template(source.name)
             if "row" in template.names():
-                return template
-        return self.shared(source, path)
+                return _Placed(source, path, template)
+        return _Placed(source, path, self._shared_text(source, path))
 
-    def history(self, text: str, path: tuple[str | int, ...]) -> Any:
-        name = ".".join(str(part) for part in (*path, "expand"))
-        return self._loaded.templates.expression(Expression.whole(text) or text, name)
+    def _shared_text(self, source: Block, path: tuple[str | int, ...]) -> str:
+        if source.file is not None:
+            return self._checked(self._loaded.files[source.name], path)
+        with self._located(path):
+            text = self._loaded.templates.template(source.name).render(self.context)
+        return self._checked(text, path)
 
     def _checked(self, text: str, path: tuple[str | int, ...]) -> str:
         if not text or text.isspace():
-            raise PlanError(
-                "the text of this block is empty, which the API refuses",
-                hint="give it text, or leave the block out",
-                code="empty-text",
-                where=self._loaded.locate(path),
-            )
+            raise _empty_text(self._loaded.locate(path))
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -173,18 +203,62 @@ class _Texts:
             ) from error
         return text
 
+    def _made(self, source: Block, path: tuple[str | int, ...]) -> BlockMaker | tuple[Encoded, ...]:
+        """A maker where a row has a part in the block, else the blocks that it makes."""
+        reading = MakerReading(self._loaded, path)
+        with self._located(path):
+            names = reading.names(source)
+            by_row = "row" in names
+            read = self._files.of_row if by_row else self._loaded.content_of
+            maker = reading.maker(source, self._sight, read)
+            if by_row:
+                return maker
+            drafts = list(maker.drafts(self.context))
+            images = sum(draft.images for draft in drafts)
+            return tuple(draft.encode(images) for draft in drafts)
 
-def _message_blocks(message: Message, path: tuple[str | int, ...], texts: _Texts) -> list[_Block]:
+    @contextmanager
+    def _located(self, path: tuple[str | int, ...]) -> Iterator[None]:
+        """What is wrong with a block that all rows share is wrong with the job."""
+        where = self._loaded.locate(path)
+        try:
+            yield
+        except TemplateFailure as failure:
+            raise PlanError(
+                failure.message, hint=failure.hint, code=failure.code, where=self._loaded.place(failure, path)
+            ) from failure
+        except (Unsendable, Unreadable) as failure:
+            raise PlanError(failure.message, hint=failure.hint, code=failure.code, where=where) from failure
+        except EmptyText as failure:
+            raise _empty_text(where) from failure
+
+
+def _empty_text(where: Location) -> PlanError:
+    return PlanError(
+        "the text of this block is empty, which the API refuses",
+        hint="give it text, or leave the block out",
+        code="empty-text",
+        where=where,
+    )
+
+
+def _message_blocks(message: Message, path: tuple[str | int, ...], blocks: _Blocks, loaded: LoadedJob) -> list[_Placed]:
     if message.expand is not None:
-        return [_Block(TextSource(), path, texts.history(message.expand, path))]
-    blocks = []
-    for i, source in enumerate(message.content):
-        place = (*path, "content", i)
-        blocks.append(_Block(source, place, texts.of_message(source, place)))
-    return blocks
+        name = ".".join(str(part) for part in (*path, "expand"))
+        expression = loaded.templates.expression(Expression.whole(message.expand) or message.expand, name)
+        return [_Placed(Block(), path, CompiledHistory(name, expression))]
+    placed = [blocks.compiled(source, (*path, "content", i)) for i, source in enumerate(message.content)]
+    if all(block.content == () for block in placed):
+        raise PlanError(
+            "this message has no block: all of its blocks were left out",
+            hint="give it one without `if`, `each` or `optional`",
+            code="empty-message",
+            where=loaded.locate(path),
+        )
+    return placed
 
 
-def _shared_body(loaded: LoadedJob, system: Sequence[_Block], mode: Mode) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _shared_body(loaded: LoadedJob, system: Sequence[_Placed], mode: Mode) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The body without `messages`, and the beta names, which travel in a header."""
     job = loaded.job
     params = dict(job.params)
@@ -196,8 +270,9 @@ def _shared_body(loaded: LoadedJob, system: Sequence[_Block], mode: Mode) -> tup
     body: dict[str, Any] = {"model": job.model, **{name: params[name] for name in sorted(params)}}
     if loaded.tools:
         body["tools"] = [_sent_tool(tool, mode) for tool in loaded.tools]
-    if system:
-        body["system"] = [text_block(block.content, block.ttl(mode)) for block in system]
+    objects = [each for block in system for each in block.objects(mode)]
+    if objects:
+        body["system"] = objects
     return body, betas
 
 
@@ -221,7 +296,7 @@ def _pointer(path: Sequence[str | int]) -> str:
     return "/" + "/".join(str(part) for part in path)
 
 
-def _cache_shape(tools: Sequence[Tool], blocks: Sequence[_Block]) -> CacheShape:
+def _cache_shape(tools: Sequence[Tool], blocks: Sequence[_Placed]) -> CacheShape:
     shared_bytes = 0
     prefix_bytes = 0
     for tool in tools:
@@ -233,13 +308,13 @@ def _cache_shape(tools: Sequence[Tool], blocks: Sequence[_Block]) -> CacheShape:
     for block in blocks:
         all_shared = all_shared and block.is_shared
         if all_shared:
-            shared_bytes += len(block.content.encode())
-        if block.source.cache:
+            shared_bytes += block.length
+        if block.source.cache and block.content != ():
             if all_shared:
                 prefix_bytes = shared_bytes
             else:
                 row_breakpoint = True
-    marks = [*(tool.cache for tool in tools), *(block.source.cache for block in blocks)]
+    marks = [*(tool.cache for tool in tools), *(block.source.cache for block in blocks if block.content != ())]
     return CacheShape(prefix_bytes, row_breakpoint, {mode: _longest_ttl(marks, mode) for mode in _MODES})
 
 

@@ -5,7 +5,7 @@ Owns   two figures a mode. The *upper* one is what can be spent at most, request
 Knows  requests and prices. Rows are seen once and never kept, so memory does not grow with them.
 
 How the expected figure is guessed
-  * Input tokens from UTF-8 bytes, at `BYTES_PER_TOKEN`.
+  * Input tokens from UTF-8 bytes, at `BYTES_PER_TOKEN`; of images and PDFs by the API's formulas (`media.tokens`).
   * Output tokens as a quarter of `max_tokens`, unless earlier replies of the job tell their mean.
   * Shared prefix above the model's cache minimum: one write, then reads. In batch mode only a share of the rows read
     it, the others write: docs quote 30 to 98 % (batch guide, "Using prompt caching"), of which the lower end is
@@ -144,18 +144,18 @@ class Estimator:
 
     def add(self, request: Request) -> int:
         """Count one request in; returns about how many tokens its prompt has."""
-        size_bytes = len(request.body)
+        text_bytes = len(request.body) - request.silent_bytes
         cached = self._prefix_tokens
         read = cached if self._requests else 0
         if self._compiled.row_prefixes:
             read, cached = self._prefixes.take(request)
         tokens, upper, expected = self._costs(
-            size_bytes, request.input_bound, request.model, request.max_tokens, read, cached
+            text_bytes, request.media_tokens, request.input_bound, request.model, request.max_tokens, read, cached
         )
         self._requests += 1
         self._input_tokens += tokens
         self._input_upper = _sum(self._input_upper, request.input_bound)
-        self._batches.add(size_bytes + BATCH_FRAMING_BYTES)
+        self._batches.add(len(request.body) + BATCH_FRAMING_BYTES)
         for mode, pico in upper.items():
             self._upper[mode] = _sum(self._upper[mode], pico)
         for way, pico in expected.items():
@@ -163,11 +163,11 @@ class Estimator:
         return tokens
 
     def _costs_of(
-        self, size_bytes: int, bound: int | None, model: str, max_tokens: int, read: int, cached: int
+        self, text_bytes: int, media_tokens: int, bound: int | None, model: str, max_tokens: int, read: int, cached: int
     ) -> tuple[int, Mapping[Mode, int | None], Mapping[_Way, int | None]]:
         """Input tokens, and what a request of that size costs at most and as expected, with so many tokens of it cached
         and so many of these read where all goes well."""
-        tokens = max(tokens_in(size_bytes, self._facts), cached)
+        tokens = max(tokens_in(text_bytes, self._facts) + media_tokens, cached)
         ttl = self._compiled.cache.ttl
         upper = {mode: self._prices.bound(model, bound, max_tokens, ttl[mode], mode) for mode in _MODES}
         expected = {way: self._expected_cost(tokens, way, read, cached) for way in _READ_SHARES}

@@ -2,7 +2,7 @@
 
 Owns   what `{expand: …}` may yield, and its encoding: a list of {role, content}, or a text that is one as JSON, since a
        column of a csv file holds text. Content is a text or a list of the API's content blocks.
-Knows  the API's rules for a conversation, as far as a row can break them; nothing of jobs.
+Knows  the API's rules for a conversation, as far as a row can break them, and what content weighs; nothing of jobs.
 
 What is wrong is told with its place in the list (`item 3, content 0: …`), before anything is sent: the API would say it
 for the whole request, and in a batch only when all of it has ended. Blocks of types that are not known here pass.
@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from runner.encoding import decode, encode
+from runner.media.content import Unsendable
+from runner.planning.content import NO_WEIGHT, Sight, Weight, held_weight
+from runner.planning.identity import unmarked
 
 ROLES: Final = ("user", "assistant")
 _KEYS: Final = frozenset({"role", "content"})
@@ -29,8 +32,8 @@ _ONE_SIDED: Final[Mapping[str, str]] = {
     "redacted_thinking": "assistant",
 }
 """Types of blocks that only one role may have."""
-_BOUNDED_BY_BYTES: Final = frozenset({"text", "tool_use", "tool_result", "thinking", "redacted_thinking"})
-"""Blocks of which every token covers at least a byte of the body."""
+_PLAIN: Final = frozenset({"text", "tool_use", "thinking", "redacted_thinking"})
+"""Blocks that are hashed as they are sent, and of which every token covers at least a byte of the body."""
 
 
 class BadHistory(ValueError):
@@ -39,11 +42,12 @@ class BadHistory(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PastMessage:
-    """One message of a history, encoded as the body has it. `bounded`: its bytes bound its tokens."""
+    """One message of a history, encoded as the body has it, and as it is hashed."""
 
     role: str
     encoded: bytes
-    bounded: bool
+    seen: bytes
+    weight: Weight
     ends_in_space: bool
     """Whether its last text ends in white space, which the API refuses of a last message of the assistant."""
 
@@ -51,9 +55,8 @@ class PastMessage:
 class Spoken:
     """What of a row's conversation has been written so far, where how many messages there are is the row's."""
 
-    def __init__(self) -> None:
-        self.bounded = True
-        """Whether the bytes of all of it bound its tokens."""
+    def __init__(self, sight: Sight) -> None:
+        self._sight = sight
         self._role: str | None = None
         self._ends_in_space = False
 
@@ -67,15 +70,14 @@ class Spoken:
         self.spoke(role)
         return before
 
-    def expand(self, value: Any) -> tuple[bytes, bytes]:
+    def expand(self, value: Any) -> tuple[bytes, list[PastMessage]]:
         """The comma, if any, and the messages that a value holds. Raises BadHistory."""
-        past = past_messages(value)
+        past = past_messages(value, self._sight)
         if not past:
-            return b"", b""
+            return b"", []
         before = self._before(past[0].role)
         self._role, self._ends_in_space = past[-1].role, past[-1].ends_in_space
-        self.bounded = self.bounded and all(message.bounded for message in past)
-        return before, b",".join(message.encoded for message in past)
+        return before, past
 
     def end(self, model: str, *, may_prefill: bool) -> None:
         """Raise BadHistory where the conversation ends as the API does not take it."""
@@ -97,10 +99,10 @@ class Spoken:
         return b""
 
 
-def past_messages(value: Any) -> list[PastMessage]:
+def past_messages(value: Any, sight: Sight) -> list[PastMessage]:
     """The messages that a value holds; none where it is null or empty. Raises BadHistory."""
     items = _as_list(value)
-    return [_message(item, f"item {number}") for number, item in enumerate(items)]
+    return [_message(item, f"item {number}", sight) for number, item in enumerate(items)]
 
 
 def _as_list(value: Any) -> Sequence[Any]:
@@ -122,7 +124,7 @@ def _decoded(text: str) -> Any:
         raise BadHistory(f"expected a list of {{role, content}}, found a text that is no JSON: {text[:40]!r}") from None
 
 
-def _message(item: Any, place: str) -> PastMessage:
+def _message(item: Any, place: str, sight: Sight) -> PastMessage:
     if not isinstance(item, Mapping):
         raise BadHistory(f"{place}: expected {{role, content}}, found {_shown(item)}")
     unknown = [str(key) for key in item if key not in _KEYS]
@@ -139,8 +141,21 @@ def _message(item: Any, place: str) -> PastMessage:
         encoded = encode({"role": role, "content": blocks})
     except (TypeError, ValueError, RecursionError) as error:
         raise BadHistory(f"{place}: it cannot be written as JSON ({error})") from None
-    bounded = all(block["type"] in _BOUNDED_BY_BYTES for block in blocks)
-    return PastMessage(role, encoded, bounded, _ends_in_space(blocks[-1]))
+    weight, seen = NO_WEIGHT, encoded
+    if any(block["type"] not in _PLAIN for block in blocks):
+        weight = _weight(blocks, place, sight)
+        seen = encode({"role": role, "content": unmarked(blocks)})
+    return PastMessage(role, encoded, seen, weight, _ends_in_space(blocks[-1]))
+
+
+def _weight(blocks: Sequence[Mapping[str, Any]], place: str, sight: Sight) -> Weight:
+    weight = NO_WEIGHT
+    for number, block in enumerate(blocks):
+        try:
+            weight += held_weight(block, sight)
+        except Unsendable as refused:
+            raise BadHistory(f"{place}, content {number}: {refused.message} ({refused.hint})") from refused
+    return weight
 
 
 def _blocks(content: Any, role: str, place: str) -> Iterator[Mapping[str, Any]]:

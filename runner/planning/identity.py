@@ -10,8 +10,9 @@ What all rows share is digested once (`SharedIdentity`); a row only adds its mes
 Left out, because the model does not see them: `cache_control` (of the request, and on any block of system, tools and
 messages), `stream`, `metadata`, `service_tier`, and `speed` (fast mode runs the same model). So batch and parallel mode
 share answers, and a new time-to-live re-pays nothing. `inference_geo` stays in: who keeps data in one place does not
-want an answer from another. Kept as written: the order of mappings inside content, tools and schemas; integers exactly,
-floats by their repr.
+want an answer from another. Known content stands as its SHA-256: a block's source in base64 or text, and a file id
+whose content is given. So one file has one identity, however it is called and sent. Kept as written: the order of
+mappings inside content, tools and schemas; integers exactly, floats by their repr.
 
 A job's fingerprint covers the resolved job and the content of every file it names, without what changes no answer.
 
@@ -22,7 +23,10 @@ deliberate change raises `IDENTITY_FORMAT`.
 from __future__ import annotations
 
 import hashlib
+from base64 import b64decode
+from binascii import Error as NotBase64
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from runner.catalog.api import API_VERSION
@@ -36,9 +40,20 @@ FINGERPRINT_FORMAT = 1
 _NOT_SEEN_BY_THE_MODEL = frozenset({"cache_control", "stream", "metadata", "service_tier", "speed"})
 
 
-def request_identity(body: Mapping[str, Any], betas: Iterable[str] = (), *, api_version: str = API_VERSION) -> bytes:
+Contents = Mapping[str, bytes]
+"""File ids of the API, and the SHA-256 of what each holds."""
+_NO_CONTENTS: Contents = MappingProxyType({})
+
+
+def request_identity(
+    body: Mapping[str, Any],
+    betas: Iterable[str] = (),
+    *,
+    api_version: str = API_VERSION,
+    contents: Contents = _NO_CONTENTS,
+) -> bytes:
     """Hash one whole request body: 32 bytes, equal for requests that ask the model for the same thing."""
-    return _combine(_value_digests(body), betas, api_version)
+    return _combine(_value_digests(body, contents), betas, api_version)
 
 
 class SharedIdentity:
@@ -59,40 +74,58 @@ class SharedIdentity:
         return hashlib.sha256(self._before + digest + self._after).digest()
 
 
-def unmarked(blocks: Any) -> Any:
-    """Content blocks (or tools) without their cache breakpoints; plain strings pass as they are.
+def unmarked(blocks: Any, contents: Contents = _NO_CONTENTS) -> Any:
+    """Content blocks (or tools) without their cache breakpoints, known content as its digest; plain strings pass as
+    they are.
 
     A breakpoint stands on a block, on a block inside a block's `content`, or inside a document's `source.content`.
     Other mappings are left alone: a tool's schema may well have a property that is called `cache_control`.
     """
     if not isinstance(blocks, list):
         return blocks
-    return [_unmarked_block(block) for block in blocks]
+    return [_unmarked_block(block, contents) for block in blocks]
 
 
-def _unmarked_block(block: Any) -> Any:
+def _unmarked_block(block: Any, contents: Contents) -> Any:
     if not isinstance(block, Mapping):
         return block
     kept = {key: value for key, value in block.items() if key != "cache_control"}
     if "content" in kept:
-        kept["content"] = unmarked(kept["content"])
+        kept["content"] = unmarked(kept["content"], contents)
     source = kept.get("source")
-    if isinstance(source, Mapping) and "content" in source:
-        kept["source"] = {**source, "content": unmarked(source["content"])}
+    if isinstance(source, Mapping):
+        kept["source"] = _seen_source(source, contents)
     return kept
 
 
-def _value_digests(body: Mapping[str, Any]) -> dict[str, bytes]:
+def _seen_source(source: Mapping[str, Any], contents: Contents) -> Mapping[str, Any]:
+    """A source whose content is known as the digest of it."""
+    match source:
+        case {"type": "base64", "data": str(data)}:
+            try:
+                return {"sha256": hashlib.sha256(b64decode(data, validate=True)).hexdigest()}
+            except (NotBase64, ValueError):
+                return source
+        case {"type": "text", "data": str(text)}:
+            return {"sha256": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()}
+        case {"type": "file", "file_id": str(file_id)} if file_id in contents:
+            return {"sha256": contents[file_id].hex()}
+        case {"content": content}:
+            return {**source, "content": unmarked(content, contents)}
+    return source
+
+
+def _value_digests(body: Mapping[str, Any], contents: Contents = _NO_CONTENTS) -> dict[str, bytes]:
     return {
-        key: hashlib.sha256(encode(_as_seen(key, value))).digest()
+        key: hashlib.sha256(encode(_as_seen(key, value, contents))).digest()
         for key, value in body.items()
         if key not in _NOT_SEEN_BY_THE_MODEL
     }
 
 
-def _as_seen(key: str, value: Any) -> Any:
+def _as_seen(key: str, value: Any, contents: Contents) -> Any:
     if key in ("system", "tools", "messages"):
-        return unmarked(value)
+        return unmarked(value, contents)
     return value
 
 
@@ -141,6 +174,7 @@ def _parts(loaded: LoadedJob) -> dict[str, str]:
     # Texts inside the job are among its keys already.
     parts |= {f"template {name}": text for name, text in loaded.templates.sources.items() if "#" not in name}
     parts |= {f"file {name}": text for name, text in loaded.files.items()}
+    parts |= {f"file {name}": hashlib.sha256(data).hexdigest() for name, data in loaded.media.items()}
     parts |= {f"asset {name}": value for name, value in loaded.assets.items()}
     # What a function says of itself is part of every request; what it does is not known.
     parts |= {f"tool {tool.name}": tool.definition for tool in loaded.tools if tool.python is not None}

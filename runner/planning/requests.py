@@ -5,10 +5,11 @@ Owns   rendering a row's messages and putting them, encoded once, behind the par
 Knows  compiled blocks and templates. Nothing of how a job is written: `planning.compile` reads that.
 
 A body is always  {"model", "max_tokens" and the other params by name, "system", "messages"},  and every message's
-content a list of blocks, so that equal requests have equal bytes. `messages` is cut into `Piece`s: fixed bytes, a
-template that is rendered and encoded for the row, or a history that the row holds. Everything before the first of the
-row's own is encoded and hashed once for all rows; from there on the identity is hashed over the very bytes that go into
-the body (cache marks aside), so that nothing is encoded twice.
+content a list of blocks, so that equal requests have equal bytes. `messages` is cut into `Piece`s: fixed bytes, or a
+template that is rendered and encoded for the row, what makes blocks of it, or a history that the row holds
+(`planning.compose` has the way of the last two). Everything before the first of these is encoded and hashed once for
+all rows; from there on the identity is hashed over the very bytes that go into the body (cache marks aside), so that
+nothing is encoded twice.
 
 Invariants (held by property tests)
   * The body equals the plain encoding of the object that it decodes to.
@@ -19,17 +20,29 @@ Invariants (held by property tests)
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, NamedTuple
 
 import orjson
 
 from runner.catalog.api import MAX_REQUEST_BYTES
 from runner.catalog.server_tools import has_server_tools
-from runner.encoding import encode, encode_text
+from runner.encoding import encode
+from runner.media.content import Unsendable
+from runner.planning.compose import InHistory, NoBlock, TooLarge, composed, drafted, require_within
+from runner.planning.content import NO_WEIGHT, Sight, Weight
 from runner.planning.history import BadHistory, Spoken
 from runner.planning.identity import SharedIdentity, unmarked
+from runner.planning.pieces import (
+    CompiledHistory,
+    CompiledMessage,
+    Piece,
+    TextBlock,
+    ends_with_assistant,
+    pieces_of,
+)
+from runner.spec.sources import Unreadable
 from runner.templating import Printed, TemplateFailure
 from runner.types import CacheTtl, Failure, Mode, Prefix, Request, Row, maker_of
 
@@ -42,90 +55,9 @@ SCHEMA_TOKENS = 2048
 """Added where structured output is asked for, beside the schema's own bytes a second time: the API explains the schema
 in hidden system tokens (structured outputs guide), for which no figure is given. A generous guess too."""
 
-
 TOOLS_TOKENS = 1024
 """Added where there are tools, beside their own bytes a second time: the API explains their use in hidden tokens,
 290 to 804 by model and choice (tool use guide, "Pricing")."""
-
-
-class Rendered(Protocol):
-    """A template as far as requests need it."""
-
-    def render(self, context: Mapping[str, Any], printed: Printed | None = None) -> str: ...
-
-
-@dataclass(frozen=True, slots=True)
-class TextBlock:
-    """A text block of a message: its fixed text, or the template that gives a row's text.
-
-    `name` is what messages call it. `ttl`: a breakpoint follows it.
-    """
-
-    name: str
-    content: str | Rendered
-    ttl: CacheTtl | None = None
-
-
-class Evaluated(Protocol):
-    """An expression as far as requests need it."""
-
-    def evaluate(self, context: Mapping[str, Any]) -> Any: ...
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledMessage:
-    role: Literal["user", "assistant"]
-    blocks: Sequence[TextBlock]
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledHistory:
-    """Messages that a row holds, in place of one that the job writes. `name` is what messages call it."""
-
-    name: str
-    expression: Evaluated
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of the encoded `messages`: a `template` or a `history` (called `name`), or fixed bytes.
-
-    `sent` goes into the body, `seen` (the same without cache marks) into the identity. `ttl`: a breakpoint stands
-    behind it, so what has been hashed so far is a cached prefix. `opens`: the role of the message that fixed bytes
-    begin, where histories alone stand before it, so that only the row shows whether it is the first; `after`: the role
-    of the message that a history stands behind.
-    """
-
-    template: Rendered | None = None
-    name: str = ""
-    sent: bytes = b""
-    seen: bytes = b""
-    ttl: CacheTtl | None = None
-    history: Evaluated | None = None
-    opens: str | None = None
-
-    after: str | None = None
-
-    @property
-    def is_fixed(self) -> bool:
-        """The same for every row."""
-        return self.template is None and not self.is_of_history
-
-    @property
-    def is_of_history(self) -> bool:
-        return self.history is not None or self.opens is not None
-
-
-def text_block(text: str, ttl: CacheTtl | None) -> dict[str, Any]:
-    """A text block of the API, with its breakpoint where one is wanted."""
-    block: dict[str, Any] = {"type": "text", "text": text}
-    if ttl is not None:
-        block["cache_control"] = cache_control(ttl)
-    return block
-
-
-def cache_control(ttl: CacheTtl) -> dict[str, str]:
-    return {"type": "ephemeral", "ttl": ttl}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +83,15 @@ class CacheShape:
         return self.shared_prefix_bytes > 0 and self.shared_prefix_bytes >= (minimum or 0)
 
 
+class Appended(NamedTuple):
+    """Messages that stand behind those of the job, encoded, each with a comma before it: as they are sent, and as the
+    model sees them (the same without cache marks)."""
+
+    sent: bytes
+    seen: bytes
+
+
+_NOTHING_APPENDED = Appended(b"", b"")
 _request = maker_of(Request)
 
 
@@ -174,6 +115,7 @@ class CompiledJob:
         schema: Mapping[str, Any] | None,
         cache: CacheShape,
         prefill: bool = True,
+        sight: Sight = Sight(),  # noqa: B008 - frozen
     ) -> None:
         self.name = name
         self.mode = mode
@@ -181,13 +123,11 @@ class CompiledJob:
         self.betas = betas
         self.schema = schema
         self.cache = cache
-        self.prefilled = _ends_with_assistant(messages)
+        self.prefilled = ends_with_assistant(messages)
         self._prefill = prefill
-        histories = [message.name for message in messages if isinstance(message, CompiledHistory)]
-        self._expands, self._history_name = bool(histories), histories[-1] if histories else ""
         self.model: str = shared["model"]
         self.max_tokens: int = shared["max_tokens"]
-        self._context = dict(context)
+        self.context = dict(context)
         self._cache_ttl = cache.ttl[mode]
         self._allowance = input_bound(shared, 0)
         self._identity = SharedIdentity(shared, betas)
@@ -196,47 +136,71 @@ class CompiledJob:
         self._prefix_bytes = _bytes_before_messages(shared)
         head = [encode(shared)[:-1], b',"messages":']
         self._seen_head = hashlib.sha256()
-        pieces = _pieces(messages)
+        pieces = pieces_of(messages)
+        self.head_weight = NO_WEIGHT
+        """Of the content that all rows share."""
         while pieces and pieces[0].is_fixed:
             piece = pieces.pop(0)
             head.append(piece.sent)
             self._seen_head.update(piece.seen)
-            self._prefix_bytes += len(piece.seen)
+            self._prefix_bytes += piece.length
+            self.head_weight += piece.weight
             if piece.ttl is not None:
                 prefixes.append(self._prefix(self._seen_head, self._prefix_bytes, piece.ttl))
         self._head = b"".join(head)
         self._row_pieces = tuple(pieces)
-        self._ends_in_row_text = self.prefilled and not isinstance(_last_content(messages), str)
+        self.sight = sight
+        self._is_text = self.head_weight == NO_WEIGHT and all(
+            piece.maker is None and not piece.is_of_history and piece.weight == NO_WEIGHT for piece in pieces
+        )
+        self._ends_in_row_text = self.prefilled and not _ends_in_fixed_text(messages)
         self.shared_prefixes = tuple(prefixes)
         """What every row's `prefixes` begin with; the tuple itself where a row adds none."""
         self.row_prefixes = sum(piece.ttl is not None for piece in pieces)
-        """How many prefixes a row adds, with text of its own in them."""
+        """How many prefixes a row adds at most, with text of its own in them."""
 
     @property
     def row_templates(self) -> tuple[str, ...]:
-        """Names of the templates that are rendered for each row."""
+        """Names of the templates and blocks that are rendered for each row."""
         return tuple(piece.name for piece in self._row_pieces if piece.name)
 
-    def request(self, row: Row, printed: Printed | None = None) -> Request | Failure:
-        """Render and encode one row; `printed` counts the nulls that its texts show as nothing.
+    @property
+    def may_end_with_assistant(self) -> bool:
+        """Whether a row's last message may be the beginning of an answer."""
+        return self.prefilled or isinstance(self.messages[-1], CompiledHistory)
+
+    def variant(self, *, model: str | None = None, max_tokens: int | None = None) -> CompiledJob:
+        """The same job asked of another model, or with another limit."""
+        changed = {"model": model or self.model, "max_tokens": max_tokens or self.max_tokens}
+        return CompiledJob(
+            name=self.name,
+            mode=self.mode,
+            shared={**self.shared, **changed},
+            messages=self.messages,
+            betas=self.betas,
+            context=self.context,
+            schema=self.schema,
+            cache=self.cache,
+            prefill=self._prefill,
+            sight=self.sight,
+        )
+
+    def request(
+        self, row: Row, printed: Printed | None = None, more: Appended = _NOTHING_APPENDED
+    ) -> Request | Failure:
+        """Render and encode one row; `printed` counts the nulls that its texts show as nothing, `more` stands behind
+        the job's own messages.
 
         Failures: `render_error`, `input_error`, `too_large`.
         """
-        context = {**self._context, "row": row.values}
+        context = {**self.context, "row": row.values}
+        if not self._is_text:
+            return self._composed(row, context, printed, more)
         sent = [self._head]
         seen = self._seen_head.copy()
         prefixes = self.shared_prefixes
-        told = Spoken() if self._expands else None
         for piece in self._row_pieces:
-            if told is not None and piece.is_of_history:
-                try:
-                    before, messages = _of_history(piece, context, told)
-                except (TemplateFailure, BadHistory) as failure:
-                    return _bad_history(row, piece.name or self._history_name, failure)
-                sent += (before, messages or piece.sent)
-                seen.update(before)
-                seen.update(messages or piece.seen)
-            elif piece.template is None:
+            if piece.template is None:
                 sent.append(piece.sent)
                 seen.update(piece.seen)
             else:
@@ -255,44 +219,31 @@ class CompiledJob:
             if piece.ttl is not None:
                 size = self._prefix_bytes + sum(map(len, sent)) - len(self._head)
                 prefixes = (*prefixes, self._prefix(seen, size, piece.ttl))
-        bound: int | None = self._allowance
-        if told is not None:
-            try:
-                if isinstance(self.messages[-1], CompiledHistory):
-                    told.end(self.model, may_prefill=self._prefill)
-            except BadHistory as failure:
-                return _bad_history(row, self._history_name, failure)
-            if not told.bounded:
-                bound = None
         if self._ends_in_row_text and text != text.rstrip():
             return _trailing_space(row, self._row_pieces)
-        sent.append(b"}")
+        seen.update(more.seen)
+        seen.update(b"]")
+        sent += (more.sent, b"]}")
         body = b"".join(sent)
         if len(body) > MAX_REQUEST_BYTES:
             return _too_large(row, len(body))
         return _request(
             self._identity.with_messages(seen.digest()), prefixes[-1].digest if prefixes else b"", body, self.model,
-            self.max_tokens, None if bound is None else len(body) + bound, self._cache_ttl, self.betas,
-            len(self._head), prefixes,
+            self.max_tokens, None if self._allowance is None else len(body) + self._allowance, self._cache_ttl,
+            self.betas, len(self._head), prefixes,
         )  # fmt: skip
 
     def prefixes(self, row: Row) -> tuple[Prefix, ...] | None:
         """A row's prefixes alone, rendered no further than its last breakpoint; None where they cannot be rendered."""
-        context = {**self._context, "row": row.values}
+        context = {**self.context, "row": row.values}
+        if not self._is_text:
+            request = self._composed(row, context, None, _NOTHING_APPENDED)
+            return request.prefixes if isinstance(request, Request) else None
         seen, size, prefixes = self._seen_head.copy(), self._prefix_bytes, list(self.shared_prefixes)
-        told = Spoken() if self._expands else None
         for piece in self._row_pieces:
             if len(prefixes) == len(self.shared_prefixes) + self.row_prefixes:
                 break
-            if told is not None and piece.is_of_history:
-                try:
-                    before, messages = _of_history(piece, context, told)
-                except (TemplateFailure, BadHistory):
-                    return None
-                seen.update(before)
-                seen.update(messages or piece.seen)
-                size += len(before) + len(messages or piece.sent)
-            elif piece.template is None:
+            if piece.template is None:
                 seen.update(piece.seen)
                 size += len(piece.sent)
             else:
@@ -305,6 +256,76 @@ class CompiledJob:
             if piece.ttl is not None:
                 prefixes.append(self._prefix(seen, size, piece.ttl))
         return tuple(prefixes)
+
+    def _composed(
+        self, row: Row, context: Mapping[str, Any], printed: Printed | None, more: Appended
+    ) -> Request | Failure:
+        """A request with more than text in it, with blocks that come and go, or with a history."""
+        told = Spoken(self.sight)
+        seen, prefixes = self._seen_head.copy(), list(self.shared_prefixes)
+        size = self._prefix_bytes
+
+        def hashed(part: bytes, length: int) -> None:
+            nonlocal size
+            seen.update(part)
+            size += length
+
+        try:
+            drafts = drafted(self._row_pieces, context, printed, self.head_weight)
+            sent, weight = [self._head], self.head_weight
+            for part in composed(self._row_pieces, drafts, context, printed, self._head, told):
+                sent.append(part.sent)
+                weight += part.weight
+                hashed(part.seen, part.length)
+                if part.ttl is not None:
+                    prefixes.append(self._prefix(seen, size, part.ttl))
+            require_within(weight, self.sight)
+            if isinstance(self.messages[-1], CompiledHistory):
+                told.end(self.model, may_prefill=self._prefill)
+        except TemplateFailure as failure:
+            return _render_error(row, failure)
+        except (BadHistory, InHistory) as failure:
+            return _bad_history(row, getattr(failure, "name", "") or self._history_name(), failure)
+        except NoBlock as failure:
+            return Failure("render_error", f"{failure}; row {row.key!r}")
+        except (Unsendable, Unreadable) as failure:
+            return Failure("input_error", f"{failure.message} ({failure.hint}); row {row.key!r}")
+        except TooLarge as failure:
+            return _too_large(row, failure.size_bytes)
+        seen.update(more.seen)
+        seen.update(b"]")
+        sent += (more.sent, b"]}")
+        body = b"".join(sent)
+        if len(body) > MAX_REQUEST_BYTES:
+            return _too_large(row, len(body))
+        if self._ends_in_row_text and _last_text(body) != _last_text(body).rstrip():
+            return _trailing_space(row, self._row_pieces)
+        return Request(
+            hash=self._identity.with_messages(seen.digest()),
+            prefix=prefixes[-1].digest if prefixes else b"",
+            body=body,
+            model=self.model,
+            max_tokens=self.max_tokens,
+            input_bound=self.bound_of(len(body) - weight.silent_bytes, weight),
+            cache_ttl=self._cache_ttl,
+            betas=self.betas,
+            shared_bytes=len(self._head),
+            prefixes=self.shared_prefixes if len(prefixes) == len(self.shared_prefixes) else tuple(prefixes),
+            silent_bytes=weight.silent_bytes,
+            media_tokens=weight.tokens,
+            shared_silent_bytes=self.head_weight.silent_bytes,
+            shared_media_tokens=self.head_weight.tokens,
+        )
+
+    def _history_name(self) -> str:
+        return [message.name for message in self.messages if isinstance(message, CompiledHistory)][-1]
+
+    def bound_of(self, text_bytes: int, weight: Weight) -> int | None:
+        """Upper bound of the input tokens of a body with so many bytes that say something of them, and such content;
+        None where there is none, or not even the model's context is one."""
+        if self._allowance is None:
+            return None
+        return self.sight.bound(None if weight.bound is None else text_bytes + weight.bound + self._allowance)
 
     def _prefix(self, seen: hashlib._Hash, size_bytes: int, ttl: CacheTtl) -> Prefix:
         return Prefix(_digest(self._prefix_seed + seen.digest()), size_bytes, ttl)
@@ -327,91 +348,6 @@ def input_bound(shared: Mapping[str, Any], body_bytes: int) -> int | None:
     if has_server_tools(shared.get("tools") or ()):
         return None
     return body_bytes + hidden_tokens(shared)
-
-
-def _pieces(messages: Sequence[CompiledMessage | CompiledHistory]) -> list[Piece]:
-    """Cut the encoded messages where a row's text or history goes, and behind each breakpoint."""
-    pieces: list[Piece] = []
-    fixed = _Fixed()
-    fixed.add("[")
-    begun = expanded = False
-    role: str | None = None
-    for message in messages:
-        if isinstance(message, CompiledHistory):
-            pieces += [fixed.take(), Piece(history=message.expression, name=message.name, after=role)]
-            expanded, role = True, None
-            continue
-        if begun:
-            fixed.add(",")
-        elif expanded:  # whether a comma goes before it, only the row shows
-            pieces.append(fixed.take())
-            fixed.opens = message.role
-        pieces += _message_pieces(message, fixed)
-        begun, role = True, message.role
-    fixed.add("]")
-    pieces.append(fixed.take())
-    return [piece for piece in pieces if piece.sent or not piece.is_fixed or piece.ttl is not None]
-
-
-def _message_pieces(message: CompiledMessage, fixed: _Fixed) -> Iterator[Piece]:
-    """One message; what is fixed at its end stays in `fixed`."""
-    fixed.add(f'{{"role":{encode_text(message.role)},"content":[')
-    for number, block in enumerate(message.blocks):
-        fixed.add("," if number else "")
-        fixed.add('{"type":"text","text":')
-        if isinstance(block.content, str):
-            fixed.add(encode_text(block.content))
-        else:
-            yield fixed.take()
-            yield Piece(template=block.content, name=block.name)
-        if block.ttl is not None:
-            fixed.add_mark(block.ttl)
-        fixed.add("}")
-        if block.ttl is not None:
-            yield fixed.take(block.ttl)
-    fixed.add("]}")
-
-
-def _of_history(piece: Piece, context: Mapping[str, Any], told: Spoken) -> tuple[bytes, bytes]:
-    """The comma, if any, and the messages that a row holds. Raises TemplateFailure, BadHistory."""
-    if piece.history is None:
-        return told.open(piece.opens or ""), b""
-    if piece.after is not None:
-        told.spoke(piece.after)
-    return told.expand(piece.history.evaluate(context))
-
-
-def _ends_with_assistant(messages: Sequence[CompiledMessage | CompiledHistory]) -> bool:
-    return bool(messages) and isinstance(messages[-1], CompiledMessage) and messages[-1].role == "assistant"
-
-
-def _last_content(messages: Sequence[CompiledMessage | CompiledHistory]) -> str | Rendered | None:
-    last = messages[-1] if messages else None
-    return last.blocks[-1].content if isinstance(last, CompiledMessage) else None
-
-
-class _Fixed:
-    """Collects fixed JSON text until a piece is cut off."""
-
-    def __init__(self) -> None:
-        self.opens: str | None = None
-        """The role of the message that the next piece begins, where that has to be known."""
-        self._sent: list[str] = []
-        self._seen: list[str] = []
-
-    def add(self, text: str) -> None:
-        self._sent.append(text)
-        self._seen.append(text)
-
-    def add_mark(self, ttl: CacheTtl) -> None:
-        self._sent.append(f',"cache_control":{encode_text(cache_control(ttl))}')
-
-    def take(self, ttl: CacheTtl | None = None) -> Piece:
-        piece = Piece(sent="".join(self._sent).encode(), seen="".join(self._seen).encode(), ttl=ttl, opens=self.opens)
-        self.opens = None
-        self._sent.clear()
-        self._seen.clear()
-        return piece
 
 
 def _system_prefixes(shared: Mapping[str, Any]) -> tuple[bytes, list[Prefix]]:
@@ -465,9 +401,7 @@ def _half_a_character(row: Row, name: str) -> Failure:
     return Failure("input_error", f"{message}; row {row.key!r}")
 
 
-def _bad_history(row: Row, name: str, failure: TemplateFailure | BadHistory) -> Failure:
-    if isinstance(failure, TemplateFailure):
-        return _render_error(row, failure)
+def _bad_history(row: Row, name: str, failure: Exception) -> Failure:
     return Failure("input_error", f"{name}: {failure}; row {row.key!r}")
 
 
@@ -475,6 +409,17 @@ def _trailing_space(row: Row, pieces: Sequence[Piece]) -> Failure:
     name = [piece.name for piece in pieces if piece.name][-1]
     message = f"{name}: a last message of the assistant ends in white space, which the API refuses"
     return Failure("render_error", f"{message}; row {row.key!r}")
+
+
+def _ends_in_fixed_text(messages: Sequence[CompiledMessage | CompiledHistory]) -> bool:
+    last = messages[-1]
+    block = last.blocks[-1] if isinstance(last, CompiledMessage) else None
+    return isinstance(block, TextBlock) and isinstance(block.content, str)
+
+
+def _last_text(body: bytes) -> str:
+    block: dict[str, Any] = orjson.loads(body)["messages"][-1]["content"][-1]
+    return str(block.get("text", ""))
 
 
 def _too_large(row: Row, size_bytes: int) -> Failure:

@@ -20,13 +20,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from runner.catalog.models import ModelFacts
 from runner.catalog.prices import Prices
 from runner.encoding import encode
 from runner.planning.estimate import tokens_in
 from runner.planning.identity import request_identity
+from runner.planning.pieces import (
+    CompiledHistory,
+    CompiledMessage,
+    FixedBlock,
+    RowBlock,
+    TextBlock,
+    cache_control,
+    text_block,
+)
 from runner.planning.priming import shared_cost, why_not_shared
-from runner.planning.requests import CompiledHistory, CompiledJob, CompiledMessage, input_bound, text_block
+from runner.planning.requests import CompiledJob
 from runner.types import Request, Usage
 
 MOST_EXTRA_SHARE = 1 / 200
@@ -76,11 +87,17 @@ def warm_up_request(compiled: CompiledJob) -> Request:
         body=body,
         model=compiled.model,
         max_tokens=0,
-        input_bound=input_bound(shared, len(body)),
+        input_bound=compiled.bound_of(len(body) - _silent_bytes(whole["messages"]), compiled.head_weight),
         cache_ttl=compiled.cache.ttl[compiled.mode],
         betas=compiled.betas,
         prefixes=compiled.shared_prefixes,
     )
+
+
+def _silent_bytes(messages: Sequence[Mapping[str, Any]]) -> int:
+    """Of what is sent in base64: the weight of all that rows share stands for it, and maybe for more."""
+    sources = (block.get("source") for message in messages for block in message["content"])
+    return sum(len(source.get("data", "")) for source in sources if source and source["type"] == "base64")
 
 
 def _obstacle(compiled: CompiledJob, at_once: int) -> str | None:
@@ -106,12 +123,25 @@ def _shared_messages(messages: Sequence[CompiledMessage | CompiledHistory]) -> l
             break
         kept.append({"role": message.role, "content": []})
         for block in message.blocks:
-            if not isinstance(block.content, str):
+            made = _as_objects(block)
+            if made is None:
                 return _with_last_user(up_to_mark)
-            kept[-1] = {**kept[-1], "content": [*kept[-1]["content"], text_block(block.content, block.ttl)]}
-            if block.ttl is not None:
+            kept[-1] = {**kept[-1], "content": [*kept[-1]["content"], *made]}
+            if made and block.ttl is not None:
                 up_to_mark = list(kept)
     return _with_last_user(up_to_mark)
+
+
+def _as_objects(block: TextBlock | FixedBlock | RowBlock) -> list[dict[str, Any]] | None:
+    """The blocks of the API that all rows have here; None where a row has a part in it."""
+    if isinstance(block, FixedBlock):
+        objects: list[dict[str, Any]] = [orjson.loads(each.sent + b"}") for each in block.blocks]
+        if objects and block.ttl is not None:
+            objects[-1]["cache_control"] = cache_control(block.ttl)
+        return objects
+    if isinstance(block, RowBlock) or not isinstance(block.content, str):
+        return None
+    return [text_block(block.content, block.ttl)]
 
 
 def _with_last_user(messages: list[dict[str, Any]]) -> list[Mapping[str, Any]]:

@@ -24,6 +24,7 @@ may use a proxy has none.
 from __future__ import annotations
 
 import asyncio
+import io
 import socket
 import ssl
 import zlib
@@ -71,6 +72,8 @@ _SPARE_CONNECTIONS = 8
 """For the calls beside the messages: counting tokens, listing models."""
 
 _MAX_REDIRECTS = 20
+_LARGE_BODY = 2**20
+"""From here on a body is written in parts: whole, it would hold up the loop, of which aiohttp warns."""
 """httpx2's default."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -181,7 +184,7 @@ class WireProvider(Endpoints):
         deadlines = self._deadlines
         task = deadlines.begin()
         try:
-            response = await self._post(self._url, data=request.body, **self._options[request.betas])
+            response = await self._post(self._url, data=_content(request.body), **self._options[request.betas])
             if response.status in _REDIRECTS:
                 response = await self._lines.follow_message(response, request.body, request.betas)
             body = await response.read()
@@ -213,7 +216,7 @@ class WireProvider(Endpoints):
         try:
             async with asyncio.timeout(deadline_s) as deadline:
                 body = with_stream(request.body) if streamed else request.body
-                response = await self._post(self._url, data=body, **self._options[request.betas])
+                response = await self._post(self._url, data=_content(body), **self._options[request.betas])
                 try:
                     if response.status in _REDIRECTS:
                         response = await self._lines.follow_message(response, body, request.betas)
@@ -416,6 +419,10 @@ class AiohttpWire:
             if response.status not in _REDIRECTS:
                 break
         return response
+
+
+def _content(body: bytes) -> bytes | io.BytesIO:
+    return body if len(body) < _LARGE_BODY else io.BytesIO(body)
 
 
 _HARMLESS = frozenset({"accept", "accept-encoding", "anthropic-version", "content-type", "user-agent"})

@@ -2,7 +2,7 @@
 
 Owns   the one table from stop reasons to what they mean, and the order of the questions: a reply that was cut off or
        refused is never looked at for validity, so truncation wins over an invalid output.
-Knows  replies and the local check. Whether to ask again is not decided here.
+Knows  replies and the local check. Whether to ask again is not decided here (`replies.asking`).
 
 Source of the stop reasons: platform.claude.com build-with-claude/handling-stop-reasons and the SDK's
        `types/stop_reason.py`
@@ -46,7 +46,12 @@ def judge_reply(reply: Reply, check: Check | None) -> Failure | None:
         return Failure("unexpected_reply", message, request_id=reply.request_id)
     if not has_text(reply.content):
         return Failure("unexpected_reply", "the reply has no text", request_id=reply.request_id)
-    return None if check is None else _mismatch(reply, text_of(reply.content), check)
+    return None if check is None else _mismatch(reply, check)
+
+
+def is_no_whole_answer(stop_reason: str | None) -> bool:
+    """Whether a reply was cut off or refused."""
+    return stop_reason == "refusal" or stop_reason in _CUT_OFF
 
 
 def _refusal(reply: Reply) -> Failure:
@@ -58,12 +63,17 @@ def _refusal(reply: Reply) -> Failure:
     return Failure("refusal", message, category=category, request_id=reply.request_id)
 
 
-def _mismatch(reply: Reply, text: str, check: Check) -> Failure | None:
-    try:
-        output = decode(text)
-    except (ValueError, RecursionError) as error:
-        return Failure("schema_mismatch", f"the reply is not JSON: {error}", request_id=reply.request_id)
-    problems = check.problems(output)
+def _mismatch(reply: Reply, check: Check) -> Failure | None:
+    problems = problems_of(reply, check)
     if not problems:
         return None
     return Failure("schema_mismatch", "; ".join(problems), request_id=reply.request_id)
+
+
+def problems_of(reply: Reply, check: Check) -> list[str]:
+    """What is wrong with a whole reply, one by one; empty where it fits."""
+    try:
+        output = decode(text_of(reply.content))
+    except (ValueError, RecursionError) as error:
+        return [f"the reply is not JSON: {error}"]
+    return check.problems(output)

@@ -31,7 +31,7 @@ def check_columns(loaded: LoadedJob, columns: Sequence[str] | None) -> list[Prob
 def _in_templates(loaded: LoadedJob, columns: Sequence[str]) -> Iterator[Problem]:
     assert loaded.tree is not None
     for text in texts_of(loaded.tree, job_file_name(loaded.path, loaded.root)):
-        if text.kind in ("text", "template") and "row" in text.sees:
+        if text.kind in ("text", "template", "value", "expression") and "row" in text.sees:
             for use in loaded.templates.template(text.name).columns("row"):
                 if use.column not in columns and not use.optional:
                     where = loaded.places.locate(use.template, use.line, f"row.{use.column}")

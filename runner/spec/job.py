@@ -6,7 +6,7 @@ Knows  nothing of files, YAML or Jinja; `spec.load` brings values here with thei
 
 Beside its fields a model says, as class variables, what `spec.shape` and `spec.schema` both need:
   short    the field that a bare string stands for (`dataset: a.csv`)
-  one_of   groups of keys of which one at most may be given
+  one_of   groups of keys of which one at most may be given; one must be, unless `needs_choice` is false
   later    keys that are refused as not supported yet, never ignored
 A field marked `OneOrMany` takes a single item without a list.
 """
@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from runner.rounds import MAX_LIMITS, MAX_REPAIRS
 from runner.spec.values import CacheMark, Dollars, Duration, PositiveDuration, RowColumns, Share, ShareOfRows, to_pico
 
 NAME_PATTERN = r"^\w[\w.-]*$"
@@ -35,6 +36,7 @@ class Model(BaseModel):
 
     short: ClassVar[str | None] = None
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    needs_choice: ClassVar[bool] = True
     later: ClassVar[frozenset[str]] = frozenset()
 
 
@@ -44,9 +46,6 @@ class TextSource(Model):
 
     short: ClassVar[str | None] = "text"
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("text", "template", "file"),)
-    later: ClassVar[frozenset[str]] = frozenset(
-        {"image", "document", "url", "title", "context", "citations", "optional", "each", "if", "upload", "fetch"}
-    )
 
     text: str | None = Field(None, min_length=1, description="The text itself; rendered by Jinja.")
     template: str | None = Field(
@@ -66,7 +65,91 @@ class TextSource(Model):
     """No key of a job, set by load: the text's name in the TemplateSet, or its key in `LoadedJob.files`."""
 
 
-Texts = Annotated[tuple[TextSource, ...], OneOrMany()]
+class DocumentSource(Model):
+    """What a document is made of, from exactly one place. A plain string is short for `source`."""
+
+    short: ClassVar[str | None] = "source"
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("source", "text", "template"),)
+
+    source: str | None = Field(
+        None,
+        min_length=1,
+        description="A path, an `https://` address, a file id (`file_…`), or one `{{ expression }}` that gives one of "
+        "these, bytes, or a list of them. A PDF or UTF-8 text, told by its bytes.",
+        examples=["docs/handbook.pdf", "{{ row.pdf }}"],
+    )
+    text: str | None = Field(None, min_length=1, description="The document's text; rendered by Jinja.")
+    template: str | None = Field(None, min_length=1, description="A template that gives the document's text.")
+    name: SkipJsonSchema[str] = Field("", exclude=True)
+    """No key of a job, set by load: the text's name in the TemplateSet."""
+
+
+class Block(TextSource):
+    """One block of content, from exactly one place. A plain string is short for `text`, or for `template` where it has
+    no spaces and ends in `.j2`."""
+
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("text", "template", "file", "image", "document", "search_result"),
+    )
+    later: ClassVar[frozenset[str]] = frozenset({"upload"})
+
+    image: str | None = Field(
+        None,
+        min_length=1,
+        description="A path, an `https://` address, a file id (`file_…`), or one `{{ expression }}` that gives one of "
+        "these, bytes, or a list of them, which makes a block of each. PNG, JPEG, GIF or WebP, told by its bytes.",
+        examples=["{{ row.photo }}", "photos/{{ row.id }}.jpg"],
+    )
+    document: DocumentSource | None = Field(None, description="A PDF or a text that the model may cite from.")
+    search_result: str | None = Field(
+        None,
+        min_length=1,
+        description="Where a passage was found, as citations name it: an address, or a name of your own. "
+        "With `title` and `content`.",
+        examples=["{{ row.url }}"],
+    )
+    title: str | None = Field(
+        None, min_length=1, description="The title of a document or search result; rendered by Jinja."
+    )
+    context: str | None = Field(
+        None,
+        min_length=1,
+        description="What the model is told of a document beside its content, and does not cite; rendered.",
+    )
+    content: Annotated[tuple[str, ...] | None, OneOrMany()] = Field(
+        None,
+        min_length=1,
+        description="The passages of a search result, a text each; rendered. One `{{ expression }}` may give a list of "
+        "texts.",
+    )
+    citations: bool | None = Field(
+        None, description="Let the reply cite from this document or search result. All of a request, or none."
+    )
+    optional: bool = Field(
+        False, description="Leave the block out where there is nothing to make it of: null, an empty text, no file."
+    )
+    if_: str | None = Field(
+        None,
+        alias="if",
+        min_length=1,
+        description="A Jinja expression; the block is left out where it is false.",
+        examples=["row.stars | int < 3"],
+    )
+    each: str | None = Field(
+        None,
+        min_length=1,
+        description="A Jinja expression that gives a list; the block is made for each item, which its texts see as "
+        "`item`.",
+        examples=["row.photos"],
+    )
+    resize: Literal["fit", "refuse"] | None = Field(
+        None,
+        description="What is done with an image that is larger than the API takes: `fit` makes it smaller (with the "
+        "extra `media`), `refuse` fails its row. Default: `fit`.",
+    )
+
+
+Texts = Annotated[tuple[Block, ...], OneOrMany()]
 
 
 class Message(Model):
@@ -142,13 +225,30 @@ class Dataset(Model):
     limit: int | None = Field(None, ge=1, description="Take no more rows than this.")
 
 
+class LargerLimits(Model):
+    """Ask again with larger limits, one after the other, until the reply is whole."""
+
+    max_tokens: Annotated[tuple[int, ...], OneOrMany()] = Field(
+        min_length=1,
+        max_length=MAX_LIMITS,
+        description="The limits, each larger than the one before; the first one is larger than `params.max_tokens`.",
+        examples=[[2048, 8192]],
+    )
+
+
+class OtherModel(Model):
+    """Ask another model."""
+
+    model: str = Field(min_length=1, description="The model's id.", examples=["claude-sonnet-5-5"])
+
+
 class Output(Model):
-    """What a reply must look like. Asked of the model as native structured output, and checked again on arrival."""
+    """What a reply must look like, and what is done about one that is no answer. A schema is asked of the model as
+    native structured output, and every reply is checked again on arrival."""
 
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("fields", "labels", "schema"),)
-    later: ClassVar[frozenset[str]] = frozenset(
-        {"repair", "on_truncation", "on_refusal", "rules", "extract", "samples", "tools", "vote", "include_raw"}
-    )
+    needs_choice: ClassVar[bool] = False
+    later: ClassVar[frozenset[str]] = frozenset({"rules", "extract", "samples", "tools", "vote", "include_raw"})
 
     fields: dict[str, Any] | None = Field(
         None,
@@ -163,6 +263,23 @@ class Output(Model):
     )
     schema_: str | dict[str, Any] | None = Field(
         None, alias="schema", description="A JSON Schema: the path of a JSON or YAML file, or the schema itself."
+    )
+    repair: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_REPAIRS,
+        description="How often an invalid reply is asked for again, told what is wrong with it. Default: once where "
+        "there is a schema.",
+    )
+    on_truncation: Literal["fail", "keep"] | LargerLimits = Field(
+        "fail",
+        description="A reply that was cut off at `max_tokens`: the row fails with its text kept (`fail`), the reply "
+        "counts as it is (`keep`), or the request is sent again with a larger limit (`{max_tokens: [2048, 8192]}`).",
+    )
+    on_refusal: Literal["fail", "keep"] | OtherModel = Field(
+        "fail",
+        description="A reply that the model refused: the row fails (`fail`), the reply counts as it is (`keep`), or "
+        "the request is sent to another model (`{model: claude-sonnet-5-5}`).",
     )
 
 

@@ -17,10 +17,12 @@ from typing import Any
 from runner.catalog.models import ModelFacts
 from runner.errors import Location, Problem, SpecError
 from runner.settings import Settings, absolute, find_root, load_settings, shown_path
+from runner.spec.blocks import block_warnings, check_blocks
 from runner.spec.environment import Substitution
 from runner.spec.inputs import Inputs
 from runner.spec.layers import Layers
-from runner.spec.loaded import LoadedJob, job_file_name
+from runner.spec.loaded import LoadedJob, job_file_name, local_files
+from runner.spec.media import FixedMedia
 from runner.spec.node import Entry, MapNode, ScalarNode, from_value, plain
 from runner.spec.shape import drop_nulls
 from runner.spec.templates import TemplateCheck
@@ -85,6 +87,9 @@ def load(
     reader = ToolReader(tree, root)
     tools = reader.tools()
 
+    media = FixedMedia(tree, texts, local_files(settings))
+    media.read_written()
+
     check = TemplateCheck(tree, texts, settings)
     templates = check.load()
     problems = [
@@ -93,10 +98,12 @@ def load(
         *substitution.problems,
         *value_problems,
         *inputs.problems,
+        *media.problems,
         *reader.problems,
         *choice_problems(tree, tools),
         *mode_problems(tree),
         *check.problems,
+        *check_blocks(tree),
     ]
     facts = facts_of(settings, values) if facts_of is not None else None
     together = check_together(tree, texts, templates, schema, root, lenient=lenient, facts=facts)
@@ -105,8 +112,12 @@ def load(
         problems.append(functions_come_later(tree))
     if job is None or templates is None or problems:
         raise SpecError(_in_order(problems, path))
-    warnings = [*substitution.warnings, *(problem for problem in together if problem.severity == "warning")]
-    return LoadedJob(
+    warnings = [
+        *substitution.warnings,
+        *(problem for problem in together if problem.severity == "warning"),
+        *block_warnings(tree),
+    ]
+    loaded = LoadedJob(
         job=job,
         path=path,
         root=root,
@@ -116,12 +127,17 @@ def load(
         files=files,
         assets=assets,
         schema=schema,
+        media=media.media,
         tools=tools,
         resolved=plain(tree),
         warnings=tuple(_in_order(warnings, path)),
         tree=tree,
         places=check.places,
     )
+    media.read_rendered(templates, loaded.context)
+    if media.problems:
+        raise SpecError(_in_order(media.problems, path))
+    return loaded
 
 
 def duplicate_names(jobs: Iterable[LoadedJob]) -> list[Problem]:

@@ -5,6 +5,8 @@ Owns   `LoadedJob` and its form in a run's `inputs/` folder:
     job.json         format, where the job came from, the resolved job
     templates.json   name -> text, inline texts among them
     files.json       path as written -> text of the raw blocks
+    media.json       path as used -> SHA-256 of an image or document that no row has a part in
+    media-<sha256>   its content
     assets.json      name -> value
     schema.json      the output's JSON Schema, or null
     tools.json       what requests say of each tool, and how functions are run
@@ -20,6 +22,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ from runner.spec.job import Job
 from runner.spec.node import MapNode, Source, Span, from_value, locate, plain
 from runner.spec.node import Path as NodePath
 from runner.spec.shape import Excused
+from runner.spec.sources import LocalFiles
 from runner.spec.texts import Places, inline_name, name_texts, texts_of
 from runner.spec.validate import validate
 from runner.templating import TemplateFailure, TemplateSet
@@ -43,7 +47,8 @@ FORMAT = 1
 class LoadedJob:
     """A job, checked, with its templates, files, assets and schema.
 
-    `files` are the texts of `{file: …}` blocks by their path as written. `schema` is the JSON Schema that `output`
+    `files` are the texts of `{file: …}` blocks by their path as written, `media` the images and documents that are the
+    same for every row. `schema` is the JSON Schema that `output`
     means, None for free text. `resolved` is the merged job in long forms, as JSON values, with `${NAME}`
     unreplaced. `warnings` are problems that do not stop anything.
     """
@@ -58,6 +63,7 @@ class LoadedJob:
     assets: Mapping[str, Any]
     schema: Mapping[str, Any] | None
     resolved: Mapping[str, Any]
+    media: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     tools: tuple[Tool, ...] = ()
     """With what functions say of themselves, as it was when the job was loaded: so a run asks the same to its end."""
     warnings: tuple[Problem, ...] = ()
@@ -76,6 +82,16 @@ class LoadedJob:
         job = self.job
         about = {"name": job.name, "description": job.description, "model": job.model}
         return {"vars": job.vars, "assets": self.assets, "job": about}
+
+    @property
+    def local_files(self) -> LocalFiles:
+        """The files that rows may name."""
+        return local_files(self.settings)
+
+    def content_of(self, name: str) -> bytes:
+        """The content of a file that the job names itself. Raises Unreadable."""
+        data = self.media.get(name)
+        return self.local_files.trusted(name) if data is None else data
 
     def locate(self, path: NodePath, *, key: bool = False) -> Location:
         """Where a value of the job, or with `key` its key, is written; what is not written at its nearest ancestor."""
@@ -125,8 +141,11 @@ class LoadedJob:
             ("assets", dict(self.assets)),
             ("schema", self.schema),
             ("tools", [tool.to_json() for tool in self.tools]),
+            ("media", {name: sha256(data).hexdigest() for name, data in self.media.items()}),
         ):
             _write(folder / f"{name}.json", value)
+        for data in self.media.values():
+            _write_bytes(folder / f"media-{sha256(data).hexdigest()}", data)
 
     @classmethod
     def restore(cls, folder: Path, settings: Settings) -> LoadedJob:
@@ -154,10 +173,15 @@ class LoadedJob:
             files=_read(folder / "files.json"),
             assets=_read(folder / "assets.json"),
             schema=_read(folder / "schema.json"),
+            media=_read_media(folder),
             tools=_stored_tools(folder / "tools.json"),
             resolved=about["job"],
             places=Places({}, {}, templates.sources),
         )
+
+
+def local_files(settings: Settings) -> LocalFiles:
+    return LocalFiles(settings.root, settings.data_dirs, (settings.state_dir,))
 
 
 def job_file_name(path: Path, root: Path) -> str:
@@ -187,7 +211,10 @@ def _stored_tools(path: Path) -> tuple[Tool, ...]:
 
 def _write(path: Path, value: Any) -> None:
     # JSON escapes keep lone surrogates, which data may hold and UTF-8 has no form for.
-    data = json.dumps(value, ensure_ascii=True, allow_nan=False, indent=1).encode() + b"\n"
+    _write_bytes(path, json.dumps(value, ensure_ascii=True, allow_nan=False, indent=1).encode() + b"\n")
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(data)
         file.flush()
@@ -196,3 +223,10 @@ def _write(path: Path, value: Any) -> None:
 
 def _read(path: Path) -> Any:
     return decode(path.read_bytes())
+
+
+def _read_media(folder: Path) -> dict[str, bytes]:
+    index = folder / "media.json"
+    if not index.is_file():  # written by a version that knew no images and documents
+        return {}
+    return {name: (folder / f"media-{digest}").read_bytes() for name, digest in _read(index).items()}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
+from itertools import combinations
 from typing import Any
 
 from pydantic.json_schema import PydanticJsonSchemaWarning
@@ -105,8 +106,11 @@ def _requirements(model: type[Model], made: Mapping[str, Any]) -> dict[str, Any]
     required: dict[str, Any] = {"required": made["required"]} if "required" in made else {}
     for group in model.one_of:
         usable = [key for key in group if key in field_shapes(model)]
-        if len(usable) > 1:
+        if len(usable) > 1 and model.needs_choice:
             required["oneOf"] = [{"required": [key]} for key in usable]
+        elif len(usable) > 1:
+            required["not"] = {"anyOf": [{"required": list(pair)} for pair in combinations(usable, 2)]}
+            required["minProperties"] = 1
     return required
 
 
@@ -194,11 +198,14 @@ _INTRODUCTION = """Made from the models that read a job; `make docs` writes it a
 
 _TITLES = {
     "JobFile": "A job",
-    "TextSource": "A block of text",
+    "Block": "A block of content",
+    "DocumentSource": "`document`",
     "Message": "`messages`",
     "Dataset": "`dataset`",
     "Sample": "`dataset.sample`",
     "Output": "`output`",
+    "LargerLimits": "`output.on_truncation`",
+    "OtherModel": "`output.on_refusal`",
     "Limits": "`limits`",
     "Retry": "`retry`",
     "SinkSpec": "`sinks`",
@@ -228,14 +235,19 @@ def _table(model: type[Model]) -> list[str]:
 def _takes(shape: FieldShape, schema: Mapping[str, Any]) -> str:
     """A few words for what a key takes."""
     if shape.model is not None:
-        noun = {"TextSource": "text or a block", "Message": "message", "SinkSpec": "path or a sink"}.get(
-            shape.model.__name__, "mapping" if shape.model.short is None else "path or mapping"
-        )
+        noun = {
+            "Block": "text or a block",
+            "DocumentSource": "path, address, file id, or a mapping",
+            "Message": "message",
+            "SinkSpec": "path or a sink",
+        }.get(shape.model.__name__, "mapping" if shape.model.short is None else "path or mapping")
         if not shape.many:
-            return noun
+            beside = [value for option in schema.get("anyOf", ()) for value in option.get("enum", ())]
+            return " or ".join([", ".join(f"`{word}`" for word in beside), noun]) if beside else noun
         return f"list of: {noun}" + (" (*or one*)" if shape.single else "")
     if shape.many and shape.single:
-        return "list of text (*or one*)"
+        item = schema["anyOf"][0].get("type")
+        return f"list of {'whole numbers' if item == 'integer' else 'text'} (*or one*)"
     if "enum" in schema:
         return ", ".join(f"`{_yaml(value)}`" for value in schema["enum"])
     kinds = [str(option.get("type", "value")) for option in schema.get("anyOf", [schema]) if option != _VARIABLE]

@@ -20,7 +20,7 @@ from typing import Any, Union, get_args, get_origin
 from runner.catalog.parameters import REFUSED, TAKEN
 from runner.errors import Problem, closest
 from runner.spec.hints import choice_hint
-from runner.spec.job import Job, JobFile, Model, OneOrMany, TextSource
+from runner.spec.job import DocumentSource, Job, JobFile, Model, OneOrMany, TextSource
 from runner.spec.node import Entry, ListNode, MapNode, Node, Path, ScalarNode, Span
 
 _TEMPLATE_NAME = re.compile(r"\S+\.j2")
@@ -170,7 +170,8 @@ def missing_choices(node: Node, model: type[Model], path: Path = ()) -> list[tup
     keys = field_shapes(model)
     for group in model.one_of:
         usable = tuple(name for name in group if name in keys)
-        if len(usable) > 1 and not any(name in node.entries for name in usable):
+        needed = model.needs_choice or not node.entries
+        if needed and len(usable) > 1 and not any(name in node.entries for name in usable):
             missing.append((path, usable))
     for name, shape in keys.items():
         value = node.get(name)
@@ -213,7 +214,7 @@ def _needed(model: type[Model]) -> tuple[str, ...]:
 
 
 def _short_key(text: str, model: type[Model]) -> str:
-    if model is TextSource and _TEMPLATE_NAME.fullmatch(text):
+    if issubclass(model, TextSource | DocumentSource) and _TEMPLATE_NAME.fullmatch(text):
         return "template"
     return str(model.short)
 

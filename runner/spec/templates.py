@@ -31,7 +31,7 @@ class TemplateCheck:
         self.problems: list[Problem] = []
         self.places = Places({text.name: text.node for text in texts if text.is_inline}, {}, {})
         self._tree = tree
-        self._texts = [text for text in texts if text.kind != "file"]
+        self._texts = [text for text in texts if text.kind not in ("file", "source")]
         self._finder = TemplateFinder(settings.template_dirs, settings.root, (settings.state_dir,))
 
     def load(self) -> TemplateSet | None:
@@ -51,7 +51,7 @@ class TemplateCheck:
     def _load(self, texts: Sequence[Text]) -> TemplateSet:
         names = dict.fromkeys(text.name for text in texts if not text.is_inline)
         templates = TemplateSet.load(
-            self._finder, names, {text.name: str(text.node.value) for text in texts if text.is_inline}
+            self._finder, names, {text.name: text.template_text for text in texts if text.is_inline}
         )
         self._know(templates.paths, templates.sources)
         return templates

@@ -2,7 +2,7 @@
 
 Owns   the naming of inline texts (`jobs/x.yaml#messages.0.content.0`), and the way back from a template's line to
        a place that people can open: in the template's own file, or in the job file where the text is written.
-Knows  trees and the TemplateSet's names; nothing of rendering.
+Knows  trees and the TemplateSet's names; nothing of rendering. Of a block it knows which of its keys hold what.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Literal
 from runner.errors import Location
 from runner.settings import shown_path
 from runner.spec.node import ListNode, MapNode, Node, Path, ScalarNode, Source, child, find
+from runner.templating import Expression
 
 SHARED = frozenset({"vars", "assets", "job"})
 """What text in `system` sees."""
@@ -27,7 +28,15 @@ SINK_PATH = frozenset({"job", "vars", "run"})
 
 _JINJA = re.compile(r"\{[{%#]")
 
-Kind = Literal["text", "template", "file", "path"]
+Kind = Literal["text", "template", "file", "path", "value", "expression", "source"]
+"""`value`: a short text of a block that is rendered, or one whole `{{ expression }}`. `expression`: `if` and `each`.
+`source`: where an image or a document comes from, as it is written."""
+
+BLOCK_VALUES = ("image", "search_result", "title", "context")
+"""Keys of a block that hold one value."""
+BLOCK_EXPRESSIONS = ("if", "each")
+ITEM = "item"
+"""What `each` calls the item that a block is made for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,13 @@ class Text:
 
     @property
     def is_inline(self) -> bool:
-        return self.kind in ("text", "path")
+        return self.kind in ("text", "path", "value", "expression")
+
+    @property
+    def template_text(self) -> str:
+        """An inline text as a template. Of an expression it is one that prints it: only its names are looked at."""
+        text = str(self.node.value)
+        return f"{{{{ {bare_expression(text)} }}}}" if self.kind == "expression" else text
 
 
 def texts_of(tree: MapNode, job_file: str) -> list[Text]:
@@ -60,7 +75,7 @@ def texts_of(tree: MapNode, job_file: str) -> list[Text]:
 def name_texts(values: dict[str, Any], texts: Sequence[Text]) -> None:
     """Write each block's name into the job's values, beside its text."""
     for text in texts:
-        if text.kind == "path":
+        if text.kind not in ("text", "template", "file"):
             continue
         holder: Any = values
         for part in text.path[:-1]:
@@ -73,11 +88,53 @@ def _blocks(node: Node | None, path: Path, sees: frozenset[str], job_file: str) 
         return
     for number, block in enumerate(node.items):
         here = (*path, number)
-        for kind in ("text", "template", "file"):
-            value = child(block, kind)
+        within = sees | {ITEM} if child(block, "each") is not None else sees
+        yield from _texts(block, here, within, job_file)
+        document = child(block, "document")
+        if document is not None:
+            yield from _texts(document, (*here, "document"), within, job_file)
+            yield from _values(document, (*here, "document"), ("source",), within, job_file)
+        yield from _values(block, here, BLOCK_VALUES, within, job_file)
+        passages = child(block, "content")
+        for place, passage in enumerate(passages.items if isinstance(passages, ListNode) else ()):
+            yield from _value(passage, (*here, "content", place), within, job_file)
+        for key in BLOCK_EXPRESSIONS:
+            value = child(block, key)
             if isinstance(value, ScalarNode) and isinstance(value.value, str):
-                name = inline_name(job_file, here) if kind == "text" else value.value
-                yield Text(kind, (*here, kind), value, name, sees)
+                known = sees if key == "each" else within
+                yield Text("expression", (*here, key), value, inline_name(job_file, (*here, key)), known)
+
+
+def _texts(node: Node, here: Path, sees: frozenset[str], job_file: str) -> Iterator[Text]:
+    for kind in _TEXT_KINDS:
+        value = child(node, kind)
+        if isinstance(value, ScalarNode) and isinstance(value.value, str):
+            name = inline_name(job_file, here) if kind == "text" else value.value
+            yield Text(kind, (*here, kind), value, name, sees)
+
+
+_TEXT_KINDS: tuple[Literal["text", "template", "file"], ...] = ("text", "template", "file")
+
+
+def _values(node: Node, here: Path, keys: Sequence[str], sees: frozenset[str], job_file: str) -> Iterator[Text]:
+    for key in keys:
+        value = child(node, key)
+        if value is not None:
+            yield from _value(value, (*here, key), sees, job_file)
+
+
+def _value(value: Node, path: Path, sees: frozenset[str], job_file: str) -> Iterator[Text]:
+    if not isinstance(value, ScalarNode) or not isinstance(value.value, str):
+        return
+    if _JINJA.search(value.value):
+        yield Text("value", path, value, inline_name(job_file, path), sees)
+    elif path[-1] in ("image", "source"):
+        yield Text("source", path, value, value.value, sees)
+
+
+def bare_expression(text: str) -> str:
+    """An expression as it is written, with or without the braces around it."""
+    return Expression.whole(text) or text
 
 
 def _paths(tree: MapNode, job_file: str) -> Iterator[Text]:

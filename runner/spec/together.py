@@ -15,6 +15,7 @@ from runner.catalog.api import MAX_BREAKPOINTS
 from runner.catalog.models import ModelFacts
 from runner.errors import Problem, SpecError
 from runner.plugins import Plugin, dataset_for, sink_for
+from runner.spec.asking import check_asking
 from runner.spec.conversation import check_conversation
 from runner.spec.hints import choice_hint
 from runner.spec.inputs import missing_file
@@ -50,6 +51,7 @@ def check_together(
         *paths.dataset(),
         *paths.sinks(),
         *_output_fields(tree, schema),
+        *check_asking(tree, mode_of(tree), schema),
     ]
 
 

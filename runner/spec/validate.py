@@ -64,8 +64,9 @@ def validate(tree: MapNode, values: Mapping[str, Any], excused: Excused) -> tupl
         # Strict JSON mode: no text becomes a number, and lists may fill tuples.
         return Job.model_validate_json(encode(values)), problems
     except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
         details = [
-            (_tree_path(tree, detail["loc"]), detail) for detail in error.errors(include_url=False, include_input=False)
+            (_tree_path(tree, detail["loc"]), detail) for detail in found if not _is_beside_the_point(tree, detail)
         ]
     told = {path for path, _ in unchosen}
     seen: set[Path] = set()
@@ -80,6 +81,16 @@ def validate(tree: MapNode, values: Mapping[str, Any], excused: Excused) -> tupl
         elif path[:-1] not in told and not excused.covers(find(tree, path[:-1]), (str(path[-1]),)):
             problems.append(_missing(tree, path))
     return None, problems
+
+
+def _is_word_or_mapping(detail: ErrorDetails) -> bool:
+    """Whether this is what the words among the members of a union say: the other member is a mapping."""
+    return bool(detail["loc"]) and str(detail["loc"][-1]).startswith("literal[")
+
+
+def _is_beside_the_point(tree: MapNode, detail: ErrorDetails) -> bool:
+    """That a mapping is none of the words which might stand in its place; what is wrong with it is told besides."""
+    return _is_word_or_mapping(detail) and isinstance(find(tree, _tree_path(tree, detail["loc"][:-1])), MapNode)
 
 
 def _missing(tree: MapNode, path: Path) -> Problem:
@@ -107,6 +118,7 @@ def _wrong_value(tree: MapNode, path: Path, detail: ErrorDetails) -> Problem:
         expected = _EXPECTED[kind]
     elif kind in _EXPECTED_WITH:
         expected = _EXPECTED_WITH[kind](context)
+        expected += ", or a mapping" if _is_word_or_mapping(detail) else ""
     else:
         expected = str(context.get("expected", detail["msg"]))
     return Problem("wrong-value", f"`{name}`: expected {expected}, found {found}", where, _hint(kind, node, context))

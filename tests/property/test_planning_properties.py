@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 
 from runner.encoding import encode
 from runner.planning.identity import request_identity
-from runner.planning.requests import (
-    CacheShape,
-    CompiledHistory,
-    CompiledJob,
-    CompiledMessage,
-    TextBlock,
-    text_block,
-)
+from runner.planning.pieces import CompiledHistory, CompiledMessage, TextBlock, text_block
+from runner.planning.requests import CacheShape, CompiledJob
 from runner.templating import Expression, TemplateSet
 from runner.types import CacheTtl, Request, Row
 
@@ -75,17 +69,14 @@ def test_a_body_is_the_plain_encoding_of_what_it_says(
     assert encode(body) == request.body
     assert {key: value for key, value in body.items() if key != "messages"} == shared
     said = [(message["role"], [block["text"] for block in message["content"]]) for message in body["messages"]]
-    meant = [
-        (part.role, [block.content if isinstance(block.content, str) else text for block in part.blocks])
-        for part in parts
-    ]
+    meant = [(part.role, texts_of(part, text)) for part in parts]
     assert said == meant
     assert request.hash == request_identity(body, names)
 
 
 @given(shared=shared_bodies, parts=messages, text=texts)
 def test_cache_marks_change_no_identity(shared: dict[str, Any], parts: list[CompiledMessage], text: str) -> None:
-    bare = [CompiledMessage(part.role, [TextBlock(b.name, b.content) for b in part.blocks]) for part in parts]
+    bare = [CompiledMessage(part.role, [TextBlock(b.name, b.content) for b in text_blocks(part)]) for part in parts]
     system = [text_block(block["text"], None) for block in shared.get("system", ())]
     unmarked = {**shared, "system": system} if system else shared
     assert request_for(compiled(shared, parts), text).hash == request_for(compiled(unmarked, bare), text).hash
@@ -169,7 +160,11 @@ pasts = st.lists(st.tuples(st.sampled_from(["user", "assistant"]), contents), ma
 
 
 def texts_of(message: CompiledMessage, of_row: str) -> list[str]:
-    return [block.content if isinstance(block.content, str) else of_row for block in message.blocks]
+    return [block.content if isinstance(block.content, str) else of_row for block in text_blocks(message)]
+
+
+def text_blocks(message: CompiledMessage) -> list[TextBlock]:
+    return [block for block in message.blocks if isinstance(block, TextBlock)]
 
 
 @given(shared=shared_bodies, parts=messages, text=texts, histories=st.lists(pasts, max_size=2), data=st.data())

@@ -10,7 +10,7 @@ import asyncio
 import selectors
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
@@ -205,6 +205,7 @@ class ListFeed:
         self._next = next(self._steps, None)
         self._seconds = seconds
         self.taken = 0
+        self.followed: list[Step] = []
 
     async def take(self, limit: int) -> Sequence[Prepared]:
         await asyncio.sleep(self._seconds)
@@ -223,6 +224,11 @@ class ListFeed:
 
     async def peek_is_empty(self) -> bool:
         return self._next is None
+
+    def follow_up(self, step: Step) -> None:
+        """A step that was opened: it comes at the end."""
+        self.followed.append(step)
+        self.add(replace(prepared(step.row), step=step))
 
 
 class MemoryBook:

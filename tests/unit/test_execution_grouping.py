@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from runner.errors import LedgerError
 from runner.execution.grouping import ALL, grouped
 from runner.ledger import Ledger, OpenStep
-from runner.planning.requests import CacheShape, CompiledJob, CompiledMessage, TextBlock, text_block
+from runner.planning.pieces import CompiledMessage, TextBlock, text_block
+from runner.planning.requests import CacheShape, CompiledJob
 from runner.templating import TemplateSet
 from runner.types import CacheTtl, Row, Step
 

@@ -14,6 +14,7 @@ from runner.engines.retry import RetryPolicy
 from runner.execution.judging import PASSING, is_passing, make_judge, make_rule
 from runner.message import parse_reply
 from runner.replies.schema import Check
+from runner.rounds import Repair
 from runner.types import Failure, Outcome, Reply, Step
 from support.execution_fakes import reply_body
 from support.ledgers import NOON
@@ -99,8 +100,9 @@ def verdict_of(verdict: Verdict) -> Any:
 
 
 def test_a_judge_may_ask_for_another_step() -> None:
-    ruling = verdict_of(Ask(Step(0, round=1)))
-    assert (ruling.state, ruling.next_step) == ("open", Step(0, round=1))
+    why = Failure("schema_mismatch", "no")
+    ruling = verdict_of(Ask(Step(0, round=1), Repair("mend it"), why))
+    assert (ruling.state, ruling.next_step, ruling.failure) == ("open", Step(0, round=1), why)
     assert verdict_of(Accept()).next_step is None
     assert verdict_of(Fail(Failure("refusal", "no"))).state == "failed"
 

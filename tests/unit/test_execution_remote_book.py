@@ -87,7 +87,7 @@ def test_outcomes_that_end_together_cross_in_one_group_and_each_gets_its_own_dec
         refused = Failure("refusal", "no")
         for kind, call, *_ in reversed(asked):  # answers may come in any order
             assert kind == "record"
-            clerk.answer("decided", call, "failed" if call == 1 else "succeeded", refused if call == 1 else None)
+            clerk.answer("decided", call, "failed" if call == 1 else "succeeded", refused if call == 1 else None, None)
         assert await asyncio.gather(*records) == [Decision("failed", refused), *[Decision("succeeded")] * 4]
 
     over_a_socket(act)
@@ -220,7 +220,7 @@ def test_an_answer_to_somebody_who_has_given_up_is_nothing() -> None:
         ((_, call, *_),) = await clerk.until(1)
         given_up.cancel()
         await asyncio.gather(given_up, return_exceptions=True)
-        clerk.answer("decided", call, "succeeded", None)
+        clerk.answer("decided", call, "succeeded", None, None)
         lease = soon(book.lease([prepared(1, bound=BOUND)]))
         await clerk.until(2)
         clerk.answer("done", clerk.asked[-1][1], 1)

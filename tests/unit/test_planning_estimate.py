@@ -19,7 +19,8 @@ from runner.planning.estimate import (
     least_prefix_bytes,
     tokens_in,
 )
-from runner.planning.requests import CacheShape, CompiledJob, CompiledMessage, TextBlock, text_block
+from runner.planning.pieces import CompiledMessage, TextBlock, text_block
+from runner.planning.requests import CacheShape, CompiledJob
 from runner.templating import TemplateSet
 from runner.types import Prefix, Request, Row, Usage
 

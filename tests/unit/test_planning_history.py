@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from typing import Any
 
 import pytest
 
+from runner.media.tokens import HIGH
+from runner.planning.content import Sight
 from runner.planning.history import BadHistory, past_messages
+from support.media import picture
 
 HELLO = {"role": "user", "content": "Hello"}
 
 
 def read(value: Any) -> list[Any]:
-    return [json.loads(message.encoded) for message in past_messages(value)]
+    return [json.loads(message.encoded) for message in past_messages(value, Sight())]
 
 
 def test_a_text_becomes_a_list_of_one_block_so_that_equal_conversations_have_equal_bytes() -> None:
@@ -26,15 +31,22 @@ def test_blocks_pass_as_they_are() -> None:
     result = {"type": "tool_result", "tool_use_id": "t", "content": "3"}
     turns = [HELLO, {"role": "assistant", "content": [thought, call]}, {"role": "user", "content": [result]}]
     assert [message["content"] for message in read(turns)[1:]] == [[thought, call], [result]]
-    assert all(message.bounded for message in past_messages(turns))
+    assert all(message.weight.bound is not None for message in past_messages(turns, Sight()))
 
 
 def test_what_bytes_do_not_bound_is_known_as_such() -> None:
-    image = {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
-    assert [message.bounded for message in past_messages([HELLO, {"role": "user", "content": [image]}])] == [
-        True,
-        False,
-    ]
+    at = {"type": "url", "url": "https://example.org/a"}
+    for kind, bound in (("image", HIGH.tokens), ("document", None), ("container_upload", None)):
+        (message,) = past_messages([{"role": "user", "content": [{"type": kind, "source": at}]}], Sight())
+        assert message.weight.bound == bound
+
+
+def test_content_is_hashed_by_what_it_is_and_not_by_how_it_is_written() -> None:
+    source = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(picture(40, 30)).decode()}
+    (message,) = past_messages([{"role": "user", "content": [{"type": "image", "source": source}]}], Sight())
+    digest = hashlib.sha256(picture(40, 30)).hexdigest()
+    assert json.loads(message.seen)["content"] == [{"type": "image", "source": {"sha256": digest}}]
+    assert (message.weight.bound, message.weight.images, message.weight.largest_edge) == (4, 1, 40)
 
 
 def test_a_csv_column_may_hold_it_as_json() -> None:
@@ -43,7 +55,7 @@ def test_a_csv_column_may_hold_it_as_json() -> None:
 
 @pytest.mark.parametrize("value", [None, [], (), "", "  ", "[]"])
 def test_nothing_is_an_empty_conversation(value: Any) -> None:
-    assert past_messages(value) == []
+    assert past_messages(value, Sight()) == []
 
 
 @pytest.mark.parametrize(
@@ -98,7 +110,7 @@ def test_nothing_is_an_empty_conversation(value: Any) -> None:
 )
 def test_a_mistake_is_told_with_its_place(value: Any, told: str) -> None:
     with pytest.raises(BadHistory) as raised:
-        past_messages(value)
+        past_messages(value, Sight())
     assert told in str(raised.value)
 
 

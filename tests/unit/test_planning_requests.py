@@ -11,17 +11,8 @@ import pytest
 
 from runner.catalog.api import MAX_REQUEST_BYTES
 from runner.planning.identity import request_identity
-from runner.planning.requests import (
-    FRAMING_TOKENS,
-    SCHEMA_TOKENS,
-    CacheShape,
-    CompiledHistory,
-    CompiledJob,
-    CompiledMessage,
-    TextBlock,
-    hidden_tokens,
-    text_block,
-)
+from runner.planning.pieces import CompiledHistory, CompiledMessage, TextBlock, text_block
+from runner.planning.requests import FRAMING_TOKENS, SCHEMA_TOKENS, CacheShape, CompiledJob, hidden_tokens
 from runner.templating import Expression, Printed, TemplateSet
 from runner.types import CacheTtl, Failure, Request, Row
 
@@ -114,7 +105,7 @@ def test_the_bytes_that_rows_share_reach_up_to_the_first_of_the_rows_own() -> No
     assert request.body[: request.shared_bytes].endswith(b'{"type":"text","text":')
     assert request.body[request.shared_bytes :] == b'"Review: x"}]}]}'
     same = sent(compiled(user(fixed("Handbook"))), row("x"))
-    assert same.shared_bytes == len(same.body) - 1
+    assert same.shared_bytes == len(same.body) - 2
 
 
 def test_templates_see_the_row_and_what_rows_share() -> None:
@@ -317,9 +308,9 @@ def test_a_history_may_end_with_the_assistant_where_the_model_goes_on_from_there
     assert "ends in white space" in spaced.message
 
 
-def test_an_image_in_a_history_leaves_the_input_unbounded() -> None:
-    image = {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
-    request = of_history(PAST, user(block("review")), past=[{"role": "user", "content": [image]}])
+def test_a_document_of_a_history_that_only_the_api_sees_leaves_the_input_unbounded() -> None:
+    document = {"type": "document", "source": {"type": "url", "url": "https://example.org/a.pdf"}}
+    request = of_history(PAST, user(block("review")), past=[{"role": "user", "content": [document]}])
     assert isinstance(request, Request)
     assert request.input_bound is None
 

@@ -11,7 +11,8 @@ import pytest
 from runner.catalog.models import snapshot_facts
 from runner.catalog.price_list import prices_for_models
 from runner.planning.identity import request_identity
-from runner.planning.requests import CacheShape, CompiledJob, CompiledMessage, TextBlock, text_block
+from runner.planning.pieces import CompiledMessage, TextBlock, text_block
+from runner.planning.requests import CacheShape, CompiledJob
 from runner.planning.warm_up import WarmUp, consider_warm_up, warm_up_request
 from runner.templating import TemplateSet
 from runner.types import Request, Row

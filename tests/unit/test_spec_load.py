@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import Problem, SpecError
-from runner.spec.job import TextSource
+from runner.spec.job import Block
 from runner.spec.load import LoadedJob, duplicate_names, load
 from support.projects import JOB, make_project
 
@@ -28,7 +28,7 @@ def test_a_plain_job_loads_with_its_defaults(tmp_path: Path) -> None:
     job = loaded(tmp_path).job
     assert job.name == "sentiment"
     assert job.messages[0].role == "user"
-    assert job.messages[0].content == (TextSource(template="review.md.j2", name="review.md.j2"),)
+    assert job.messages[0].content == (Block(template="review.md.j2", name="review.md.j2"),)
     assert job.sinks[0].path == "out/sentiment.jsonl"
     assert job.limits.max_concurrency == 200
     assert job.mode == "auto"

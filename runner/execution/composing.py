@@ -1,0 +1,67 @@
+"""Composing: the request of any open step, first or later, put together from what is durable.
+
+Owns   the way from a step back to the replies that led to it: which of them were asked about again is found by the
+       same judge that asked, so nothing about a conversation is kept but its replies.
+Knows  the ledger (read-only), the judge, and `planning.conversation`, which says what follows from replies.
+
+A row that was begun again (`runner retry`) has replies of rounds that led nowhere; the chain passes them by. A chain
+that does not lead to the step, because this runner judges otherwise than the one that asked, fails the row and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from runner.engines import Ask, Judge
+from runner.ledger import Ledger, StepReply
+from runner.message import parse_reply
+from runner.planning.conversation import Conversations, Exchange
+from runner.planning.requests import CompiledJob
+from runner.rounds import first_round, is_first_request, step_words
+from runner.types import Failure, Request, Row, Step
+
+_LOST = "the conversation that led to {} cannot be followed any more: its replies are judged otherwise now"
+
+
+class Composer:
+    """Makes the requests of one job in one mode. One thread."""
+
+    def __init__(self, compiled: CompiledJob, judge: Judge) -> None:
+        self._compiled = compiled
+        self._judge = judge
+        self._conversations = Conversations(compiled)
+
+    def request(self, ledger: Ledger, step: Step, row: Row) -> Request | Failure:
+        """What a step says. Failures: those of `CompiledJob.request`, and `input_error` where the chain is broken."""
+        if is_first_request(step):
+            return self._compiled.request(row)
+        exchanges = self._exchanges(ledger, step)
+        if exchanges is None:
+            return Failure("input_error", f"{_LOST.format(step_words(step))}; `runner retry` begins again")
+        return self._conversations.request(row, exchanges)
+
+    def _exchanges(self, ledger: Ledger, step: Step) -> list[Exchange] | None:
+        """The replies before a step, each with why it was not the end; None where they do not lead to it."""
+        found = {answered.step: answered for answered in ledger.replies_before(step)}
+        exchanges: list[Exchange] = []
+        here = _begin(found, step, turn=0)
+        while here != step:
+            answered = found.get(here)
+            if answered is None:
+                return None
+            reply = parse_reply(answered.body)
+            verdict = self._judge(here, reply)
+            if not isinstance(verdict, Ask):
+                return None
+            exchanges.append(Exchange(reply, verdict.why))
+            following = verdict.step
+            here = following if following.turn == here.turn else _begin(found, step, turn=following.turn)
+        return exchanges
+
+
+def _begin(found: Mapping[Step, StepReply], step: Step, *, turn: int) -> Step:
+    """Where a turn of the step's conversation began, since it was begun last."""
+    if turn == step.turn:
+        return first_round(step)
+    rounds = [answered.round for answered in found if answered.turn == turn]
+    return first_round(Step(step.row, turn, step.sample, max(rounds, default=0)))

@@ -1,0 +1,83 @@
+"""Asking again: what follows on a reply that is no answer.
+
+Owns   `Asking`, what a job wants done about invalid, cut-off and refused replies; the decision what is asked next.
+Knows  steps, their rounds and failures. It keeps nothing: what was asked so far stands in the step, so the same reply
+       to the same step always has the same consequence, on every machine and after any crash.
+
+Each kind of trouble has its own cure, and its own counter in `Step.round`:
+
+    schema_mismatch   a repair: the conversation goes on with the reply and what is wrong with it
+    truncated         the next larger `max_tokens`: the request is sent again as it was, and the reply is left aside,
+                      so that a cut-off reply is never mended into a shorter valid one
+    refusal           the next of the other models: the request is sent again as it was
+
+A counter goes on counting whatever else happens in between, so a turn has at most 1 + repairs + limits + models
+requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from runner.rounds import Longer, OtherModel, Repair, Rounds, Why, asked_again
+from runner.types import Failure, Reply, Step
+
+LIMIT_REACHED: Final = "max_tokens"
+"""The stop reason that a larger limit helps against; the end of the context window is no such limit."""
+
+
+class Asked(NamedTuple):
+    """The step that is to follow, and why."""
+
+    step: Step
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How often an invalid reply is mended; the limits, ascending, that a cut-off one is given in turn; the models that
+    are asked in turn where one refuses. What is kept counts as an answer as it is."""
+
+    repairs: int = 0
+    limits: tuple[int, ...] = ()
+    models: tuple[str, ...] = ()
+    keeps_truncated: bool = False
+    keeps_refused: bool = False
+
+    def keeps(self, failure: Failure) -> bool:
+        """Whether a reply counts as an answer although this is wrong with it."""
+        return (failure.kind == "truncated" and self.keeps_truncated) or (
+            failure.kind == "refusal" and self.keeps_refused
+        )
+
+    def after(self, step: Step, reply: Reply, failure: Failure, problems: Sequence[str]) -> Asked | None:
+        """What is asked next, where this is wrong with the reply to a step; None where nothing is left to ask.
+
+        `problems` are the parts of the failure, for a reply that does not fit.
+        """
+        rounds = Rounds.of(step.round)
+        match failure.kind:
+            case "schema_mismatch" if rounds.repairs < self.repairs:
+                return Asked(asked_again(step, "repairs"), Repair(repair_text(problems)))
+            case "truncated" if rounds.longer < len(self.limits) and reply.stop_reason == LIMIT_REACHED:
+                return Asked(asked_again(step, "longer"), Longer(self.limits[rounds.longer]))
+            case "refusal" if rounds.models < len(self.models):
+                return Asked(asked_again(step, "models"), OtherModel(self.models[rounds.models]))
+        return None
+
+    def other_model_of(self, step: Step) -> str | None:
+        """The model that a step's request goes to, where it is not the job's."""
+        models = Rounds.of(step.round).models
+        return self.models[models - 1] if models else None
+
+
+NEVER: Final = Asking()
+
+
+def repair_text(problems: Sequence[str]) -> str:
+    """What a model is told of a reply that does not fit. It is part of the request: to change a word here is to send
+    other requests, which have no earlier answers."""
+    listed = "\n".join(f"- {problem}" for problem in problems)
+    return f"Your reply cannot be used:\n{listed}\nAnswer again with the whole reply, corrected, and nothing else."

@@ -1,0 +1,125 @@
+"""What a block of content may say, where it may stand, and what of it the API takes only together.
+
+Owns   the rules between the keys of a block, between a block and its place (`system`, the assistant's turns), and
+       between the blocks of a request (citations), as far as the job file shows them.
+Knows  the shaped tree. Keys by themselves are `spec.job`'s; rows are looked at when they are rendered.
+Source: the SDK's types of blocks and of `system` (2.12.0: `Union[str, Iterable[TextBlockParam]]`); the versioning page
+        (2026-10-21) on documents in the assistant's turns; the citations and structured outputs guides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from runner.errors import Problem
+from runner.media.scaling import can_scale
+from runner.spec.hints import choice_hint
+from runner.spec.media import INSTALL
+from runner.spec.node import ListNode, MapNode, Node, child, plain
+
+_EVERYWHERE = frozenset({"cache", "optional", "if", "each"})
+_KEYS: Mapping[str, frozenset[str]] = {
+    "text": _EVERYWHERE,
+    "template": _EVERYWHERE,
+    "file": _EVERYWHERE,
+    "image": _EVERYWHERE | {"resize"},
+    "document": _EVERYWHERE | {"title", "context", "citations"},
+    "search_result": _EVERYWHERE | {"title", "content", "citations"},
+}
+_MEDIA = ("image", "document", "search_result")
+
+
+def check_blocks(tree: MapNode) -> list[Problem]:
+    """All that is wrong with the blocks of a job, in file order."""
+    system = list(_items(tree.get("system")))
+    in_messages = [(role, block) for role, blocks in _messages(tree) for block in blocks]
+    return [
+        *(problem for block in system for problem in (*_keys(block), *_not_in_system(block))),
+        *(problem for _, block in in_messages for problem in _keys(block)),
+        *(problem for role, block in in_messages if role == "assistant" for problem in _not_by_assistant(block)),
+        *_citations([block for _, block in in_messages], tree.get("output")),
+    ]
+
+
+def block_warnings(tree: MapNode) -> list[Problem]:
+    """Images that could not be scaled if they had to be; said once."""
+    if can_scale():
+        return []
+    for _, blocks in _messages(tree):
+        for block in blocks:
+            image = block.entries.get("image")
+            if image is not None and child(block, "resize") is None:
+                message = "images over the API's limits cannot be made smaller here, so their rows would fail"
+                hint = f"{INSTALL}, or say that they may fail: `resize: refuse`"
+                return [Problem("cannot-scale", message, image.key.location(), hint, "warning")]
+    return []
+
+
+def _messages(tree: MapNode) -> Iterator[tuple[str, Sequence[MapNode]]]:
+    for message in _items(tree.get("messages")):
+        role = child(message, "role")
+        yield str(plain(role)) if role is not None else "user", list(_items(child(message, "content")))
+
+
+def _items(node: Node | None) -> Iterator[MapNode]:
+    for item in node.items if isinstance(node, ListNode) else ():
+        if isinstance(item, MapNode):
+            yield item
+
+
+def _kind(block: MapNode) -> str | None:
+    return next((key for key in _KEYS if key in block.entries), None)
+
+
+def _keys(block: MapNode) -> Iterator[Problem]:
+    """Keys that do not go with what the block is, keys that it needs, and an extra that `resize` needs."""
+    kind = _kind(block)
+    if kind is None:
+        return
+    for name, entry in block.entries.items():
+        if name != kind and name not in _KEYS[kind]:
+            owners = [f"`{owner}`" for owner, keys in _KEYS.items() if name in keys]
+            hint = f"it goes with {' and '.join(owners)}" if owners else choice_hint(name, sorted(_KEYS[kind]), "Keys")
+            found = f"`{name}` is no key of a block of kind `{kind}`"
+            yield Problem("misplaced-key", found, entry.key.location(), hint)
+    if kind == "search_result":
+        for name in ("title", "content"):
+            if name not in block.entries:
+                where = block.entries[kind].key.location()
+                yield Problem("missing-key", f"a search result needs `{name}`", where, f"add `{name}: …`")
+    resize = block.entries.get("resize")
+    if kind == "image" and resize is not None and plain(resize.value) == "fit" and not can_scale():
+        found = "`resize: fit` needs Pillow, which is not installed"
+        yield Problem("missing-extra", found, resize.value.span.location(), INSTALL)
+
+
+def _not_in_system(block: MapNode) -> Iterator[Problem]:
+    kind = _kind(block)
+    if kind in _MEDIA:
+        found = f"the API takes only text in `system`, not `{kind}`"
+        hint = "put it first in the first user message: all rows share it there too, and `cache` works"
+        yield Problem("not-in-system", found, block.entries[str(kind)].key.location(), hint)
+
+
+def _not_by_assistant(block: MapNode) -> Iterator[Problem]:
+    document = block.entries.get("document")
+    if document is not None:
+        found = "the API takes no document in a message of the assistant"
+        yield Problem("document-by-assistant", found, document.key.location(), "put it into a message of the user")
+
+
+def _citations(blocks: Sequence[MapNode], output: Node | None) -> Iterator[Problem]:
+    """On for all documents and search results of a request or for none, and never with structured output."""
+    citing = [block for block in blocks if _kind(block) in ("document", "search_result")]
+    on = [block for block in citing if (node := child(block, "citations")) is not None and plain(node) is True]
+    if not on:
+        return
+    for block in citing:
+        if block not in on:
+            kind = str(_kind(block))
+            found = "citations are on for another block and not for this one; the API wants all or none"
+            yield Problem("mixed-citations", found, block.entries[kind].key.location(), "write `citations: true` here")
+    if isinstance(output, MapNode) and any(key in output.entries for key in ("fields", "labels", "schema")):
+        found = "citations and structured output exclude one another"
+        where = on[0].entries["citations"].key.location()
+        yield Problem("citations-with-schema", found, where, "drop `citations`, or drop `output`")

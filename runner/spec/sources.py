@@ -1,0 +1,133 @@
+"""Where the content of an image or a document comes from: a file id, an address or a path; which paths may be read.
+
+Owns   the reading of such a text (`origin_of`), and `LocalFiles`, which reads files for rows within the project only.
+Knows  folders. A path that the author of a job wrote plainly is trusted; one that comes from a row stays inside the
+       root or a folder of the setting `data_dirs`: links are resolved first, dotfiles and the state folder are never
+       read.
+Source: interface page, section 2, "Blocks".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from runner.catalog.api import MAX_REQUEST_BYTES
+
+Origin = Literal["file-id", "url", "path"]
+
+_FILE_ID = re.compile(r"file_[A-Za-z0-9_-]+")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//|(?=[^\\/]*,))")
+"""`s3://…`, and `data:…,…`; not `C:\\…`, nor a file whose name has a colon."""
+_STORES = frozenset({"s3", "gs", "gcs", "az", "abfs", "abfss", "hf"})
+
+
+class Unreadable(Exception):
+    """Content that cannot be had. `missing`: there is nothing there, which a block with `optional` may do without."""
+
+    def __init__(self, message: str, hint: str, *, missing: bool = False, code: str = "unreadable-file") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.missing = missing
+        self.code = code
+
+
+def origin_of(text: str) -> Origin:
+    """What a text that names content is. Raises Unreadable for what neither the API nor runner takes."""
+    if _FILE_ID.fullmatch(text):
+        return "file-id"
+    if text.startswith("https://"):
+        return "url"
+    scheme = _SCHEME.match(text)
+    if scheme is None:
+        return "path"
+    name = scheme.group(1).lower()
+    if name in _STORES:
+        raise Unreadable(
+            f"`{name}://` is not supported yet", "download the file, and give its path", code="not-supported-yet"
+        )
+    if name == "http":
+        raise Unreadable("the API fetches no `http://` address", "give an `https://` address", code="bad-source")
+    if name == "data":
+        raise Unreadable(
+            "a `data:` address is not taken", "give a path, or a column that holds bytes", code="bad-source"
+        )
+    raise Unreadable(
+        f"`{name}:` is no address that the API fetches",
+        "give a path, an `https://` address or a file id",
+        code="bad-source",
+    )
+
+
+class LocalFiles:
+    """Reads the files of one project. Relative paths start at `root`; `data_dirs` may be read too."""
+
+    def __init__(self, root: Path, data_dirs: Sequence[Path] = (), forbidden: Sequence[Path] = ()) -> None:
+        self._root = root
+        self._inside = tuple(folder.resolve() for folder in (root, *data_dirs))
+        self._forbidden = tuple(folder.resolve() for folder in forbidden)
+
+    def trusted(self, name: str) -> bytes:
+        """The content of a file that the author of the job named. Raises Unreadable."""
+        path = self._path(name)
+        if not path.exists():
+            raise _missing(name)
+        return _read(path, name)
+
+    def of_row(self, name: str) -> bytes:
+        """The content of a file that a row names. Raises Unreadable."""
+        path = self._path(name)
+        try:
+            real = path.resolve(strict=True)
+        except (OSError, RuntimeError) as error:
+            self._require_inside(Path(os.path.normpath(path)), name)  # what lies outside is not told of
+            raise _missing(name) from error
+        self._require_inside(real, name)
+        return _read(real, name)
+
+    def _path(self, name: str) -> Path:
+        if "\0" in name:
+            raise Unreadable("a path cannot hold a NUL character", "look at the column that it comes from")
+        return self._root / name
+
+    def _require_inside(self, real: Path, name: str) -> None:
+        inside = [folder for folder in self._inside if real.is_relative_to(folder)]
+        if not inside:
+            raise Unreadable(
+                f"{name!r} lies outside of the project", "name its folder in the setting `data_dirs`", code="outside"
+            )
+        if any(real.is_relative_to(folder) for folder in self._forbidden):
+            raise Unreadable(f"{name!r} lies in the state folder", "keep data elsewhere", code="outside")
+        if all(any(part.startswith(".") for part in real.relative_to(folder).parts) for folder in inside):
+            raise Unreadable(
+                f"{name!r} is hidden, and hidden files are never sent", "rename it without the dot", code="outside"
+            )
+
+
+def _missing(name: str) -> Unreadable:
+    return Unreadable(
+        f"there is no file {name!r}",
+        "paths start at the project's root; write `optional: true` to do without it",
+        missing=True,
+        code="file-not-found",
+    )
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        raise Unreadable(f"{name!r} cannot be read: {error.strerror}", "look at its permissions") from error
+    with os.fdopen(handle, "rb") as file:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise Unreadable(f"{name!r} is not a regular file", "name a file")
+        if about.st_size > MAX_REQUEST_BYTES:
+            found = f"{name!r} has {about.st_size:,} bytes, and a request may have {MAX_REQUEST_BYTES:,}"
+            raise Unreadable(found, "split the file, or give it as an `https://` address", code="file-too-large")
+        return file.read()

@@ -1,0 +1,89 @@
+"""Rows with PDFs, images and texts of real sizes, in both modes, through the command line and the stand-in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.api import SimulatedApi, simulated_api
+from support.harness import Project, stable
+from support.here import Here
+from support.media import pdf, picture
+
+pytestmark = pytest.mark.slow
+
+JOB = """\
+name: claims
+model: claude-haiku-5-5
+params: {max_tokens: 300}
+system: You judge claims.
+messages:
+  - role: user
+    content:
+      - {document: docs/rules.pdf, title: The rules, cache: true}
+      - {document: "{{ row.pdf }}", title: "Claim {{ row.id }}", context: "from {{ row.sender }}", optional: true}
+      - {document: "notes/{{ row.id }}.txt", optional: true}
+      - {image: "{{ row.photos }}", if: row.photos is not none}
+      - {each: row.remarks, if: item.weight > 1, text: "Remark: {{ item.text }}"}
+      - "Is claim {{ row.id }} justified?"
+dataset: {path: data/claims.jsonl, key: id}
+sinks: [out/x.jsonl]
+"""
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
+    with simulated_api(tmp_path_factory.mktemp("api"), latency="20ms", batch_latency="200ms") as running:
+        yield running
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    return Here(monkeypatch, capsys)
+
+
+def write(project: Project, path: str, data: bytes) -> None:
+    target = project.root / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+
+
+def claims(root: Path, api: SimulatedApi, job: str = JOB) -> Project:
+    """Six claims: with and without a PDF, a note and photos."""
+    project = Project.make(root, api)
+    write(project, "docs/rules.pdf", pdf(12))
+    rows = []
+    for number in range(6):
+        photos = [f"photos/{number}-{place}.bin" for place in range(number % 3)]
+        for place, photo in enumerate(photos):
+            kind = ("PNG", "JPEG", "WEBP", "GIF")[(number + place) % 4]
+            write(project, photo, picture(1200, 900, kind, seed=number))
+        if number % 2:
+            write(project, f"notes/{number}.txt", f"Note on claim {number}: größer als gedacht\n".encode() * 500)
+        if number != 4:
+            write(project, f"pdf/{number}", pdf(3 + number, seed=number, compressed=number % 2 == 0))
+        remarks = [{"text": f"remark {place}", "weight": place} for place in range(number)]
+        path = f"pdf/{number}" if number != 4 else None
+        rows.append({"id": str(number), "pdf": path, "sender": "us", "photos": photos or None, "remarks": remarks})
+    project.write("data/claims.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    project.write("jobs/claims.yaml", job)
+    return project
+
+
+def test_documents_and_images_are_answered_alike_in_both_modes(tmp_path: Path, api: SimulatedApi, here: Here) -> None:
+    project = claims(tmp_path, api)
+    assert here.runner(project, "check", "--data").status == 0
+    parallel = here.runner(project, "run", "jobs/claims.yaml", "--mode", "parallel", "--format", "json")
+    assert (parallel.status, parallel.summary["rows"]["succeeded"]) == (0, 6), parallel.stderr
+    first = project.records()
+    batch = here.runner(
+        project, "run", "jobs/claims.yaml", "--mode", "batch", "--new", "--no-reuse", "--format", "json"
+    )
+    assert (batch.status, batch.summary["rows"]["succeeded"]) == (0, 6), batch.stderr
+    second = project.records()
+    assert {record["mode"] for record in second} == {"batch"}
+    assert stable(first) == stable(second)
+    assert [record["request_hash"] for record in first] == [record["request_hash"] for record in second]

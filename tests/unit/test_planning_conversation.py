@@ -1,0 +1,151 @@
+"""Later requests: what is said after a reply, and that they are what they seem to be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.encoding import decode, encode
+from runner.planning.conversation import Conversations, Exchange, continuation
+from runner.planning.identity import request_identity
+from runner.planning.pieces import CompiledMessage, TextBlock
+from runner.planning.requests import CacheShape, CompiledJob
+from runner.rounds import Longer, OtherModel, Repair, Why
+from runner.templating import TemplateSet
+from runner.types import Failure, Reply, Request, Row, Usage
+
+SET = TemplateSet.from_sources({"review": "Review: {{ row.text }}", "begin": "{{ row.text }}: {"})
+SHARED = {"model": "m-1", "max_tokens": 10, "system": [{"type": "text", "text": "Label."}]}
+
+
+def compiled(*messages: CompiledMessage) -> CompiledJob:
+    return CompiledJob(
+        name="x",
+        mode="parallel",
+        shared=SHARED,
+        messages=messages,
+        betas=("b",),
+        context={},
+        schema=None,
+        cache=CacheShape(0, False, {"parallel": "5m", "batch": "1h"}),
+    )
+
+
+def block(name: str, *, cached: bool = False) -> TextBlock:
+    return TextBlock(name, SET.template(name), "5m" if cached else None)
+
+
+def fixed(text: str) -> TextBlock:
+    return TextBlock(text, text)
+
+
+USER = compiled(CompiledMessage("user", [fixed("Look."), block("review", cached=True)]))
+FIXED = compiled(CompiledMessage("user", [fixed("Look.")]))
+PREFILLED = compiled(CompiledMessage("user", [block("review")]), CompiledMessage("assistant", [block("begin")]))
+ROW = Row("k", 0, {"text": "x"})
+
+
+def reply(*blocks: dict[str, Any]) -> Reply:
+    return Reply("msg_1", None, "m-1", "end_turn", list(blocks), Usage())
+
+
+def text(words: str) -> dict[str, Any]:
+    return {"type": "text", "text": words}
+
+
+def made(job: CompiledJob, exchanges: Sequence[Exchange]) -> tuple[Request, dict[str, Any]]:
+    request = Conversations(job).request(ROW, exchanges)
+    assert not isinstance(request, Failure)
+    body: dict[str, Any] = decode(request.body)
+    return request, body
+
+
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+blocks = st.one_of(
+    texts.map(text),
+    st.builds(lambda thought, mark: {"type": "thinking", "thinking": thought, "signature": mark}, texts, texts),
+    st.builds(lambda words: {"type": "text", "text": words, "citations": None}, texts),
+)
+whys: st.SearchStrategy[Why] = st.one_of(
+    st.builds(Repair, texts.filter(lambda words: bool(words.strip()))),
+    st.builds(Longer, st.integers(11, 99)),
+    st.builds(OtherModel, st.sampled_from(["m-2", "m-3"])),
+)
+exchanges_ = st.lists(
+    st.builds(Exchange, st.lists(blocks, min_size=1).map(lambda found: reply(*found)), whys), max_size=4
+)
+
+
+@pytest.mark.parametrize("job", [USER, FIXED, PREFILLED])
+@given(exchanges=exchanges_)
+def test_the_identity_is_that_of_what_is_really_said(job: CompiledJob, exchanges: list[Exchange]) -> None:
+    request, body = made(job, exchanges)
+    assert request.hash == request_identity(body, request.betas)
+    assert request.body == encode(body)
+    assert (request.model, request.max_tokens) == (body["model"], body["max_tokens"])
+    assert request.input_bound is not None
+    assert request.input_bound >= len(request.body)
+
+
+@given(exchanges=exchanges_)
+def test_a_later_request_begins_with_what_the_first_one_says(exchanges: list[Exchange]) -> None:
+    """So it reads the same cached prefixes, unless another model is asked."""
+    first, before = made(USER, [])
+    request, body = made(USER, exchanges)
+    assert body["messages"][: len(before["messages"])] == before["messages"]
+    if continuation(exchanges).model is None:
+        assert request.prefixes == first.prefixes
+    else:
+        assert request.prefixes != first.prefixes
+
+
+def test_a_reply_to_be_mended_goes_back_as_it_came_and_what_is_wrong_follows() -> None:
+    thinking = {"type": "thinking", "thinking": "", "signature": "sig=="}
+    _, body = made(USER, [Exchange(reply(thinking, text("yes"), text(" ")), Repair("No: shorter."))])
+    assert body["messages"][1:] == [
+        {"role": "assistant", "content": [thinking, text("yes")]},
+        {"role": "user", "content": [text("No: shorter.")]},
+    ]
+
+
+def test_a_cut_off_or_refused_reply_is_left_aside() -> None:
+    first, _ = made(USER, [])
+    request, body = made(USER, [Exchange(reply(text("ye")), Longer(99)), Exchange(reply(text("n")), OtherModel("m-2"))])
+    assert (body["max_tokens"], body["model"]) == (99, "m-2")
+    assert body["messages"] == decode(first.body)["messages"]
+    assert request.hash != first.hash
+
+
+def test_a_limit_and_a_model_hold_for_what_follows() -> None:
+    _, body = made(USER, [Exchange(reply(text("ye")), Longer(99)), Exchange(reply(text("no")), Repair("Again."))])
+    assert body["max_tokens"] == 99
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant", "user"]
+
+
+def test_a_prefilled_answer_begins_again_after_what_is_wrong() -> None:
+    _, body = made(PREFILLED, [Exchange(reply(text('"a": 1]')), Repair("Close it."))])
+    beginning = {"role": "assistant", "content": [text("x: {")]}
+    assert body["messages"][1:] == [
+        beginning,
+        {"role": "assistant", "content": [text('"a": 1]')]},
+        {"role": "user", "content": [text("Close it.")]},
+        beginning,
+    ]
+
+
+def test_half_of_a_surrogate_pair_does_not_go_back() -> None:
+    request, body = made(USER, [Exchange(reply(text("smile \ud83d")), Repair("Again."))])
+    assert body["messages"][1]["content"] == [text("smile \ufffd")]
+    assert request.hash == request_identity(body, request.betas)
+
+
+def test_a_row_that_cannot_be_rendered_is_its_failure_in_later_rounds_too() -> None:
+    exchanges = [Exchange(reply(text("no")), Repair("Again."))]
+    for job in (USER, PREFILLED):
+        found = Conversations(job).request(Row("k", 0, {}), exchanges)
+        assert isinstance(found, Failure)
+        assert found.kind == "render_error"
