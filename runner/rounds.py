@@ -130,7 +130,17 @@ class OtherModel:
     model: str
 
 
-Why: TypeAlias = Repair | Longer | OtherModel
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """The model paused a long turn of tools that the API runs: it is given what it said, and goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallTools:
+    """The model calls functions: it is given what they return, and goes on."""
+
+
+Why: TypeAlias = Repair | Longer | OtherModel | GoOn | CallTools
 
 
 # -- words ---------------------------------------------------------------------------------------------------------

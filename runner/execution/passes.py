@@ -22,12 +22,13 @@ from runner.engines.parallel import ParallelEngine
 from runner.errors import LedgerError
 from runner.events import Observer, StepEnded, Warned
 from runner.execution import batching, doubt
-from runner.execution.composing import Composer
+from runner.execution.composing import Awaited, Composer
 from runner.execution.feeder import BATCH_WINDOW_BYTES, WINDOW_BYTES, Feeder
 from runner.execution.loop import on_loop
 from runner.execution.signals import signals
 from runner.execution.standing import at_api, open_batches
 from runner.execution.summary import SIGNALLED
+from runner.execution.tool_rounds import tool_rounds_of
 from runner.execution.under_way import Advance
 from runner.execution.warming import warm_up_of
 from runner.execution.workers import GivenRulings, Workers, how_many
@@ -168,7 +169,7 @@ class _Passes:
         bound, most = bound_of(run.prices, "parallel"), 0
         for waits in waiting:
             request = composer.request(run.ledger, waits.step, run.ledger.row(waits.step.row))
-            if isinstance(request, Failure):
+            if isinstance(request, Failure | Awaited):
                 continue
             bound_pico = bound(request)
             if bound_pico is None:
@@ -212,6 +213,7 @@ class _Passes:
     async def _at_work(self, compiled: CompiledJob) -> AsyncIterator[tuple[Feeder, Writer]]:
         run = self.run
         writer = sender_of(run, self.halt)
+        tools = tool_rounds_of(run, writer.keep_results)
         feeder = Feeder(
             run.folder,
             compiled,
@@ -223,14 +225,19 @@ class _Passes:
             observer=run.observer,
             least_prefix_bytes=least_prefix_bytes(run.facts),
             window_bytes=BATCH_WINDOW_BYTES if compiled.mode == "batch" else WINDOW_BYTES,
+            tools=tools,
         )
         writer.start()
         try:
             feeder.start()
             try:
                 yield feeder, writer
+                if tools is not None:
+                    await tools.land(self.halt)
             finally:
                 await feeder.close()
+                if tools is not None:
+                    await tools.aclose()
         finally:
             await writer.close()
 

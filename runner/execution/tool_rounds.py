@@ -5,9 +5,9 @@ Knows  tools and the book. Which replies call, and what a request with results s
 
     feeder ── calls of a reply ──▶ begin ──▶ functions (threads, a loop of their own) ──▶ book, durable ──▶ feeder
 
-A call that cannot be made (no such tool, an input that does not fit, an error, no time) has a result like any other: the
-model is told, and goes on. Calls of one reply are made side by side, and each result is durable on its own, so a run
-that is killed makes only those again that had none.
+A call that cannot be made (no such tool, an input that does not fit, an error, no time) has a result like any other:
+the model is told, and goes on. Calls of one reply are made side by side, and each result is durable on its own, so a
+run that is killed makes only those again that had none.
 
 Invariants
   * A row's next request is not composed before every result it has is durable.
@@ -21,8 +21,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.engines.halt import Halt
 from runner.errors import SetupError
 from runner.events import Observer, Warned
+from runner.execution.under_way import Advance
 from runner.replies.schema import Check
 from runner.tools import Tool, ToolCall, ToolError, ToolResult, client_tools
 from runner.tools.calling import Caller
@@ -45,9 +47,7 @@ class _Callable:
 class ToolRounds:
     """Runs the functions of one job. Made, and closed, on the loop; `begin` may be called on any thread."""
 
-    def __init__(
-        self, tools: Sequence[Tool], root: Path, keep: Keep, *, concurrency: int, observer: Observer
-    ) -> None:
+    def __init__(self, tools: Sequence[Tool], root: Path, keep: Keep, *, concurrency: int, observer: Observer) -> None:
         """Raises SetupError where a function cannot be found any more."""
         self._tools = {name: _found(tool, root) for name, tool in client_tools(tools).items()}
         self._keep = keep
@@ -61,6 +61,20 @@ class ToolRounds:
     def begin(self, asking: Step, calls: Sequence[ToolCall], ended: Ended) -> None:
         """Make the calls of the reply to `asking`, and say when their results are durable."""
         self._loop.call_soon_threadsafe(self._begin, asking, calls, ended)
+
+    async def land(self, halt: Halt) -> None:
+        """Wait for calls that are being made when the run stops, so that they need not be made again; until what is in
+        flight is to be dropped."""
+        changed = asyncio.Event()
+        halt.listen(changed.set)
+        try:
+            while self._tasks and not halt.dropped:
+                changed.clear()
+                waits = asyncio.create_task(changed.wait())
+                await asyncio.wait([waits, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+                waits.cancel()
+        finally:
+            halt.unlisten(changed.set)
 
     async def aclose(self) -> None:
         """Drop what still runs: its results would come too late for this sitting."""
@@ -110,6 +124,14 @@ class ToolRounds:
         if (name, kind) not in self._told:
             self._told.add((name, kind))
             self._observer.notify(Warned("tool-error", f"the model was told of an error of the tool `{name}`: {kind}"))
+
+
+def tool_rounds_of(run: Advance, keep: Keep) -> ToolRounds | None:
+    """What runs the functions of a run's job; None where it has none. Raises SetupError."""
+    if not client_tools(run.tools):
+        return None
+    settings = run.settings
+    return ToolRounds(run.tools, settings.root, keep, concurrency=settings.tool_concurrency, observer=run.observer)
 
 
 def _found(tool: Tool, root: Path) -> _Callable:

@@ -43,6 +43,7 @@ from runner.execution.loop import on_loop
 from runner.execution.outcome_tuples import step_tuple
 from runner.execution.passes import bound_of, parallel_engine
 from runner.execution.remote_book import RemoteBook
+from runner.execution.tool_rounds import tool_rounds_of
 from runner.execution.under_way import Advance
 from runner.ledger.sqlite import SqliteLedger
 from runner.providers import Provider, Sent
@@ -114,6 +115,7 @@ class _Worker:
             under_cap=run.job.limits.max_cost_pico is not None,
             page=min(PAGE_STEPS, window // 2),
         )
+        tools = tool_rounds_of(run, book.keep_results)
         feeder = Feeder(
             run.folder,
             compiled,
@@ -125,13 +127,19 @@ class _Worker:
             observer=run.observer,
             pages=lambda _: book.pages(),
             window_steps=window,
+            tools=tools,
         )
         feeder.start()
         try:
-            return await parallel_engine(run, provider, feeder, book, self._halt, warm_up).drain()
+            reason = await parallel_engine(run, provider, feeder, book, self._halt, warm_up).drain()
+            if tools is not None:
+                await tools.land(self._halt)
+            return reason
         finally:
             book.close()
             await feeder.close()
+            if tools is not None:
+                await tools.aclose()
 
 
 def _run_of(assignment: Assignment, ledger: SqliteLedger, observer: Relay) -> Advance:

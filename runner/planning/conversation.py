@@ -6,6 +6,8 @@ Knows  compiled jobs, replies and reasons. Where replies are kept, and who judge
 
     longer, other model   the request as it was, with another limit or model; the reply is left aside
     repair                … the reply, as the API returned it, and a message of the user that says what is wrong
+    go on                 … the reply, and nothing else: the API takes the turn up where it paused
+    call tools            … the reply, and a message of the user with the results of all its calls, in their order
 
 A limit and a model hold from the round on that raised them. A reply goes back unchanged, thinking with its signature
 among it: the API binds thinking to what stood before it, which stays as it was, and drops by itself what another model
@@ -24,15 +26,17 @@ from typing import Any, Literal, NamedTuple
 
 from runner.encoding import decode, encode_text, printable
 from runner.planning.requests import Appended, CompiledJob
-from runner.rounds import Longer, OtherModel, Repair, Why
+from runner.rounds import CallTools, GoOn, Longer, OtherModel, Repair, Why
+from runner.tools import ToolResult, calls_of
 from runner.types import Failure, Reply, Request, Row
 
 
 class Exchange(NamedTuple):
-    """A reply, and why it was not the end."""
+    """A reply, and why it was not the end; `results` of the calls in it, by their ids, where it called functions."""
 
     reply: Reply
     why: Why
+    results: Mapping[str, ToolResult] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ def continuation(exchanges: Sequence[Exchange]) -> Continuation:
     model: str | None = None
     max_tokens: int | None = None
     messages: list[Mapping[str, Any]] = []
-    for reply, why in exchanges:
+    for reply, why, results in exchanges:
         match why:
             case Longer():
                 max_tokens = why.max_tokens
@@ -57,6 +61,11 @@ def continuation(exchanges: Sequence[Exchange]) -> Continuation:
                 model = why.model
             case Repair():
                 messages += (_message("assistant", said(reply)), _message("user", [_text(why.text)]))
+            case GoOn():
+                messages.append(_message("assistant", said(reply)))
+            case CallTools():
+                blocks = [results[call.id].block() for call in calls_of(reply.content)]
+                messages += (_message("assistant", said(reply)), _message("user", blocks))
     return Continuation(model, max_tokens, tuple(messages))
 
 

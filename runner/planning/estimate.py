@@ -86,6 +86,9 @@ class Estimate:
     primed: bool = False
     batches: int = 0
     row_prefixes: int = 0
+    tool_rounds: int = 0
+    """How often a row may be asked again because it calls for tools. Only first requests are counted; what further ones
+    hold is not known before, so nothing bounds the cost."""
 
 
 def tokens_in(size_bytes: int, facts: ModelFacts | None) -> int:
@@ -120,6 +123,7 @@ class Estimator:
         output_tokens: float | None = None,
         batch_max_requests: int = MAX_BATCH_REQUESTS,
         batch_max_bytes: int = MAX_BATCH_BYTES,
+        tool_rounds: int = 0,
     ) -> None:
         self._compiled = compiled
         self._prices = prices
@@ -128,6 +132,7 @@ class Estimator:
         self._reply_tokens = max(1, round(expected))
         self._prefix_tokens = self._cached_prefix_tokens()
         self._prefixes = _Prefixes(facts, len(compiled.shared_prefixes))
+        self._tool_rounds = tool_rounds
         self._requests = 0
         self._input_tokens = 0
         self._input_upper: int | None = 0
@@ -179,17 +184,21 @@ class Estimator:
         return Estimate(
             requests=self._requests,
             input_tokens=self._input_tokens,
-            input_tokens_upper=self._input_upper,
+            input_tokens_upper=None if self._tool_rounds else self._input_upper,
             output_tokens=self._requests * self._reply_tokens,
-            output_tokens_upper=self._requests * self._compiled.max_tokens,
+            output_tokens_upper=self._requests * self._compiled.max_tokens * (1 + self._tool_rounds),
             cost={
-                "parallel": Cost(self._expected["parallel"], self._upper["parallel"]),
-                "batch": Cost(self._expected[batch], self._upper["batch"]),
+                "parallel": Cost(self._expected["parallel"], self._bound("parallel")),
+                "batch": Cost(self._expected[batch], self._bound("batch")),
             },
             primed=primed,
             batches=self._batches.count,
             row_prefixes=self._prefixes.new,
+            tool_rounds=self._tool_rounds,
         )
+
+    def _bound(self, mode: Mode) -> int | None:
+        return None if self._tool_rounds else self._upper[mode]
 
     def _cached_prefix_tokens(self) -> int:
         """Tokens of the shared prefix; 0 where it is too short to be cached, or the model's minimum is not known."""

@@ -328,11 +328,3 @@ def _first(tree: MapNode, *, functions: bool) -> Node | None:
         if (kind is None) == functions:
             return node
     return None
-
-
-def functions_come_later(tree: MapNode) -> Problem:
-    """The problem of a job whose functions nothing runs yet."""
-    node = _first(tree, functions=True)
-    where = node.span.location() if node is not None else None
-    hint = "take it out for now: a later version of runner runs it"
-    return Problem("not-supported-yet", "functions as tools are not supported yet", where, hint)
