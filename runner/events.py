@@ -96,6 +96,14 @@ class BatchSettled:
 
 
 @dataclass(frozen=True, slots=True)
+class FileUploaded:
+    """A file that requests name is at the API, after so many bytes were sent."""
+
+    file_id: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class CoolingDown:
     """Admission pauses for `seconds`, because of `reason` (an API error type, or `retry_after`)."""
 
@@ -147,8 +155,8 @@ class RunEnded:
 
 
 Event = (
-    RunStarted | StepSent | StepEnded | Packed | BatchMoved | BatchSettled | CoolingDown | HeldBack | Warned
-    | Stopping | SinkDelivered | RunEnded
+    RunStarted | StepSent | StepEnded | Packed | BatchMoved | BatchSettled | FileUploaded | CoolingDown | HeldBack
+    | Warned | Stopping | SinkDelivered | RunEnded
 )  # fmt: skip
 
 

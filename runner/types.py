@@ -13,7 +13,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
 
@@ -92,6 +92,23 @@ class Prefix:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingFile:
+    """A file that a request names by its id, before that is known: its bytes and their SHA-256.
+
+    Until then `placeholder` stands for the id. As a JSON string it cannot occur in a body but as that id, since quotes
+    within texts are escaped.
+    """
+
+    sha256: bytes
+    media_type: str
+    data: bytes = field(repr=False)
+
+    @property
+    def placeholder(self) -> str:
+        return f"file_pending_{self.sha256.hex()}"
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One rendered call of the Messages API.
 
@@ -121,6 +138,16 @@ class Request:
     shared_silent_bytes: int = 0
     shared_media_tokens: int = 0
     """The same of the part at the body's beginning."""
+    pending: tuple[PendingFile, ...] = ()
+    """Files whose ids are still to be put into the body; such a request cannot be sent."""
+
+    def with_ids(self, ids: Mapping[bytes, str]) -> Request:
+        """The same request with the ids of all its pending files, by their SHA-256."""
+        head, tail = self.body[: self.shared_bytes], self.body[self.shared_bytes :]
+        for file in self.pending:
+            before, after = (b'"file_id":"%b"' % name.encode() for name in (file.placeholder, ids[file.sha256]))
+            head, tail = head.replace(before, after), tail.replace(before, after)
+        return replace(self, body=head + tail, shared_bytes=len(head), pending=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,9 +331,11 @@ RECORD_FIELDS = tuple(name for name in Record.__slots__ if name != "content")
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a provider offers. `batch_list_lag_s` is how long a new batch may be missing from its list."""
+    """What a provider offers. `batch_list_lag_s` is how long a new batch may be missing from its list; `files` says
+    that it keeps files which requests name by an id."""
 
     batches: bool
     count_tokens: bool
     models: bool
     batch_list_lag_s: float = 3600.0
+    files: bool = False

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import runner
-from runner.cli import author, look, machine, running
+from runner.cli import author, files, look, machine, running
 
 app = typer.Typer(
     name="runner",
@@ -49,6 +49,7 @@ _COMMANDS: Mapping[str, Callable[..., int]] = {
     "cancel": running.cancel,
     "revalidate": look.revalidate,
     "export": look.export,
+    "files": files.files,
     "init": author.init,
     "schema": author.schema,
     "simulate": machine.simulate,

@@ -178,6 +178,7 @@ def _plan_facts(planned: execution.Plan) -> Facts:
         ],
         *_plan_batches(planned),
         *_plan_cache(planned),
+        *_plan_uploads(planned),
         ("cap", usd(planned.cap_pico) if planned.cap_pico is not None else "none (limits.max_cost_usd)"),
         ("prices", planned.prices),
         *[("failing", failure.message) for failure in planned.first_unsendable],
@@ -199,6 +200,15 @@ def _plan_cache(planned: execution.Plan) -> Facts:
         ("warm-up", f"{'yes' if warm_up.pays else 'no'}: {warm_up.why}"),
         ("cache", each if own else ""),
     ]
+
+
+def _plan_uploads(planned: execution.Plan) -> Facts:
+    uploads = planned.uploads
+    if uploads is None:
+        return []
+    number = f"{'at least ' if uploads.at_least else ''}{counted(uploads.files, 'file')}"
+    size = f"{uploads.size_bytes / 1e6:,.1f} MB"
+    return [("uploads", f"{number}, {size}" + (f"; {uploads.known:,} are at the API already" if uploads.known else ""))]
 
 
 def _plan_batches(planned: execution.Plan) -> Facts:

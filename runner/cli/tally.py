@@ -27,6 +27,7 @@ from runner.events import (
     BatchSettled,
     CoolingDown,
     Event,
+    FileUploaded,
     HeldBack,
     Packed,
     RunEnded,
@@ -108,6 +109,7 @@ class Tally:
             Packed: self._packed,
             BatchMoved: self._batch_moved,
             BatchSettled: self._batch_settled,
+            FileUploaded: self._file_uploaded,
             CoolingDown: self._cooling_down,
             HeldBack: self._held_back,
             Warned: self._told_warning,
@@ -143,6 +145,7 @@ class Tally:
         self._input = self._cache_read = self._cache_written = self._output = 0
         self._cost_pico = spent_pico
         self._unpriced = self._reused = 0
+        self._uploaded = self._uploaded_bytes = 0
         self._failures: Counter[str] = Counter()
         self._retried: Counter[str] = Counter()
         self._cooling_until = now
@@ -221,6 +224,10 @@ class Tally:
             what = f"run {event.run_id}: {counted(event.rows, 'row')} in {event.mode} mode{because}"
         self._say("info", what)
 
+    def _file_uploaded(self, event: FileUploaded) -> None:
+        self._uploaded += 1
+        self._uploaded_bytes += event.size_bytes
+
     def _cooling_down(self, event: CoolingDown) -> None:
         self._cooling_until = self._clock.monotonic() + event.seconds
         self._cooling_reason = plain_text(event.reason)
@@ -249,6 +256,9 @@ class Tally:
         if self._started is None or self._ended:
             return
         self._ended = True
+        if self._uploaded:
+            size = f"{self._uploaded_bytes / 1e6:,.1f} MB"
+            self._say("info", f"uploaded {counted(self._uploaded, 'file')}, {size}; requests name them from now on")
         self._say("info", event.status, self._progress(self._clock.monotonic()))
 
     def _say(self, level: Level, text: str, progress: Progress | None = None) -> None:

@@ -83,20 +83,28 @@ if TYPE_CHECKING:
     from runner.execution.starter import make_project as make_project
     from runner.execution.starter import schema_text as schema_text
     from runner.execution.starter import write_schema as write_schema
+    from runner.execution.stored_files import Deletion as Deletion
+    from runner.execution.stored_files import StoredFile as StoredFile
+    from runner.execution.stored_files import delete_files as delete_files
+    from runner.execution.stored_files import list_files as list_files
     from runner.execution.summary import Summary as Summary
 
 _HOMES = {
+    "Deletion": "stored_files",
     "Plan": "planned",
     "Resume": "resuming",
     "Revalidated": "revalidating",
     "RunOptions": "asked",
     "StateFolder": "folders",
+    "StoredFile": "stored_files",
     "Summary": "summary",
     "cancel_run": "resuming",
     "check_jobs": "checking",
     "conversations": "showing",
+    "delete_files": "stored_files",
     "examine": "doctoring",
     "export_run": "exporting",
+    "list_files": "stored_files",
     "make_project": "starter",
     "plan_job": "planned",
     "reach": "api",

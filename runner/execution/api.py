@@ -6,12 +6,14 @@ Knows  providers by name. Credentials stay inside the environment mapping and th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from runner.clock import Clock
+from runner.encoding import encode
 from runner.plugins import find_provider
 from runner.providers import Provider
 from runner.providers.credentials import address_of, find_credentials
@@ -33,6 +35,17 @@ class Api:
     simulated: bool
     environ: Mapping[str, str]
     transport: str = "auto"
+
+    @property
+    def files_owner(self) -> bytes:
+        """A digest of whose files an upload becomes: the API and the credential. Raises SetupError without one."""
+        if self.simulated:
+            return hashlib.sha256(self.address.encode()).digest()
+        found, rule = find_credentials(self.environ), None
+        if found.federation is not None:
+            rule = [found.federation.organization_id, found.federation.rule_id, found.federation.service_account_id]
+        parts = [self.address, found.kind, found.value, found.workspace, rule]
+        return hashlib.sha256(encode([*parts, dict(sorted(found.headers.items()))])).digest()
 
     def require_credential(self) -> None:
         """Raise SetupError where there is no usable credential: before a run is made that could not send."""

@@ -28,6 +28,7 @@ from runner.execution.pricing import require_price, stored_prices
 from runner.execution.records import record_maker
 from runner.execution.targets import checked_targets, make_targets
 from runner.execution.under_way import ATTENDED, Advance, Sitting
+from runner.execution.uploading import UploadPlan
 from runner.ledger import Rule
 from runner.ledger.reuse import ReplyIndex
 from runner.ledger.sqlite import SqliteLedger
@@ -88,6 +89,7 @@ def assemble(
         make_limits=lambda told: make_limits(job, loaded.settings, api, clock, told),
         open_earlier=earlier_of(info, state, clock),
         make_targets=lambda: make_targets(info, loaded, state),
+        upload_plan=lambda mode: _upload_plan(info, state, api, loaded, mode),
         known_ids=known_batches.ids,
         records=record_maker(info, loaded),
         observer=observer,
@@ -96,6 +98,18 @@ def assemble(
         warnings=[*known.told, *_warnings(loaded, compiled, facts, clock)] if to_send else (),
         resumed=resumed,
         sitting=sitting,
+    )
+
+
+def _upload_plan(info: RunInfo, state: StateFolder, api: Api, loaded: LoadedJob, mode: Mode) -> UploadPlan:
+    retry = loaded.job.retry
+    return UploadPlan(
+        state.uploads_path,
+        api.files_owner,
+        info.run_id,
+        loaded.settings.upload_days * 24 * 3_600,
+        mode,
+        RetryPolicy(retry.max_attempts, retry.initial_interval, retry.backoff_coefficient, retry.maximum_interval),
     )
 
 

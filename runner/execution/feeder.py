@@ -4,7 +4,8 @@ Owns   reading rows, rendering, and looking for earlier answers; all the CPU wor
 Knows  the run's folder through a read-only ledger of its own. It never writes: a row that cannot be rendered, or that
        has an earlier answer, is posted to the writer as an outcome like any other.
 
-Memory is bounded by `WINDOW_STEPS` and `WINDOW_BYTES` of request bodies, however many rows there are.
+Memory is bounded by `WINDOW_STEPS` and `WINDOW_BYTES` of request bodies, however many rows there are; as many may be
+parked until the ids of their files are known.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from runner.events import Observer, Warned
 from runner.execution.composing import Awaited, Composer
 from runner.execution.earlier import Earlier
 from runner.execution.grouping import ALL, Opened, grouped
+from runner.execution.parked import Parked
 from runner.execution.tool_rounds import ToolRounds
+from runner.execution.uploads import Ticket, Uploads
 from runner.ledger import Ledger, OpenStep
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.requests import CompiledJob
@@ -126,6 +129,7 @@ class Feeder:
         window_steps: int = WINDOW_STEPS,
         window_bytes: int = WINDOW_BYTES,
         tools: ToolRounds | None = None,
+        uploads: Uploads | None = None,
     ) -> None:
         self._folder = folder
         self._compiled = compiled
@@ -151,11 +155,15 @@ class Feeder:
         """Steps to follow up that are not prepared yet."""
         self._ahead: deque[Prepared] = deque()
         """Those that are."""
+        self._following = False
+        """Whether they are being prepared."""
         self._gathered: list[Prepared] = []
         self._gathered_bytes = 0
         self._pushed = min(PUSHED, max(1, window_steps // 4))
         self._pushed_bytes = min(PUSHED_BYTES, window_bytes // 4)
         self._changed = threading.Condition()
+        self._uploads = uploads
+        self._parked = Parked(window_steps, window_bytes)
         self._closed = False
         self._exhausted = False
         self._error: BaseException | None = None
@@ -164,6 +172,8 @@ class Feeder:
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._ready = asyncio.Event()
+        if self._uploads is not None:
+            self._uploads.notify = self._notice_files
         self._thread.start()
 
     async def close(self) -> None:
@@ -171,6 +181,8 @@ class Feeder:
         with self._changed:
             self._closed = True
             self._changed.notify()
+        if self._uploads is not None:
+            self._uploads.stop()
         await asyncio.to_thread(self._thread.join)
 
     # -- the feed, on the loop -------------------------------------------------------------------------------------
@@ -227,7 +239,7 @@ class Feeder:
                     self._follow_up()
                 if not (self._wait_for_tools() and self._hand_over()):
                     return
-            if not self._push():  # the next page may be long in coming
+            if not (self._await_files(until_empty=True) and self._push()):  # the next page may be long in coming
                 return
 
     def _follow_up_until_closed(self) -> None:
@@ -240,15 +252,27 @@ class Feeder:
 
     def _follow_up(self) -> None:
         """Prepare what was opened by outcomes, for the engine to take first."""
+        self._following = True
         while self._told and not self._closed:
             step = self._told[0]
             opened = self._ledger.open_step(step)
-            prepared = None if opened is None else self._prepared(opened, self._ledger.row(step.row), ALL)
+            request = None if opened is None else self._request(opened, self._ledger.row(step.row), ALL)
+            if opened is not None and request is not None and request.pending:
+                # It comes with the others of the window: mostly its files were uploaded for the step before.
+                self._send_for_files(opened, request)
+                if not (self._await_files(until_empty=True) and self._push()):
+                    return
+                request = None
             with self._changed:
                 self._told.popleft()
-                if prepared is not None:
-                    self._ahead.append(prepared)
+                if opened is not None and request is not None:
+                    self._ahead.append(self._prepared(opened, request))
             self._loop.call_soon_threadsafe(self._ready.set)
+        self._following = False
+
+    @property
+    def _may_follow_up(self) -> bool:
+        return bool(self._told) and not self._following
 
     def _opened_earlier(self) -> AbstractContextManager[Earlier | None]:
         earlier = self._open_earlier()
@@ -273,14 +297,17 @@ class Feeder:
 
     def _feed(self, open_step: OpenStep, row: Row, prefixes: int) -> None:
         """Gather one step, of whose prefixes so many are of use."""
-        prepared = self._prepared(open_step, row, prefixes)
-        if prepared is not None:
-            self._gathered.append(prepared)
-            self._gathered_bytes += len(prepared.request.body)
+        request = self._request(open_step, row, prefixes)
+        if request is None:
+            return
+        if request.pending:
+            self._send_for_files(open_step, request)
+        else:
+            self._gather(open_step, request)
 
-    def _prepared(self, open_step: OpenStep, row: Row, prefixes: int) -> Prepared | None:
-        """A step with its request; None where it needs no engine, because its outcome is with the writer, or none yet,
-        because functions have to be called first."""
+    def _request(self, open_step: OpenStep, row: Row, prefixes: int) -> Request | None:
+        """A step's request; None where it needs no engine, because its outcome is with the writer, or none yet, because
+        functions have to be called first."""
         request = self._rendered(open_step.step, row)
         if isinstance(request, Awaited):
             self._await_tools(open_step.step, request)
@@ -293,8 +320,13 @@ class Feeder:
             if outcome is not None:
                 self._writer.post(outcome)
                 return None
-        if len(request.prefixes) > prefixes:
-            request = self._with_fewer(request, prefixes)
+        return self._with_fewer(request, prefixes) if len(request.prefixes) > prefixes else request
+
+    def _gather(self, open_step: OpenStep, request: Request) -> None:
+        self._gathered.append(self._prepared(open_step, request))
+        self._gathered_bytes += len(request.body)
+
+    def _prepared(self, open_step: OpenStep, request: Request) -> Prepared:
         return _prepared(open_step.step, request, open_step.attempts, self._bound(request), open_step.tries)
 
     def _with_fewer(self, request: Request, prefixes: int) -> Request:
@@ -305,6 +337,8 @@ class Feeder:
 
     def _hand_over(self) -> bool:
         """Push what has been gathered where it is worth it, or waited for; False once the feed was closed."""
+        if not self._parked.is_empty and not self._await_files(until_empty=False):
+            return False
         few = len(self._gathered) < self._pushed and self._gathered_bytes < self._pushed_bytes
         if few and self._window:
             return not self._closed
@@ -354,6 +388,44 @@ class Feeder:
             self._loop.call_soon_threadsafe(self._observer.notify, warned)
         return request
 
+    # -- requests whose files are on their way ---------------------------------------------------------------------
+
+    def _send_for_files(self, open_step: OpenStep, request: Request) -> None:
+        """Put in the ids of a request's files, now or when they are known. Of a step that was tried before, it may be
+        the files that failed."""
+        assert self._uploads is not None, "a job without uploads has no pending files"
+        found = self._uploads.ids_of(request.pending, doubted=open_step.attempts > 0)
+        if isinstance(found, Ticket):
+            self._parked.add(found, open_step, request)
+        else:
+            self._gather(open_step, request.with_ids(found))
+
+    def _await_files(self, *, until_empty: bool) -> bool:
+        """Take what has its files: at once, or, where too much is parked or all of it is wanted, when it has come.
+        False once the feed was closed."""
+        while True:
+            for open_step, arrived in self._parked.take_done():
+                if isinstance(arrived, Request):
+                    self._gather(open_step, arrived)
+                elif arrived.scope == "row":  # else the run stops, and the row stays open
+                    self._writer.post(self._unsendable(open_step, arrived))
+            enough = self._parked.is_empty if until_empty else not self._parked.is_full
+            if enough:
+                return not self._closed
+            if not self._push():
+                return False
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._parked.has_done or self._may_follow_up)
+                if self._closed:
+                    return False
+            if self._may_follow_up:
+                self._follow_up()
+
+    def _notice_files(self) -> None:
+        """Called on the loop."""
+        with self._changed:
+            self._changed.notify()
+
     def _push(self) -> bool:
         """Hand over what has been gathered, once there is room; False once the feed was closed."""
         gathered, size = self._gathered, self._gathered_bytes
@@ -375,10 +447,10 @@ class Feeder:
         this thread fills the window, so the room stays."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._told or self._has_room(steps, size_bytes))
+                self._changed.wait_for(lambda: self._closed or self._may_follow_up or self._has_room(steps, size_bytes))
                 if self._closed:
                     return False
-                if not self._told:
+                if not self._may_follow_up:
                     return True
             self._follow_up()
 

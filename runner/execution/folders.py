@@ -1,7 +1,8 @@
 """The state folder: where runs live, which one a name means, and who may work on a job.
 
-Owns   `.runner/`: `runs/<run id>/` (one folder a run), `locks/` (one lock a job), `replies.db`, the catalog's cache
-       and the stand-in's own state. Reads runs' facts from their ledgers; keeps nothing in memory between calls.
+Owns   `.runner/`: `runs/<run id>/` (one folder a run), `locks/` (one lock a job), `replies.db`, `uploads.db`, the
+       catalog's cache and the stand-in's own state. Reads runs' facts from their ledgers; keeps nothing in memory
+       between calls.
 Knows  ledgers by their contract. Nothing of jobs' contents, engines or sinks.
 
 A run belongs to (job file, profile, API address, simulated): its *line*. Runs of one line follow one another; a trial
@@ -116,6 +117,7 @@ class StateFolder:
         self.path = path
         self.runs_path = path / "runs"
         self.replies_path = path / "replies.db"
+        self.uploads_path = path / "uploads.db"
         self.simulator_path = path / "simulator"
 
     def catalog_path(self, address: str) -> Path:
@@ -184,6 +186,16 @@ class StateFolder:
         folders = sorted(ledger.parent for ledger in self.runs_path.glob(f"[!.]*/{DATABASE}"))
         read = [(folder.name, _read(folder)) for folder in folders]
         return [(name, run) for name, run in read if isinstance(run, RunInfo) or run.code != "no-ledger"]
+
+    def may_be_going_on(self, run_id: str) -> bool:
+        """Whether a run has something open, as far as can be told; one whose folder was deleted has not."""
+        folder = self.runs_path / run_id
+        if not folder.exists():
+            return False
+        run = _read(folder)
+        if isinstance(run, LedgerError):
+            return run.code != "no-ledger"
+        return not run.begun or run.unfinished
 
     def of_line(self, line: Line) -> list[RunInfo]:
         """The runs of a line, oldest first."""

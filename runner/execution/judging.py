@@ -85,8 +85,12 @@ def make_judge(check: Check | None, asking: Asking = NEVER) -> Judge:
     return judge
 
 
-def make_rule(judge: Judge, retry: RetryPolicy) -> Rule:
-    """Compose the judge and the retry policy into the rule that the ledger applies to every outcome."""
+def make_rule(judge: Judge, retry: RetryPolicy, *, uploads: bool = False) -> Rule:
+    """Compose the judge and the retry policy into the rule that the ledger applies to every outcome.
+
+    With `uploads` the run sends the files itself that its requests name: one that is gone is sent again, and the row
+    with it, in the next pass.
+    """
 
     def rule(outcome: Outcome) -> Ruling:
         if outcome.step.row < 0:
@@ -99,7 +103,7 @@ def make_rule(judge: Judge, retry: RetryPolicy) -> Rule:
             # Nobody worked on it, so it says nothing about the row; whose cancel it was is in `retryable`
             # (decision 19).
             return Ruling("open" if failure.retryable and not outcome.reused else "canceled", failure)
-        if _try_again(outcome, failure, retry):
+        if _try_again(outcome, failure, retry, uploads=uploads):
             return Ruling("open", failure)
         return Ruling("expired" if outcome.end == "expired" else "failed", failure)
 
@@ -112,11 +116,18 @@ def _of_no_row(outcome: Outcome) -> Ruling:
     return _SUCCEEDED if outcome.failure is None else Ruling("failed", outcome.failure)
 
 
-def _try_again(outcome: Outcome, failure: Failure, retry: RetryPolicy) -> bool:
+def _try_again(outcome: Outcome, failure: Failure, retry: RetryPolicy, *, uploads: bool) -> bool:
     # A job-scope failure (bad key, spend limit) says nothing about the row: it waits for the next run.
     if outcome.reused:
         return False
-    return failure.scope == "job" or (failure.retryable and outcome.tries < retry.max_attempts)
+    again = failure.retryable or (uploads and is_gone_file(failure))
+    return failure.scope == "job" or (again and outcome.tries < retry.max_attempts)
+
+
+def is_gone_file(failure: Failure) -> bool:
+    """Whether a request named a file that the API does not have (any more): the only thing whose absence is one
+    row's."""
+    return failure.kind == "not_found_error" and failure.scope == "row"
 
 
 def _ruling(verdict: Verdict) -> Ruling:

@@ -17,6 +17,7 @@ from runner.events import (
     BatchSettled,
     CoolingDown,
     Event,
+    FileUploaded,
     HeldBack,
     RunEnded,
     RunStarted,
@@ -118,6 +119,8 @@ def _fields(event: Event) -> dict[str, object] | None:
             }
         case BatchSettled(number=number, statuses=statuses):
             return {"event": "settled", "number": number, "row_statuses": dict(statuses)}
+        case FileUploaded(file_id=file_id, size_bytes=size_bytes):
+            return {"event": "uploaded", "file_id": file_id, "size_bytes": size_bytes}
         case CoolingDown(seconds=seconds, reason=reason):
             return {"event": "cooling_down", "seconds": round(seconds, 3), "reason": reason}
         case HeldBack(by=by, limit=limit, own=own):

@@ -28,8 +28,9 @@ from runner.execution.loop import on_loop
 from runner.execution.signals import signals
 from runner.execution.standing import at_api, open_batches
 from runner.execution.summary import SIGNALLED
-from runner.execution.tool_rounds import tool_rounds_of
+from runner.execution.tool_rounds import ToolRounds, calling
 from runner.execution.under_way import Advance
+from runner.execution.uploads import Uploads, files_of
 from runner.execution.warming import warm_up_of
 from runner.execution.workers import GivenRulings, Workers, how_many
 from runner.execution.writer import Writer
@@ -213,8 +214,28 @@ class _Passes:
     async def _at_work(self, compiled: CompiledJob) -> AsyncIterator[tuple[Feeder, Writer]]:
         run = self.run
         writer = sender_of(run, self.halt)
-        tools = tool_rounds_of(run, writer.keep_results)
-        feeder = Feeder(
+        async with (
+            uploading(run, compiled, lambda: self.provider, self.halt) as uploads,
+            calling(run, writer.keep_results) as tools,
+        ):
+            feeder = self._feeder(compiled, writer, uploads, tools)
+            writer.start()
+            try:
+                feeder.start()
+                try:
+                    yield feeder, writer
+                    if tools is not None:
+                        await tools.land(self.halt)
+                finally:
+                    await feeder.close()
+            finally:
+                await writer.close()
+
+    def _feeder(
+        self, compiled: CompiledJob, writer: Writer, uploads: Uploads | None, tools: ToolRounds | None
+    ) -> Feeder:
+        run = self.run
+        return Feeder(
             run.folder,
             compiled,
             writer,
@@ -225,21 +246,26 @@ class _Passes:
             observer=run.observer,
             least_prefix_bytes=least_prefix_bytes(run.facts),
             window_bytes=BATCH_WINDOW_BYTES if compiled.mode == "batch" else WINDOW_BYTES,
+            uploads=uploads,
             tools=tools,
         )
-        writer.start()
-        try:
-            feeder.start()
-            try:
-                yield feeder, writer
-                if tools is not None:
-                    await tools.land(self.halt)
-            finally:
-                await feeder.close()
-                if tools is not None:
-                    await tools.aclose()
-        finally:
-            await writer.close()
+
+
+@asynccontextmanager
+async def uploading(
+    run: Advance, compiled: CompiledJob, provider: Callable[[], Provider], halt: Halt
+) -> AsyncIterator[Uploads | None]:
+    """What gets the ids of files that the job uploads, for one pass; None where it uploads none. Raises SetupError."""
+    if not compiled.uploads:
+        yield None
+        return
+    uploads = Uploads(
+        run.upload_plan(compiled.mode), files_of(provider()), clock=run.clock, observer=run.observer, halt=halt
+    )
+    try:
+        yield uploads
+    finally:
+        await uploads.aclose()
 
 
 def parallel_engine(

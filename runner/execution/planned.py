@@ -32,6 +32,7 @@ from runner.execution.in_time import CURE, assumed_rate, told_of_deadline
 from runner.execution.judging import asking_of
 from runner.execution.pricing import load_run_prices, require_price
 from runner.execution.records import to_usd
+from runner.execution.upload_forecast import Forecast, UploadForecast
 from runner.ledger import Ledger
 from runner.ledger.reuse import ReplyIndex
 from runner.ledger.sqlite import SqliteLedger
@@ -73,6 +74,8 @@ class Plan:
     cap_pico: int | None
     prices: str
     unfinished: str | None
+    uploads: Forecast | None
+    """What would be uploaded; None where no block says so."""
     warnings: Sequence[Problem]
 
     @property
@@ -110,6 +113,7 @@ class Plan:
             },
             "batches": self._batches_to_dict(),
             "cache": self._cache_to_dict(),
+            "uploads": None if self.uploads is None else self.uploads.to_dict(),
             "max_cost_usd": to_usd(self.cap_pico),
             "prices": self.prices,
             "unfinished_run": self.unfinished,
@@ -153,9 +157,13 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
     catalog, told = refreshed(state, api, clock, max_age_s=loaded.settings.models_max_age_s)
     facts = catalog.facts(loaded.job.model)
     line = line_of(loaded, api.address, api.simulated)
-    with enrolled_aside(loaded, state, options.narrowing) as ledger, _earlier(state, line, options, clock) as earlier:
+    with (
+        enrolled_aside(loaded, state, options.narrowing) as ledger,
+        _earlier(state, line, options, clock) as earlier,
+        UploadForecast(state, api, compiled.mode, clock) as uploads,
+    ):
         most = _most_in_a_batch(loaded, ledger.counts().total, clock)
-        counted = _count(ledger, compiled, earlier, _estimator(loaded, compiled, prices, facts, most))
+        counted = _count(ledger, compiled, earlier, _estimator(loaded, compiled, prices, facts, most), uploads)
     requests = counted.estimator.result().requests
     choice = _choice(loaded, options, requests, facts)
     priming = choose_priming(loaded, choice.mode, requests, facts=facts, prices=prices)
@@ -182,6 +190,7 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
         cap_pico=loaded.job.limits.max_cost_pico,
         prices=prices.version,
         unfinished=unfinished[-1].run_id if unfinished else None,
+        uploads=uploads.result() if compiled.uploads else None,
         warnings=(
             *loaded.warnings,
             *told,
@@ -274,7 +283,9 @@ class _Count:
 _SHOWN_FAILURES = 5
 
 
-def _count(ledger: Ledger, compiled: CompiledJob, earlier: Earlier | None, estimator: Estimator) -> _Count:
+def _count(
+    ledger: Ledger, compiled: CompiledJob, earlier: Earlier | None, estimator: Estimator, uploads: UploadForecast
+) -> _Count:
     counted = _Count(estimator)
     for row in ledger.rows():
         counted.rows += 1
@@ -287,6 +298,7 @@ def _count(ledger: Ledger, compiled: CompiledJob, earlier: Earlier | None, estim
             counted.reused += 1
         else:
             counted.size(row, estimator.add(request))
+            uploads.add(request)
             if earlier is not None and earlier.has_other(row, request):
                 counted.changed += 1
             else:

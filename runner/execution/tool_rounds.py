@@ -17,7 +17,8 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,12 +127,18 @@ class ToolRounds:
             self._observer.notify(Warned("tool-error", f"the model was told of an error of the tool `{name}`: {kind}"))
 
 
-def tool_rounds_of(run: Advance, keep: Keep) -> ToolRounds | None:
-    """What runs the functions of a run's job; None where it has none. Raises SetupError."""
+@asynccontextmanager
+async def calling(run: Advance, keep: Keep) -> AsyncIterator[ToolRounds | None]:
+    """What runs the functions of a run's job, for one pass; None where it has none. Raises SetupError."""
     if not client_tools(run.tools):
-        return None
+        yield None
+        return
     settings = run.settings
-    return ToolRounds(run.tools, settings.root, keep, concurrency=settings.tool_concurrency, observer=run.observer)
+    rounds = ToolRounds(run.tools, settings.root, keep, concurrency=settings.tool_concurrency, observer=run.observer)
+    try:
+        yield rounds
+    finally:
+        await rounds.aclose()
 
 
 def _found(tool: Tool, root: Path) -> _Callable:

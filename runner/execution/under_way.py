@@ -24,6 +24,7 @@ from runner.execution.delivery import Target
 from runner.execution.earlier import Earlier
 from runner.execution.judging import make_judge, make_rule
 from runner.execution.records import RecordMaker
+from runner.execution.uploading import UploadPlan
 from runner.ledger import Ledger, Rule
 from runner.planning.requests import CompiledJob
 from runner.providers import Provider
@@ -77,6 +78,8 @@ class Advance:
     open_earlier: Callable[[], Earlier | None]
     make_targets: Callable[[], Sequence[Target]]
     """Called when there is something to deliver: what was exported while the run went on is known then."""
+    upload_plan: Callable[[Mode], UploadPlan]
+    """How a pass in a mode uploads. Raises SetupError without a credential."""
     known_ids: Callable[[], AbstractSet[str]]
     """The ids of all batches in ledgers of this state folder: what another run made is not taken for this one's."""
     records: RecordMaker
@@ -118,7 +121,7 @@ class Advance:
 
     @property
     def rule(self) -> Rule:
-        return make_rule(self.judge, self.retry)
+        return make_rule(self.judge, self.retry, uploads=self.compiled.uploads)
 
 
 def retry_policy(retry: Retry) -> RetryPolicy:

@@ -41,10 +41,11 @@ from runner.execution.folders import RunInfo, StateFolder
 from runner.execution.limiting import Among, make_limits
 from runner.execution.loop import on_loop
 from runner.execution.outcome_tuples import step_tuple
-from runner.execution.passes import bound_of, parallel_engine
+from runner.execution.passes import bound_of, parallel_engine, uploading
 from runner.execution.remote_book import RemoteBook
-from runner.execution.tool_rounds import tool_rounds_of
+from runner.execution.tool_rounds import calling
 from runner.execution.under_way import Advance
+from runner.execution.uploads import Uploads
 from runner.ledger.sqlite import SqliteLedger
 from runner.providers import Provider, Sent
 from runner.types import Capabilities, Failure, Request
@@ -98,15 +99,18 @@ class _Worker:
         gc.set_threshold(*assignment.collects_after)
         with SqliteLedger.open(assignment.folder, read_only=True) as ledger:
             run = _run_of(assignment, ledger, Relay(self._channel))
-            provider = run.connect()
+            provider = connected = run.connect()
             try:
                 if assignment.tells_begun:
                     provider = Herald(provider, lambda: self._channel.send("begun", urgent=True))
-                return await self._drained(run, provider, assignment.warm_up)
+                async with uploading(run, run.compiled_for("parallel"), lambda: connected, self._halt) as uploads:
+                    return await self._drained(run, provider, assignment.warm_up, uploads)
             finally:
                 await provider.aclose()
 
-    async def _drained(self, run: Advance, provider: Provider, warm_up: Prepared | None) -> StopReason | None:
+    async def _drained(
+        self, run: Advance, provider: Provider, warm_up: Prepared | None, uploads: Uploads | None
+    ) -> StopReason | None:
         compiled, most = run.compiled_for("parallel"), run.job.limits.max_concurrency
         window = min(WINDOW_STEPS, max(LEAST_WINDOW_STEPS, 2 * most))
         self._book = book = RemoteBook(
@@ -115,31 +119,30 @@ class _Worker:
             under_cap=run.job.limits.max_cost_pico is not None,
             page=min(PAGE_STEPS, window // 2),
         )
-        tools = tool_rounds_of(run, book.keep_results)
-        feeder = Feeder(
-            run.folder,
-            compiled,
-            book,
-            judge=run.judge,
-            bound=bound_of(run.prices, compiled.mode),
-            open_earlier=run.open_earlier,
-            clock=run.clock,
-            observer=run.observer,
-            pages=lambda _: book.pages(),
-            window_steps=window,
-            tools=tools,
-        )
-        feeder.start()
-        try:
-            reason = await parallel_engine(run, provider, feeder, book, self._halt, warm_up).drain()
-            if tools is not None:
-                await tools.land(self._halt)
-            return reason
-        finally:
-            book.close()
-            await feeder.close()
-            if tools is not None:
-                await tools.aclose()
+        async with calling(run, book.keep_results) as tools:
+            feeder = Feeder(
+                run.folder,
+                compiled,
+                book,
+                judge=run.judge,
+                bound=bound_of(run.prices, compiled.mode),
+                open_earlier=run.open_earlier,
+                clock=run.clock,
+                observer=run.observer,
+                pages=lambda _: book.pages(),
+                window_steps=window,
+                tools=tools,
+                uploads=uploads,
+            )
+            feeder.start()
+            try:
+                reason = await parallel_engine(run, provider, feeder, book, self._halt, warm_up).drain()
+                if tools is not None:
+                    await tools.land(self._halt)
+                return reason
+            finally:
+                book.close()
+                await feeder.close()
 
 
 def _run_of(assignment: Assignment, ledger: SqliteLedger, observer: Relay) -> Advance:

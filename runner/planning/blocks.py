@@ -178,6 +178,7 @@ def media_shape(
     read: Read,
     optional: bool,
     resize: Resize | None,
+    upload: bool = False,
 ) -> Shape:
     def shape(context: Context, printed: Printed | None) -> Iterator[Draft]:
         found = value.get(context, printed)
@@ -191,6 +192,7 @@ def media_shape(
                 read=read,
                 optional=optional,
                 resize=resize,
+                upload=upload,
             )
             if draft is not None:
                 yield draft
@@ -208,8 +210,10 @@ def media_draft(
     read: Read,
     optional: bool,
     resize: Resize | None,
+    upload: bool = False,
 ) -> Draft | None:
     """A block of one source: bytes, or a text that says where they are; None where there is nothing and that is fine.
+    With `upload` bytes are uploaded first; an address or a file id is sent as it is.
 
     Raises Unsendable, Unreadable.
     """
@@ -242,7 +246,7 @@ def media_draft(
         raise Unsendable(f"the source of {name} is {_noun(source)}", hint, code="bad-source")
     content = Content.of(data, called, kind)
     return Draft(
-        lambda images: media_block(kind, content, further, sight, images=images, resize=resize),
+        lambda images: media_block(kind, content, further, sight, images=images, resize=resize, upload=upload),
         len(data),
         1 if kind == "image" else 0,
     )

@@ -75,6 +75,7 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
         cache=_cache_shape(loaded.tools, in_order),
         prefill=may_prefill(loaded),
         sight=sight,
+        uploads=any(block.upload is not None for message in job.messages for block in message.content),
     )
 
 

@@ -19,7 +19,7 @@ from runner.planning.content import BYTES_OF_A_TOKEN, NO_WEIGHT, Encoded, Sight,
 from runner.planning.history import BadHistory, PastMessage, Spoken
 from runner.planning.pieces import END_OF_MESSAGE, Piece, cache_mark
 from runner.templating import Printed
-from runner.types import CacheTtl
+from runner.types import CacheTtl, PendingFile
 
 
 class NoBlock(Exception):
@@ -51,6 +51,7 @@ class Part:
     length: int
     weight: Weight = NO_WEIGHT
     ttl: CacheTtl | None = None
+    pending: tuple[PendingFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def composed(
                 raise NoBlock("a message has no block: all of its blocks were left out")
             sent, seen = (piece.sent[1:], piece.seen[1:]) if dropped else (piece.sent, piece.seen)
             opened = sent.endswith(b"[")
-            yield Part(sent, seen, piece.length, piece.weight, piece.ttl)
+            yield Part(sent, seen, piece.length, piece.weight, piece.ttl, piece.pending)
 
 
 def _of_history(piece: Piece, context: Mapping[str, Any], told: Spoken) -> Iterator[Part]:
@@ -149,6 +150,7 @@ def _made(piece: Piece, drafts: Sequence[Draft], images: int, *, opened: bool) -
             block.length + 2,
             block.weight,
             piece.ttl if last else None,
+            block.pending,
         )
 
 

@@ -9,15 +9,15 @@ goes into the body, `seen` into the identity. They differ in the source alone: w
 its SHA-256, whether it travels as base64, as text, or under a file id. So one file has one identity, however it is
 called and sent.
 
-Seam: a part that uploads files makes its blocks by `uploaded_block`; `identity.request_identity` takes the same
-mapping from file ids to digests.
+Content that is to be uploaded once stands in `sent` under a placeholder, and with its bytes in `pending`: whoever sends
+the request puts the id in.
 """
 
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ from runner.media.limits import MAX_MEDIA, MAX_MEDIA_SHORT_CONTEXT, SCALED_IMAGE
 from runner.media.measures import image_size, pdf_pages
 from runner.media.scaling import ScalingFailure, can_scale, scaled
 from runner.media.tokens import HIGH, STANDARD, Resolution, image_tokens, page_tokens, page_tokens_at_most
+from runner.types import PendingFile
 
 Resize = Literal["fit", "refuse"]
 
@@ -78,6 +79,7 @@ class Encoded:
     sent: bytes
     seen: bytes
     weight: Weight = NO_WEIGHT
+    pending: tuple[PendingFile, ...] = ()
 
     @property
     def length(self) -> int:
@@ -110,15 +112,25 @@ class Sight:
 
 
 def media_block(
-    kind: MediaKind, content: Content, further: Mapping[str, Any], sight: Sight, *, images: int, resize: Resize | None
+    kind: MediaKind,
+    content: Content,
+    further: Mapping[str, Any],
+    sight: Sight,
+    *,
+    images: int,
+    resize: Resize | None,
+    upload: bool = False,
 ) -> Encoded:
-    """Encode content into a request that holds so many `images` in all. Raises Unsendable."""
-    if content.media_type == TEXT:
+    """Encode content into a request that holds so many `images` in all; with `upload` as a file that is uploaded
+    first. Raises Unsendable."""
+    if content.media_type == TEXT and not upload:
         return text_document(content.data.decode(), further)
     if kind == "image":
         content, weight = _fitted(content, sight, images, resize)
     else:
-        weight = _pdf_weight(content, sight)
+        weight = _document_weight(content, sight)
+    if upload:
+        return _uploaded(kind, content, further, weight)
     data = b64encode(content.data)
     source = b'{"type":"base64","media_type":"%b","data":"%b"}' % (content.media_type.encode(), data)
     return _encoded(kind, source, digest_source(content.data), further, weight + Weight(silent_bytes=len(data)))
@@ -142,16 +154,12 @@ def file_block(kind: MediaKind, file_id: str, further: Mapping[str, Any], sight:
     return _encoded(kind, source, source, further, _unseen(kind, sight))
 
 
-def uploaded_block(
-    kind: MediaKind, file_id: str, content: Content, further: Mapping[str, Any], sight: Sight
-) -> Encoded:
-    """A file that the API has, whose content is known: it costs and means what the content does."""
-    weight = _image_weight(content, sight) if kind == "image" else _pdf_weight(content, sight)
-    if content.media_type == TEXT:
-        size = len(content.data)
-        weight = Weight(tokens=round(size / BYTES_OF_A_TOKEN), bound=size + BLOCK_FRAMING_TOKENS)
-    source = b'{"type":"file","file_id":%b}' % _json(file_id)
-    return _encoded(kind, source, digest_source(content.data), further, weight)
+def _uploaded(kind: MediaKind, content: Content, further: Mapping[str, Any], weight: Weight) -> Encoded:
+    """A file that is uploaded before the request is sent; it costs and means what its content does."""
+    file = PendingFile(sha256(content.data).digest(), content.media_type, content.data)
+    source = b'{"type":"file","file_id":%b}' % _json(file.placeholder)
+    block = _encoded(kind, source, digest_source(content.data), further, weight)
+    return replace(block, pending=(file,))
 
 
 def search_result(source: str, title: str, passages: list[str], *, citations: bool | None) -> Encoded:
@@ -267,6 +275,14 @@ def _pdf_weight(content: Content, sight: Sight) -> Weight:
         )
     bound = pages * page_tokens_at_most(sight.resolution) + BLOCK_FRAMING_TOKENS
     return Weight(tokens=pages * page_tokens(sight.resolution), bound=bound, pages=pages)
+
+
+def _document_weight(content: Content, sight: Sight) -> Weight:
+    """Of a PDF; or of a text that is not within the body, and that its bytes bound all the same."""
+    if content.media_type == TEXT:
+        size = len(content.data)
+        return Weight(tokens=round(size / BYTES_OF_A_TOKEN), bound=size + BLOCK_FRAMING_TOKENS)
+    return _pdf_weight(content, sight)
 
 
 def _unseen(kind: MediaKind, sight: Sight) -> Weight:

@@ -57,7 +57,7 @@ class MakerReading:
         if block.image is not None:
             return media_shape(
                 "image", self._value(block.image, "image"), further, name=self._name, sight=sight, read=read,
-                optional=block.optional, resize=block.resize,
+                optional=block.optional, resize=block.resize, upload=block.upload is not None,
             )  # fmt: skip
         if block.search_result is not None:
             return search_result_shape(
@@ -74,7 +74,7 @@ class MakerReading:
             return document_text_shape(text, further, optional=block.optional)
         return media_shape(
             "document", self._value(document.source, "document", "source"), further, name=self._name, sight=sight,
-            read=read, optional=block.optional, resize=None,
+            read=read, optional=block.optional, resize=None, upload=block.upload is not None,
         )  # fmt: skip
 
     def _text(self, block: Block) -> Value:

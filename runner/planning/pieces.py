@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 from runner.encoding import encode
 from runner.planning.blocks import BlockMaker, Rendered
 from runner.planning.content import BYTES_OF_A_TOKEN, NO_WEIGHT, Encoded, Weight
-from runner.types import CacheTtl
+from runner.types import CacheTtl, PendingFile
 
 END_OF_MESSAGE = b"]}"
 
@@ -78,9 +78,10 @@ class Piece:
 
     `sent` goes into the body, `seen` (the same without cache marks, known content as its digest) into the identity.
     `ttl`: a breakpoint stands behind it, so what has been hashed so far is a cached prefix. `weight` is that of the
-    content in it. `joins`: it begins with a comma that goes where no block stands before it in its message. `opens`:
-    the role of the message that fixed bytes begin, where histories alone stand before it, so that only the row shows
-    whether it is the first; `after`: the role of the message that a history stands behind.
+    content in it, `pending` the files in it that are uploaded first. `joins`: it begins with a comma that goes where no
+    block stands before it in its message. `opens`: the role of the message that fixed bytes begin, where histories
+    alone stand before it, so that only the row shows whether it is the first; `after`: the role of the message that a
+    history stands behind.
     """
 
     template: Rendered | None = None
@@ -91,6 +92,7 @@ class Piece:
     maker: BlockMaker | None = None
     weight: Weight = NO_WEIGHT
     joins: bool = False
+    pending: tuple[PendingFile, ...] = ()
     history: Evaluated | None = None
     opens: str | None = None
     after: str | None = None
@@ -199,6 +201,7 @@ class _Fixed:
         self._sent: list[bytes] = []
         self._seen: list[bytes] = []
         self._weight = NO_WEIGHT
+        self._pending: list[PendingFile] = []
         self.joins = False
 
     def add(self, data: bytes) -> None:
@@ -212,6 +215,7 @@ class _Fixed:
             self._sent.append(block.sent)
             self._seen.append(block.seen)
             self._weight += block.weight
+            self._pending += block.pending
 
     def add_mark(self, ttl: CacheTtl) -> None:
         self._sent.append(cache_mark(ttl))
@@ -223,9 +227,11 @@ class _Fixed:
             ttl=ttl,
             weight=self._weight,
             joins=self.joins,
+            pending=tuple(self._pending),
             opens=self.opens,
         )
         self._sent.clear()
         self._seen.clear()
+        self._pending.clear()
         self._weight, self.joins, self.opens = NO_WEIGHT, False, None
         return piece

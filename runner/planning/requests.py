@@ -44,7 +44,7 @@ from runner.planning.pieces import (
 )
 from runner.spec.sources import Unreadable
 from runner.templating import Printed, TemplateFailure
-from runner.types import CacheTtl, Failure, Mode, Prefix, Request, Row, maker_of
+from runner.types import CacheTtl, Failure, Mode, PendingFile, Prefix, Request, Row, maker_of
 
 FRAMING_TOKENS = 512
 """Added to the input bound for what the API puts around a prompt (roles, turn marks, thinking's instructions). Every
@@ -116,6 +116,7 @@ class CompiledJob:
         cache: CacheShape,
         prefill: bool = True,
         sight: Sight = Sight(),  # noqa: B008 - frozen
+        uploads: bool = False,
     ) -> None:
         self.name = name
         self.mode = mode
@@ -123,6 +124,8 @@ class CompiledJob:
         self.betas = betas
         self.schema = schema
         self.cache = cache
+        self.uploads = uploads
+        """Whether requests name files that are uploaded first."""
         self.prefilled = ends_with_assistant(messages)
         self._prefill = prefill
         self.model: str = shared["model"]
@@ -139,12 +142,14 @@ class CompiledJob:
         pieces = pieces_of(messages)
         self.head_weight = NO_WEIGHT
         """Of the content that all rows share."""
+        self._head_pending: tuple[PendingFile, ...] = ()
         while pieces and pieces[0].is_fixed:
             piece = pieces.pop(0)
             head.append(piece.sent)
             self._seen_head.update(piece.seen)
             self._prefix_bytes += piece.length
             self.head_weight += piece.weight
+            self._head_pending += piece.pending
             if piece.ttl is not None:
                 prefixes.append(self._prefix(self._seen_head, self._prefix_bytes, piece.ttl))
         self._head = b"".join(head)
@@ -264,6 +269,7 @@ class CompiledJob:
         told = Spoken(self.sight)
         seen, prefixes = self._seen_head.copy(), list(self.shared_prefixes)
         size = self._prefix_bytes
+        pending = list(self._head_pending)
 
         def hashed(part: bytes, length: int) -> None:
             nonlocal size
@@ -276,6 +282,7 @@ class CompiledJob:
             for part in composed(self._row_pieces, drafts, context, printed, self._head, told):
                 sent.append(part.sent)
                 weight += part.weight
+                pending += part.pending
                 hashed(part.seen, part.length)
                 if part.ttl is not None:
                     prefixes.append(self._prefix(seen, size, part.ttl))
@@ -315,6 +322,7 @@ class CompiledJob:
             media_tokens=weight.tokens,
             shared_silent_bytes=self.head_weight.silent_bytes,
             shared_media_tokens=self.head_weight.tokens,
+            pending=tuple({file.sha256: file for file in pending}.values()),
         )
 
     def _history_name(self) -> str:

@@ -102,6 +102,8 @@ def _silent_bytes(messages: Sequence[Mapping[str, Any]]) -> int:
 
 def _obstacle(compiled: CompiledJob, at_once: int) -> str | None:
     shared = compiled.shared
+    if compiled.uploads:
+        return "files are uploaded while the rows are rendered, so the first row that has its own fills the cache"
     if at_once < 2:
         return "requests go one after the other, so none waits for the first"
     unfit = "which the API does not take of a request without an answer"

@@ -3,7 +3,7 @@
 A provider makes exactly one try: it never retries, never waits for a limit and never raises for what the API or the
 network does. Whatever happens comes back as a value with a reply or a failure; what raises is a bug.
 
-A provider whose capabilities say `batches` is a `BatchProvider` as well.
+A provider whose capabilities say `batches` is a `BatchProvider` as well, and one whose say `files` a `FileProvider`.
 """
 
 from __future__ import annotations
@@ -132,4 +132,57 @@ class BatchProvider(Provider, Protocol):
 
     def read_result(self, line: bytes) -> BatchLine:
         """Read one line of results. Pure. Raises ValueError where it is none (no JSON, no id, an unknown type)."""
+        ...
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """An uploaded file as the API tells of it. Times are the API's own; `expires_at` None: it does not expire."""
+
+    file_id: str
+    filename: str
+    media_type: str
+    size_bytes: int
+    created_at: datetime
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FilePage:
+    """Some files, and where the next page begins; None after the last."""
+
+    files: Sequence[RemoteFile]
+    next_page: str | None
+
+
+class FileProvider(Provider, Protocol):
+    async def upload_file(
+        self,
+        chunks: AsyncIterable[bytes],
+        size_bytes: int,
+        *,
+        filename: str,
+        media_type: str,
+        expires_in_s: int | None = None,
+    ) -> RemoteFile | Failure:
+        """POST a file, once: `size_bytes` in chunks, each pulled only when the one before it has left.
+
+        A Failure is `may_be_billed` wherever the file may have been kept although no reply says so (nothing is billed
+        for that). What `chunks` raises is raised, with nothing sent after it.
+        """
+        ...
+
+    async def retrieve_file(self, file_id: str) -> RemoteFile | Failure:
+        """A file that is not there (any more) is a Failure with `http_status` 404 and the scope `row`."""
+        ...
+
+    async def list_files(self, *, page: str | None = None, limit: int = 1000) -> FilePage | Failure:
+        """One page of the workspace's files."""
+        ...
+
+    async def delete_file(self, file_id: str) -> str | Failure:
+        """Returns the id. A file that is not there is a Failure as with `retrieve_file`."""
         ...

@@ -173,14 +173,24 @@ class SdkWire:
         options = _options(headers, timeout_s, follow=follow)
         return await _any_status(self._client.get(path, cast_to=httpx2.Response, options=options))
 
+    async def delete(self, path: str, headers: Mapping[str, str], timeout_s: float) -> httpx2.Response:
+        options = _options(headers, timeout_s)
+        return await _any_status(self._client.delete(path, cast_to=httpx2.Response, options=options))
+
     async def open(self, path: str, headers: Mapping[str, str], timeout_s: float) -> httpx2.Response:
         options = _options(headers, timeout_s)
         return await _any_status(self._client.get(path, cast_to=httpx2.Response, options=options, stream=True))
 
 
 def _options(headers: Mapping[str, str], timeout_s: float, *, follow: bool = False) -> anthropic.RequestOptions:
+    headers = dict(headers)
+    content_type = headers.get("content-type", "")
+    if content_type.startswith("multipart/"):
+        # The SDK would put together a form of its own (`_base_client.py`, `_build_request`) and not take ours. White
+        # space before a value is no part of it (RFC 9110, 5.5), but hides it from that.
+        headers["content-type"] = f" {content_type}"
     return {
-        "headers": dict(headers),
+        "headers": headers,
         "timeout": anthropic.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
         "follow_redirects": follow,
         "max_retries": 0,

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from runner.providers import failures
 from runner.providers.exchange import Reading, Response, media_type_of
+from runner.providers.unfolding import Gzip
 from runner.types import Failure
 
 PIECE_BYTES = 256 * 1024
@@ -84,29 +85,6 @@ async def _pieces(
         yield bytes(buffer)
     if gzip is not None and not gzip.whole:
         yield reading.bad_reply(response, "the compressed results are cut off")
-
-
-class Gzip:
-    """Decompression in bounded parts. `whole`: the last member has ended and been checked."""
-
-    def __init__(self) -> None:
-        self._member = zlib.decompressobj(wbits=31)
-        self._begun = False
-
-    @property
-    def whole(self) -> bool:
-        return not self._begun
-
-    def parts(self, data: bytes) -> Iterator[bytes]:
-        """What these bytes unfold to, at most PIECE_BYTES at a time. Raises zlib.error."""
-        while data:
-            self._begun = True
-            yield self._member.decompress(data, PIECE_BYTES)
-            if self._member.eof:
-                data = self._member.unused_data
-                self._member, self._begun = zlib.decompressobj(wbits=31), False
-            else:
-                data = self._member.unconsumed_tail
 
 
 def _looks_like_a_page(begin: bytearray) -> bool:

@@ -1,6 +1,6 @@
 """Everything that Anthropic's API offers beside sending a message; the same over either transport.
 
-Owns   counting tokens, listing models, and the calls on batches by their names in the contract.
+Owns   counting tokens, listing models, and the calls on batches and files by their names in the contract.
 Knows  HTTP, through a `Wire`. Nothing of the SDK.
 """
 
@@ -15,9 +15,10 @@ import orjson
 
 from runner.clock import Clock
 from runner.encoding import encode
-from runner.providers import BatchLine, BatchPage, RemoteBatch, failures
+from runner.providers import BatchLine, BatchPage, FilePage, RemoteBatch, RemoteFile, failures
 from runner.providers.batches import STALL_S, Batches
 from runner.providers.exchange import Reading, Response, Wire
+from runner.providers.files import Files
 from runner.providers.results import read_result
 from runner.types import Capabilities, Failure, Request
 
@@ -35,8 +36,8 @@ T = TypeVar("T")
 
 
 class Endpoints:
-    """The contract of a `BatchProvider` but for `send` and `aclose`. `address` and `workspace` say whose answers these
-    are."""
+    """The contracts of a `BatchProvider` and a `FileProvider`, but for `send` and `aclose`. `address` and `workspace`
+    say whose answers these are."""
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class Endpoints:
         self._wire = wire
         self._reading = Reading(wire, clock, secrets)
         self._batches = Batches(wire, clock=clock, secrets=secrets, reply_s=deadline_s, stall_s=stall_s)
+        self._files = Files(wire, clock=clock, secrets=secrets, reply_s=deadline_s, stall_s=stall_s)
         self._secrets = secrets
         self._deadline_s = deadline_s
         self.address = address
@@ -59,7 +61,7 @@ class Endpoints:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(batches=True, count_tokens=True, models=True)
+        return Capabilities(batches=True, count_tokens=True, models=True, files=True)
 
     async def count_tokens(self, request: Request) -> int | Failure:
         """Ask what the prompt counts; the API ignores caching here."""
@@ -105,6 +107,26 @@ class Endpoints:
 
     def read_result(self, line: bytes) -> BatchLine:
         return read_result(line, self._secrets)
+
+    async def upload_file(
+        self,
+        chunks: AsyncIterable[bytes],
+        size_bytes: int,
+        *,
+        filename: str,
+        media_type: str,
+        expires_in_s: int | None = None,
+    ) -> RemoteFile | Failure:
+        return await self._files.upload(chunks, size_bytes, filename, media_type, expires_in_s)
+
+    async def retrieve_file(self, file_id: str) -> RemoteFile | Failure:
+        return await self._files.retrieve(file_id)
+
+    async def list_files(self, *, page: str | None = None, limit: int = 1_000) -> FilePage | Failure:
+        return await self._files.list(page, limit)
+
+    async def delete_file(self, file_id: str) -> str | Failure:
+        return await self._files.delete(file_id)
 
     async def _answer(self, ask: Awaitable[Response], read: Callable[[Any], T]) -> T | Failure:
         try:

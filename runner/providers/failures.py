@@ -2,7 +2,8 @@
 
 Owns   the reading of error replies, of `retry-after`, and of what the network did; and the scrubbing of every text
        that leaves the provider, so that no credential is in a failure's message.
-Knows  HTTP and the exceptions of the transport under the SDK. Not the SDK itself, nor what a retry is.
+Knows  HTTP and the exceptions of the transports, those of libraries by their names. Not the SDK itself, nor what a
+       retry is.
 
 The three questions that each failure answers:
   * `retryable`: may the same request work later? By the status (408, 409, 429, 5xx), or by the type of an error that
@@ -20,17 +21,20 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
-import aiohttp
-import httpx2
 import orjson
 
 from runner.types import Failure
+
+
+class NotConnected(ConnectionError):
+    """No connection came to stand, so that nothing was sent: what connections of our own raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ _SPEND_CODES = frozenset({
     "linked_organization_spend_limit_reached",
     "linked_organization_billing_unavailable",
 })  # fmt: skip
-_HOLD_CODES = frozenset({"organization_on_hold"})
+_HOLD_CODES = frozenset({"organization_on_hold", "storage_quota_exceeded"})
 _SPEND_MESSAGES = ("you have reached your specified", "your credit balance is too low")
 """400s without an error code that mean money; matched at the start, since a message may quote what a row says further
 on."""
@@ -92,8 +96,12 @@ _MAX_MESSAGE = 1_000
 _CREDENTIAL = re.compile(r"sk-ant-[A-Za-z0-9_-]+|(?<=://)[^/@\s]+(?=@)|(?i:(?<=bearer )\S+)")
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "cookie", "set-cookie"})
 
-_NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
-_TIMED_OUT = (TimeoutError, httpx2.TimeoutException)
+_NEVER_CONNECTED: Mapping[str, Sequence[str]] = {
+    "aiohttp": ("ClientConnectorError", "ConnectionTimeoutError", "ClientHttpProxyError"),
+    "httpx2": ("ConnectTimeout",),
+}
+_TIMED_OUT: Mapping[str, Sequence[str]] = {"httpx2": ("TimeoutException",)}
+"""By library, which is not loaded for it: what it raises cannot come from one that is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +164,11 @@ def of_create(failure: Failure, *, whole: bool) -> Failure:
     return replace(failure, may_be_billed=whole and not refused)
 
 
+def of_upload(failure: Failure, *, whole: bool) -> Failure:
+    """The same failure, said of a file's upload, after which a file may be there as a batch may after its creation."""
+    return of_create(failure, whole=whole)
+
+
 def of_batch(failure: Failure) -> Failure:
     """The same failure, said of a question about one batch, which buys nothing. A batch that is not found may show up
     later, so that it says nothing of the job."""
@@ -165,8 +178,10 @@ def of_batch(failure: Failure) -> Failure:
 def from_transport(error: BaseException, *, secrets: Sequence[str] = ()) -> Failure:
     """Read what the network did. Only a connection that never stood proves that nothing was sent."""
     causes = tuple(_causes(error))
-    refused = any(isinstance(cause, (*_NEVER_CONNECTED, httpx2.ConnectTimeout)) for cause in causes)
-    timed_out = any(isinstance(cause, _TIMED_OUT) for cause in causes)
+    never_connected: tuple[type[BaseException], ...] = (NotConnected, *_loaded(_NEVER_CONNECTED))
+    late: tuple[type[BaseException], ...] = (TimeoutError, *_loaded(_TIMED_OUT))
+    refused = any(isinstance(cause, never_connected) for cause in causes)
+    timed_out = any(isinstance(cause, late) for cause in causes)
     root = causes[-1]
     text = str(root).strip()
     return Failure(
@@ -304,6 +319,14 @@ def _error_of(data: Any) -> _ApiError | None:
 def _excerpt(body: bytes) -> str:
     text = " ".join(body[:400].decode("utf-8", "replace").split())
     return f"{text[:200]!r}" if text else "an empty body"
+
+
+def _loaded(names: Mapping[str, Sequence[str]]) -> Iterator[type[BaseException]]:
+    """The exceptions of these names, of the libraries that are loaded."""
+    for library, classes in names.items():
+        module = sys.modules.get(library)
+        if module is not None:
+            yield from (getattr(module, name) for name in classes)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

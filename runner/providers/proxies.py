@@ -10,12 +10,12 @@ Source: httpx2 2.16 `_utils.py` (`get_environment_proxies`, `URLPattern`), priva
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
 from dataclasses import dataclass, field
 from urllib.request import getproxies
 
-import aiohttp
 from yarl import URL
 
 from runner.errors import SetupError
@@ -51,7 +51,8 @@ def proxy_for(url: URL) -> Proxy | None:
         )
     if proxy.user is None:
         return Proxy(proxy, None)
-    return Proxy(proxy.with_user(None), aiohttp.encode_basic_auth(proxy.user, proxy.password or ""))
+    user = base64.b64encode(f"{proxy.user}:{proxy.password or ''}".encode()).decode()
+    return Proxy(proxy.with_user(None), f"Basic {user}")
 
 
 def _is_exempt(url: URL, no_proxy: str) -> bool:

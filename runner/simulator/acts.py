@@ -18,11 +18,17 @@ BATCH_CANCEL = "batch_cancel"
 BATCH_DELETE = "batch_delete"
 BATCH = "batch"
 BATCH_ROW = "batch_row"
+FILE_UPLOAD = "file_upload"
+FILE_RETRIEVE = "file_retrieve"
+FILE_LIST = "file_list"
+FILE_DELETE = "file_delete"
+FILE_CONTENT = "file_content"
 PLACES = (
     BATCH_CREATE, BATCH_UPLOAD, BATCH_RETRIEVE, BATCH_LIST, BATCH_RESULTS, BATCH_CANCEL, BATCH_DELETE, BATCH, BATCH_ROW,
+    FILE_UPLOAD, FILE_RETRIEVE, FILE_LIST, FILE_DELETE, FILE_CONTENT,
 )  # fmt: skip
 """The calls of the batch endpoints (a create also before its body has come), an accepted batch as such, and each
-request in one."""
+request in one; the calls of the Files endpoints."""
 
 MESSAGES = "/v1/messages"
 

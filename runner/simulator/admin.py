@@ -16,6 +16,7 @@ from runner.clock import Clock
 from runner.simulator.accounts import Accounts
 from runner.simulator.batches import Batches
 from runner.simulator.faults import Faults, Rule
+from runner.simulator.files import Files
 from runner.simulator.messages import Messages
 from runner.simulator.refusal import Refused
 
@@ -71,6 +72,7 @@ class Admin:
         faults: Faults,
         messages: Messages,
         batches: Batches,
+        files: Files,
         traffic: Traffic,
     ) -> None:
         self._clock = clock
@@ -78,6 +80,7 @@ class Admin:
         self._faults = faults
         self._messages = messages
         self._batches = batches
+        self._files = files
         self._traffic = traffic
         self._routes: Mapping[tuple[str, str], Callable[[Any], Any]] = {
             ("POST", "faults"): self._add_fault,
@@ -87,6 +90,7 @@ class Admin:
             ("GET", "counts"): lambda _: self._accounts.counts(),
             ("GET", "traffic"): lambda _: self._describe_traffic(),
             ("GET", "batches"): lambda _: self._batches.describe_all(),
+            ("GET", "uploads"): lambda _: self._files.store.uploads(),
             ("POST", "batches/end"): lambda body: self._batches.end_now((body or {}).get("id")),
             ("POST", "clock"): self._turn_clock,
             ("POST", "reset"): lambda _: self._reset(),
@@ -121,6 +125,7 @@ class Admin:
         self._faults.clear()
         self._accounts.clear()
         self._batches.forget()
+        self._files.store.clear()
         self._messages.cache.clear()
         self._messages.limits.clear()
         self._traffic.clear()

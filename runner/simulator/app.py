@@ -1,7 +1,7 @@
 """The HTTP server: routes, credentials, identity headers and the shape of errors.
 
-Owns   what every exchange has in common. What an endpoint does is in `messages`, `batches` and `models`, control
-       calls in `admin`.
+Owns   what every exchange has in common. What an endpoint does is in `messages`, `batches`, `files` and `models`,
+       control calls in `admin`.
 Knows  aiohttp's low-level server: with a handful of fixed paths its router would only cost time.
 
 Every response carries the date by the stand-in's clock, `request-id`, the organisation and workspace, and the
@@ -32,6 +32,8 @@ from runner.simulator.batches import Batches
 from runner.simulator.control import TOKEN_HEADER
 from runner.simulator.exchange import Exchange, fail
 from runner.simulator.faults import Fault, Faults
+from runner.simulator.files import PATH as FILES
+from runner.simulator.files import Files
 from runner.simulator.messages import Messages, decode
 from runner.simulator.models import list_models, model_info
 from runner.simulator.options import ANY_KEY, Options
@@ -63,10 +65,13 @@ class App:
         self._accounts = Accounts(options.state)
         self._clock = TurnedClock(clock, self._accounts.ahead_s())
         self._faults = Faults(options.faults, options.seed)
-        self._messages = Messages(options, self._clock, self._accounts)
-        self._batches = Batches(options, self._clock, self._accounts, self._faults)
+        self._files = Files(options, self._clock, self._accounts, self._faults)
+        self._messages = Messages(options, self._clock, self._accounts, self._files)
+        self._batches = Batches(options, self._clock, self._accounts, self._faults, self._files)
         self._traffic = Traffic()
-        self._admin = Admin(self._clock, self._accounts, self._faults, self._messages, self._batches, self._traffic)
+        self._admin = Admin(
+            self._clock, self._accounts, self._faults, self._messages, self._batches, self._files, self._traffic
+        )
         self._mark = secrets.token_hex(6)
         self._numbers = itertools.count(1)
         self._workspaces: dict[str, str] = {}
@@ -110,6 +115,8 @@ class App:
             self._authenticate(exchange)
             if exchange.path == BATCHES or exchange.path.startswith(BATCHES + "/"):
                 return await self._batches.handle(exchange)  # reads its body itself
+            if exchange.path == FILES or exchange.path.startswith(FILES + "/"):
+                return await self._files.handle(exchange)  # so does this
             endpoint = self._find(exchange)
             data = await _read(exchange.request)
             fault = self._faults.choose(exchange.path, data)

@@ -28,6 +28,7 @@ from runner.simulator.batch_store import Batch
 from runner.simulator.bill import cost_pico, used_by
 from runner.simulator.envelope import Envelope
 from runner.simulator.faults import Fault, Faults
+from runner.simulator.files import Files
 from runner.simulator.misanswers import misanswer
 from runner.simulator.models import Card
 from runner.simulator.options import Options
@@ -73,10 +74,11 @@ class _WallClock:
 
 
 class RowAnswers:
-    def __init__(self, options: Options, clock: Clock, faults: Faults) -> None:
+    def __init__(self, options: Options, clock: Clock, faults: Faults, files: Files) -> None:
         self.cache = PromptCache(_WallClock(clock))
         self._options = options
         self._faults = faults
+        self._files = files
 
     def process(self, request: Line, batch: Batch, index: int, cutoff: Cutoff | None, at: str) -> RowResult:
         """End one request.
@@ -111,7 +113,8 @@ class RowAnswers:
     def _succeed(self, request: Line, batch: Batch, index: int, fault: Fault | None, at: str) -> RowResult:
         params, custom_id = request.params, request.custom_id
         card = _check(request, batch)
-        prompt = read_prompt(params, card, request.memo)
+        files = self._files.named_in(params, batch.workspace)
+        prompt = read_prompt(params, card, request.memo, files)
         check_size(prompt.tokens, card)
         reply = misanswer(params, answer(params, prompt, card, self._options.reply_tokens), fault)
         scope = (batch.workspace, card.id)

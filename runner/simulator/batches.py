@@ -42,6 +42,7 @@ from runner.simulator.batch_traits import describe_tallies, is_listed, make_deco
 from runner.simulator.batch_work import BatchWork
 from runner.simulator.exchange import Exchange, fail
 from runner.simulator.faults import Fault, Faults
+from runner.simulator.files import Files
 from runner.simulator.options import Options
 from runner.simulator.refusal import Refused
 
@@ -53,7 +54,7 @@ _Handler = Callable[[Exchange, Batch, Fault | None], Awaitable[web.StreamRespons
 
 
 class Batches:
-    def __init__(self, options: Options, clock: Clock, accounts: Accounts, faults: Faults) -> None:
+    def __init__(self, options: Options, clock: Clock, accounts: Accounts, faults: Faults, files: Files) -> None:
         self._options = options
         self._clock = clock
         self._accounts = accounts
@@ -67,7 +68,7 @@ class Batches:
             ("POST", "cancel"): (BATCH_CANCEL, self._cancel),
         }
         self.store = BatchStore(options.state, accounts)
-        self.rows = RowAnswers(options, clock, faults)
+        self.rows = RowAnswers(options, clock, faults, files)
         self.work = BatchWork(self.store, self.rows, clock, cancel_s=options.batch_cancel_s, seed=options.seed)
 
     async def handle(self, exchange: Exchange) -> web.StreamResponse:

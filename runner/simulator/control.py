@@ -62,6 +62,12 @@ class Controls:
         batches: list[dict[str, Any]] = self._call("GET", "/_control/batches")
         return batches
 
+    def uploads(self) -> list[dict[str, Any]]:
+        """Every accepted upload in order: `id`, `at`, `workspace`, `filename`, `mime_type`, `size_bytes`, `sha256`,
+        `fault` (of its reply)."""
+        uploads: list[dict[str, Any]] = self._call("GET", "/_control/uploads")
+        return uploads
+
     def end_batches(self, batch_id: str | None = None) -> int:
         """End a batch at once, a stuck one too (all that are open, where none is named); returns how many."""
         ended: int = self._call("POST", "/_control/batches/end", {"id": batch_id})
@@ -72,7 +78,7 @@ class Controls:
         self._call("POST", "/_control/clock", {"advance_s": seconds})
 
     def reset(self) -> None:
-        """Forget faults, cache, limits, batches and accounts."""
+        """Forget faults, cache, limits, batches, files and accounts."""
         self._call("POST", "/_control/reset")
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:

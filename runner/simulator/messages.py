@@ -29,6 +29,7 @@ from runner.simulator.bill import cost_pico, used_by
 from runner.simulator.envelope import Envelope, event
 from runner.simulator.exchange import Exchange, write_spread
 from runner.simulator.faults import Fault
+from runner.simulator.files import Files
 from runner.simulator.limits import Limits
 from runner.simulator.misanswers import misanswer
 from runner.simulator.models import Card
@@ -52,7 +53,7 @@ class Taken:
 
 
 class Messages:
-    def __init__(self, options: Options, clock: Clock, accounts: Accounts) -> None:
+    def __init__(self, options: Options, clock: Clock, accounts: Accounts, files: Files) -> None:
         self.cache = PromptCache(clock)
         self.limits = Limits(
             clock,
@@ -68,6 +69,7 @@ class Messages:
         self._options = options
         self._clock = clock
         self._accounts = accounts
+        self._files = files
         self._random = random.Random(options.seed)
         self._mark = secrets.token_hex(6)
         self._numbers = itertools.count(1)
@@ -92,11 +94,12 @@ class Messages:
         """Answer a count_tokens request. Nothing is billed, and caching is ignored. Raises Refused."""
         body = decode(data)
         card = check_count(body, exchange.version, exchange.betas)
-        return await exchange.reply(orjson.dumps({"input_tokens": read_prompt(body, card).tokens}))
+        files = self._files.named_in(body, exchange.workspace)
+        return await exchange.reply(orjson.dumps({"input_tokens": read_prompt(body, card, files=files).tokens}))
 
     def take(self, body: Mapping[str, Any], card: Card, workspace: str, fault: Fault | None) -> Taken:
         """Accept a valid request: its answer, and what it will be billed. Raises Refused at a limit."""
-        prompt = read_prompt(body, card)
+        prompt = read_prompt(body, card, files=self._files.named_in(body, workspace))
         check_size(prompt.tokens, card)
         reply = misanswer(body, answer(body, prompt, card, self._options.reply_tokens), fault)
         use = self.cache.look(prompt, (workspace, card.id), card.cache_minimum)

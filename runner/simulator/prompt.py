@@ -9,6 +9,8 @@ Invariants
   * A prefix digest covers everything before it, and the settings that the API says invalidate from that level on:
     speed and citations from the system level; output format, effort, thinking, tool choice and the presence of images
     from the messages. (Source: the prompt-caching page, "What invalidates the cache".)
+  * An image or a document counts, and is digested, by its content: a file that was uploaded reads as the same bytes
+    within the request.
   * Text never counts for more tokens than it has bytes. Images and PDFs are not bounded by bytes, as in the real API.
 """
 
@@ -22,6 +24,7 @@ from typing import Any
 
 import orjson
 
+from runner.simulator.file_store import StoredFile
 from runner.simulator.models import Card
 
 _MESSAGE_TOKENS = 4
@@ -30,6 +33,9 @@ _MESSAGE_TOKENS = 4
 _IMAGE_TOKENS = 1_568
 _PAGE_TOKENS = 2_000
 """A full-size image, and a page of a PDF (1,500 to 3,000 by the API's PDF page)."""
+
+PAGE_MARKS = (b"/Type /Page", b"/Type/Page")
+"""What a page of a PDF begins with, in one of the two usual ways."""
 
 _PLAIN, _ENCODED = b"\0", b"\1"
 """Keep a text apart from a block whose JSON reads the same."""
@@ -82,13 +88,21 @@ def echo_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def read_prompt(body: Mapping[str, Any], card: Card, memo: dict[Any, Any] | None = None) -> Prompt:
+def read_prompt(
+    body: Mapping[str, Any],
+    card: Card,
+    memo: dict[Any, Any] | None = None,
+    files: Mapping[str, StoredFile] | None = None,
+) -> Prompt:
     """Flatten a valid request into its blocks, digests and token counts.
 
     Args:
         memo: kept by the caller for requests that share their system and tools as the same objects, which have to live
             as long as the memo: these are then read once.
+        files: those that the request names, by id; a file is read as its content would be.
     """
+    if files:
+        body = _with_content(body, files)
     tools, system = body.get("tools"), body.get("system")
     settings = _dump([body.get("speed"), _any_block(body, _is_cited)])
     key = (card.id, id(tools), id(system), settings)
@@ -167,7 +181,43 @@ def _bare(block: Mapping[str, Any]) -> dict[str, Any]:
     content = bare.get("content")
     if isinstance(content, list):
         bare["content"] = [_bare(inner) if isinstance(inner, dict) else inner for inner in content]
+    if bare.get("type") in ("image", "document"):
+        bare["source"] = _as_content(bare["source"])
     return bare
+
+
+def _as_content(source: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A source as the model sees it: by its content, however that came."""
+    match source["type"]:
+        case "base64":
+            data = b64decode(source["data"])
+        case "text":
+            data = source["data"].encode()
+        case _:
+            return source
+    return _content(source["media_type"], hashlib.sha256(data).hexdigest(), len(data), pages_in(data))
+
+
+def _content(media_type: str, sha256: str, size_bytes: int, pages: int) -> Mapping[str, Any]:
+    pages = max(1, pages) if media_type == "application/pdf" else 0
+    return {"type": "bytes", "media_type": media_type, "sha256": sha256, "size": size_bytes, "pages": pages}
+
+
+def pages_in(data: bytes) -> int:
+    """About how many pages a PDF has."""
+    return sum(data.count(mark) for mark in PAGE_MARKS)
+
+
+def _with_content(value: Any, files: Mapping[str, StoredFile]) -> Any:
+    """The same, with each file in the place of its name."""
+    if isinstance(value, list):
+        return [_with_content(one, files) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("type") == "file" and value.get("file_id") in files:
+        file = files[value["file_id"]]
+        return _content(file.mime_type, file.sha256, file.size_bytes, file.pages)
+    return {name: _with_content(one, files) for name, one in value.items()}
 
 
 def _ttl(block: Mapping[str, Any]) -> str | None:
@@ -192,16 +242,12 @@ def _document_tokens(block: Mapping[str, Any], card: Card) -> int:
     source = block["source"]
     words = sum(len(str(block.get(name) or "").encode()) for name in ("title", "context"))
     tokens = card.tokens(words)
-    if source["type"] == "text":
-        return tokens + card.tokens(len(source["data"].encode()))
     if source["type"] == "content":
         content = source["content"]
         inner = [{"type": "text", "text": content}] if isinstance(content, str) else content
         return tokens + sum(_block_tokens(part, card) for part in inner)
-    if source["type"] == "base64":
-        data = b64decode(source["data"])
-        pages = data.count(b"/Type /Page") + data.count(b"/Type/Page")
-        return tokens + max(1, pages) * _PAGE_TOKENS
+    if source["type"] == "bytes":
+        return tokens + (source["pages"] * _PAGE_TOKENS or card.tokens(source["size"]))
     return tokens + _PAGE_TOKENS
 
 

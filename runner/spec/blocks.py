@@ -16,14 +16,15 @@ from runner.media.scaling import can_scale
 from runner.spec.hints import choice_hint
 from runner.spec.media import INSTALL
 from runner.spec.node import ListNode, MapNode, Node, child, plain
+from runner.spec.sources import Origin, Unreadable, origin_of
 
 _EVERYWHERE = frozenset({"cache", "optional", "if", "each"})
 _KEYS: Mapping[str, frozenset[str]] = {
     "text": _EVERYWHERE,
     "template": _EVERYWHERE,
     "file": _EVERYWHERE,
-    "image": _EVERYWHERE | {"resize"},
-    "document": _EVERYWHERE | {"title", "context", "citations"},
+    "image": _EVERYWHERE | {"resize", "upload"},
+    "document": _EVERYWHERE | {"title", "context", "citations", "upload"},
     "search_result": _EVERYWHERE | {"title", "content", "citations"},
 }
 _MEDIA = ("image", "document", "search_result")
@@ -35,7 +36,7 @@ def check_blocks(tree: MapNode) -> list[Problem]:
     in_messages = [(role, block) for role, blocks in _messages(tree) for block in blocks]
     return [
         *(problem for block in system for problem in (*_keys(block), *_not_in_system(block))),
-        *(problem for _, block in in_messages for problem in _keys(block)),
+        *(problem for _, block in in_messages for problem in (*_keys(block), *_upload(block))),
         *(problem for role, block in in_messages if role == "assistant" for problem in _not_by_assistant(block)),
         *_citations([block for _, block in in_messages], tree.get("output")),
     ]
@@ -91,6 +92,36 @@ def _keys(block: MapNode) -> Iterator[Problem]:
     if kind == "image" and resize is not None and plain(resize.value) == "fit" and not can_scale():
         found = "`resize: fit` needs Pillow, which is not installed"
         yield Problem("missing-extra", found, resize.value.span.location(), INSTALL)
+
+
+def _upload(block: MapNode) -> Iterator[Problem]:
+    """`upload` where there is nothing to upload, as far as the job file shows it."""
+    upload = block.entries.get("upload")
+    if upload is None:
+        return
+    document, image = block.entries.get("document"), child(block, "image")
+    source = child(document.value, "source") if document is not None else image
+    where = upload.key.location()
+    if document is not None and source is None:
+        found = "`upload` does nothing for a document that is written here, or made by a template"
+        yield Problem("nothing-to-upload", found, where, "drop it: only a file is uploaded, from a path or a column")
+        return
+    origin = _written_origin(source)
+    if origin is not None:
+        noun = "an address that the API fetches itself" if origin == "url" else "the id of a file that the API has"
+        yield Problem("nothing-to-upload", f"`upload` does nothing for {noun}", where, "drop it")
+
+
+def _written_origin(source: Node | None) -> Origin | None:
+    """What a source that no template has a part in is, where it is no path."""
+    text = plain(source) if source is not None else None
+    if not isinstance(text, str) or "{{" in text or "{%" in text:
+        return None
+    try:
+        origin = origin_of(text.strip())
+    except Unreadable:
+        return None  # told where it is read
+    return None if origin == "path" else origin
 
 
 def _not_in_system(block: MapNode) -> Iterator[Problem]:

@@ -91,7 +91,6 @@ class Block(TextSource):
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = (
         ("text", "template", "file", "image", "document", "search_result"),
     )
-    later: ClassVar[frozenset[str]] = frozenset({"upload"})
 
     image: str | None = Field(
         None,
@@ -146,6 +145,11 @@ class Block(TextSource):
         None,
         description="What is done with an image that is larger than the API takes: `fit` makes it smaller (with the "
         "extra `media`), `refuse` fails its row. Default: `fit`.",
+    )
+    upload: Literal["once"] | None = Field(
+        None,
+        description="`once` sends the file to the Files API, once for all rows and runs, and names it in the requests, "
+        "which stay small.",
     )
 
 

@@ -1,19 +1,30 @@
 """The conformance suite of providers: `check_provider`, over a server that the caller brings.
 
 A provider is made for one event loop, so the suite runs its own. One whose capabilities say `batches` is held to
-`BatchProvider` as well, over a `BatchServer`.
+`BatchProvider` as well, over a `BatchServer`, and one whose say `files` to `FileProvider`, over a `FileServer`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, cast
 
 from runner.encoding import encode
-from runner.providers import BatchLine, BatchPage, BatchProvider, Provider, RemoteBatch, Sent
+from runner.providers import (
+    BatchLine,
+    BatchPage,
+    BatchProvider,
+    FilePage,
+    FileProvider,
+    Provider,
+    RemoteBatch,
+    RemoteFile,
+    Sent,
+)
 from runner.types import Failure, Request
 
 Make = Callable[[], Awaitable[Provider]]
@@ -58,6 +69,22 @@ class BatchServer(Server, Protocol):
         ...
 
 
+class FileServer(Server, Protocol):
+    """What the suite needs of a server that keeps files, besides."""
+
+    def refuse_next_upload(self, status: int) -> None:
+        """Answer the next upload with this status, in the API's error shape, and keep nothing of it."""
+        ...
+
+    def drop_next_upload(self) -> None:
+        """Keep the next upload and close the connection without an answer."""
+        ...
+
+    def uploads(self) -> list[bytes]:
+        """The SHA-256 of every file that was kept, in order."""
+        ...
+
+
 def sample_request(text: str = "Say something.", *, max_tokens: int = 64, model: str = _MODEL) -> Request:
     """A small sound request."""
     body: dict[str, Any] = {
@@ -75,7 +102,8 @@ def check_provider(open_server: Callable[[], AbstractAsyncContextManager[tuple[S
     """Run the whole suite; each part gets a fresh provider."""
     parts = (_answers, _streams, _never_retries, _fails_as_values, _closes_twice, _counts, _lists_models)
     batch_parts = (_takes_a_batch, _cancels_a_batch, _creates_once, _withholds_the_rest, _knows_no_other_batch)
-    for part in (*parts, *map(_if_batches, batch_parts)):
+    file_parts = (_keeps_a_file, _uploads_once, _keeps_no_part_of_a_file, _knows_no_other_file)
+    for part in (*parts, *map(_if_batches, batch_parts), *map(_if_files, file_parts)):
         asyncio.run(_run(open_server, part))
 
 
@@ -288,6 +316,101 @@ async def _knows_no_other_batch(_server: BatchServer, provider: BatchProvider) -
     ):
         assert isinstance(answer, Failure), "a batch that is not known is a failure"
         assert (answer.http_status, answer.scope) == (404, "row"), "which says nothing of the job"
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+_FILE = b"".join(b"line %d\r\n--\r\n" % number for number in range(50_000))
+"""Longer than what is sent at a time, with line ends and dashes like those around a part of a form."""
+
+
+def _if_files(part: Callable[[FileServer, FileProvider], Awaitable[None]]) -> _Part:
+    async def checked(server: Server, provider: Provider) -> None:
+        if provider.capabilities.files:
+            await part(cast(FileServer, server), cast(FileProvider, provider))
+
+    return checked
+
+
+async def _upload(provider: FileProvider, data: bytes = _FILE, **options: Any) -> RemoteFile | Failure:
+    chunks = _in_chunks(data, size=100_000)
+    return await provider.upload_file(chunks, len(data), filename="a b.txt", media_type="text/plain", **options)
+
+
+async def _keeps_a_file(server: FileServer, provider: FileProvider) -> None:
+    file = _kept(await _upload(provider))
+    assert server.uploads()[-1] == hashlib.sha256(_FILE).digest(), "the bytes arrive as they are"
+    assert (file.filename, file.media_type, file.size_bytes) == ("a b.txt", "text/plain", len(_FILE))
+    assert file.expires_at is None, "a file lasts where nothing else is asked for"
+    passing = _kept(await _upload(provider, b"", expires_in_s=3_600))
+    assert passing.expires_at is not None
+    assert 3_590 <= (passing.expires_at - passing.created_at).total_seconds() <= 3_610
+    found = _kept(await provider.retrieve_file(file.file_id))
+    assert found == file
+    assert {file.file_id, passing.file_id} <= await _listed(provider)
+    assert await provider.delete_file(file.file_id) == file.file_id
+    assert file.file_id not in await _listed(provider)
+    _check_gone(await provider.retrieve_file(file.file_id))
+
+
+async def _listed(provider: FileProvider) -> set[str]:
+    """The ids of all files, a page of one at a time."""
+    found: list[str] = []
+    page: str | None = None
+    while True:
+        answer = await provider.list_files(page=page, limit=1)
+        assert isinstance(answer, FilePage), answer
+        found += [file.file_id for file in answer.files]
+        if answer.next_page is None:
+            break
+        page = answer.next_page
+    assert len(found) == len(set(found)), "no file is listed twice"
+    return set(found)
+
+
+async def _uploads_once(server: FileServer, provider: FileProvider) -> None:
+    for status in (400, 413, 429, 500, 529):
+        before = len(server.uploads())
+        server.refuse_next_upload(status)
+        failure = await _upload(provider)
+        assert isinstance(failure, Failure)
+        assert failure.http_status == status, "a refusal is told by its status"
+        assert failure.may_be_billed == (status >= 500), "only a 4xx proves that the file is not there"
+        assert len(server.uploads()) == before, "an upload that was refused is not sent again"
+    before = len(server.uploads())
+    server.drop_next_upload()
+    failure = await _upload(provider)
+    assert isinstance(failure, Failure)
+    assert failure.retryable and failure.may_be_billed, "a file may stand behind an answer that was lost"  # noqa: PT018
+    assert len(server.uploads()) == before + 1, "and it is one"
+
+
+async def _keeps_no_part_of_a_file(server: FileServer, provider: FileProvider) -> None:
+    before = len(server.uploads())
+    for until in (0, 250_000, (len(_FILE) - 1) // 100_000 * 100_000):
+        try:
+            await provider.upload_file(
+                _in_chunks(_FILE, size=100_000, until=until), len(_FILE), filename="x", media_type="text/plain"
+            )
+        except LookupError:
+            continue
+        raise AssertionError("what the chunks raise is raised")
+    assert len(server.uploads()) == before, "a part of a file is no file"
+
+
+async def _knows_no_other_file(_server: FileServer, provider: FileProvider) -> None:
+    _check_gone(await provider.retrieve_file("file_unheard_of"))
+    _check_gone(await provider.delete_file("file_unheard_of"))
+
+
+def _check_gone(answer: object) -> None:
+    assert isinstance(answer, Failure), "a file that is not there is a failure"
+    assert (answer.http_status, answer.scope) == (404, "row"), "which says nothing of the job"
+
+
+def _kept(answer: RemoteFile | Failure) -> RemoteFile:
+    assert isinstance(answer, RemoteFile), f"a sound call failed: {answer}"
+    return answer
 
 
 async def _ended(provider: BatchProvider, batch_id: str) -> RemoteBatch:

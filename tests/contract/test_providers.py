@@ -50,6 +50,17 @@ class StandIn:
     def batches(self) -> int:
         return len(self._api.batches())
 
+    def refuse_next_upload(self, status: int) -> None:
+        self._api.clear_faults()
+        self._api.fault(str(status), path="file_upload", times=1)
+
+    def drop_next_upload(self) -> None:
+        self._api.clear_faults()
+        self._api.fault("reply_lost", path="file_upload", times=1)
+
+    def uploads(self) -> list[bytes]:
+        return [bytes.fromhex(upload["sha256"]) for upload in self._api.uploads()]
+
 
 @pytest.mark.usefixtures("transport")
 def test_either_transport_keeps_the_contract(api: SimulatedApi) -> None:

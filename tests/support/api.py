@@ -75,6 +75,10 @@ class SimulatedApi:
         """Every batch that was bought, with its object as it stands: see `runner.simulator.Controls.batches`."""
         return self.controls.batches()
 
+    def uploads(self) -> list[dict[str, Any]]:
+        """Every upload that was accepted, in order: see `runner.simulator.Controls.uploads`."""
+        return self.controls.uploads()
+
     def end_batches(self, batch_id: str | None = None) -> int:
         """End a batch at once, a stuck one too; all that are open, where none is named."""
         return self.controls.end_batches(batch_id)
@@ -84,7 +88,7 @@ class SimulatedApi:
         self.controls.advance(seconds)
 
     def reset(self) -> None:
-        """Forget faults, cache, limits, batches and accounts."""
+        """Forget faults, cache, limits, batches, files and accounts."""
         self.controls.reset()
 
 

@@ -100,5 +100,5 @@ def accepted_lines(lines: Iterable[Landed]) -> AcceptedLines:
         assert line.reply is not None
         assert line.step == Step(line.step.row)
         cost = UNPRICED if line.cost_pico is None else line.cost_pico
-        numbers.extend((line.step.row, cost, *astuple(line.usage), line.offset, line.length))
+        numbers.extend((line.step.row, cost, *astuple(line.usage)[:5], line.offset, line.length))
     return AcceptedLines(numbers)

@@ -22,9 +22,9 @@ from runner.settings import load_settings
 from support.crash_points import install
 from support.execution_fakes import JOB, Bench, folder_in_memory, killed, refused, replied
 
-OUTPUT = "output: {fields: {label: string, score: integer}}\n"
-STRICT = "output: {fields: {label: {type: string, maxLength: 5}, score: integer}}\n"
-OTHER = "output: {fields: {label: string}}\n"
+OUTPUT = "output: {fields: {label: string, score: integer}, repair: 0}\n"
+STRICT = "output: {fields: {label: {type: string, maxLength: 5}, score: integer}, repair: 0}\n"
+OTHER = "output: {fields: {label: string}, repair: 0}\n"
 
 
 @pytest.fixture

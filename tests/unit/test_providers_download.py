@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from runner.providers.download import PIECE_BYTES, Gzip
+from runner.providers.download import PIECE_BYTES
+from runner.providers.unfolding import Gzip
 from runner.types import Failure
 from support.raw_server import Answer, Exchange, RawServer, reply, serve
 from support.transports import connect

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import ssl
+import sys
 
 import pytest
 
@@ -124,6 +125,43 @@ def test_an_address_in_the_clear_reads_no_certificates(monkeypatch: pytest.Monke
         await connect({"ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": "http://localhost"}, max_concurrency=1).aclose()
 
     asyncio.run(main())
+
+
+def test_a_header_that_would_not_stay_in_its_line_is_told_at_once() -> None:
+    async def main(headers: str) -> None:
+        connect({"ANTHROPIC_API_KEY": "k", "ANTHROPIC_CUSTOM_HEADERS": headers}, max_concurrency=1)
+
+    for headers in ("X-A: b\rX-C: d", "X A: b", "X-A: b\0c"):
+        with pytest.raises(SetupError, match="holds characters that no header may have") as caught:
+            asyncio.run(main(headers))
+        assert caught.value.code == "bad-credential"
+
+
+def test_messages_and_questions_load_neither_aiohttp_nor_httpx() -> None:
+    script = """
+import asyncio, sys
+from runner.providers.wire import connect
+from runner.testing.providers import sample_request
+
+async def main():
+    provider = connect({"ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": sys.argv[1]}, max_concurrency=1)
+    assert (await provider.send(sample_request())).reply is not None
+    assert (await provider.send(sample_request(), on_begin=lambda: None)).reply is not None
+    await provider.models()
+    await provider.aclose()
+    print(sorted({"aiohttp", "httpx2", "anthropic"} & set(sys.modules)))
+
+asyncio.run(main())
+"""
+
+    async def main() -> bytes:
+        async with serve(reply(MESSAGE)) as server:
+            child = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", script, server.address, stdout=asyncio.subprocess.PIPE
+            )
+            return (await child.communicate())[0]
+
+    assert asyncio.run(main()).decode().strip() == "[]"
 
 
 def test_a_proxy_that_cannot_be_used_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

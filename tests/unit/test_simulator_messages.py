@@ -9,6 +9,8 @@ from aiohttp import web
 
 from runner.simulator.accounts import Accounts, Entry
 from runner.simulator.exchange import Exchange
+from runner.simulator.faults import Faults
+from runner.simulator.files import Files
 from runner.simulator.messages import Messages
 from runner.simulator.options import Options
 from support.frozen_clock import FrozenClock
@@ -48,13 +50,16 @@ def body(question: str) -> bytes:
     return orjson.dumps({"model": "claude-haiku-5-5", "max_tokens": 500, "system": system, "messages": messages})
 
 
+def standing_in(folder: Path, accounts: Accounts) -> Messages:
+    options, clock = Options(state=folder), FrozenClock()
+    return Messages(options, clock, accounts, Files(options, clock, accounts, Faults((), 0)))
+
+
 def test_no_reply_leaves_before_its_entry_is_in_the_books(tmp_path: Path) -> None:
     async def ask() -> None:
         accounts = HeldAccounts(tmp_path)
         mine = exchange()
-        call = asyncio.create_task(
-            Messages(Options(state=tmp_path), FrozenClock(), accounts).create(mine, body("a"), None)
-        )
+        call = asyncio.create_task(standing_in(tmp_path, accounts).create(mine, body("a"), None))
         for _ in range(20):
             await asyncio.sleep(0)
         assert mine.sent == b""
@@ -69,7 +74,7 @@ def test_no_reply_leaves_before_its_entry_is_in_the_books(tmp_path: Path) -> Non
 def test_requests_that_start_before_the_first_reply_has_begun_all_write_the_shared_block(tmp_path: Path) -> None:
     async def ask() -> list[int]:
         accounts = HeldAccounts(tmp_path)
-        messages = Messages(Options(state=tmp_path), FrozenClock(), accounts)
+        messages = standing_in(tmp_path, accounts)
         early = [asyncio.create_task(messages.create(exchange(), body(name), None)) for name in "abc"]
         await asyncio.sleep(0)
         accounts.open.set()
