@@ -98,9 +98,12 @@ class ToolRounds:
             ended(task.exception())
 
     async def _make(self, asking: Step, calls: Sequence[ToolCall]) -> None:
-        async with asyncio.TaskGroup() as group:
-            for call in calls:
-                group.create_task(self._made(asking, call))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for call in calls:
+                    group.create_task(self._made(asking, call))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
 
     async def _made(self, asking: Step, call: ToolCall) -> None:
         await self._keep(asking, [await self._result(call)])

@@ -28,7 +28,7 @@ from runner.spec.shape import drop_nulls
 from runner.spec.templates import TemplateCheck
 from runner.spec.texts import Text, name_texts, texts_of
 from runner.spec.together import check_together
-from runner.spec.tools import ToolReader, choice_problems, mode_problems
+from runner.spec.tools import ToolReader, choice_problems, mode_problems, prefill_problems
 from runner.spec.validate import validate
 
 __all__ = ["FactsOf", "LoadedJob", "duplicate_names", "load"]
@@ -102,6 +102,7 @@ def load(
         *reader.problems,
         *choice_problems(tree, tools),
         *mode_problems(tree),
+        *prefill_problems(tree),
         *check.problems,
         *check_blocks(tree),
     ]

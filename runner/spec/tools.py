@@ -294,6 +294,16 @@ def choice_problems(tree: MapNode, tools: tuple[Tool, ...]) -> Iterator[Problem]
             yield Problem("unknown-tool", f"there is no tool {plain(name)!r}", name.span.location(), hint)
 
 
+def prefill_problems(tree: MapNode) -> Iterator[Problem]:
+    """Tools and the beginning of an answer: the model could not go on from it after a call."""
+    messages = tree.get("messages")
+    last = messages.items[-1] if isinstance(messages, ListNode) and messages.items else None
+    role = child(last, "role") if last is not None else None
+    if tree.get("tools") is not None and role is not None and plain(role) == "assistant":
+        found = "a last message of the assistant and tools exclude one another: after a call no answer could begin so"
+        yield Problem("tools-and-prefill", found, role.span.location(), "let the messages end with the user's")
+
+
 def mode_problems(tree: MapNode) -> Iterator[Problem]:
     """What tools do not go with: functions with batches, server tools with a cap."""
     mode = tree.get("mode")
