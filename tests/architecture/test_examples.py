@@ -14,8 +14,8 @@ EXAMPLES = Path(__file__).parents[2] / "runner" / "examples"
 JOBS = sorted((EXAMPLES / "jobs").glob("*.yaml"))
 
 
-def test_there_are_four_jobs_to_copy() -> None:
-    assert [job.stem for job in JOBS] == ["questions", "replies", "sentiment", "summaries_ja", "tickets"]
+def test_there_are_six_jobs_to_copy() -> None:
+    assert [job.stem for job in JOBS] == ["orders", "questions", "replies", "sentiment", "summaries_ja", "tickets"]
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.stem)
