@@ -17,6 +17,7 @@ from runner.encoding import decode
 from runner.engines.retry import RetryPolicy
 from runner.errors import LedgerError, Problem, SpecError
 from runner.events import Observer
+from runner.execution.advising import advice_on
 from runner.execution.api import Api
 from runner.execution.earlier import Earlier
 from runner.execution.facts import refreshed
@@ -32,7 +33,6 @@ from runner.execution.uploading import UploadPlan
 from runner.ledger import Rule
 from runner.ledger.reuse import ReplyIndex
 from runner.ledger.sqlite import SqliteLedger
-from runner.planning.advice import advise
 from runner.planning.compile import compile_job
 from runner.planning.requests import CompiledJob
 from runner.replies.schema import Check
@@ -128,7 +128,7 @@ class Known:
 
 def _warnings(loaded: LoadedJob, compiled: CompiledJob, facts: ModelFacts | None, clock: Clock) -> list[Problem]:
     """Warnings to be told. Raises SpecError for what the API would refuse for every row."""
-    advice = advise(compiled, facts, locate=loaded.locate, today=clock.now().date())
+    advice = advice_on(loaded, compiled, facts, clock)
     errors = [problem for problem in advice if problem.severity == "error"]
     if errors:
         raise SpecError(errors)
