@@ -16,7 +16,7 @@ from runner.ledger import Rule, Ruling
 from runner.replies.asking import NEVER, Asking
 from runner.replies.judge import judge_reply, problems_of
 from runner.replies.schema import Check
-from runner.rounds import CallTools, GoOn
+from runner.rounds import CallTools, GoOn, NextTurn, next_turn
 from runner.spec.job import LargerLimits, OtherModel
 from runner.spec.load import LoadedJob
 from runner.types import Failure, Outcome, Reply, Step
@@ -65,10 +65,13 @@ def _tools_of(loaded: LoadedJob) -> Asking:
     return Asking(goes_on=goes_on, calls=calls, tool_rounds=loaded.job.limits.max_tool_rounds)
 
 
-def make_judge(check: Check | None, asking: Asking = NEVER) -> Judge:
-    """The judge of one job: its schema, and what it wants done about a reply that is no answer, are all it knows."""
+def make_judge(check: Check | None, asking: Asking = NEVER, turns: int = 0) -> Judge:
+    """The judge of one job: its schema, what it wants done about a reply that is no answer, and how many further turns
+    there are, are all it knows. What a reply must look like is said of the last turn's."""
 
     def judge(step: Step, reply: Reply) -> Verdict:
+        if step.turn < turns:
+            return _before_the_last(step, reply)
         failure = judge_reply(reply, check)
         return _ACCEPT if failure is None else _of_no_answer(step, reply, failure)
 
@@ -81,6 +84,13 @@ def make_judge(check: Check | None, asking: Asking = NEVER) -> Judge:
             return Fail(asking.in_the_end(reply, failure))
         # A reply that calls for tools is as it should be; any other that is asked about again has something wrong.
         return Ask(asked.step, asked.why, None if isinstance(asked.why, GoOn | CallTools) else failure)
+
+    def _before_the_last(step: Step, reply: Reply) -> Verdict:
+        failure = judge_reply(reply, None)
+        if failure is not None and not asking.keeps(failure):
+            return _of_no_answer(step, reply, failure)
+        following = next_turn(step)
+        return Ask(following, NextTurn(following.turn))
 
     return judge
 

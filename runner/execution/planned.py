@@ -132,6 +132,7 @@ class Plan:
             return None
         return {
             "count": self.estimate.batches,
+            "waves": self.estimate.waves,
             "queue_requests": self.queue_requests,
             "all_at_once_usd": to_usd(self.all_at_once_pico),
             "priming": {
@@ -265,6 +266,7 @@ def _estimator(
         compiled,
         prices,
         facts,
+        samples=loaded.job.samples,
         batch_max_requests=most,
         batch_max_bytes=loaded.settings.batch_max_bytes,
         tool_rounds=asking_of(loaded).tool_rounds,
@@ -309,7 +311,7 @@ def _count(
         elif earlier is not None and earlier.find(Step(row.index), row, request) is not None:
             counted.reused += 1
         else:
-            counted.size(row, estimator.add(request))
+            counted.size(row, estimator.add_row(row, request))
             uploads.add(request)
             if earlier is not None and earlier.has_other(row, request):
                 counted.changed += 1

@@ -7,10 +7,11 @@ Owns   the making of `Record`s from the ledger's results. A record is recomputed
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from runner.clock import to_rfc3339
+from runner.execution.conversing import Shape, conversed
 from runner.execution.folders import RunInfo
 from runner.ledger import Ledger, RowResult
 from runner.message import parse_reply
@@ -29,10 +30,21 @@ class RecordMaker:
     job: str
     model: str
     structured: bool
+    shape: Shape | None = None
+    """Of a job whose rows have several turns or samples."""
 
     def records(self, ledger: Ledger) -> Iterator[Record]:
         """Every row's record, in the dataset's order; bounded memory."""
-        return (self.record(result) for result in ledger.results())
+        if self.shape is None:
+            return (self.record(result) for result in ledger.results())
+        return (self.record_of(result, ledger) for result in ledger.results())
+
+    def record_of(self, result: RowResult, ledger: Ledger) -> Record:
+        """A row's record, for which all its replies are looked at where there may be several."""
+        if self.shape is None:
+            return self.record(result)
+        found = conversed(result, ledger, self.shape)
+        return replace(self.record(found.result), turns=found.turns, samples=found.samples, vote=found.vote)
 
     def record(self, result: RowResult) -> Record:
         reply = parse_reply(result.body) if result.body else None
@@ -88,4 +100,4 @@ def to_usd(pico: int | None) -> float | None:
 
 
 def record_maker(info: RunInfo, loaded: LoadedJob) -> RecordMaker:
-    return RecordMaker(info.run_id, loaded.job.name, loaded.job.model, loaded.schema is not None)
+    return RecordMaker(info.run_id, loaded.job.name, loaded.job.model, loaded.schema is not None, Shape.of(loaded))

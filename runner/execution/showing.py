@@ -15,19 +15,23 @@ from runner.catalog.prices import Prices
 from runner.clock import Clock, SystemClock, to_rfc3339
 from runner.encoding import encode
 from runner.errors import UsageError
+from runner.execution.composing import Awaited, Composer
 from runner.execution.folders import RunInfo, StateFolder
+from runner.execution.judging import asking_of, make_judge
 from runner.execution.pricing import stored_prices
 from runner.execution.records import record_maker, to_usd
 from runner.execution.standing import open_batches, soon_lost
 from runner.execution.summary import Summary, summarise
+from runner.ledger import RowResult
 from runner.ledger.folder import is_owned
 from runner.ledger.sqlite import SqliteLedger
 from runner.message import parse_reply
 from runner.planning.compile import compile_job
+from runner.replies.schema import Check
 from runner.rounds import step_words
 from runner.settings import Settings
 from runner.tools import calls_of
-from runner.types import Attempt, Failure, Record, Request
+from runner.types import Attempt, Failure, Record, Request, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +143,23 @@ class _Shower:
         self._ledger = ledger
         self._records = record_maker(info, loaded)
         self._calls = loaded.job.calls_functions
+        check = Check(loaded.schema) if loaded.schema is not None else None
+        judge = make_judge(check, asking_of(loaded), len(loaded.job.turns))
         self._compiled = compile_job(loaded, mode=info.meta["mode"])
+        self._composer = Composer(self._compiled, judge)
 
     def row(self, index: int) -> ShownRow:
         result = self._ledger.result(index)
-        return ShownRow(
-            self._records.record(result),
-            self._compiled.request(result.row),
-            self._ledger.attempts(index),
-            self._tool_results(index) if self._calls else (),
-        )
+        record = self._records.record_of(result, self._ledger)
+        tool_results = self._tool_results(index) if self._calls else ()
+        return ShownRow(record, self._request(result), self._ledger.attempts(index), tool_results)
+
+    def _request(self, result: RowResult) -> Request | Failure:
+        """What the row's deciding step says, with all that was said before it."""
+        step = result.step if result.step is not None else Step(result.row.index)
+        request = self._composer.request(self._ledger, step, result.row)
+        # A step that waits for functions has no request yet.
+        return self._compiled.request(result.row) if isinstance(request, Awaited) else request
 
     def _tool_results(self, index: int) -> list[ShownResult]:
         shown = []

@@ -129,8 +129,13 @@ class TemplateCheck:
 
     def _check_expressions(self) -> None:
         for name, node in expressions(self._tree):
-            known = WHERE if name == "dataset.where" else PER_ROW if name.startswith("messages.") else _RECORD
+            known = WHERE if name == "dataset.where" else PER_ROW if name.startswith("messages.") else self._record()
             self._check_expression(name, node, known)
+
+    def _record(self) -> frozenset[str]:
+        """The fields that a record of this job has."""
+        some = {"turns": "turns", "samples": "samples", "vote": "samples"}
+        return _RECORD | {field for field, key in some.items() if self._tree.get(key) is not None}
 
     def _check_expression(self, name: str, node: ScalarNode, known: frozenset[str]) -> None:
         try:
