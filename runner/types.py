@@ -64,6 +64,11 @@ class Row:
     values: Mapping[str, Any]
 
 
+class BinaryValues(dict[str, Any]):
+    """A row's values with bytes among them, which JSON does not hold: told apart by its type, so that rows without any
+    cost no look."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Step:
     """The unit of work and the ledger's primary key: one request that has to be answered for a row."""

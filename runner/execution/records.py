@@ -6,9 +6,11 @@ Owns   the making of `Record`s from the ledger's results. A record is recomputed
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from runner.clock import to_rfc3339
 from runner.execution.conversing import Shape, conversed
@@ -18,7 +20,7 @@ from runner.message import parse_reply
 from runner.replies.extract import output_of
 from runner.replies.judge import is_no_whole_answer
 from runner.spec.load import LoadedJob
-from runner.types import PICO_PER_USD, Record, Reply, maker_of
+from runner.types import PICO_PER_USD, BinaryValues, Record, Reply, maker_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class RecordMaker:
             _text(answer.text if answer is not None else None, self.structured, succeeded),
             reply.stop_reason if reply is not None else None,
             result.failure.to_dict() if result.failure is not None else None,
-            result.row.values,
+            result.row.values if type(result.row.values) is not BinaryValues else _in_base64(result.row.values),
             reply.model if reply is not None else self.model,
             result.mode,
             result.attempts,
@@ -83,6 +85,15 @@ class RecordMaker:
 
 
 _record = maker_of(Record)
+
+
+def _in_base64(value: Any) -> Any:
+    """A row's values as records have them: a text in base64 for bytes."""
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
+    if isinstance(value, dict):
+        return {name: _in_base64(item) for name, item in value.items()}
+    return [_in_base64(item) for item in value] if isinstance(value, list) else value
 
 
 def _text(text: str | None, structured: bool, succeeded: bool) -> str | None:

@@ -165,8 +165,8 @@ class _Placed:
     def objects(self, mode: Mode) -> list[dict[str, Any]]:
         """The text blocks of `system`."""
         texts = self.texts()
-        ttls = [*[None] * (len(texts) - 1), self.ttl(mode)]
-        return [text_block(text, ttl) for text, ttl in zip(texts, ttls, strict=True)]
+        last = len(texts) - 1
+        return [text_block(text, self.ttl(mode) if place == last else None) for place, text in enumerate(texts)]
 
 
 @dataclass(frozen=True, slots=True)

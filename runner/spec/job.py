@@ -8,6 +8,7 @@ Beside its fields a model says, as class variables, what `spec.shape` and `spec.
   short    the field that a bare string stands for (`dataset: a.csv`)
   one_of   groups of keys of which one at most may be given; one must be, unless `needs_choice` is false
   later    keys that are refused as not supported yet, never ignored
+  kind     the field that says what the others belong to: a layer that gives another one replaces the whole
 A field marked `OneOrMany` takes a single item without a list.
 """
 
@@ -42,6 +43,7 @@ class Model(BaseModel):
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = ()
     needs_choice: ClassVar[bool] = True
     later: ClassVar[frozenset[str]] = frozenset()
+    kind: ClassVar[str | None] = None
 
 
 class TextSource(Model):
@@ -422,6 +424,7 @@ class ProviderSpec(Model):
     from the environment, as the SDK reads it."""
 
     short: ClassVar[str | None] = "name"
+    kind: ClassVar[str | None] = "name"
 
     name: str = Field(
         "anthropic",

@@ -15,7 +15,7 @@ from runner.errors import Location, Problem
 from runner.settings import Settings
 from runner.spec.hints import choice_hint
 from runner.spec.node import MapNode, Node, ScalarNode, child, find
-from runner.spec.texts import PER_ROW, WHERE, Places, Text, locate_in_scalar
+from runner.spec.texts import ITEM, PER_ROW, WHERE, Places, Text, locate_in_scalar
 from runner.templating import Expression, NameUse, TemplateFailure, TemplateFinder, TemplateSet
 from runner.templating.analysis import Uses
 from runner.types import RECORD_FIELDS
@@ -113,7 +113,9 @@ class TemplateCheck:
             found = "`row` is not known in `system`, which every row shares"
             self._add("row-in-system", found, where, "put what depends on the row in the first user message")
             return
-        if use.name in self._declared("vars"):
+        if use.name == ITEM:
+            hint = "only a block with `each` knows `item`, and `each` itself does not"
+        elif use.name in self._declared("vars"):
             hint = f"did you mean `vars.{use.name}`?"
         elif use.name in self._declared("assets"):
             hint = f"did you mean `assets.{use.name}`?"
