@@ -90,6 +90,14 @@ class LocalFiles:
         self._require_inside(real, name)
         return _read(real, name)
 
+    def stamp(self, name: str) -> tuple[int, ...] | None:
+        """What changes when the file that a name means does; None where there is none."""
+        try:
+            found = self._path(name).stat()
+        except (OSError, ValueError, Unreadable):
+            return None
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
     def _path(self, name: str) -> Path:
         if "\0" in name:
             raise Unreadable("a path cannot hold a NUL character", "look at the column that it comes from")
