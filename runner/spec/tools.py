@@ -14,7 +14,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from runner.catalog.schema_subset import api_subset, outside_subset
-from runner.catalog.server_tools import SERVER_TOOLS, server_tool_problems
+from runner.catalog.server_tools import SERVER_TOOLS, runs_code, server_tool_problems
 from runner.errors import Problem, closest
 from runner.spec.json_schema import schema_problems
 from runner.spec.node import Entry, ListNode, MapNode, Node, Path, ScalarNode, child, locate, plain
@@ -292,6 +292,16 @@ def choice_problems(tree: MapNode, tools: tuple[Tool, ...]) -> Iterator[Problem]
             close = closest(str(plain(name)), names)
             hint = f"did you mean `{close}`?" if close else f"tools here: {', '.join(names)}"
             yield Problem("unknown-tool", f"there is no tool {plain(name)!r}", name.span.location(), hint)
+
+
+def container_problems(tree: MapNode, tools: tuple[Tool, ...]) -> Iterator[Problem]:
+    """A container is for tools that run code."""
+    params = tree.get("params")
+    container = child(params, "container") if params is not None else None
+    if container is not None and not runs_code([tool.definition for tool in tools]):
+        found = "`container` does nothing without a tool that runs code"
+        where = locate(tree, ("params", "container"), key=True)
+        yield Problem("no-effect", found, where, "add `{type: code_execution_20260521}` to `tools`", "warning")
 
 
 def prefill_problems(tree: MapNode) -> Iterator[Problem]:
