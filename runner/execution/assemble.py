@@ -82,6 +82,7 @@ def assemble(
         check=check_of(loaded),
         row_of=RowLookup(info.folder),
         asking=asking_of(loaded),
+        tools=loaded.tools,
         prices=prices,
         api=api,
         connect=lambda: api.connect(max_concurrency=job.limits.max_concurrency, clock=clock),

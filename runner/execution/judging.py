@@ -8,6 +8,7 @@ Knows  nothing of files, threads or the network; the same outcome gives the same
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from runner.engines import Accept, Ask, Fail, Judge, Verdict
 from runner.engines.retry import RetryPolicy
@@ -15,7 +16,7 @@ from runner.ledger import Rule, Ruling
 from runner.replies.asking import NEVER, Asking
 from runner.replies.judge import judge_reply
 from runner.replies.reply_check import ReplyCheck
-from runner.rounds import NextTurn, next_turn
+from runner.rounds import CallTools, GoOn, NextTurn, next_turn
 from runner.spec.job import LargerLimits, OtherModel
 from runner.spec.load import LoadedJob
 from runner.types import Failure, Outcome, Reply, Row, Step
@@ -46,18 +47,28 @@ RowOf = Callable[[int], Row]
 def asking_of(loaded: LoadedJob) -> Asking:
     """What a job wants done about replies that are no answer. One that says what an answer is has each mended once,
     if need be."""
+    tools = _tools_of(loaded)
     output = loaded.job.output
     if output is None:
-        return NEVER
+        return tools
     is_checked = loaded.schema is not None or output.extract is not None or bool(output.rules)
     cut_off, refused = output.on_truncation, output.on_refusal
-    return Asking(
+    return replace(
+        tools,
         repairs=output.repair if output.repair is not None else int(is_checked),
         limits=cut_off.max_tokens if isinstance(cut_off, LargerLimits) else (),
         models=(refused.model,) if isinstance(refused, OtherModel) else (),
         keeps_truncated=cut_off == "keep",
         keeps_refused=refused == "keep",
     )
+
+
+def _tools_of(loaded: LoadedJob) -> Asking:
+    if not loaded.tools:
+        return NEVER
+    calls = any(tool.python is not None for tool in loaded.tools)
+    goes_on = any(tool.python is None for tool in loaded.tools)
+    return Asking(goes_on=goes_on, calls=calls, tool_rounds=loaded.job.limits.max_tool_rounds)
 
 
 def make_judge(
@@ -82,7 +93,10 @@ def make_judge(
         invalid = check is not None and failure.kind == "schema_mismatch"
         problems = check.problems(reply, row) if check is not None and invalid else ()
         asked = asking.after(step, reply, failure, problems)
-        return Fail(failure) if asked is None else Ask(asked.step, asked.why, failure)
+        if asked is None:
+            return Fail(asking.in_the_end(reply, failure))
+        # A reply that calls for tools is as it should be; any other that is asked about again has something wrong.
+        return Ask(asked.step, asked.why, None if isinstance(asked.why, GoOn | CallTools) else failure)
 
     def _before_the_last(step: Step, reply: Reply) -> Verdict:
         failure = judge_reply(reply, None)

@@ -33,6 +33,7 @@ from runner.replies.asking import Asking
 from runner.replies.reply_check import ReplyCheck
 from runner.settings import Settings
 from runner.spec.job import Job, Retry
+from runner.tools import Tool
 from runner.types import Mode
 
 
@@ -71,6 +72,7 @@ class Advance:
     """A row by its number, for rules that look at it."""
     asking: Asking
     """What is done about a reply that is no answer."""
+    tools: Sequence[Tool]
     prices: Prices
     api: Api
     connect: Callable[[], Provider]
