@@ -206,6 +206,18 @@ def test_rows_that_are_asked_again_name_the_same_files(
     assert api.accounts()["requests"] == QUESTIONS + len(wrong), "some were asked again"
 
 
+@pytest.mark.parametrize("mode", ["parallel", "batch"])
+def test_further_turns_and_samples_name_the_same_files(
+    tmp_path: Path, api: SimulatedApi, here: Here, mode: str
+) -> None:
+    project = project_at(tmp_path / "small", api, questions=12, documents=3)
+    job = (project.root / "jobs" / "x.yaml").read_text()
+    project.write("jobs/x.yaml", f'{job}turns: ["Are you sure?"]\nsamples: 2\n')
+    run(here, project, "--mode", mode)
+    sent_once(project, api)
+    assert api.accounts()["requests"] == 12 * 2 * 2
+
+
 def test_a_full_storage_stops_the_run_and_says_how_to_make_room(
     project: Project, api: SimulatedApi, here: Here
 ) -> None:
