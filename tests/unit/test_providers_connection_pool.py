@@ -312,6 +312,27 @@ def test_who_is_canceled_takes_the_connection_along(run: Callable[[Any], Any]) -
     run(main())
 
 
+def test_who_is_canceled_when_the_response_is_there_leaves_the_connection_to_others(run: Callable[[Any], Any]) -> None:
+    async def main() -> None:
+        async with asked(always(WHOLE)) as (client, server):
+            others: list[asyncio.Task[bytes]] = []
+
+            def free(connection: Connection) -> None:
+                client.idle.append(connection)
+                if not others:
+                    task.cancel()
+                    others.append(asyncio.create_task(client.post()))  # is on its way before the canceled one notices
+
+            client.pool._free = free
+            task = asyncio.create_task(client.post())
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await others[0] == b"{}"
+            assert len(server.requests) == 1
+
+    run(main())
+
+
 def test_a_stream_holds_a_server_back_that_is_faster_than_its_reader(run: Callable[[Any], Any]) -> None:
     total = 30_000_000
 
