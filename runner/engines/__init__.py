@@ -81,10 +81,10 @@ class Decision:
 class StopReason:
     """Why a run stops before all its steps are answered.
 
-    kind: `credentials`, `permission`, `not_found`, `spend_limit`, `api_refused`, `budget`, `max_failures`, `disk`,
-    `interrupted` (SIGINT), `terminated` (SIGTERM), `worker_died` (one of several processes), `bug`; of batches:
-    `in_doubt` (a create whose reply never came), `results_incomplete`, `canceled_elsewhere`, `stuck`, and `waiting`:
-    nothing is wrong, work is at the API.
+    kind: `credentials`, `permission`, `not_found`, `spend_limit`, `api_refused`, `storage_full`, `budget`,
+    `max_failures`, `disk`, `interrupted` (SIGINT), `terminated` (SIGTERM), `worker_died` (one of several processes),
+    `bug`; of batches: `in_doubt` (a create whose reply never came), `results_incomplete`, `canceled_elsewhere`,
+    `stuck`, and `waiting`: nothing is wrong, work is at the API.
     """
 
     kind: str
@@ -119,6 +119,11 @@ class Book(Protocol):
 
     async def record(self, outcome: Outcome) -> Decision:
         """Make the outcome durable, decide it, and return the decision."""
+        ...
+
+    async def record_all(self, outcomes: Sequence[Outcome]) -> Sequence[Decision]:
+        """The same of outcomes that came together; the decisions in their order. Once this has begun they are in the
+        book's hands, whatever becomes of who awaits it."""
         ...
 
     async def release(self, steps: Sequence[Step]) -> None:

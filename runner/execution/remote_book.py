@@ -63,9 +63,14 @@ class RemoteBook:
         return admitted
 
     async def record(self, outcome: Outcome) -> Decision:
+        return await self._recorded(outcome)
+
+    async def record_all(self, outcomes: Sequence[Outcome]) -> Sequence[Decision]:
+        return await asyncio.gather(*map(self._recorded, outcomes))
+
+    def _recorded(self, outcome: Outcome) -> asyncio.Future[Decision]:
         values, ruling = outcome_tuple(outcome), ruling_value(self._rule, outcome)
-        decision: Decision = await self._called("record", values, ruling, size_bytes=len(outcome.body))
-        return decision
+        return self._called("record", values, ruling, size_bytes=len(outcome.body))
 
     async def release(self, steps: Sequence[Step]) -> None:
         await self._called("release", [step_tuple(step) for step in steps])
