@@ -40,6 +40,7 @@ from runner.ledger import (
     Ruling,
     Settled,
 )
+from runner.tools import ToolResult
 from runner.types import Outcome, Step, maker_of
 
 GROUP = 500
@@ -128,6 +129,10 @@ class Writer:
 
     async def release(self, steps: Sequence[Step]) -> None:
         await self._called(lambda: self._ledger.release(steps), waits=True)
+
+    async def keep_results(self, step: Step, results: Sequence[ToolResult]) -> None:
+        """Make results of calls of the reply to a step durable."""
+        await self._called(lambda: self._ledger.keep_tool_results(step, results), waits=True)
 
     def post(self, outcome: Outcome) -> None:
         """From another thread: hand over an outcome without waiting for it; blocks while too many wait."""
