@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Callable
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from runner.providers.headers import Headers, folded
+from runner.providers.headers import FOLDED, Headers, folded
 from runner.providers.unfolding import Gzip, decoder_of
 
 HEAD_BYTES = 128 * 1024
@@ -167,7 +167,10 @@ class Incoming:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.begun:  # a trailer, or of the surplus
             return
-        if known := folded(name):
+        known = FOLDED.get(name)
+        if known is None:
+            known = folded(name)
+        if known:
             self._values.setdefault(known, value)
 
     def on_headers_complete(self) -> None:
@@ -227,9 +230,7 @@ class IncomingStream(Incoming):
                 raise self._error
             if self.whole:
                 break
-            if self._holds:
-                self._holds = False
-                self._hold(False)
+            self._catch_up()
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
         if decoder is not None:
@@ -257,7 +258,13 @@ class IncomingStream(Incoming):
 
     def _finish(self) -> None:
         super()._finish()
+        self._catch_up()  # the connection is another's from here on
         self._wake()
+
+    def _catch_up(self) -> None:
+        if self._holds:
+            self._holds = False
+            self._hold(False)
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():
