@@ -16,6 +16,7 @@ from typing import Any
 
 from runner.ledger import Ledger, RowResult, StepReply
 from runner.message import parse_reply
+from runner.replies.asking import CALLS, PAUSED
 from runner.replies.extract import text_of
 from runner.replies.judge import is_no_whole_answer
 from runner.replies.reply_check import ReplyCheck
@@ -72,7 +73,7 @@ def conversed(result: RowResult, ledger: Ledger, shape: Shape) -> Conversed:
     return Conversed(
         result,
         _turns([found for found in replies if found.step.sample == of_sample]) if shape.turns else None,
-        _samples(replies, ledger.attempts(result.row.index), shape) if shape.samples > 1 else None,
+        _samples(result, replies, ledger.attempts(result.row.index), shape) if shape.samples > 1 else None,
         vote.to_dict() if isinstance(vote, Vote) else None,
     )
 
@@ -105,27 +106,44 @@ def _outputs(replies: Sequence[StepReply], shape: Shape) -> dict[int, Any]:
 
 def _answer(last: StepReply, shape: Shape) -> Reply | None:
     """A reply that ends its sample and is an answer; one that is kept although it is not whole votes for nothing."""
+    reply = _end_of_sample(last, shape)
+    return None if reply is None or (shape.structured and is_no_whole_answer(reply.stop_reason)) else reply
+
+
+def _end_of_sample(last: StepReply, shape: Shape) -> Reply | None:
+    """A sample's last reply, where the sample succeeded with it. Nothing is wrong with one that calls for tools or
+    pauses either, but it ends nothing: what followed on it may have failed without a reply."""
     if last.failure is not None or last.step.turn < shape.turns:
         return None
     reply = parse_reply(last.body)
-    return None if shape.structured and is_no_whole_answer(reply.stop_reason) else reply
+    return None if reply.stop_reason in (PAUSED, CALLS) else reply
 
 
-def _samples(replies: Sequence[StepReply], attempts: Sequence[Attempt], shape: Shape) -> list[dict[str, Any]]:
+def _samples(
+    result: RowResult, replies: Sequence[StepReply], attempts: Sequence[Attempt], shape: Shape
+) -> list[dict[str, Any]]:
     lasts = _last_of_samples(replies)
     ends = {attempt.step.sample: attempt for attempt in attempts}
     outputs = _outputs(replies, shape)
-    return [_sample(number, lasts.get(number), ends.get(number), outputs, shape) for number in range(shape.samples)]
+    unended = "canceled" if result.status == "canceled" else "open"
+    return [
+        _sample(number, lasts.get(number), ends.get(number), outputs, shape, unended) for number in range(shape.samples)
+    ]
 
 
 def _sample(
-    number: int, last: StepReply | None, end: Attempt | None, outputs: Mapping[int, Any], shape: Shape
+    number: int,
+    last: StepReply | None,
+    end: Attempt | None,
+    outputs: Mapping[int, Any],
+    shape: Shape,
+    unended: str,
 ) -> dict[str, Any]:
-    if last is not None and last.failure is None and last.step.turn == shape.turns:
+    if last is not None and _end_of_sample(last, shape) is not None:
         return {"status": "succeeded", "output": outputs.get(number), "error": None}
     failure = end.failure if end is not None else None
     if end is None or end.end is None or failure is None:
-        return {"status": "open", "output": None, "error": None}
+        return {"status": unended, "output": None, "error": None}
     status = end.end if end.end in ("expired", "canceled") else "failed"
     return {"status": status, "output": None, "error": failure.to_dict()}
 

@@ -107,6 +107,19 @@ def test_without_a_vote_the_first_valid_sample_is_the_answer(bench: Bench) -> No
     assert "vote" not in record
 
 
+def test_a_paused_sample_whose_next_round_failed_has_no_vote(bench: Bench) -> None:
+    """Nothing was wrong with the reply that paused, but it was no answer."""
+    tools = "tools: [{type: web_search_20250305, max_uses: 1}]\n"
+    bench.write("jobs/x.yaml", JOB.replace(", max_cost_usd: 5", "") + tools + "samples: 3\noutput: {vote: output}\n")
+    bench.provider.script["text 0"] = [replied("half", stop_reason="pause_turn"), replied("a"), replied("b")]
+    bench.provider.script["half"] = [refused("invalid_request_error", retryable=False)]
+    run(bench, yes=True)
+    record = bench.records()[0]
+    assert record["vote"]["counts"] == {"a": 1, "b": 1}
+    assert [sample["status"] for sample in record["samples"]] == ["failed", "succeeded", "succeeded"]
+    assert record["samples"][0]["error"]["kind"] == "invalid_request_error"
+
+
 def test_texts_are_voted_on_as_a_whole(bench: Bench) -> None:
     bench.write("jobs/x.yaml", JOB + "samples: 3\noutput: {vote: output}\n")
     bench.provider.script["text 0"] = [replied("42"), replied("17"), replied("42")]
