@@ -4,8 +4,10 @@ Owns   the way from a step back to the replies that led to it: which of them wer
        same judge that asked, so nothing about a conversation is kept but its replies.
 Knows  the ledger (read-only), the judge, and `planning.conversation`, which says what follows from replies.
 
-A row that was begun again (`runner retry`) has replies of rounds that led nowhere; the chain passes them by. A chain
-that does not lead to the step, because this runner judges otherwise than the one that asked, fails the row and says so.
+A row that was begun again (`runner retry`) has replies of rounds that led nowhere; the chain passes them by. After
+`runner revalidate` a chain may end before the step: the reply that asked again is an answer now, or no reason to ask. It
+was paid for, so it is what the step comes to, and nothing is sent. A chain that leads elsewhere fails the row and says
+so.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from runner.planning.conversation import Conversations, Exchange
 from runner.planning.requests import CompiledJob
 from runner.rounds import CallTools, first_round, is_first_request, step_words
 from runner.tools import ToolCall, calls_of
-from runner.types import Failure, Request, Row, Step
+from runner.types import Failure, Reply, Request, Row, Step
 
 _LOST = "the conversation that led to {} cannot be followed any more: its replies are judged otherwise now"
 
@@ -33,6 +35,14 @@ class Awaited:
     calls: Sequence[ToolCall]
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A reply of the step's turn that is not asked about any more."""
+
+    body: bytes
+    reply: Reply
+
+
 class Composer:
     """Makes the requests of one job in one mode. One thread."""
 
@@ -41,19 +51,19 @@ class Composer:
         self._judge = judge
         self._conversations = Conversations(compiled)
 
-    def request(self, ledger: Ledger, step: Step, row: Row) -> Request | Failure | Awaited:
-        """What a step says, or what has to be called before it can say anything. Failures: those of
-        `CompiledJob.request`, and `input_error` where the chain is broken."""
+    def request(self, ledger: Ledger, step: Step, row: Row) -> Request | Failure | Awaited | Standing:
+        """What a step says, what has to be called before it can say anything, or the reply that leaves nothing to say.
+        Failures: those of `CompiledJob.request`, and `input_error` where the chain is broken."""
         if is_first_request(step):
             return self._compiled.request(row)
         exchanges = self._exchanges(ledger, step)
         if exchanges is None:
             return Failure("input_error", f"{_LOST.format(step_words(step))}; `runner retry` begins again")
-        if isinstance(exchanges, Awaited):
+        if isinstance(exchanges, Awaited | Standing):
             return exchanges
         return self._conversations.request(row, exchanges)
 
-    def _exchanges(self, ledger: Ledger, step: Step) -> list[Exchange] | Awaited | None:
+    def _exchanges(self, ledger: Ledger, step: Step) -> list[Exchange] | Awaited | Standing | None:
         """The replies before a step, each with why it was not the end; None where they do not lead to it."""
         found = {answered.step: answered for answered in ledger.replies_before(step)}
         exchanges: list[Exchange] = []
@@ -65,7 +75,7 @@ class Composer:
             reply = parse_reply(answered.body)
             verdict = self._judge(here, reply)
             if not isinstance(verdict, Ask):
-                return None
+                return Standing(answered.body, reply) if here.turn == step.turn else None
             if isinstance(verdict.why, CallTools):
                 results = ledger.tool_results(here)
                 missing = [call for call in calls_of(reply.content) if call.id not in results]

@@ -24,7 +24,7 @@ from typing import Protocol
 from runner.clock import Clock
 from runner.engines import Judge, Prepared
 from runner.events import Observer, Warned
-from runner.execution.composing import Awaited, Composer
+from runner.execution.composing import Awaited, Composer, Standing
 from runner.execution.earlier import Earlier
 from runner.execution.grouping import ALL, Opened, grouped
 from runner.execution.parked import Parked
@@ -315,6 +315,9 @@ class Feeder:
         if isinstance(request, Failure):
             self._writer.post(self._unsendable(open_step, request))
             return None
+        if isinstance(request, Standing):
+            self._writer.post(self._standing(open_step, request))
+            return None
         if self._earlier is not None and open_step.attempts == 0:
             outcome = self._earlier.find(open_step.step, row, request)
             if outcome is not None:
@@ -373,9 +376,9 @@ class Feeder:
             self._follow_up()
         return True
 
-    def _rendered(self, step: Step, row: Row) -> Request | Failure | Awaited:
+    def _rendered(self, step: Step, row: Row) -> Request | Failure | Awaited | Standing:
         started = self._clock.monotonic()
-        request: Request | Failure | Awaited
+        request: Request | Failure | Awaited | Standing
         if step.turn or step.round:
             request = self._composer.request(self._ledger, step, row)
         else:
@@ -464,4 +467,12 @@ class Feeder:
         return Outcome(
             open_step.step, open_step.attempts + 1, "errored", self._compiled.mode, b"", now, now, failure=failure,
             tries=open_step.tries + 1
+        )  # fmt: skip
+
+    def _standing(self, open_step: OpenStep, standing: Standing) -> Outcome:
+        """A reply that stands, as what a step came to that was not sent: it costs nothing, and is no request."""
+        now = self._clock.now()
+        return Outcome(
+            open_step.step, open_step.attempts + 1, "succeeded", self._compiled.mode, b"", now, now,
+            body=standing.body, reply=standing.reply, tries=open_step.tries + 1
         )  # fmt: skip

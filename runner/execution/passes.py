@@ -22,7 +22,7 @@ from runner.engines.parallel import ParallelEngine
 from runner.errors import LedgerError
 from runner.events import Observer, StepEnded, Warned
 from runner.execution import batching, doubt
-from runner.execution.composing import Awaited, Composer
+from runner.execution.composing import Composer
 from runner.execution.feeder import BATCH_WINDOW_BYTES, WINDOW_BYTES, Feeder
 from runner.execution.loop import on_loop
 from runner.execution.signals import signals
@@ -39,7 +39,7 @@ from runner.planning.estimate import least_prefix_bytes
 from runner.planning.requests import CompiledJob
 from runner.providers import Provider
 from runner.spec.values import Share
-from runner.types import Failure, Mode, Outcome, Request
+from runner.types import Mode, Outcome, Request
 
 TOLERATED_FROM_ROWS = 100
 """A share of failures says nothing about fewer finished rows (interface, section 2)."""
@@ -170,7 +170,7 @@ class _Passes:
         bound, most = bound_of(run.prices, "parallel"), 0
         for waits in waiting:
             request = composer.request(run.ledger, waits.step, run.ledger.row(waits.step.row))
-            if isinstance(request, Failure | Awaited):
+            if not isinstance(request, Request):
                 continue
             bound_pico = bound(request)
             if bound_pico is None:

@@ -15,7 +15,7 @@ from runner.catalog.prices import Prices
 from runner.clock import Clock, SystemClock, to_rfc3339
 from runner.encoding import encode
 from runner.errors import UsageError
-from runner.execution.composing import Awaited, Composer
+from runner.execution.composing import Composer
 from runner.execution.folders import RunInfo, StateFolder
 from runner.execution.judging import asking_of, make_judge
 from runner.execution.pricing import stored_prices
@@ -157,8 +157,8 @@ class _Shower:
         """What the row's deciding step says, with all that was said before it."""
         step = result.step if result.step is not None else Step(result.row.index)
         request = self._composer.request(self._ledger, step, result.row)
-        # A step that waits for functions has no request yet.
-        return self._compiled.request(result.row) if isinstance(request, Awaited) else request
+        # A step that waits for functions has no request yet, and one of which an earlier reply stands has none.
+        return request if isinstance(request, Request | Failure) else self._compiled.request(result.row)
 
     def _tool_results(self, index: int) -> list[ShownResult]:
         shown = []

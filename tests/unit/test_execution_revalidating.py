@@ -18,6 +18,7 @@ from runner.execution.revalidating import Revalidated, revalidate_run
 from runner.ledger import rejudging
 from runner.ledger.audit import audit
 from runner.ledger.sqlite import SqliteLedger
+from runner.replies.asking import repair_text
 from runner.settings import load_settings
 from support.crash_points import install
 from support.execution_fakes import JOB, Bench, folder_in_memory, killed, refused, replied
@@ -139,6 +140,27 @@ def test_an_unfinished_run_goes_on_under_its_new_output(bench: Bench) -> None:
     info, settings = bench.runs()[-1], load_settings(bench.root)
     resume(info, bench.state, settings, bench.api(), observer=bench.events, clock=SystemClock())
     assert statuses(bench) == [*FIRST[:6], "failed", "failed"]
+    assert audit(info.folder) == []
+
+
+@pytest.mark.parametrize(("output", "status"), [(OTHER, "succeeded"), (OUTPUT, "failed")], ids=["looser", "no repair"])
+def test_a_reply_that_is_not_asked_about_any_more_is_not_sent_for_again(bench: Bench, output: str, status: str) -> None:
+    """The run stopped with a repair to be sent. Under the new output the reply that was there is an answer, or is not
+    mended: either way it is what the row comes to."""
+    bench.write("jobs/x.yaml", JOB + OUTPUT.replace("repair: 0", "repair: 1"))
+    repair = repair_text(["/: `score` is missing"])
+    bench.provider.always[repair] = refused("authentication_error", retryable=False, scope="job")
+    assert bench.run("limits.max_concurrency=1").status == "stopped"
+    sent = len(bench.provider.received)
+    assert repair in bench.provider.received
+    revalidated(bench, output)
+    info, settings = bench.runs()[-1], load_settings(bench.root)
+    resume(info, bench.state, settings, bench.api(), observer=bench.events, clock=SystemClock())
+    record = bench.records()[2]
+    assert (record["status"], record["attempts"], record["usage"]["input_tokens"]) == (status, 2, 10)
+    assert record["text"] == '{"label": "two"}'
+    assert record["error"] is None or record["error"]["kind"] == "schema_mismatch"
+    assert repair not in bench.provider.received[sent:]
     assert audit(info.folder) == []
 
 
