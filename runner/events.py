@@ -33,6 +33,8 @@ class RunStarted:
     spent_pico: int = 0
     why: str = ""
     task: Task = "send"
+    samples: int = 1
+    """How many conversations each row has, and with them as many ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ class BatchMoved:
 
 @dataclass(frozen=True, slots=True)
 class BatchSettled:
-    """Some results of a batch are durable and decided: how many rows came to which status, and what they cost."""
+    """Some results of a batch are durable and decided: how many came to which status, and what they cost. Replies on
+    which a next turn follows are not counted among `statuses`."""
 
     number: int
     statuses: Mapping[RowStatus, int]
@@ -150,8 +153,11 @@ class SinkDelivered:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
+    """`rows_done` are the rows that have their answer or failed, in all sittings of the run."""
+
     run_id: str
     status: str
+    rows_done: int | None = None
 
 
 Event = (

@@ -234,7 +234,8 @@ def _troubles(progress: Progress) -> list[str]:
     if progress.reused:
         parts.append(f"{progress.reused:,} reused")
     if progress.failures:
-        parts.append(f"failed rows {ranked(progress.failures)}")
+        what = "rows" if progress.samples == 1 else "samples"
+        parts.append(f"failed {what} {ranked(progress.failures)}")
     if progress.retried:
         parts.append(f"failed attempts {ranked(progress.retried)}")
     if progress.cooling_s > 0 and not progress.ended:

@@ -69,6 +69,8 @@ class Progress:
     mode: Mode = "parallel"
     total: int = 0
     done: int = 0
+    samples: int = 1
+    """How many conversations a row has; each of them may fail."""
     in_flight: int = 0
     rows_per_s: float | None = None
     left_s: float | None = None
@@ -117,7 +119,7 @@ class Tally:
             SinkDelivered: self._sink_delivered,
             RunEnded: self._run_ended,
         }
-        self._begin(rows_before=0, spent_pico=0)
+        self._begin(rows_before=0, spent_pico=0, samples=1)
 
     def notify(self, event: Event) -> None:
         with self._lock:
@@ -134,13 +136,16 @@ class Tally:
         with self._lock:
             return self._progress(self._clock.monotonic())
 
-    def _begin(self, *, rows_before: int, spent_pico: int) -> None:
+    def _begin(self, *, rows_before: int, spent_pico: int, samples: int) -> None:
         now = self._clock.monotonic()
         self._began_at = now
         self._samples: deque[tuple[float, int]] = (
             deque()
         )  # from the first request or answer on: connecting is no slowness
-        self._done = rows_before
+        self._rows_before = rows_before
+        self._ends = 0
+        """Conversations that have ended in this sitting; a row has `_samples_a_row` of them."""
+        self._samples_a_row = samples
         self._in_flight = 0
         self._input = self._cache_read = self._cache_written = self._output = 0
         self._cost_pico = spent_pico
@@ -179,7 +184,7 @@ class Tally:
         if event.step.row < 0:
             return  # a warm-up: it costs, and is no row
         if event.status != "open":
-            self._done += 1
+            self._ends += 1
             self._reused += event.reused
         if event.failure is not None:
             _count(self._retried if event.status == "open" else self._failures, event.failure.kind)
@@ -205,14 +210,16 @@ class Tally:
             if status == "open":
                 self._retried["of batches"] += number
                 continue
-            self._done += number
+            self._ends += number
             if status not in ("succeeded", "canceled"):  # taken back is not failed
                 self._failures[status] += number
 
     def _run_started(self, event: RunStarted) -> None:
         self._started, self._ended = event, False
         self._warned.clear()
-        self._begin(rows_before=event.rows - event.open_rows, spent_pico=event.spent_pico)
+        self._begin(
+            rows_before=event.rows - event.open_rows, spent_pico=event.spent_pico, samples=max(1, event.samples)
+        )
         if event.task == "cancel":
             what = f"canceling run {event.run_id}: {event.open_rows:,} of {counted(event.rows, 'row')} are open"
         elif event.task == "collect":
@@ -256,6 +263,8 @@ class Tally:
         if self._started is None or self._ended:
             return
         self._ended = True
+        if event.rows_done is not None:  # of a row with several samples some may have ended in an earlier sitting
+            self._rows_before, self._ends = event.rows_done, 0
         if self._uploaded:
             size = f"{self._uploaded_bytes / 1e6:,.1f} MB"
             self._say("info", f"uploaded {counted(self._uploaded, 'file')}, {size}; requests name them from now on")
@@ -266,6 +275,11 @@ class Tally:
         self._notices.append(Notice(level, plain_text(f"{job}: {text}"), progress))
 
     # -- reading -------------------------------------------------------------------------------------------------------
+    @property
+    def _done(self) -> int:
+        """Rows that have ended, as far as their samples tell."""
+        return self._rows_before + self._ends // self._samples_a_row
+
     def _progress(self, now: float) -> Progress:
         started = self._started
         if started is None:
@@ -279,6 +293,7 @@ class Tally:
             mode=started.mode,
             total=started.rows,
             done=self._done,
+            samples=self._samples_a_row,
             in_flight=self._in_flight,
             rows_per_s=rate,
             left_s=open_rows / rate if rate and open_rows and not self._stopping else None,
@@ -289,7 +304,7 @@ class Tally:
             cost_pico=self._cost_pico,
             cap_pico=started.cap_pico,
             unpriced=self._unpriced,
-            reused=self._reused,
+            reused=self._reused // self._samples_a_row,
             failures=_harmless(self._failures),
             retried=_harmless(self._retried),
             cooling_s=max(0.0, self._cooling_until - now),

@@ -215,6 +215,7 @@ class Collection:
     def _note(self, batch: Batch, group: LandedGroup, settled: Settled) -> None:
         """Count what a group of lines came to, and tell of it."""
         statuses: Counter[RowStatus] = Counter()
+        went_on = 0  # to a next turn, or after a pause: nothing is wrong with such a reply
         accepted = settled.accepted
         costs: list[int | None] = [None if cost == UNPRICED else cost for cost in accepted.costs_pico]
         usage = accepted.usage
@@ -224,6 +225,7 @@ class Collection:
             if ruling is None:
                 continue
             statuses[_status(ruling)] += 1
+            went_on += ruling.next_step is not None and ruling.failure is None
             if landed.reply is None:
                 self._note_failed(landed, batch)
                 continue
@@ -233,7 +235,8 @@ class Collection:
         self._decided += statuses.total() - statuses["open"]
         if statuses:
             cost = sum([cost for cost in costs if cost is not None])
-            self._desk.observer.notify(BatchSettled(batch.number, dict(statuses), usage, cost, costs.count(None)))
+            told = dict(statuses - Counter({"open": went_on}))
+            self._desk.observer.notify(BatchSettled(batch.number, told, usage, cost, costs.count(None)))
         self._unknown.update(custom_id(self._desk.mark, batch.number, step) for step in settled.unknown)
 
     def _note_failed(self, landed: Landed, batch: Batch) -> None:

@@ -59,7 +59,8 @@ def _at_work(run: Advance, act: Callable[[Advance], Ended], task: Task, heard: _
     notes = {"limited_by": held.words(), **stop_note(stopped_by), **tolerance_note(run.job.limits.allow_failures)}
     run.ledger.set_meta({"elapsed_s": elapsed_s, "state": state, **notes})
     summary = summarise(run.ledger, stopped_by=stopped_by, warnings=heard.warnings, prices=run.prices)
-    run.observer.notify(RunEnded(run.run_id, summary.status))
+    counts = summary.counts
+    run.observer.notify(RunEnded(run.run_id, summary.status, counts.total - counts.open))
     return summary
 
 
@@ -75,8 +76,9 @@ def _begin(run: Advance, task: Task) -> None:
     why = str(run.ledger.meta.get("mode_why", "")) if run.job.mode == "auto" else ""
     run.observer.notify(
         RunStarted(
-            run.run_id, run.job.name, run.mode, counts.total, counts.open, cap_pico, run.resumed, spent_pico, why, task
-        )
+            run.run_id, run.job.name, run.mode, counts.total, counts.open, cap_pico, run.resumed, spent_pico, why, task,
+            run.samples
+        )  # fmt: skip
     )
     waiting = open_batches(run.ledger)
     if run.deadline_at is not None and task == "send":

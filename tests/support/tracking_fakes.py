@@ -194,6 +194,8 @@ class BatchRun:
         self.intervals = INTERVALS
         self.deadline: Deadline | None = None
         self.price: Price = output_price
+        self.turns = 0
+        """Further turns of each row."""
 
     def batch(self, rows: Sequence[int], answers: BatchAnswers, *, age_s: float = 3_600) -> Batch:
         """A batch of these rows that was sent, by an earlier sitting, `age_s` ago."""
@@ -217,7 +219,7 @@ class BatchRun:
         """A tracker that follows the batches there are, on a writer of its own."""
         self.writer = Writer(
             self.ledger,
-            make_rule(make_judge(None), RETRY),
+            make_rule(make_judge(None, turns=self.turns), RETRY),
             cap_pico=None,
             clock=self.clock,
             on_posted=lambda _: None,
@@ -232,7 +234,7 @@ class BatchRun:
             observer=self.listener,
             halt=self.halt,
             price=self.price,
-            judge=make_judge(None),
+            judge=make_judge(None, turns=self.turns),
             intervals=self.intervals,
             retry=RETRY,
             deadline=self.deadline,

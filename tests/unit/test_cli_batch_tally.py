@@ -9,7 +9,7 @@ from typing import Any
 from runner.cli.batch_tally import BatchTally, batch_words, said_of
 from runner.cli.display import PlainLines
 from runner.cli.tally import Tally
-from runner.events import BatchMoved, BatchSettled, Packed, RunStarted
+from runner.events import BatchMoved, BatchSettled, Packed, RunEnded, RunStarted
 from runner.types import Usage
 from support.engine_fakes import HandClock
 
@@ -66,3 +66,16 @@ def test_a_cancel_does_not_say_that_it_goes_on() -> None:
     tally = Tally(HandClock())
     tally.notify(RunStarted("r", "x", "batch", 20, 5, None, resumed=True, task="cancel"))
     assert [notice.text for notice in tally.notices()] == ["x: canceling run r: 5 of 20 rows are open"]
+
+
+def test_a_row_with_several_samples_is_done_once_all_of_them_are() -> None:
+    tally = Tally(HandClock())
+    tally.notify(RunStarted("r", "x", "batch", 20, 10, None, resumed=True, samples=3))
+    tally.notify(BatchSettled(1, {"succeeded": 12, "failed": 2}, Usage(), 0))
+    assert (tally.progress().total, tally.progress().done) == (20, 14)
+    tally.notify(BatchSettled(1, {"succeeded": 13}, Usage(), 0))
+    assert tally.progress().done == 19, "three samples had ended before this sitting"
+    tally.notify(RunEnded("r", "finished", 20))
+    (*_, ended) = [notice.progress for notice in tally.notices()]
+    assert ended is not None
+    assert (ended.done, ended.samples, ended.failures) == (20, 3, {"failed": 2})

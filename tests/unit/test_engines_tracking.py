@@ -60,6 +60,16 @@ def test_a_batch_is_polled_collected_and_closed(tmp_path: Path) -> None:
     assert audit(tmp_path / "run") == []
 
 
+def test_a_reply_on_which_a_turn_follows_is_not_told_as_one_that_is_sent_again(tmp_path: Path) -> None:
+    run = BatchRun(tmp_path / "run", 3)
+    run.turns = 1
+    lines = jsonl(succeeded(name(0), "yes"), succeeded(name(1), "no"), errored(name(2)))
+    run.batch(range(3), BatchAnswers([remote(ID, "ended", succeeded=2, errored=1)], [lines]))
+    assert run.to_the_end().reopened == 3
+    (settled,) = run.listener.of(BatchSettled)
+    assert (settled.statuses, settled.usage.input_tokens) == ({"open": 1}, 20)
+
+
 def test_polls_come_further_and_further_apart(tmp_path: Path) -> None:
     run = BatchRun(tmp_path / "run", 1)
     run.batch(range(1), BatchAnswers([remote(ID, processing=1)] * 12 + [ended_well(1)], [all_succeeded(range(1))]))
