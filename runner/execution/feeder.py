@@ -5,7 +5,7 @@ Knows  the run's folder through a read-only ledger of its own. It never writes: 
        has an earlier answer, is posted to the writer as an outcome like any other.
 
 Memory is bounded by `WINDOW_STEPS` and `WINDOW_BYTES` of request bodies, however many rows there are; as many may be
-parked until the ids of their files are known.
+parked until the ids of their files are known, and as many bytes are prepared of steps that follow up others.
 """
 
 from __future__ import annotations
@@ -155,6 +155,7 @@ class Feeder:
         """Steps to follow up that are not prepared yet."""
         self._ahead: deque[Prepared] = deque()
         """Those that are."""
+        self._ahead_bytes = 0
         self._following = False
         """Whether they are being prepared."""
         self._gathered: list[Prepared] = []
@@ -194,7 +195,10 @@ class Feeder:
                 if self._error is not None:
                     raise self._error
                 if self._ahead:
-                    return [self._ahead.popleft() for _ in range(min(limit, len(self._ahead)))]
+                    taken = [self._ahead.popleft() for _ in range(min(limit, len(self._ahead)))]
+                    self._ahead_bytes -= sum(len(item.request.body) for item in taken)
+                    self._changed.notify()
+                    return taken
                 if self._window:
                     taken = [self._window.popleft() for _ in range(min(limit, len(self._window)))]
                     self._bytes -= sum(len(item.request.body) for item in taken)
@@ -251,9 +255,14 @@ class Feeder:
             self._follow_up()
 
     def _follow_up(self) -> None:
-        """Prepare what was opened by outcomes, for the engine to take first."""
+        """Prepare what was opened by outcomes, for the engine to take first; no more of it than the window holds, since
+        functions may end by the hundred while the engine has enough."""
         self._following = True
         while self._told and not self._closed:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._ahead_bytes < self._window_bytes)
+                if self._closed:
+                    return
             step = self._told[0]
             opened = self._ledger.open_step(step)
             request = None if opened is None else self._request(opened, self._ledger.row(step.row), ALL)
@@ -267,6 +276,7 @@ class Feeder:
                 self._told.popleft()
                 if opened is not None and request is not None:
                     self._ahead.append(self._prepared(opened, request))
+                    self._ahead_bytes += len(request.body)
             self._loop.call_soon_threadsafe(self._ready.set)
         self._following = False
 

@@ -266,6 +266,24 @@ def test_a_request_larger_than_the_window_goes_alone(bench: Bench) -> None:
     in_kitchen(bench, act, window_bytes=1)
 
 
+def test_no_more_is_prepared_of_steps_that_follow_up_others_than_the_window_holds(tmp_path: Path) -> None:
+    """As when many functions end while the engine has enough to do."""
+    bench = Bench(tmp_path / "project", rows=0)
+    bench.rows(["x" * 1_000] * 20)
+
+    async def act(kitchen: Kitchen) -> None:
+        kitchen.rendering.wait_for(4)
+        for row in range(10, 20):
+            kitchen.feeder.follow_up(Step(row))
+        kitchen.rendering.wait_for(8)
+        await asyncio.sleep(0.05)
+        assert kitchen.rendering.count == 8, "four requests of more than a thousand bytes are over four thousand"
+        assert (await kitchen.rest())[:4] == [10, 11, 12, 13], "they come first"
+        await kitchen.close()
+
+    in_kitchen(bench, act, window_bytes=4_000)
+
+
 # -- cached prefixes -----------------------------------------------------------------------------------------------
 
 DOCUMENTS_JOB = JOB.replace(
