@@ -316,7 +316,7 @@ class CompiledJob:
         body = b"".join(sent)
         if len(body) > MAX_REQUEST_BYTES:
             return _too_large(row, len(body))
-        if self._ends_in_row_text and _last_text(body) != _last_text(body).rstrip():
+        if self._ends_in_row_text and not more.sent and _last_text(body) != _last_text(body).rstrip():
             return _trailing_space(row, self._row_pieces)
         return Request(
             hash=self._identity.with_messages(seen.digest()),

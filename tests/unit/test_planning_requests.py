@@ -10,9 +10,17 @@ from typing import Any
 import pytest
 
 from runner.catalog.api import MAX_REQUEST_BYTES
+from runner.planning.conversation import appended
 from runner.planning.identity import request_identity
 from runner.planning.pieces import CompiledHistory, CompiledMessage, TextBlock, text_block
-from runner.planning.requests import FRAMING_TOKENS, SCHEMA_TOKENS, CacheShape, CompiledJob, hidden_tokens
+from runner.planning.requests import (
+    FRAMING_TOKENS,
+    SCHEMA_TOKENS,
+    Appended,
+    CacheShape,
+    CompiledJob,
+    hidden_tokens,
+)
 from runner.templating import Expression, Printed, TemplateSet
 from runner.types import CacheTtl, Failure, Request, Row
 
@@ -253,12 +261,15 @@ def test_a_prefix_with_fewer_bytes_than_tokens_are_needed_is_surely_not_cached(
     assert shape.reaches(minimum) is reaches
 
 
+NOTHING = Appended(b"", b"")
 PAST = CompiledHistory("messages.1.expand", Expression("row.past", "messages.1.expand"))
 HELLO = {"role": "user", "content": "Hello"}
 HI = {"role": "assistant", "content": "Hi!"}
 
 
-def of_history(*messages: CompiledMessage | CompiledHistory, past: Any, prefill: bool = True) -> Request | Failure:
+def of_history(
+    *messages: CompiledMessage | CompiledHistory, past: Any, prefill: bool = True, more: Appended = NOTHING
+) -> Request | Failure:
     job = CompiledJob(
         name="chats",
         mode="parallel",
@@ -270,7 +281,7 @@ def of_history(*messages: CompiledMessage | CompiledHistory, past: Any, prefill:
         cache=CacheShape(0, False, {"parallel": None, "batch": None}),
         prefill=prefill,
     )
-    return job.request(Row("r-1", 0, {"text": "good", "past": past}))
+    return job.request(Row("r-1", 0, {"text": "good", "past": past}), more=more)
 
 
 @pytest.mark.parametrize(
@@ -306,6 +317,13 @@ def test_a_history_may_end_with_the_assistant_where_the_model_goes_on_from_there
     spaced = of_history(user(block("review")), PAST, past=[{"role": "assistant", "content": "Hi "}])
     assert isinstance(spaced, Failure)
     assert "ends in white space" in spaced.message
+
+
+def test_what_the_user_says_in_a_later_turn_may_end_in_white_space() -> None:
+    """Only a last message of the assistant may not; here the job has one, and the turn stands behind it."""
+    messages = [PAST, user(block("review")), CompiledMessage("assistant", [block("review")])]
+    why = {"role": "user", "content": [text_block("Why?\n", None)]}
+    assert isinstance(of_history(*messages, past=[HELLO], more=appended([why])), Request)
 
 
 def test_a_document_of_a_history_that_only_the_api_sees_leaves_the_input_unbounded() -> None:
