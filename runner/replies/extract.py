@@ -1,7 +1,7 @@
 """What is in a reply: its text.
 
-Owns   `Answer`, and taking text out of content blocks. Blocks are told apart by their `type`, never by their place: a reply may
-       begin with (empty) thinking, so `content[0].text` is wrong.
+Owns   `Answer`, and taking text out of content blocks. Blocks are told apart by their `type`, never by their place: a
+       reply may begin with (empty) thinking, so `content[0].text` is wrong.
 Knows  the API's content blocks. Whether a reply is any good is `replies.judge`.
 """
 
