@@ -123,6 +123,8 @@ class BlockMaker:
     shape: Shape = field(repr=False)
     condition: Expression | None = None
     each: Expression | None = None
+    reads_files: bool = False
+    """Whether a row may name files of which it is made."""
 
     def drafts(self, context: Context, printed: Printed | None = None) -> Iterator[Draft]:
         """Raises TemplateFailure, Unsendable, Unreadable, EmptyText."""

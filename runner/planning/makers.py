@@ -52,6 +52,7 @@ class MakerReading:
             self._shape(block, sight, read, stamp),
             condition=self._expression(block.if_, "if"),
             each=self._expression(block.each, "each"),
+            reads_files=block.image is not None or (block.document is not None and block.document.source is not None),
         )
 
     def _shape(self, block: Block, sight: Sight, read: Read, stamp: Stamp) -> Shape:
