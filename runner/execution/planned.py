@@ -30,6 +30,7 @@ from runner.execution.enrolment import enrolled_aside, no_rows
 from runner.execution.facts import facts_for_reading, refreshed
 from runner.execution.folders import Line, StateFolder, line_of
 from runner.execution.in_time import CURE, assumed_rate, assumed_row_rate, told_of_deadline
+from runner.execution.judging import asking_of
 from runner.execution.pricing import load_run_prices, require_price
 from runner.execution.records import to_usd
 from runner.execution.upload_forecast import Forecast, UploadForecast
@@ -102,6 +103,7 @@ class Plan:
             },
             "failures": dict(self.unsendable),
             "requests": estimate.requests,
+            "tool_rounds": estimate.tool_rounds,
             "input_tokens": estimate.input_tokens,
             "input_tokens_upper": estimate.input_tokens_upper,
             "output_tokens": estimate.output_tokens,
@@ -267,6 +269,7 @@ def _estimator(
         samples=loaded.job.samples,
         batch_max_requests=most,
         batch_max_bytes=loaded.settings.batch_max_bytes,
+        tool_rounds=asking_of(loaded).tool_rounds,
     )
 
 
