@@ -166,7 +166,7 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
         most = _most_in_a_batch(loaded, ledger.counts().total, clock)
         counted = _count(ledger, compiled, earlier, _estimator(loaded, compiled, prices, facts, most), uploads)
     requests = counted.estimator.result().requests
-    choice = _choice(loaded, options, requests, facts, batches=api.offers_batches)
+    choice = _choice(loaded, options, requests, facts, batches=options_of(loaded.job.provider).offers.batches)
     priming = choose_priming(loaded, choice.mode, requests, facts=facts, prices=prices)
     estimate = counted.estimator.result(primed=priming is not None and priming.pays)
     if choice.mode != compiled.mode:

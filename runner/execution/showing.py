@@ -20,6 +20,7 @@ from runner.execution.folders import RunInfo, StateFolder
 from runner.execution.judging import asking_of, make_judge
 from runner.execution.pricing import stored_prices
 from runner.execution.records import record_maker, to_usd
+from runner.execution.reply_checks import check_of
 from runner.execution.standing import open_batches, soon_lost
 from runner.execution.summary import Summary, summarise
 from runner.ledger import RowResult
@@ -27,7 +28,6 @@ from runner.ledger.folder import is_owned
 from runner.ledger.sqlite import SqliteLedger
 from runner.message import parse_reply
 from runner.planning.compile import compile_job
-from runner.replies.schema import Check
 from runner.rounds import step_words
 from runner.settings import Settings
 from runner.tools import calls_of
@@ -143,8 +143,7 @@ class _Shower:
         self._ledger = ledger
         self._records = record_maker(info, loaded)
         self._calls = loaded.job.calls_functions
-        check = Check(loaded.schema) if loaded.schema is not None else None
-        judge = make_judge(check, asking_of(loaded), len(loaded.job.turns))
+        judge = make_judge(check_of(loaded), asking_of(loaded), len(loaded.job.turns), row_of=ledger.row)
         self._compiled = compile_job(loaded, mode=info.meta["mode"])
         self._composer = Composer(self._compiled, judge)
 

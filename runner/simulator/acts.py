@@ -48,6 +48,7 @@ class Act(StrEnum):
     EMPTY = "empty"
     NOT_JSON = "not_json"
     OFF_SCHEMA = "off_schema"
+    OFF_TOLD = "off_told"
 
     SLOW = "slow"
     REPLY_LOST = "reply_lost"
