@@ -75,7 +75,17 @@ def _begin(run: Advance, task: Task) -> None:
     why = str(run.ledger.meta.get("mode_why", "")) if run.job.mode == "auto" else ""
     run.observer.notify(
         RunStarted(
-            run.run_id, run.job.name, run.mode, counts.total, counts.open, cap_pico, run.resumed, spent_pico, why, task
+            run.run_id,
+            run.job.name,
+            run.mode,
+            counts.total,
+            counts.open,
+            cap_pico,
+            run.resumed,
+            spent_pico,
+            why,
+            task,
+            run.samples,
         )
     )
     waiting = open_batches(run.ledger)
