@@ -48,6 +48,9 @@ class Act(StrEnum):
     EMPTY = "empty"
     NOT_JSON = "not_json"
     OFF_SCHEMA = "off_schema"
+    # the same as `off_schema` and `max_tokens`, until the model is told so, or has more room
+    INVALID = "invalid"
+    CUT_OFF = "cut_off"
 
     SLOW = "slow"
     REPLY_LOST = "reply_lost"
