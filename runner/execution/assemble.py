@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from runner.catalog.models import Catalog, ModelFacts
+from runner.catalog.models import Catalog
 from runner.clock import Clock
 from runner.encoding import decode
 from runner.engines.retry import RetryPolicy
 from runner.errors import LedgerError, Problem, SpecError
 from runner.events import Observer
+from runner.execution.advising import advice_on
 from runner.execution.api import Api
 from runner.execution.earlier import Earlier
 from runner.execution.facts import refreshed
@@ -32,7 +33,6 @@ from runner.execution.uploading import UploadPlan
 from runner.ledger import Rule
 from runner.ledger.reuse import ReplyIndex
 from runner.ledger.sqlite import SqliteLedger
-from runner.planning.advice import advise
 from runner.planning.compile import compile_job
 from runner.planning.requests import CompiledJob
 from runner.replies.schema import Check
@@ -94,7 +94,7 @@ def assemble(
         observer=observer,
         clock=clock,
         facts=facts,
-        warnings=[*known.told, *_warnings(loaded, compiled, facts, clock)] if to_send else (),
+        warnings=[*known.told, *_warnings(loaded, compiled, known.catalog, clock)] if to_send else (),
         resumed=resumed,
         sitting=sitting,
     )
@@ -125,9 +125,9 @@ class Known:
         return cls(*refreshed(state, api, clock, max_age_s=settings.models_max_age_s))
 
 
-def _warnings(loaded: LoadedJob, compiled: CompiledJob, facts: ModelFacts | None, clock: Clock) -> list[Problem]:
+def _warnings(loaded: LoadedJob, compiled: CompiledJob, catalog: Catalog, clock: Clock) -> list[Problem]:
     """Warnings to be told. Raises SpecError for what the API would refuse for every row."""
-    advice = advise(compiled, facts, locate=loaded.locate, today=clock.now().date())
+    advice = advice_on(loaded, compiled, catalog, clock)
     errors = [problem for problem in advice if problem.severity == "error"]
     if errors:
         raise SpecError(errors)

@@ -12,12 +12,12 @@ from pathlib import Path
 from runner.catalog.models import Catalog
 from runner.clock import Clock
 from runner.errors import InputError, Problem, RunnerError, SpecError
+from runner.execution.advising import advice_on
 from runner.execution.api import address_of
 from runner.execution.enrolment import Trial, enrolled_aside, open_dataset
 from runner.execution.facts import facts_for_reading
 from runner.execution.folders import StateFolder
 from runner.execution.targets import make_sink, sink_context
-from runner.planning.advice import advise
 from runner.planning.compile import compile_job
 from runner.planning.mode import modes_of
 from runner.planning.requests import CompiledJob
@@ -66,8 +66,8 @@ def _problems(loaded: LoadedJob, data: bool, clock: Clock) -> list[Problem]:
         problems += _sink_problems(loaded)
         compiled = compile_job(loaded, mode=modes_of(loaded.job)[0])
         state = StateFolder(loaded.settings.state_dir)
-        facts = Catalog(state.catalog_path(address_of(loaded.environ))).facts(loaded.job.model)
-        problems += advise(compiled, facts, locate=loaded.locate, today=clock.now().date())
+        catalog = Catalog(state.catalog_path(address_of(loaded.environ)))
+        problems += advice_on(loaded, compiled, catalog, clock)
         if data and loaded.job.dataset.path != "-":
             problems += _row_problems(loaded, compiled, state)
     except RunnerError as error:

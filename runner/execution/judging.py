@@ -69,6 +69,11 @@ def make_judge(check: Check | None, asking: Asking = NEVER) -> Judge:
     return judge
 
 
+def judge_of(loaded: LoadedJob) -> Judge:
+    """The judge that a job's runs are judged by."""
+    return make_judge(Check(loaded.schema) if loaded.schema is not None else None, asking_of(loaded))
+
+
 def make_rule(judge: Judge, retry: RetryPolicy, *, uploads: bool = False) -> Rule:
     """Compose the judge and the retry policy into the rule that the ledger applies to every outcome.
 

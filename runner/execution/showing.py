@@ -14,7 +14,9 @@ from typing import Any
 from runner.catalog.prices import Prices
 from runner.clock import Clock, SystemClock, to_rfc3339
 from runner.errors import UsageError
+from runner.execution.composing import Composer
 from runner.execution.folders import RunInfo, StateFolder
+from runner.execution.judging import judge_of
 from runner.execution.pricing import stored_prices
 from runner.execution.records import record_maker, to_usd
 from runner.execution.standing import open_batches, soon_lost
@@ -22,8 +24,9 @@ from runner.execution.summary import Summary, summarise
 from runner.ledger.folder import is_owned
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.compile import compile_job
+from runner.rounds import step_words
 from runner.settings import Settings
-from runner.types import Attempt, Failure, Record, Request
+from runner.types import Attempt, Failure, Record, Request, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +117,15 @@ class _Shower:
         loaded = info.stored_job(settings)
         self._ledger = ledger
         self._records = record_maker(info, loaded)
-        self._compiled = compile_job(loaded, mode=info.meta["mode"])
+        self._composer = Composer(compile_job(loaded, mode=info.meta["mode"]), judge_of(loaded))
 
     def row(self, index: int) -> ShownRow:
+        """With the request that the row was decided by, and so with all that was said before it."""
         result = self._ledger.result(index)
-        return ShownRow(self._records.record(result), self._compiled.request(result.row), self._ledger.attempts(index))
+        request = self._composer.request(self._ledger, result.step or Step(index), result.row)
+        if isinstance(request, Failure):  # replies that are judged otherwise since then lead nowhere
+            request = self._composer.request(self._ledger, Step(index), result.row)
+        return ShownRow(self._records.record(result), request, self._ledger.attempts(index))
 
 
 def _body(request: Request) -> dict[str, Any]:
@@ -167,6 +174,7 @@ def _cost(record: Record) -> str:
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
     return {
+        "step": step_words(attempt.step) or "first request",
         "number": attempt.number,
         "end": attempt.end,
         "mode": attempt.mode,
@@ -187,4 +195,5 @@ def _attempt_line(attempt: Attempt) -> str:
     nameless = attempt.end is None and attempt.mode == "batch" and attempt.batch_id is None
     batch = "in a batch whose id is not known" if nameless else attempt.batch_id
     ids = ", ".join(name for name in (batch, attempt.request_id) if name)
-    return f"{attempt.number}. {to_rfc3339(attempt.started_at)} {end}{why}{f' ({ids})' if ids else ''}"
+    what = f"{words}: " if (words := step_words(attempt.step)) else ""
+    return f"{what}{attempt.number}. {to_rfc3339(attempt.started_at)} {end}{why}{f' ({ids})' if ids else ''}"
