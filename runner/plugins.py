@@ -25,17 +25,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from runner.errors import Problem, SpecError, closest
 
 Group = Literal["dataset", "sink", "provider"]
-
-
-class NoOptions(BaseModel):
-    """The options of a plugin that a job can set nothing of: Anthropic's provider takes all from the environment."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +94,12 @@ SINKS: Mapping[str, tuple[str, str]] = {
     "stdout": ("runner.sinks.options:StdoutOptions", "runner.sinks.stdout:StdoutSink"),
 }
 PROVIDERS: Mapping[str, tuple[str, str]] = {
-    "anthropic": ("runner.plugins:NoOptions", "runner.providers.transport:AnthropicTransport"),
+    "anthropic": ("runner.providers.options:AnthropicOptions", "runner.providers.transport:AnthropicTransport"),
+    "bedrock": ("runner.providers.options:BedrockOptions", "runner.providers.platforms:BedrockProvider"),
+    "vertex": ("runner.providers.options:VertexOptions", "runner.providers.platforms:VertexProvider"),
+    "foundry": ("runner.providers.options:FoundryOptions", "runner.providers.platforms:FoundryProvider"),
+    "aws": ("runner.providers.options:AwsOptions", "runner.providers.platforms:AwsProvider"),
+    "google_cloud": ("runner.providers.options:GoogleCloudOptions", "runner.providers.platforms:GoogleCloudProvider"),
 }
 
 LATER = ("parquet", "arrow", "xlsx")

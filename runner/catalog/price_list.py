@@ -52,32 +52,37 @@ def prices_for_models(
     overrides: Mapping[str, ModelPrice] | None = None,
     inference_geo: str | None = None,
     speed: str | None = None,
+    price_list: str = "anthropic",
+    factor: Fraction = Fraction(1),
 ) -> Prices:
     """The prices of `models` at a moment. A model that neither the package nor `overrides` knows is left out.
 
     `overrides` (see `price_overrides`) replace a model's price wholly. `inference_geo` and `speed` are the job's own:
     keeping inference in one geography costs more, and so does fast mode. What the API serves at standard speed after
-    all is billed as such, so that these prices never lie below the bill.
+    all is billed as such, so that these prices never lie below the bill. `price_list` is whose prices hold,
+    `factor` what the place of a platform adds to them.
     """
     overrides = overrides or {}
     is_fast = speed == "fast"
     found = {
-        model: _own(overrides[model], is_fast) if model in overrides else _published(model, at, is_fast)
+        model: _own(overrides[model], is_fast) if model in overrides else _published(model, at, is_fast, price_list)
         for model in models
     }
-    factor = US_ONLY_FACTOR if inference_geo not in (None, "global") else Fraction(1)
+    geo = US_ONLY_FACTOR if inference_geo not in (None, "global") else Fraction(1)
     own = sorted(model for model in found if model in overrides)
     version = f"genai-prices {genai_prices.__version__}" + (f", own prices for {', '.join(own)}" if own else "")
-    return Prices(version, {model: _times(price, factor) for model, price in found.items() if price is not None})
+    factors = {model: geo if model in overrides else geo * factor for model in found}
+    known = {model: price for model, price in found.items() if price is not None}
+    return Prices(version, {model: _times(price, factors[model]) for model, price in known.items()})
 
 
 def _own(price: ModelPrice, is_fast: bool) -> ModelPrice:
     return _times(price, FAST_FACTOR) if is_fast else price
 
 
-def _published(model: str, at: datetime, is_fast: bool) -> ModelPrice | None:
+def _published(model: str, at: datetime, is_fast: bool, price_list: str) -> ModelPrice | None:
     try:
-        _, info = data_snapshot.get_snapshot().find_provider_model(model, None, "anthropic", None)
+        _, info = data_snapshot.get_snapshot().find_provider_model(model, None, price_list, None)
     except LookupError:
         return None
     standard = info.get_prices(at)

@@ -95,10 +95,18 @@ def doctor(
         list[str] | None,
         typer.Option("--model", metavar="MODEL", help="Say also what is known of this model. May be repeated."),
     ] = None,
+    providers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--provider", metavar="NAME", help="Say also what this provider lacks here: bedrock … May be repeated."
+        ),
+    ] = None,
     output: Format = OutputFormat.text,
 ) -> int:
-    """Say whether this machine is ready to run jobs, and what is known of models."""
-    findings = execution.examine(Project.here().settings, SystemClock(), offline=offline, models=models or ())
+    """Say whether this machine is ready to run jobs, and what is known of models and providers."""
+    findings = execution.examine(
+        Project.here().settings, SystemClock(), offline=offline, models=models or (), providers=providers or ()
+    )
     for finding in findings:
         if output is OutputFormat.json:
             typer.echo(printable(encode_text(finding.to_dict())))

@@ -13,7 +13,7 @@ from runner.catalog.models import Catalog
 from runner.clock import Clock
 from runner.errors import InputError, Problem, RunnerError, SpecError
 from runner.execution.advising import advice_on
-from runner.execution.api import address_of
+from runner.execution.api import cache_address, options_of
 from runner.execution.enrolment import Trial, enrolled_aside, open_dataset
 from runner.execution.facts import facts_for_reading
 from runner.execution.folders import StateFolder
@@ -22,6 +22,7 @@ from runner.planning.compile import compile_job
 from runner.planning.mode import modes_of
 from runner.planning.requests import CompiledJob
 from runner.spec.columns import check_columns
+from runner.spec.job import ProviderSpec
 from runner.spec.load import LoadedJob, duplicate_names, load
 from runner.types import Failure
 
@@ -64,15 +65,29 @@ def _problems(loaded: LoadedJob, data: bool, clock: Clock) -> list[Problem]:
     try:
         problems += _dataset_problems(loaded)
         problems += _sink_problems(loaded)
+        problems += _provider_problems(loaded)
         compiled = compile_job(loaded, mode=modes_of(loaded.job)[0])
         state = StateFolder(loaded.settings.state_dir)
-        catalog = Catalog(state.catalog_path(address_of(loaded.environ)))
+        catalog = Catalog(state.catalog_path(cache_address(loaded.job.provider, loaded.environ)))
         problems += advice_on(loaded, compiled, catalog, clock)
         if data and loaded.job.dataset.path != "-":
             problems += _row_problems(loaded, compiled, state)
     except RunnerError as error:
         problems += error.problems
     return list(dict.fromkeys(problems))  # the header's problems are met by the dataset and by each sink
+
+
+def _provider_problems(loaded: LoadedJob) -> list[Problem]:
+    """What a platform would need on this machine: a library that is missing is an error; the rest is for the run, which
+    may have another environment. Anthropic's own API needs a key, which `check` never asks for."""
+    provider = loaded.job.provider
+    if provider == ProviderSpec():
+        return []
+    where = loaded.locate(("provider",))
+    return [
+        Problem(found.code, found.what, where, found.hint, "error" if found.code == "missing-extra" else "warning")
+        for found in options_of(provider).missing(loaded.environ)
+    ]
 
 
 def _dataset_problems(loaded: LoadedJob) -> list[Problem]:

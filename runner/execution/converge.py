@@ -53,6 +53,7 @@ def run_job(
         simulate=options.simulate,
         simulator_state=state.simulator_path,
         transport=loaded.settings.transport,
+        served_by=loaded.job.provider,
     ) as api:
         api.require_credential()
         return converge(loaded, options, api, observer=observer, confirm=confirm, clock=clock)

@@ -20,7 +20,7 @@ from runner.clock import Clock
 from runner.engines.shared_pool import Remembered, remembered
 from runner.errors import RunnerError
 from runner.execution.about_models import about_model
-from runner.execution.api import Api, address_of
+from runner.execution.api import Api, address_of, options_of
 from runner.execution.facts import ask_models
 from runner.execution.findings import Finding
 from runner.execution.folders import StateFolder
@@ -28,15 +28,23 @@ from runner.execution.limiting import folder_of, line_of, scope_of
 from runner.providers.credentials import find_credentials
 from runner.providers.transport import choose
 from runner.settings import Settings
+from runner.spec.job import ProviderSpec
 from runner.types import Failure
 
 LITTLE_SPACE = 2**30
 """A gibibyte: a hundred thousand rows with their replies, measured generously."""
 
 
-def examine(settings: Settings, clock: Clock, *, offline: bool = False, models: Sequence[str] = ()) -> list[Finding]:
+def examine(
+    settings: Settings,
+    clock: Clock,
+    *,
+    offline: bool = False,
+    models: Sequence[str] = (),
+    providers: Sequence[str] = (),
+) -> list[Finding]:
     """Look at the machine, the settings, the state folder, the credential and, unless offline, the API; then at what is
-    known of `models`."""
+    known of `models`, and at what `providers` lack here. Raises SpecError for a provider that there is not."""
     credential = _credential(settings)
     findings = [_python(), *_libraries(), _settings(settings), _state(settings), *credential]
     is_usable = all(finding.status == "ok" for finding in credential)
@@ -46,7 +54,19 @@ def examine(settings: Settings, clock: Clock, *, offline: bool = False, models: 
         findings.append(_api(settings, clock))
     catalog = Catalog(StateFolder(settings.state_dir).catalog_path(address_of(settings.environment)))
     findings.extend(about_model(catalog, model) for model in models)
+    for name in providers:
+        findings.extend(_provider(name, settings))
     return findings
+
+
+def _provider(name: str, settings: Settings) -> Iterator[Finding]:
+    """What a job without options for it would find of this provider."""
+    options = options_of(ProviderSpec(name=name))
+    missing = list(options.missing(settings.environment))
+    for found in missing:
+        yield Finding(name, "error", f"{options.label}: {found.what}", found.hint)
+    if not missing:
+        yield Finding(name, "ok", f"{options.label}: {options.address(settings.environment)}")
 
 
 def _python() -> Finding:

@@ -18,10 +18,11 @@ from typing import Any
 from runner.catalog.models import Catalog, ModelFacts
 from runner.catalog.snapshot import SNAPSHOT_DATE
 from runner.clock import Clock
-from runner.errors import Problem, SetupError
-from runner.execution.api import Api, address_of
+from runner.errors import Problem, SetupError, SpecError
+from runner.execution.api import Api, cache_address
 from runner.execution.folders import StateFolder
 from runner.settings import Settings
+from runner.spec.job import ProviderSpec
 from runner.spec.load import FactsOf
 from runner.types import Failure
 
@@ -40,7 +41,12 @@ def facts_for_reading(clock: Clock | None = None) -> FactsOf:
         model = values.get("model")
         if not isinstance(model, str):
             return None
-        catalog = Catalog(StateFolder(settings.state_dir).catalog_path(address_of(settings.environment)))
+        served_by = values.get("provider", {})
+        try:
+            address = cache_address(ProviderSpec(**served_by), settings.environment)
+        except (SpecError, ValueError, TypeError):
+            return None  # what is wrong with the provider is told
+        catalog = Catalog(StateFolder(settings.state_dir).catalog_path(address))
         if clock is not None and not is_fresh(catalog, settings.models_max_age_s, clock):
             return None
         return catalog.facts(model)
@@ -56,9 +62,9 @@ def is_fresh(catalog: Catalog, max_age_s: float, clock: Clock) -> bool:
 def refreshed(
     state: StateFolder, api: Api, clock: Clock, *, max_age_s: float = MODELS_MAX_AGE_S
 ) -> tuple[Catalog, list[Problem]]:
-    """The catalog for an API, and what is worth a warning. The stand-in's own models are never asked for: the
-    snapshot is."""
-    if api.simulated:
+    """The catalog for an API, and what is worth a warning. The stand-in's own models are never asked for, nor is a
+    platform that has no list: there it is the snapshot."""
+    if api.simulated or not api.offers.models:
         return Catalog(), []
     state.create()
     catalog = Catalog(state.catalog_path(api.address))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from runner.catalog.models import model_of_platform
 from runner.clock import Clock
 from runner.engines.limits import Ceilings, Limits
 from runner.engines.pacing import Pool
@@ -65,7 +66,9 @@ def make_limits(
     limits = job.limits
     ceilings = Ceilings(limits.requests_per_minute, limits.input_tokens_per_minute, limits.output_tokens_per_minute)
     warn = _warner(observer)
-    pool = _pool(settings, api, job.model, clock, warn)
+    # Fast mode has limits of its own (fast-mode guide, "Rate limits").
+    line = f"fast {line_of(job.model)}" if job.params.get("speed") == "fast" else job.model
+    pool = _pool(settings, api, line, clock, warn)
     own = ceilings.pool()
     if own is not None and among is not None:
         own = _shared_ceilings(folder_of(settings), among, ceilings, clock, warn)
@@ -77,6 +80,11 @@ def scope_of(api: Api, model: str) -> Scope | None:
     credential."""
     if api.address == SIMULATOR:
         return None
+    host = urlsplit(api.address).hostname or ""
+    is_lasting = _HERE.fullmatch(host) is None
+    if not api.is_own:
+        owner = api.options.owner(api.environ)
+        return None if owner is None else Scope((line_of(model), api.address, *owner), is_lasting=is_lasting)
     try:
         found = find_credentials(api.environ)
     except RunnerError:
@@ -85,12 +93,12 @@ def scope_of(api: Api, model: str) -> Scope | None:
     who = (found.kind, found.value, federation.rule_id if federation is not None else "", found.workspace or "")
     named = {name.lower(): value for name, value in found.headers.items()}
     headers = tuple(f"{name}: {named[name]}" for name in _WHOSE if name in named)
-    host = urlsplit(api.address).hostname or ""
-    return Scope((line_of(model), api.address, *who, *headers), is_lasting=_HERE.fullmatch(host) is None)
+    return Scope((line_of(model), api.address, *who, *headers), is_lasting=is_lasting)
 
 
 def line_of(model: str) -> str:
     """The models that share limits with this one, by a name of their own."""
+    model = model_of_platform(model) or model
     line = _LINE.match(model)
     return line.group(1) if line else _DATED.sub("", model)
 

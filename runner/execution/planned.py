@@ -21,7 +21,7 @@ from runner.clock import Clock, SystemClock
 from runner.engines.deadline import Deadline, requests_per_batch
 from runner.errors import Problem
 from runner.execution.advising import advice_on
-from runner.execution.api import SIMULATOR, Api, address_of
+from runner.execution.api import SIMULATOR, Api, address_for, options_of
 from runner.execution.asked import RunOptions
 from runner.execution.assemble import previous_run
 from runner.execution.choosing import choose_priming
@@ -164,8 +164,7 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
     prices = load_run_prices(loaded, clock)
     require_price(loaded, prices)
     state = StateFolder(loaded.settings.state_dir)
-    address = SIMULATOR if options.simulate else address_of(loaded.environ)
-    api = Api(address, options.simulate, loaded.environ, loaded.settings.transport)
+    api = _api(loaded, options)
     catalog, told = refreshed(state, api, clock, max_age_s=loaded.settings.models_max_age_s)
     facts = catalog.facts(loaded.job.model)
     line = line_of(loaded, api.address, api.simulated)
@@ -179,7 +178,7 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
         estimator = _estimator(loaded, compiled, prices, facts, most)
         counted = _count(ledger, compiled, earlier, estimator, uploads, further)
     requests = counted.estimator.result().requests
-    choice = _choice(loaded, options, requests, facts)
+    choice = _choice(loaded, options, requests, facts, batches=api.offers_batches)
     priming = choose_priming(loaded, choice.mode, requests, facts=facts, prices=prices)
     estimate = counted.estimator.result(primed=priming is not None and priming.pays)
     if choice.mode != compiled.mode:
@@ -223,19 +222,31 @@ def render_job(path: Path, options: RunOptions) -> Iterator[tuple[Row, Request |
         path, sets=options.sets, variables=options.variables, profile=options.profile, environ=options.environ
     )
     with enrolled_aside(loaded, StateFolder(loaded.settings.state_dir), options.narrowing) as ledger:
-        compiled = compile_job(loaded, mode=_choice(loaded, options, ledger.counts().total, None).mode)
+        batches = options_of(loaded.job.provider).offers.batches
+        choice = _choice(loaded, options, ledger.counts().total, None, batches=batches)
+        compiled = compile_job(loaded, mode=choice.mode)
         for row in ledger.rows():
             yield row, compiled.request(row)
 
 
-def _choice(loaded: LoadedJob, options: RunOptions, requests: int, facts: ModelFacts | None) -> Choice:
-    """The mode of a run that would send so many requests to Anthropic's API, which has batches."""
+def _api(loaded: LoadedJob, options: RunOptions) -> Api:
+    """The API that a run would send to."""
+    environ, transport = loaded.environ, loaded.settings.transport
+    if options.simulate:
+        return Api(SIMULATOR, True, environ, transport)
+    return Api(address_for(loaded.job.provider, environ), False, environ, transport, loaded.job.provider)
+
+
+def _choice(
+    loaded: LoadedJob, options: RunOptions, requests: int, facts: ModelFacts | None, *, batches: bool
+) -> Choice:
+    """The mode of a run that would send so many requests; `batches`: whether the API has them."""
     return choose(
         loaded.job,
         requests=requests,
         batch_min_rows=loaded.settings.batch_min_rows,
         facts=facts,
-        provider_batches=True,
+        provider_batches=batches,
         trial=options.is_trial,
         where=loaded.locate(("mode",)),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from fractions import Fraction
 from pathlib import Path
 
 from runner.catalog.price_list import prices_for_models
@@ -15,6 +16,7 @@ from runner.catalog.prices import Prices
 from runner.clock import Clock
 from runner.encoding import encode
 from runner.errors import BudgetError
+from runner.execution.api import options_of
 from runner.ledger.folder import open_private, sync_entries
 from runner.ledger.refusals import disk_errors
 from runner.spec.job import Job, OtherModel
@@ -26,13 +28,15 @@ PRICES = "inputs/prices.json"
 def load_run_prices(loaded: LoadedJob, clock: Clock) -> Prices:
     """Today's prices of the job's models, the user's own first."""
     overrides = load_overrides(loaded.settings.prices) if loaded.settings.prices is not None else None
-    params = loaded.job.params
+    params, options = loaded.job.params, options_of(loaded.job.provider)
     return prices_for_models(
         models_of(loaded.job),
         at=clock.now(),
         overrides=overrides,
         inference_geo=params.get("inference_geo"),
         speed=params.get("speed"),
+        price_list=options.offers.prices,
+        factor=Fraction(*options.price_factor(loaded.environ)),
     )
 
 

@@ -7,7 +7,7 @@ Owns   what each command does to a run it is given by name. A run goes on with t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,8 +40,7 @@ def resume_run(
 ) -> Summary:
     """Go on with an unfinished run. Raises LedgerError where there is nothing to go on with, and UsageError for a
     parallel run that is to be detached."""
-    simulated = bool(info.meta["simulated"])
-    with reach(environ, simulate=simulated, simulator_state=state.simulator_path, transport=settings.transport) as api:
+    with _reach(info, state, settings, environ) as api:
         api.require_credential()
         return resume(info, state, settings, api, how=how, observer=observer, clock=clock or SystemClock())
 
@@ -97,8 +96,7 @@ def cancel_run(
 ) -> Summary:
     """Cancel a run: what it has at the API is canceled there, what finished is collected and kept, and every other row
     ends `canceled`. With `detach` the end is not awaited. Raises LedgerError where there is nothing to cancel."""
-    simulated = bool(info.meta["simulated"])
-    with reach(environ, simulate=simulated, simulator_state=state.simulator_path, transport=settings.transport) as api:
+    with _reach(info, state, settings, environ) as api:
         api.require_credential()
         return cancel_at(info, state, settings, api, detach=detach, observer=observer, clock=clock or SystemClock())
 
@@ -156,8 +154,7 @@ def retry_run(
 ) -> Summary:
     """Send failed rows again: all of them, or those with these error kinds and keys. Raises UsageError where there
     are none."""
-    simulated = bool(info.meta["simulated"])
-    with reach(environ, simulate=simulated, simulator_state=state.simulator_path, transport=settings.transport) as api:
+    with _reach(info, state, settings, environ) as api:
         api.require_credential()
         return retry(
             info, state, settings, api, kinds=kinds, keys=keys, observer=observer, clock=clock or SystemClock()
@@ -206,6 +203,19 @@ def _reopen(info: RunInfo, ledger: SqliteLedger, kinds: Sequence[str], keys: Seq
 # -- a run that exists ---------------------------------------------------------------------------------------------
 
 
+def _reach(
+    info: RunInfo, state: StateFolder, settings: Settings, environ: Mapping[str, str]
+) -> AbstractContextManager[Api]:
+    """The API that the run's own job names."""
+    return reach(
+        environ,
+        simulate=bool(info.meta["simulated"]),
+        simulator_state=state.simulator_path,
+        transport=settings.transport,
+        served_by=info.stored_job(settings).job.provider,
+    )
+
+
 @contextmanager
 def _owned(info: RunInfo, state: StateFolder, api: Api) -> Iterator[SqliteLedger]:
     """The run's ledger, while no other process is at its job. Raises LedgerError."""
@@ -251,7 +261,7 @@ def line_of_run(info: RunInfo) -> Line:
 def _require_same_api(info: RunInfo, api: Api) -> None:
     if api.address != info.meta["address"]:
         raise LedgerError(
-            f"run {info.run_id} belongs to {info.meta['address']}, and ANTHROPIC_BASE_URL now leads to {api.address}",
+            f"run {info.run_id} belongs to {info.meta['address']}, and the environment now leads to {api.address}",
             code="other-address",
             hint="set the address that the run began with; its batches and caches are there",
         )

@@ -14,6 +14,7 @@ from typing import Any
 from runner.catalog.model_rules import model_problems
 from runner.catalog.models import ModelFacts, similar_model
 from runner.errors import Location, Problem
+from runner.planning.capable import tool_problems
 from runner.planning.estimate import Estimate, tokens_in
 from runner.planning.requests import CompiledJob
 from runner.types import Mode
@@ -35,6 +36,7 @@ def advise(compiled: CompiledJob, facts: ModelFacts | None, *, locate: Locate, t
         *always,
         *_lifecycle(facts, locate, today),
         *_params(compiled, facts, locate),
+        *tool_problems(compiled, facts, locate),
         *_fast_mode(compiled, facts, locate, today),
         *_refused_features(compiled, facts, locate),
         *_short_prefix(compiled, facts, locate),

@@ -4,6 +4,9 @@ A provider makes exactly one try: it never retries, never waits for a limit and 
 network does. Whatever happens comes back as a value with a reply or a failure; what raises is a bug.
 
 A provider whose capabilities say `batches` is a `BatchProvider` as well, and one whose say `files` a `FileProvider`.
+
+A third party's is made by its class: `connect_with(environ, options, *, max_concurrency, clock)`, on the loop that will
+send; `options` is an instance of its `Options`, a subclass of `runner.providers.options.ProviderOptions`.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, cast
 
@@ -46,7 +47,7 @@ _SPARE_CONNECTIONS = 8
 """For the calls beside the messages: counting tokens, listing models."""
 
 _TRANSPORT_ERRORS = (anthropic.APIConnectionError, httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError)
-_CREDENTIAL_ERRORS = (anthropic.CredentialsError, anthropic.WorkloadIdentityError)
+CREDENTIAL_ERRORS: tuple[type[Exception], ...] = (anthropic.CredentialsError, anthropic.WorkloadIdentityError)
 
 
 class AnthropicProvider(Endpoints):
@@ -75,6 +76,7 @@ class AnthropicProvider(Endpoints):
         self._client = client
         self._uploads = uploads
         self._arrivals = Arrivals(clock, secrets)
+        self._credential_errors = CREDENTIAL_ERRORS
 
     @classmethod
     def connect(
@@ -98,14 +100,15 @@ class AnthropicProvider(Endpoints):
 
     async def _unstreamed(self, request: Request, deadline_s: float) -> Sent:
         response = await self._post(request.body, request.betas, deadline_s)
-        return self._arrivals.whole(response.content, response.status_code, failures.redacted(response.headers))
+        return self._arrivals.whole(response.content, response.status_code, failures.told_headers(response.headers))
 
     async def _streamed(self, request: Request, on_begin: Callable[[], None] | None, deadline_s: float) -> Sent:
         response = await self._post(with_stream(request.body), request.betas, deadline_s, stream=True)
         try:
-            headers = failures.redacted(response.headers)
-            if media_type(headers) == EVENTS:
-                return await self._arrivals.streamed(response.aiter_bytes(), response.status_code, headers, on_begin)
+            headers = failures.told_headers(response.headers)
+            sent = await self._events(response, headers, on_begin)
+            if sent is not None:
+                return sent
             await response.aread()
             # A gateway that does not stream answers with the whole message.
             sent = self._arrivals.whole(response.content, response.status_code, headers)
@@ -115,12 +118,18 @@ class AnthropicProvider(Endpoints):
         finally:
             await response.aclose()
 
+    async def _events(
+        self, response: httpx2.Response, headers: Mapping[str, str], on_begin: Callable[[], None] | None
+    ) -> Sent | None:
+        """A response that streams, read to its end; None for one that does not."""
+        if media_type(headers) != EVENTS:
+            return None
+        return await self._arrivals.streamed(response.aiter_bytes(), response.status_code, headers, on_begin)
+
     async def _post(
         self, body: bytes, betas: tuple[str, ...], deadline_s: float, *, stream: bool = False
     ) -> httpx2.Response:
-        options: anthropic.RequestOptions = {"timeout": anthropic.Timeout(deadline_s, connect=CONNECT_TIMEOUT_S)}
-        if betas:
-            options["headers"] = {"anthropic-beta": ",".join(betas)}
+        options = call_options(betas, deadline_s)
         # `stream` makes the SDK leave the body unread; with this `cast_to` it hands out the response itself in either
         # case.
         return await self._client.post(
@@ -135,10 +144,10 @@ class AnthropicProvider(Endpoints):
                 return await call
         except anthropic.APIStatusError as error:
             response = error.response
-            return self._arrivals.refused(response.content, error.status_code, failures.redacted(response.headers))
+            return self._arrivals.refused(response.content, error.status_code, failures.told_headers(response.headers))
         except _TRANSPORT_ERRORS as error:
             return self._arrivals.too_late(deadline_s) if deadline.expired() else self._arrivals.lost(error)
-        except _CREDENTIAL_ERRORS as error:
+        except self._credential_errors as error:
             return self._arrivals.no_credential(error)
 
 
@@ -146,7 +155,7 @@ class SdkWire:
     """Batch calls through the SDK's client, creates through `uploads`: see `runner.providers.exchange.Wire`."""
 
     errors: tuple[type[Exception], ...] = _TRANSPORT_ERRORS
-    credential_errors: tuple[type[Exception], ...] = _CREDENTIAL_ERRORS
+    credential_errors: tuple[type[Exception], ...] = CREDENTIAL_ERRORS
 
     def __init__(self, client: anthropic.AsyncAnthropic, uploads: anthropic.AsyncAnthropic) -> None:
         self._client = client
@@ -165,21 +174,29 @@ class SdkWire:
         body = cast("AsyncIterator[bytes] | bytes | None", content)
         options = _options(headers, timeout_s, follow=follow)
         client = self._client if content is None or isinstance(content, bytes) else self._uploads
-        return await _any_status(client.post(path, content=body, cast_to=httpx2.Response, options=options))
+        return await any_status(client.post(path, content=body, cast_to=httpx2.Response, options=options))
 
     async def get(
         self, path: str, headers: Mapping[str, str], timeout_s: float, *, follow: bool = False
     ) -> httpx2.Response:
         options = _options(headers, timeout_s, follow=follow)
-        return await _any_status(self._client.get(path, cast_to=httpx2.Response, options=options))
+        return await any_status(self._client.get(path, cast_to=httpx2.Response, options=options))
 
     async def delete(self, path: str, headers: Mapping[str, str], timeout_s: float) -> httpx2.Response:
         options = _options(headers, timeout_s)
-        return await _any_status(self._client.delete(path, cast_to=httpx2.Response, options=options))
+        return await any_status(self._client.delete(path, cast_to=httpx2.Response, options=options))
 
     async def open(self, path: str, headers: Mapping[str, str], timeout_s: float) -> httpx2.Response:
         options = _options(headers, timeout_s)
-        return await _any_status(self._client.get(path, cast_to=httpx2.Response, options=options, stream=True))
+        return await any_status(self._client.get(path, cast_to=httpx2.Response, options=options, stream=True))
+
+
+def call_options(betas: tuple[str, ...], deadline_s: float) -> anthropic.RequestOptions:
+    """The options of one message's call."""
+    options: anthropic.RequestOptions = {"timeout": anthropic.Timeout(deadline_s, connect=CONNECT_TIMEOUT_S)}
+    if betas:
+        options["headers"] = {"anthropic-beta": ",".join(betas)}
+    return options
 
 
 def _options(headers: Mapping[str, str], timeout_s: float, *, follow: bool = False) -> anthropic.RequestOptions:
@@ -197,7 +214,7 @@ def _options(headers: Mapping[str, str], timeout_s: float, *, follow: bool = Fal
     }
 
 
-async def _any_status(call: Coroutine[Any, Any, httpx2.Response]) -> httpx2.Response:
+async def any_status(call: Coroutine[Any, Any, httpx2.Response]) -> httpx2.Response:
     try:
         return await call
     except anthropic.APIStatusError as error:
@@ -219,18 +236,14 @@ def connect(
     that would carry it in the clear.
     """
     credentials = find_credentials(environ)
-    limits = httpx2.Limits(
-        max_connections=max_concurrency + _SPARE_CONNECTIONS,
-        max_keepalive_connections=max_concurrency + _SPARE_CONNECTIONS,
-    )
     tls = httpx2.create_ssl_context()  # it reads the certificates, which takes some 50 ms: once for both
     try:
         client = anthropic.AsyncAnthropic(
             **_credential_arguments(credentials),
             base_url=credentials.address,
-            default_headers=_headers(credentials),
+            default_headers=header_arguments(credentials.headers),
             max_retries=0,
-            http_client=anthropic.DefaultAioHttpClient(limits=limits, verify=tls),
+            http_client=http_client(max_concurrency, tls),
         )
     except anthropic.AnthropicError as error:
         raise SetupError(
@@ -238,18 +251,29 @@ def connect(
         ) from error
     check_address(str(client.base_url))  # a profile may bring its own
     workspace = credentials.workspace or client.default_headers.get("anthropic-workspace-id")
-    # A connection that was kept open and is dropped at the very moment of a create would leave a small batch in doubt:
-    # creates open their own.
-    own = httpx2.Limits(max_connections=_SPARE_CONNECTIONS, keepalive_expiry=0.0)
     return AnthropicProvider(
         client,
-        uploads=client.copy(http_client=anthropic.DefaultAioHttpClient(limits=own, verify=tls)),
+        uploads=client.copy(http_client=http_client(None, tls)),
         secrets=credentials.secrets,
         workspace=workspace if isinstance(workspace, str) else None,
         clock=clock or SystemClock(),
         deadline_s=deadline_s,
         stall_s=stall_s,
     )
+
+
+def http_client(max_concurrency: int | None, tls: ssl.SSLContext | None = None) -> Any:
+    """Connections for so many messages at once; None: for the creates of batches.
+
+    A connection that was kept open and is dropped at the very moment of a create would leave a small batch in doubt:
+    creates open their own.
+    """
+    if max_concurrency is None:
+        limits = httpx2.Limits(max_connections=_SPARE_CONNECTIONS, keepalive_expiry=0.0)
+    else:
+        most = max_concurrency + _SPARE_CONNECTIONS
+        limits = httpx2.Limits(max_connections=most, max_keepalive_connections=most)
+    return anthropic.DefaultAioHttpClient(limits=limits, verify=tls or httpx2.create_ssl_context())
 
 
 def _credential_arguments(credentials: Credentials) -> dict[str, Any]:
@@ -273,9 +297,9 @@ def _credential_arguments(credentials: Credentials) -> dict[str, Any]:
     }
 
 
-def _headers(credentials: Credentials) -> dict[str, str]:
+def header_arguments(own: Mapping[str, str]) -> dict[str, str]:
     """The given environment's custom headers. The SDK adds the process's own: those are left out by name."""
     inherited = parse_custom_headers(os.environ.get("ANTHROPIC_CUSTOM_HEADERS", ""))
     headers: dict[str, Any] = dict.fromkeys(inherited, anthropic.omit)
-    headers.update(credentials.headers)
+    headers.update(own)
     return headers

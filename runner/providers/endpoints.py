@@ -50,14 +50,24 @@ class Endpoints:
         deadline_s: float,
         stall_s: float = STALL_S,
     ) -> None:
-        self._wire = wire
-        self._reading = Reading(wire, clock, secrets)
-        self._batches = Batches(wire, clock=clock, secrets=secrets, reply_s=deadline_s, stall_s=stall_s)
-        self._files = Files(wire, clock=clock, secrets=secrets, reply_s=deadline_s, stall_s=stall_s)
+        self._clock = clock
         self._secrets = secrets
         self._deadline_s = deadline_s
+        self._stall_s = stall_s
+        self.carry_by(wire)
         self.address = address
         self.workspace = workspace
+
+    def carry_by(self, wire: Wire) -> None:
+        """Send by this wire from now on."""
+        self._wire = wire
+        self._reading = Reading(wire, self._clock, self._secrets)
+        self._batches = Batches(
+            wire, clock=self._clock, secrets=self._secrets, reply_s=self._deadline_s, stall_s=self._stall_s
+        )
+        self._files = Files(
+            wire, clock=self._clock, secrets=self._secrets, reply_s=self._deadline_s, stall_s=self._stall_s
+        )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -65,11 +75,10 @@ class Endpoints:
 
     async def count_tokens(self, request: Request) -> int | Failure:
         """Ask what the prompt counts; the API ignores caching here."""
-        body = orjson.loads(request.body)
-        counted = encode({key: body[key] for key in _COUNTED if key in body})
+        counted = encode(counted_of(request))
         headers = {"anthropic-beta": ",".join(request.betas)} if request.betas else {}
         ask = self._wire.post("/v1/messages/count_tokens", headers, self._deadline_s, counted, follow=True)
-        return await self._answer(ask, _tokens_of)
+        return await self._answer(ask, tokens_of)
 
     async def models(self) -> list[Mapping[str, Any]] | Failure:
         """All models that the Models API lists, newest first."""
@@ -139,7 +148,13 @@ class Endpoints:
         return self._reading.object_of(response, read)
 
 
-def _tokens_of(answer: Any) -> int:
+def counted_of(request: Request) -> dict[str, Any]:
+    """The part of a request that can be counted."""
+    body = orjson.loads(request.body)
+    return {key: body[key] for key in _COUNTED if key in body}
+
+
+def tokens_of(answer: Any) -> int:
     tokens = answer.get("input_tokens") if isinstance(answer, dict) else None
     if not isinstance(tokens, int):
         raise ValueError("a token count without `input_tokens`")

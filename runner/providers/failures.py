@@ -30,6 +30,8 @@ from typing import Any, Literal
 
 import orjson
 
+from runner.providers import platform_errors
+from runner.providers.platform_errors import ApiError
 from runner.types import Failure
 
 
@@ -104,23 +106,16 @@ _TIMED_OUT: Mapping[str, Sequence[str]] = {"httpx2": ("TimeoutException",)}
 """By library, which is not loaded for it: what it raises cannot come from one that is not."""
 
 
-@dataclass(frozen=True, slots=True)
-class _ApiError:
-    """The API's error object, as far as the bytes hold one."""
-
-    type: str
-    message: str
-    code: str | None
-    request_id: str | None
-
-
 def from_response(
     status: int, headers: Mapping[str, str], body: bytes, *, now: datetime, secrets: Sequence[str] = ()
 ) -> Failure:
     """Read a reply whose status is no success. `headers` have lower-case names; `now` dates an HTTP-date without
     `Date`."""
-    error = _api_error(body)
-    rule = _rule_of(status, error)
+    error, as_status = _api_error(body), status
+    if error is None:
+        error = platform_errors.read(status, headers, body)
+        as_status = _STATUS_OF_TYPE[error.type] if error is not None else status  # platforms use statuses otherwise
+    rule = _rule_of(as_status, error)
     if error is not None:
         message = error.message or f"HTTP {status}"
     else:
@@ -141,7 +136,8 @@ def from_response(
 
 def from_stream_event(data: Mapping[str, Any], request_id: str | None, *, secrets: Sequence[str] = ()) -> Failure:
     """Read an `error` event inside a stream: the reply had begun, so its input may be billed."""
-    error = _error_of(data) or _ApiError("api_error", "the stream ended with an error of an unknown shape", None, None)
+    error = _error_of(data) or platform_errors.in_stream(data)
+    error = error or ApiError("api_error", "the stream ended with an error of an unknown shape", None, None)
     return replace(
         _of_type(error, secrets), http_status=200, request_id=request_id or error.request_id, may_be_billed=True
     )
@@ -149,7 +145,7 @@ def from_stream_event(data: Mapping[str, Any], request_id: str | None, *, secret
 
 def from_result(data: Any, *, secrets: Sequence[str] = ()) -> Failure:
     """Read the error of an `errored` result of a batch, which is never billed (batch guide)."""
-    error = _error_of(data) or _ApiError("api_error", "the result holds an error of an unknown shape", None, None)
+    error = _error_of(data) or ApiError("api_error", "the result holds an error of an unknown shape", None, None)
     return _of_type(error, secrets)
 
 
@@ -252,7 +248,20 @@ def redacted(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name not in SECRET_HEADERS}
 
 
-def _of_type(error: _ApiError, secrets: Sequence[str]) -> Failure:
+def told_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """`redacted`, with the platform's id of a request where there is none of the API's."""
+    kept = redacted(headers)
+    for name in _OTHER_IDS:
+        if name in kept:
+            kept.setdefault("request-id", kept[name])
+    return kept
+
+
+_OTHER_IDS = ("x-amzn-requestid", "apim-request-id", "x-request-id")
+"""AWS's, Azure's, and what gateways use."""
+
+
+def _of_type(error: ApiError, secrets: Sequence[str]) -> Failure:
     """A failure by an error's type alone, where the status said nothing of it."""
     rule = _rule_of(_STATUS_OF_TYPE.get(error.type, 500), error)
     return Failure(
@@ -264,7 +273,7 @@ def _of_type(error: _ApiError, secrets: Sequence[str]) -> Failure:
     )
 
 
-def _rule_of(status: int, error: _ApiError | None) -> _Rule:
+def _rule_of(status: int, error: ApiError | None) -> _Rule:
     if error is None:
         # A 403 that is not the API's is a filter's verdict on this request's text; stopping for it would stop every
         # resume.
@@ -292,14 +301,14 @@ def _rule_of_status(status: int) -> _Rule:
     return _OTHER_4XX if status >= 400 else _NO_API
 
 
-def _api_error(body: bytes) -> _ApiError | None:
+def _api_error(body: bytes) -> ApiError | None:
     try:
         return _error_of(orjson.loads(body))
     except orjson.JSONDecodeError:
         return None
 
 
-def _error_of(data: Any) -> _ApiError | None:
+def _error_of(data: Any) -> ApiError | None:
     error = data.get("error") if isinstance(data, dict) else None
     if not isinstance(error, dict):
         return None
@@ -308,7 +317,7 @@ def _error_of(data: Any) -> _ApiError | None:
         return None
     code = details.get("error_code") if isinstance(details, dict) else None
     request_id = data.get("request_id")
-    return _ApiError(
+    return ApiError(
         kind,
         message if isinstance(message, str) else "",
         code if isinstance(code, str) else None,

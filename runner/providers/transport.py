@@ -71,6 +71,6 @@ class AnthropicTransport:
     ) -> Provider:
         """Make a provider of the transport that `choose` says, on the loop that will send. Raises SetupError."""
         chosen = choose(find_credentials(environ), transport).transport
-        plugin = Plugin("provider", "anthropic", "runner.plugins:NoOptions", _CLASSES[chosen])
+        plugin = Plugin("provider", "anthropic", "runner.providers.options:AnthropicOptions", _CLASSES[chosen])
         made = plugin.load().connect(environ, max_concurrency=max_concurrency, clock=clock)
         return cast(Provider, made)

@@ -37,8 +37,9 @@ from runner.simulator.files import Files
 from runner.simulator.messages import Messages, decode
 from runner.simulator.models import list_models, model_info
 from runner.simulator.options import ANY_KEY, Options
+from runner.simulator.platforms import key_of, open_envelope
 from runner.simulator.refusal import Refused
-from runner.simulator.validation import VERSIONS
+from runner.simulator.validation import NEWER_VERSION, VERSIONS
 
 MAX_BODY_BYTES = 32_000_000
 """32 MB, in the stricter reading (whether the API means 2**20 is not known). Source: errors page, "Request size
@@ -94,7 +95,9 @@ class App:
         path = request.path.rstrip("/")
         if path.startswith(_CONTROL):
             return await self._control(request, path)
-        exchange = Exchange(request, path, f"req_sim{self._mark}{next(self._numbers):08x}", "", "", "")
+        envelope = open_envelope(path)
+        request_id = f"req_sim{self._mark}{next(self._numbers):08x}"
+        exchange = Exchange(request, envelope.path, request_id, "", "", "", envelope=envelope)
         exchange.headers.update(self._messages.limits.headers(""))
         exchange.headers |= {"request-id": exchange.request_id, "anthropic-organization-id": _ORGANIZATION}
         if self._clock.ahead_s:
@@ -118,7 +121,7 @@ class App:
             if exchange.path == FILES or exchange.path.startswith(FILES + "/"):
                 return await self._files.handle(exchange)  # so does this
             endpoint = self._find(exchange)
-            data = await _read(exchange.request)
+            data = exchange.unwrap(await _read(exchange.request))
             fault = self._faults.choose(exchange.path, data)
             if fault is not None and fault.act.before_acceptance:
                 return await fail(exchange, fault)
@@ -128,15 +131,16 @@ class App:
 
     def _authenticate(self, exchange: Exchange) -> None:
         headers = exchange.request.headers
-        bearer = headers.get("authorization", "").removeprefix("Bearer ").strip()
-        key = bearer or headers.get("x-api-key", "")
+        key = key_of(headers)
         if not key:
             raise Refused("authentication_error: x-api-key or authorization header is required", 401)
         if self._options.key not in (key, ANY_KEY):
             raise Refused("invalid x-api-key", 401)
         exchange.workspace = self._workspaces.get(key) or self._name_workspace(key)
         exchange.headers["anthropic-workspace-id"] = exchange.workspace
-        exchange.version = headers.get("anthropic-version", "")
+        exchange.version = headers.get(
+            "anthropic-version", "" if exchange.envelope.has_version_header else NEWER_VERSION
+        )
         exchange.betas = headers.get("anthropic-beta", "")
         if exchange.version not in VERSIONS:
             reason = "header is required" if not exchange.version else f"{exchange.version!r} is not a valid version"

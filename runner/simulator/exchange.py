@@ -17,6 +17,7 @@ from aiohttp import web
 
 from runner.simulator.acts import Act
 from runner.simulator.faults import Fault
+from runner.simulator.platforms import ANTHROPIC, FRAMES, Envelope, Frames, error_body, status_of
 from runner.simulator.refusal import Refused
 
 LOGIN_PAGE = b"<!doctype html><html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
@@ -36,6 +37,20 @@ class Exchange:
     version: str
     betas: str
     headers: dict[str, str] = field(default_factory=dict)
+    envelope: Envelope = ANTHROPIC
+    _frames: Frames = field(default_factory=Frames)
+
+    def unwrap(self, data: bytes) -> bytes:
+        """The body as Anthropic's API takes it; what a platform's body says of version and betas is taken out of it.
+        Raises Refused."""
+        body, version, betas = self.envelope.body(data)
+        self.version = version or self.version
+        self.betas = betas or self.betas
+        return body
+
+    async def write(self, response: web.StreamResponse, events: bytes) -> None:
+        """Send events of a stream, in the frames that the client expects."""
+        await response.write(self._frames.of(events) if self.envelope.frames else events)
 
     async def reply(self, body: bytes, *, content_type: str = "application/json", status: int = 200) -> web.Response:
         """Send a whole response; returns once it is written."""
@@ -66,14 +81,16 @@ class Exchange:
         return await self.reply(body)
 
     async def refuse(self, refused: Refused) -> web.Response:
-        self.headers.update(refused.headers)
-        return await self.reply(refused.body(self.request_id), status=refused.status)
+        body, more = error_body(refused, self.request_id, self.envelope.shape)
+        self.headers.update({**refused.headers, **more})
+        return await self.reply(body, status=status_of(refused.status, self.envelope.shape))
 
     async def open_stream(self) -> web.StreamResponse:
         """Send the head of an event stream."""
         response = web.StreamResponse(headers={**self.headers, "cache-control": "no-cache"})
-        response.content_type = "text/event-stream"
-        response.charset = "utf-8"
+        response.content_type = FRAMES if self.envelope.frames else "text/event-stream"
+        if not self.envelope.frames:
+            response.charset = "utf-8"
         await response.prepare(self.request)
         return response
 
@@ -122,14 +139,16 @@ async def fail(exchange: Exchange, fault: Fault) -> web.StreamResponse:
             raise fault.error
 
 
-async def write_spread(response: web.StreamResponse, pieces: Iterable[bytes], seconds: float) -> None:
+async def write_spread(
+    exchange: Exchange, response: web.StreamResponse, pieces: Iterable[bytes], seconds: float
+) -> None:
     """Write pieces over about `seconds`, in few writes; at once where there is no time to spend."""
     waiting = list(pieces)
     if seconds <= 0:
-        await response.write(b"".join(waiting))
+        await exchange.write(response, b"".join(waiting))
         return
     writes = min(8, len(waiting))
     size = -(-len(waiting) // writes)
     for start in range(0, len(waiting), size):
         await asyncio.sleep(seconds / writes)
-        await response.write(b"".join(waiting[start : start + size]))
+        await exchange.write(response, b"".join(waiting[start : start + size]))

@@ -142,8 +142,8 @@ class Messages:
             return await _spoil(exchange, taken.envelope, fault, rest_s, stream=stream)
         if stream:
             response = await exchange.open_stream()
-            await response.write(taken.envelope.opening())
-            await write_spread(response, taken.envelope.events(), rest_s)
+            await exchange.write(response, taken.envelope.opening())
+            await write_spread(exchange, response, taken.envelope.events(), rest_s)
             await response.write_eof()
         else:
             await _pause(rest_s)
@@ -186,10 +186,11 @@ async def _spoil(
         return await exchange.cut_short(envelope.message())
     response = await exchange.open_stream()
     pieces = list(envelope.events())
-    await response.write(envelope.opening() + b"".join(pieces[: len(pieces) // 2]))
+    await exchange.write(response, envelope.opening() + b"".join(pieces[: len(pieces) // 2]))
     if fault.act is Act.TRUNCATED:
         return await exchange.close()
     if fault.act is Act.STREAM_ERROR:
-        await response.write(event("error", error=Refused("Overloaded", 529).error(), request_id=exchange.request_id))
+        error = event("error", error=Refused("Overloaded", 529).error(), request_id=exchange.request_id)
+        await exchange.write(response, error)
     await response.write_eof()
     return response

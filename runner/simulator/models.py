@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from runner.simulator.platforms import own_name
 from runner.simulator.refusal import Refused
 
 _EPOCH = "1970-01-01T00:00:00Z"
@@ -168,8 +169,11 @@ _BY_NAME = {name: card for card in _CARDS for name in (card.id, card.alias) if n
 
 
 def card_of(model: str) -> Card:
-    """The card of a model that can be called. Raises Refused (404) for an unknown or retired one."""
-    card = _BY_NAME.get(model)
+    """The card of a model that can be called. Raises Refused (404) for an unknown or retired one.
+
+    The names that platforms have for it are taken too, so that jobs for them can be simulated.
+    """
+    card = _BY_NAME.get(model) or _BY_NAME.get(own_name(model))
     if card is None or card.lifecycle == "retired":
         raise Refused(f"model: {model}", 404)
     return card

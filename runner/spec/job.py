@@ -396,16 +396,58 @@ class SinkSpec(Model):
     overwrite: bool = Field(False, description="Replace a file at `path` that this job did not write.")
 
 
+class ProviderSpec(Model):
+    """Who serves the model, and what its client is told, by the SDK's own names. Credentials are none of it: they come
+    from the environment, as the SDK reads it."""
+
+    short: ClassVar[str | None] = "name"
+
+    name: str = Field(
+        "anthropic",
+        min_length=1,
+        description="`anthropic`, `bedrock`, `vertex`, `foundry`, `aws`, `google_cloud`, or one that is installed.",
+        examples=["bedrock"],
+    )
+    base_url: str | None = Field(None, min_length=1, description="Another address than the platform's own.")
+    aws_region: str | None = Field(None, min_length=1, description="`bedrock`, `aws`: default `AWS_REGION`.")
+    aws_profile: str | None = Field(None, min_length=1, description="`bedrock`, `aws`: a profile of the AWS files.")
+    region: str | None = Field(None, min_length=1, description="`vertex`: default `CLOUD_ML_REGION`.")
+    project_id: str | None = Field(None, min_length=1, description="`vertex`: default `ANTHROPIC_VERTEX_PROJECT_ID`.")
+    resource: str | None = Field(None, min_length=1, description="`foundry`: default `ANTHROPIC_FOUNDRY_RESOURCE`.")
+    workspace_id: str | None = Field(
+        None,
+        min_length=1,
+        description="`aws`, `google_cloud`: default `ANTHROPIC_AWS_WORKSPACE_ID` or "
+        "`ANTHROPIC_GOOGLE_CLOUD_WORKSPACE_ID`.",
+    )
+    project: str | None = Field(
+        None, min_length=1, description="`google_cloud`: default `ANTHROPIC_GOOGLE_CLOUD_PROJECT`."
+    )
+    location: str | None = Field(
+        None, min_length=1, description="`google_cloud`: default `ANTHROPIC_GOOGLE_CLOUD_LOCATION`, else `global`."
+    )
+
+    @property
+    def given(self) -> dict[str, str]:
+        """The options that the job gives."""
+        return {name: value for name, value in self.model_dump(exclude={"name"}).items() if value is not None}
+
+
 class Job(Model):
     """A job: what is asked of the model, for each row of a dataset, and where the answers go."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"turns", "provider", "upload", "rules", "samples", "cross"})
+    later: ClassVar[frozenset[str]] = frozenset({"turns", "upload", "rules", "samples", "cross"})
 
     name: str = Field(
         pattern=NAME_PATTERN, max_length=100, description="The job's name. Default: the file's name without its ending."
     )
     description: str | None = Field(None, description="What the job is for. Changing it changes nothing else.")
     model: str = Field(min_length=1, description="The model's id.", examples=["claude-haiku-5-5"])
+    provider: ProviderSpec = Field(
+        ProviderSpec(),
+        description="Who serves the model: Anthropic's own API, or a platform. Credentials come from the environment.",
+        examples=["bedrock", {"name": "vertex", "region": "global"}],
+    )
     params: dict[str, Any] = Field(
         default_factory=dict,
         description="Parameters of the Messages API by their own names.",

@@ -208,6 +208,7 @@ _TITLES = {
     "OtherModel": "`output.on_refusal`",
     "Limits": "`limits`",
     "Retry": "`retry`",
+    "ProviderSpec": "`provider`",
     "SinkSpec": "`sinks`",
 }
 
@@ -240,6 +241,7 @@ def _takes(shape: FieldShape, schema: Mapping[str, Any]) -> str:
             "DocumentSource": "path, address, file id, or a mapping",
             "Message": "message",
             "SinkSpec": "path or a sink",
+            "ProviderSpec": "name or mapping",
         }.get(shape.model.__name__, "mapping" if shape.model.short is None else "path or mapping")
         if not shape.many:
             beside = [value for option in schema.get("anyOf", ()) for value in option.get("enum", ())]

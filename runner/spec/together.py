@@ -21,6 +21,7 @@ from runner.spec.hints import choice_hint
 from runner.spec.inputs import missing_file
 from runner.spec.node import ListNode, MapNode, Node, Path, ScalarNode, child, find, plain
 from runner.spec.params import batch_only, mode_of, param_problems
+from runner.spec.provider import provider_problems
 from runner.spec.templates import expressions
 from runner.spec.texts import Text, locate_in_scalar
 from runner.spec.tools import calls_functions
@@ -44,6 +45,7 @@ def check_together(
     paths = _Paths(tree, texts, templates, root)
     return [
         *param_problems(tree, facts),
+        *provider_problems(tree),
         *_deadline(tree),
         *_variables(tree, lenient=lenient),
         *check_conversation(tree),

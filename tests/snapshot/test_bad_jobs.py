@@ -9,7 +9,6 @@ Each file in `support/bad_jobs/jobs` begins with a line for each problem, in fil
 from __future__ import annotations
 
 import re
-from datetime import date
 from pathlib import Path
 
 import pytest
@@ -17,15 +16,17 @@ from syrupy.assertion import SnapshotAssertion
 
 from runner.catalog.models import snapshot_facts
 from runner.errors import Problem, SpecError, render
-from runner.planning.advice import advise
+from runner.execution.advising import advice_on
 from runner.planning.compile import compile_job
 from runner.planning.mode import modes_of
 from runner.spec.columns import check_columns
 from runner.spec.load import load
+from support.frozen_clock import FrozenClock
 
 FOLDER = Path(__file__).parent.parent / "support" / "bad_jobs"
 JOBS = sorted(path.name for path in (FOLDER / "jobs").glob("*.yaml") if not path.name.startswith("_"))
-TODAY = date(2026, 12, 1)
+CLOCK = FrozenClock()
+CLOCK.advance(9 * 86_400)
 """A day after which fast mode of Opus 4.8 is gone."""
 HEADER = ("id", "text", "stars")
 """The columns of data/reviews.csv."""
@@ -40,7 +41,7 @@ def error_of(name: str) -> SpecError:
     problems = list(check_columns(loaded, HEADER))
     if not problems:
         compiled = compile_job(loaded, mode=modes_of(loaded.job)[0])
-        advice = advise(compiled, snapshot_facts(loaded.job.model), locate=loaded.locate, today=TODAY)
+        advice = advice_on(loaded, compiled, snapshot_facts(loaded.job.model), CLOCK)
         problems = [problem for problem in advice if problem.severity == "error"]
     assert problems, f"{name} loads, its columns exist, and its model takes it"
     return SpecError(problems)
