@@ -95,11 +95,14 @@ SINKS: Mapping[str, tuple[str, str]] = {
 }
 PROVIDERS: Mapping[str, tuple[str, str]] = {
     "anthropic": ("runner.providers.options:AnthropicOptions", "runner.providers.transport:AnthropicTransport"),
-    "bedrock": ("runner.providers.options:BedrockOptions", "runner.providers.platforms:BedrockProvider"),
-    "vertex": ("runner.providers.options:VertexOptions", "runner.providers.platforms:VertexProvider"),
-    "foundry": ("runner.providers.options:FoundryOptions", "runner.providers.platforms:FoundryProvider"),
-    "aws": ("runner.providers.options:AwsOptions", "runner.providers.platforms:AwsProvider"),
-    "google_cloud": ("runner.providers.options:GoogleCloudOptions", "runner.providers.platforms:GoogleCloudProvider"),
+    "bedrock": ("runner.providers.platform_options:BedrockOptions", "runner.providers.platforms:BedrockProvider"),
+    "vertex": ("runner.providers.platform_options:VertexOptions", "runner.providers.platforms:VertexProvider"),
+    "foundry": ("runner.providers.platform_options:FoundryOptions", "runner.providers.platforms:FoundryProvider"),
+    "aws": ("runner.providers.platform_options:AwsOptions", "runner.providers.platforms:AwsProvider"),
+    "google_cloud": (
+        "runner.providers.platform_options:GoogleCloudOptions",
+        "runner.providers.platforms:GoogleCloudProvider",
+    ),
 }
 
 LATER = ("parquet", "arrow", "xlsx")

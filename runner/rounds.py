@@ -101,6 +101,11 @@ def first_round(step: Step) -> Step:
     return replace(step, round=step.round >> RESTART_BIT << RESTART_BIT)
 
 
+def next_turn(step: Step) -> Step:
+    """The step that a turn's answer opens."""
+    return Step(step.row, step.turn + 1, step.sample)
+
+
 def is_first_request(step: Step) -> bool:
     """Whether the step says nothing but what its row does: no reply stands before it."""
     return not step.turn and not step.round & ((1 << RESTART_BIT) - 1)
@@ -130,7 +135,14 @@ class OtherModel:
     model: str
 
 
-Why: TypeAlias = Repair | Longer | OtherModel
+@dataclass(frozen=True, slots=True)
+class NextTurn:
+    """The reply is an answer, and the user has more to say: in this turn, counted from 0."""
+
+    turn: int
+
+
+Why: TypeAlias = Repair | Longer | OtherModel | NextTurn
 
 
 # -- words ---------------------------------------------------------------------------------------------------------

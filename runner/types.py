@@ -64,6 +64,11 @@ class Row:
     values: Mapping[str, Any]
 
 
+class BinaryValues(dict[str, Any]):
+    """A row's values with bytes among them, which JSON does not hold: told apart by its type, so that rows without any
+    cost no look."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Step:
     """The unit of work and the ledger's primary key: one request that has to be answered for a row."""
@@ -320,13 +325,24 @@ class Record:
     started_at: str | None
     ended_at: str | None
     content: Sequence[Mapping[str, Any]] = ()
+    turns: Sequence[Mapping[str, Any]] | None = None
+    """The replies of each turn, in order; None in a job of one turn, as the next two are in one of one sample."""
+    samples: Sequence[Mapping[str, Any]] | None = None
+    vote: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as the interface page fixes it: every field but `content`, in its order."""
-        return {name: getattr(self, name) for name in RECORD_FIELDS}
+        """The record as the interface page fixes it: every field but `content`, in its order, and behind them those
+        that only some jobs have."""
+        return {name: getattr(self, name) for name in RECORD_FIELDS} | self.of_some_jobs()
+
+    def of_some_jobs(self) -> dict[str, Any]:
+        """Of the fields that only some jobs have those that are there."""
+        found = {name: getattr(self, name) for name in FIELDS_OF_SOME_JOBS}
+        return {name: value for name, value in found.items() if value is not None}
 
 
-RECORD_FIELDS = tuple(name for name in Record.__slots__ if name != "content")
+FIELDS_OF_SOME_JOBS = ("turns", "samples", "vote")
+RECORD_FIELDS = tuple(name for name in Record.__slots__ if name not in ("content", *FIELDS_OF_SOME_JOBS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,11 +227,16 @@ def _plan_batches(planned: execution.Plan) -> Facts:
     queue = f"takes {planned.queue_requests:,} requests at once; the others wait until batches have ended"
     waits = f"batches wait for one another under this cap; from {_usd(at_once)} on all can go at once"
     return [
-        ("batches", f"{first}{planned.estimate.batches:,}"),
+        ("batches", f"{first}{planned.estimate.batches:,}{_in_waves(planned.estimate.waves)}"),
         ("priming", f"{'yes' if priming.pays else 'no'}: {priming.why}"),
         ("queue", queue if requests > planned.queue_requests else ""),
         ("note", waits if cap is not None and at_once is not None and cap < at_once else ""),
     ]
+
+
+def _in_waves(waves: int) -> str:
+    """Each turn's batches wait for those of the turn before."""
+    return f" in {waves} waves, one a turn" if waves > 1 else ""
 
 
 def _usd(pico: int | None) -> str:

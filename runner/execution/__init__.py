@@ -34,6 +34,7 @@ Read it as the table of contents of a row's life:
         outcome_tuples and in which form
     holding     what held it back, in words
     records     from what is durable to what a sink gets
+      conversing  of rows with several turns or samples
     targets     the sinks of a run, made and checked
     outputs     which files are the job's own
     delivery    records go to the sinks

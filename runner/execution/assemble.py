@@ -144,13 +144,14 @@ def previous_run(state: StateFolder, line: Line) -> RunInfo | None:
 
 
 def stored_rule(folder: Path) -> Rule:
-    """What decides the replies of a run, from its folder alone: its schema.
+    """What decides the replies of a run, from its folder alone: its schema, and how many turns it has.
 
     How often a failure is tried again does not matter to a run that is given up, and the rest of its job may need an
     environment that is gone.
     """
-    schema = decode((folder / "inputs" / "schema.json").read_bytes())
-    return make_rule(make_judge(Check(schema) if schema is not None else None), RetryPolicy())
+    schema, about = (decode((folder / "inputs" / f"{name}.json").read_bytes()) for name in ("schema", "job"))
+    check = Check(schema) if schema is not None else None
+    return make_rule(make_judge(check, turns=len(about["job"].get("turns", ()))), RetryPolicy())
 
 
 # -- earlier answers -----------------------------------------------------------------------------------------------

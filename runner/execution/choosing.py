@@ -36,9 +36,10 @@ def choose_mode(
     """The mode of a run that has its rows, and about how many requests it sends. Raises PlanError where the job's own
     `mode` cannot be had."""
     least = loaded.settings.batch_min_rows
-    requests = ledger.counts().total
+    samples = loaded.job.samples
+    requests = ledger.counts().total * samples
     if loaded.job.mode == "auto" and requests >= least and not info.trial and _may_have_answers(info, state):
-        requests = _to_send(loaded, ledger, open_earlier, least)
+        requests = _to_send(loaded, ledger, open_earlier, -(-least // samples)) * samples
     choice = choose(
         loaded.job,
         requests=requests,

@@ -70,14 +70,14 @@ def _expected(run: Advance) -> Expected:
 
 def _sampled(run: Advance, earlier: Earlier | None) -> Expected:
     total = run.ledger.counts().total
-    estimator = Estimator(run.compiled, run.prices, run.facts)
+    estimator = Estimator(run.compiled, run.prices, run.facts, samples=run.job.samples)
     sampled = 0
     for index in _spread(total):
         sampled += 1
         row = run.ledger.row(index)
         request = run.compiled.request(row)
         if isinstance(request, Request) and (earlier is None or earlier.find(Step(index), row, request) is None):
-            estimator.add(request)
+            estimator.add_row(row, request)
     cost = estimator.result(primed=bool(run.ledger.meta.get("priming"))).cost[run.mode]
     return Expected(_scaled(cost.expected, total, sampled), _scaled(cost.upper, total, sampled))
 

@@ -45,7 +45,9 @@ class Earlier:
         carried = self._of_last_run(step, row, request)
         if carried is not None:
             return carried
-        found = self.index.find(self.scope, request.hash, but_not=self.own_run) if self.index is not None else None
+        if self.index is None:
+            return None
+        found = self.index.find(self.scope, request.hash, sample=step.sample, but_not=self.own_run)
         if found is None:
             return None
         return self._reused(step, request.hash, found.body, found.reply, found.request_id)

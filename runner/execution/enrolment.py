@@ -48,7 +48,7 @@ def enrol(loaded: LoadedJob, ledger: Ledger, trial: Trial) -> int:
     columns.
     """
     columns: dict[str, None] = {}
-    count = ledger.enrol(_noting(enrolled_rows(loaded, trial), columns))
+    count = ledger.enrol(_noting(enrolled_rows(loaded, trial), columns), samples=loaded.job.samples)
     ledger.set_meta({"columns": list(columns)})
     return count
 

@@ -14,6 +14,7 @@ from runner.ledger import Rule, Ruling
 from runner.replies.asking import NEVER, Asking
 from runner.replies.judge import judge_reply, problems_of
 from runner.replies.schema import Check
+from runner.rounds import NextTurn, next_turn
 from runner.spec.job import LargerLimits, OtherModel
 from runner.spec.load import LoadedJob
 from runner.types import Failure, Outcome, Reply, Step
@@ -52,10 +53,13 @@ def asking_of(loaded: LoadedJob) -> Asking:
     )
 
 
-def make_judge(check: Check | None, asking: Asking = NEVER) -> Judge:
-    """The judge of one job: its schema, and what it wants done about a reply that is no answer, are all it knows."""
+def make_judge(check: Check | None, asking: Asking = NEVER, turns: int = 0) -> Judge:
+    """The judge of one job: its schema, what it wants done about a reply that is no answer, and how many further turns
+    there are, are all it knows. What a reply must look like is said of the last turn's."""
 
     def judge(step: Step, reply: Reply) -> Verdict:
+        if step.turn < turns:
+            return _before_the_last(step, reply)
         failure = judge_reply(reply, check)
         return _ACCEPT if failure is None else _of_no_answer(step, reply, failure)
 
@@ -66,12 +70,20 @@ def make_judge(check: Check | None, asking: Asking = NEVER) -> Judge:
         asked = asking.after(step, reply, failure, problems)
         return Fail(failure) if asked is None else Ask(asked.step, asked.why, failure)
 
+    def _before_the_last(step: Step, reply: Reply) -> Verdict:
+        failure = judge_reply(reply, None)
+        if failure is not None and not asking.keeps(failure):
+            return _of_no_answer(step, reply, failure)
+        following = next_turn(step)
+        return Ask(following, NextTurn(following.turn))
+
     return judge
 
 
 def judge_of(loaded: LoadedJob) -> Judge:
     """The judge that a job's runs are judged by."""
-    return make_judge(Check(loaded.schema) if loaded.schema is not None else None, asking_of(loaded))
+    check = Check(loaded.schema) if loaded.schema is not None else None
+    return make_judge(check, asking_of(loaded), len(loaded.job.turns))
 
 
 def make_rule(judge: Judge, retry: RetryPolicy, *, uploads: bool = False) -> Rule:

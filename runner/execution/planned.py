@@ -143,6 +143,7 @@ class Plan:
             return None
         return {
             "count": self.estimate.batches,
+            "waves": self.estimate.waves,
             "queue_requests": self.queue_requests,
             "all_at_once_usd": to_usd(self.all_at_once_pico),
             "priming": {
@@ -279,6 +280,7 @@ def _estimator(
         compiled,
         prices,
         facts,
+        samples=loaded.job.samples,
         batch_max_requests=most,
         batch_max_bytes=loaded.settings.batch_max_bytes,
     )
@@ -332,7 +334,7 @@ def _count(
         elif earlier is not None and earlier.find(Step(row.index), row, request) is not None:
             counted.reused += 1
         else:
-            counted.size(row, estimator.add(request))
+            counted.size(row, estimator.add_row(row, request))
             uploads.add(request)
             further.add(request)
             if earlier is not None and earlier.has_other(row, request):

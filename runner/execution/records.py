@@ -6,18 +6,21 @@ Owns   the making of `Record`s from the ledger's results. A record is recomputed
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from runner.clock import to_rfc3339
+from runner.execution.conversing import Shape, conversed
 from runner.execution.folders import RunInfo
 from runner.ledger import Ledger, RowResult
 from runner.message import parse_reply
 from runner.replies.extract import output_of
 from runner.replies.judge import is_no_whole_answer
 from runner.spec.load import LoadedJob
-from runner.types import PICO_PER_USD, Record, Reply, maker_of
+from runner.types import PICO_PER_USD, BinaryValues, Record, Reply, maker_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +32,21 @@ class RecordMaker:
     job: str
     model: str
     structured: bool
+    shape: Shape | None = None
+    """Of a job whose rows have several turns or samples."""
 
     def records(self, ledger: Ledger) -> Iterator[Record]:
         """Every row's record, in the dataset's order; bounded memory."""
-        return (self.record(result) for result in ledger.results())
+        if self.shape is None:
+            return (self.record(result) for result in ledger.results())
+        return (self.record_of(result, ledger) for result in ledger.results())
+
+    def record_of(self, result: RowResult, ledger: Ledger) -> Record:
+        """A row's record, for which all its replies are looked at where there may be several."""
+        if self.shape is None:
+            return self.record(result)
+        found = conversed(result, ledger, self.shape)
+        return replace(self.record(found.result), turns=found.turns, samples=found.samples, vote=found.vote)
 
     def record(self, result: RowResult) -> Record:
         reply = parse_reply(result.body) if result.body else None
@@ -46,7 +60,7 @@ class RecordMaker:
             _text(answer.text if answer is not None else None, self.structured, succeeded),
             reply.stop_reason if reply is not None else None,
             result.failure.to_dict() if result.failure is not None else None,
-            result.row.values,
+            result.row.values if type(result.row.values) is not BinaryValues else _in_base64(result.row.values),
             reply.model if reply is not None else self.model,
             result.mode,
             result.attempts,
@@ -73,6 +87,15 @@ class RecordMaker:
 _record = maker_of(Record)
 
 
+def _in_base64(value: Any) -> Any:
+    """A row's values as records have them: a text in base64 for bytes."""
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
+    if isinstance(value, dict):
+        return {name: _in_base64(item) for name, item in value.items()}
+    return [_in_base64(item) for item in value] if isinstance(value, list) else value
+
+
 def _text(text: str | None, structured: bool, succeeded: bool) -> str | None:
     """The raw text where there is a schema; a cut-off or refused reply keeps its text too, as it has no output."""
     return text if structured or not succeeded else None
@@ -88,4 +111,4 @@ def to_usd(pico: int | None) -> float | None:
 
 
 def record_maker(info: RunInfo, loaded: LoadedJob) -> RecordMaker:
-    return RecordMaker(info.run_id, loaded.job.name, loaded.job.model, loaded.schema is not None)
+    return RecordMaker(info.run_id, loaded.job.name, loaded.job.model, loaded.schema is not None, Shape.of(loaded))

@@ -26,7 +26,7 @@ from runner.encoding import encode
 from runner.events import Observer, Observers, Warned
 from runner.execution.delivery import deliver
 from runner.execution.folders import RunInfo, StateFolder, store_again
-from runner.execution.judging import make_judge, make_rule
+from runner.execution.judging import asking_of, make_judge, make_rule
 from runner.execution.log import RunLog
 from runner.execution.outputs import note_in
 from runner.execution.records import record_maker
@@ -133,9 +133,9 @@ def _is_taken_on(template: str) -> bool:
 
 
 def _judged_again(info: RunInfo, ledger: SqliteLedger, applied: LoadedJob) -> Rejudged:
-    rule = make_rule(
-        make_judge(Check(applied.schema) if applied.schema is not None else None), retry_policy(applied.job.retry)
-    )
+    check = Check(applied.schema) if applied.schema is not None else None
+    judge = make_judge(check, asking_of(applied), len(applied.job.turns))
+    rule = make_rule(judge, retry_policy(applied.job.retry))
     label = hashlib.sha256(encode([applied.resolved.get("output"), applied.schema])).hexdigest()
     judged = int(info.meta.get("judged") or 0)
     fingerprint = job_fingerprint(applied)

@@ -21,6 +21,7 @@ from runner.execution.pricing import stored_prices
 from runner.execution.records import record_maker, to_usd
 from runner.execution.standing import open_batches, soon_lost
 from runner.execution.summary import Summary, summarise
+from runner.ledger import RowResult
 from runner.ledger.folder import is_owned
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.compile import compile_job
@@ -120,12 +121,17 @@ class _Shower:
         self._composer = Composer(compile_job(loaded, mode=info.meta["mode"]), judge_of(loaded))
 
     def row(self, index: int) -> ShownRow:
-        """With the request that the row was decided by, and so with all that was said before it."""
         result = self._ledger.result(index)
-        request = self._composer.request(self._ledger, result.step or Step(index), result.row)
+        record = self._records.record_of(result, self._ledger)
+        return ShownRow(record, self._request(result), self._ledger.attempts(index))
+
+    def _request(self, result: RowResult) -> Request | Failure:
+        """What the row's deciding step says, with all that was said before it."""
+        first = Step(result.row.index)
+        request = self._composer.request(self._ledger, result.step or first, result.row)
         if isinstance(request, Failure):  # replies that are judged otherwise since then lead nowhere
-            request = self._composer.request(self._ledger, Step(index), result.row)
-        return ShownRow(self._records.record(result), request, self._ledger.attempts(index))
+            request = self._composer.request(self._ledger, first, result.row)
+        return request
 
 
 def _body(request: Request) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class Advance:
 
     @property
     def judge(self) -> Judge:
-        return make_judge(self.check, self.asking)
+        return make_judge(self.check, self.asking, len(self.job.turns))
 
     @property
     def rule(self) -> Rule:

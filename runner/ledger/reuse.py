@@ -34,7 +34,7 @@ from runner.ledger.schema import END_CODE, ROW_CODE
 from runner.ledger.spool import Place
 from runner.types import Reply
 
-_FORMAT = 3
+_FORMAT = 4
 _BUSY_TIMEOUT_MS = 30_000
 
 _SCHEMA = """
@@ -50,17 +50,18 @@ CREATE TABLE runs (
 ) STRICT;
 CREATE TABLE replies (
     request_hash BLOB NOT NULL,
+    sample INTEGER NOT NULL,  -- equal requests of a row's samples have a reply each
     run INTEGER NOT NULL,
     row INTEGER NOT NULL,
     segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
-    PRIMARY KEY (request_hash, run)
+    PRIMARY KEY (request_hash, sample, run)
 ) STRICT, WITHOUT ROWID;
-PRAGMA user_version = 3;
+PRAGMA user_version = 4;
 COMMIT;
 """
 
 _ACCEPTED = """
-SELECT a.request_hash, a.row, a.segment, a.offset, a.length
+SELECT a.request_hash, a.sample, a.row, a.segment, a.offset, a.length
 FROM attempts AS a JOIN rows AS r ON r.idx = a.row
 WHERE a.end = ? AND a.failure IS NULL AND r.status = ?
     AND ((a.segment > 0 AND (a.segment, a.offset) >= (?, ?)) OR a.segment < -?)
@@ -69,7 +70,7 @@ WHERE a.end = ? AND a.failure IS NULL AND r.status = ?
 _HOLDERS = """
 SELECT runs.folder, replies.row, replies.segment, replies.offset, replies.length
 FROM replies JOIN runs ON runs.id = replies.run
-WHERE replies.request_hash = ? AND runs.scope = ? ORDER BY runs.id DESC
+WHERE replies.request_hash = ? AND replies.sample = ? AND runs.scope = ? ORDER BY runs.id DESC
 """
 _REGISTER = """
 INSERT INTO runs (folder, scope, stamp, segment, offset, landing, judged) VALUES (?, ?, ?, 1, 0, 0, ?)
@@ -217,8 +218,8 @@ class ReplyIndex:
         with ledger:  # one snapshot: the mark must not be newer than the replies
             end = fetch_one(ledger, _END_OF_FINISHED)
             self._connection.executemany(
-                "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)",
-                ((request_hash, run, *place) for request_hash, *place in _accepted(ledger, known)),
+                "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?, ?)",
+                ((request_hash, sample, run, *place) for request_hash, sample, *place in _accepted(ledger, known)),
             )
         if end is not None:  # while rows are open, a reply that is known may yet become an accepted one
             self._connection.execute("UPDATE runs SET segment = ?, offset = ?, landing = ? WHERE id = ?", (*end, run))
@@ -229,8 +230,9 @@ class ReplyIndex:
             yield
 
     # -- looking up ------------------------------------------------------------------------------------------------
-    def find(self, scope: str, request_hash: bytes, *, but_not: str | None = None) -> Found | None:
-        """The newest run's reply to this request in this scope; None where no run that is still there has one.
+    def find(self, scope: str, request_hash: bytes, *, sample: int = 0, but_not: str | None = None) -> Found | None:
+        """The newest run's reply to this request in this scope; None where no run that is still there has one. A row's
+        further samples, by their number, find replies of their own.
 
         `but_not` is the folder name of a run that is passed over: the one that asks. A first run that another process
         has taken up since the last `catch_up` is not seen.
@@ -238,7 +240,7 @@ class ReplyIndex:
         try:
             if not self._has_others(scope, but_not):
                 return None
-            candidates = fetch(self._connection, _HOLDERS, (request_hash, scope))
+            candidates = fetch(self._connection, _HOLDERS, (request_hash, sample, scope))
         except LedgerError as error:
             if error.code != "damaged":
                 raise

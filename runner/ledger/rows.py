@@ -4,7 +4,10 @@ Owns   the block files: writing them once at enrolment, reading rows one by one 
 Knows  rows and their encoding. Where a block is, the table `blocks` says.
 
 A block is 16 bytes (magic, crc32 of what follows them, sizes) and about 128 KiB of lines, zstd-compressed: a line is
-the canonical JSON array `[key, values]`. Large enough to compress well, small enough that reading one row is quick.
+the canonical JSON array `[key, values]`, or where values hold bytes `[key, values, places]`: at each place (a list of
+keys and positions) stands a text in base64. A block with such a line has a magic of its own, so that a version which
+knows none of them refuses it instead of giving texts for bytes. A block is large enough to compress well, and small
+enough that reading one row is quick.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ import json
 import os
 import struct
 import zlib
+from base64 import b64decode, b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,9 +31,10 @@ from runner.encoding import encode
 from runner.ledger.database import fetch_one
 from runner.ledger.folder import open_private, sync_entries
 from runner.ledger.refusals import damaged, disk_errors
-from runner.types import Row, maker_of
+from runner.types import BinaryValues, Row, maker_of
 
 _MAGIC = b"\xffRB\xfe"
+_MAGIC_WITH_BYTES = b"\xffRC\xfe"
 _HEAD = struct.Struct("<4sIII")
 _BLOCK_BYTES = 128 << 10
 _SEGMENT_BYTES = 256 << 20
@@ -59,16 +64,42 @@ def _encoded(key: str, values: dict[str, Any]) -> bytes:
     return encode((key, values))
 
 
+def _encoded_with_bytes(key: str, values: dict[str, Any]) -> bytes:
+    places: list[list[str | int]] = []
+    return encode((key, _as_texts(values, [], places), places))
+
+
+def _as_texts(value: Any, here: list[str | int], places: list[list[str | int]]) -> Any:
+    """The value with a text in base64 for bytes, whose places are noted."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        places.append(here)
+        return b64encode(value).decode()
+    if isinstance(value, Mapping):
+        return {name: _as_texts(item, [*here, name], places) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_texts(item, [*here, number], places) for number, item in enumerate(value)]
+    return value
+
+
 def _decoded(line: bytes) -> tuple[str, dict[str, Any]]:
     """A row's key and values. The quick decoder is right where all are texts; it rounds integers of many digits."""
     try:
-        key, values = orjson.loads(line)
-        if set(map(type, values.values())) == _TEXTS:
+        key, values, *more = orjson.loads(line)
+        if not more and set(map(type, values.values())) == _TEXTS:
             return key, values
     except orjson.JSONDecodeError:  # half of a surrogate pair
         pass
-    (key, values), _ = _scan(line.decode(), 0)
-    return key, values
+    (key, values, *more), _ = _scan(line.decode(), 0)
+    return key, _with_bytes(values, more[0]) if more else values
+
+
+def _with_bytes(values: dict[str, Any], places: list[list[str | int]]) -> dict[str, Any]:
+    for *above, last in places:
+        holder: Any = values
+        for part in above:
+            holder = holder[part]
+        holder[last] = b64decode(holder[last])
+    return BinaryValues(values)
 
 
 _row = maker_of(Row)
@@ -92,6 +123,7 @@ class RowWriter:
         self._digest = hashlib.sha256()
         self._lines: list[bytes] = []
         self._waiting = 0
+        self._magic = _MAGIC
         self._count = 0
         self._segment, self._offset = 1, 0
         self._descriptor = self._create_segment(self._segment)
@@ -108,7 +140,11 @@ class RowWriter:
     def add(self, row: Row) -> None:
         """Raises TypeError or ValueError for a value that JSON cannot hold."""
         values = row.values if type(row.values) is dict else dict(row.values)
-        line = _encoded(row.key, values)
+        try:
+            line = _encoded(row.key, values)
+        except TypeError:
+            line = _encoded_with_bytes(row.key, values)
+            self._magic = _MAGIC_WITH_BYTES
         self._lines.append(line)
         self._waiting += len(line)
         if self._waiting >= _BLOCK_BYTES:
@@ -119,7 +155,7 @@ class RowWriter:
         self._digest.update(raw)
         self._digest.update(b"\n")
         packed = self._compressor.compress(raw)
-        data = memoryview(_HEAD.pack(_MAGIC, zlib.crc32(packed), len(packed), len(raw)) + packed)
+        data = memoryview(_HEAD.pack(self._magic, zlib.crc32(packed), len(packed), len(raw)) + packed)
         with disk_errors(self._folder):
             if self._offset >= _SEGMENT_BYTES:
                 self._start_segment()
@@ -128,7 +164,7 @@ class RowWriter:
             while data:
                 data = data[os.write(self._descriptor, data) :]
         self._count += len(self._lines)
-        self._lines, self._waiting = [], 0
+        self._lines, self._waiting, self._magic = [], 0, _MAGIC
 
     def finish(self) -> None:
         """Write what waits and make everything durable."""
@@ -207,7 +243,7 @@ class RowReader:
             raise damaged(f"{path} ends inside the block at byte {block.offset}")
         magic, crc, _, raw_bytes = _HEAD.unpack_from(data)
         packed = data[_HEAD.size :]
-        if magic != _MAGIC or zlib.crc32(packed) != crc:
+        if magic not in (_MAGIC, _MAGIC_WITH_BYTES) or zlib.crc32(packed) != crc:
             raise damaged(f"{path}: the block at byte {block.offset} is damaged")
         return self._decompressor.decompress(packed, max_output_size=raw_bytes).split(b"\n")
 

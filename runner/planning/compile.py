@@ -36,7 +36,7 @@ from runner.planning.pieces import (
     text_block,
 )
 from runner.planning.requests import CacheShape, CompiledJob
-from runner.spec.job import Block, Message
+from runner.spec.job import Block, Message, TextSource
 from runner.spec.loaded import LoadedJob
 from runner.spec.sources import Unreadable
 from runner.templating import Expression, TemplateFailure
@@ -60,6 +60,7 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
     messages = [_message_blocks(message, ("messages", i), compiler, loaded) for i, message in enumerate(job.messages)]
     _check_prefill(loaded, messages[-1])
     in_order = [*system, *(block for blocks in messages for block in blocks)]
+    turns = [compiler.turn(source, ("turns", i)) for i, source in enumerate(job.turns)]
 
     shared, betas = _shared_body(loaded, system, mode)
     return CompiledJob(
@@ -72,7 +73,9 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
         betas=betas,
         context=compiler.context,
         schema=loaded.schema,
-        cache=_cache_shape(loaded.tools, in_order),
+        cache=_cache_shape(loaded.tools, in_order, turns),
+        turns=[turn.text_block(mode) for turn in turns],
+        last_format=_output_format(loaded) if turns else None,
         prefill=may_prefill(loaded),
         sight=sight,
         uploads=any(block.upload is not None for message in job.messages for block in message.content),
@@ -96,7 +99,8 @@ def _check_prefill(loaded: LoadedJob, last: Sequence[_Placed]) -> None:
 def may_prefill(loaded: LoadedJob) -> bool:
     """Whether a request may end with the assistant's message; of a model that nobody knows, yes."""
     facts = snapshot_facts(loaded.job.model)
-    return loaded.schema is None and (facts is None or facts.prefill is not False)
+    structured = loaded.schema is not None and not loaded.job.turns  # else only the last turn is
+    return not structured and (facts is None or facts.prefill is not False)
 
 
 def _compiled_message(message: Message, blocks: Sequence[_Placed], mode: Mode) -> CompiledMessage | CompiledHistory:
@@ -161,8 +165,19 @@ class _Placed:
     def objects(self, mode: Mode) -> list[dict[str, Any]]:
         """The text blocks of `system`."""
         texts = self.texts()
-        ttls = [*[None] * (len(texts) - 1), self.ttl(mode)]
-        return [text_block(text, ttl) for text, ttl in zip(texts, ttls, strict=True)]
+        last = len(texts) - 1
+        return [text_block(text, self.ttl(mode) if place == last else None) for place, text in enumerate(texts)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A further message of the user; `content` is a template where it depends on the row or on replies."""
+
+    source: TextSource
+    content: Any
+
+    def text_block(self, mode: Mode) -> TextBlock:
+        return TextBlock(self.source.name, self.content, settled_ttl(self.source.cache, mode))
 
 
 class _Blocks:
@@ -183,7 +198,14 @@ class _Blocks:
                 return _Placed(source, path, template)
         return _Placed(source, path, self._shared_text(source, path))
 
-    def _shared_text(self, source: Block, path: tuple[str | int, ...]) -> str:
+    def turn(self, source: TextSource, path: tuple[str | int, ...]) -> _Turn:
+        if source.file is None:
+            template = self._loaded.templates.template(source.name)
+            if {"row", "replies"} & template.names():
+                return _Turn(source, template)
+        return _Turn(source, self._shared_text(source, path))
+
+    def _shared_text(self, source: TextSource, path: tuple[str | int, ...]) -> str:
         if source.file is not None:
             return self._checked(self._loaded.files[source.name], path)
         with self._located(path):
@@ -265,8 +287,8 @@ def _shared_body(loaded: LoadedJob, system: Sequence[_Placed], mode: Mode) -> tu
     params = dict(job.params)
     betas = tuple(params.pop("betas", ()))
     params |= params.pop("extra_body", {})
-    if loaded.schema is not None:
-        output_format = {"type": "json_schema", "schema": _sent_schema(loaded, loaded.schema)}
+    output_format = _output_format(loaded)
+    if output_format is not None and not job.turns:
         params["output_config"] = {**params.get("output_config", {}), "format": output_format}
     body: dict[str, Any] = {"model": job.model, **{name: params[name] for name in sorted(params)}}
     if loaded.tools:
@@ -280,6 +302,13 @@ def _shared_body(loaded: LoadedJob, system: Sequence[_Placed], mode: Mode) -> tu
 def _sent_tool(tool: Tool, mode: Mode) -> dict[str, Any]:
     ttl = settled_ttl(tool.cache, mode)
     return {**tool.definition, "cache_control": cache_control(ttl)} if ttl is not None else dict(tool.definition)
+
+
+def _output_format(loaded: LoadedJob) -> dict[str, Any] | None:
+    """What the last reply of a row is asked to look like; None where any text will do."""
+    if loaded.schema is None:
+        return None
+    return {"type": "json_schema", "schema": _sent_schema(loaded, loaded.schema)}
 
 
 def _sent_schema(loaded: LoadedJob, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -297,7 +326,7 @@ def _pointer(path: Sequence[str | int]) -> str:
     return "/" + "/".join(str(part) for part in path)
 
 
-def _cache_shape(tools: Sequence[Tool], blocks: Sequence[_Placed]) -> CacheShape:
+def _cache_shape(tools: Sequence[Tool], blocks: Sequence[_Placed], turns: Sequence[_Turn]) -> CacheShape:
     shared_bytes = 0
     prefix_bytes = 0
     for tool in tools:
@@ -315,7 +344,9 @@ def _cache_shape(tools: Sequence[Tool], blocks: Sequence[_Placed]) -> CacheShape
                 prefix_bytes = shared_bytes
             else:
                 row_breakpoint = True
+    row_breakpoint = row_breakpoint or any(turn.source.cache for turn in turns)  # it stands behind replies
     marks = [*(tool.cache for tool in tools), *(block.source.cache for block in blocks if block.content != ())]
+    marks += [turn.source.cache for turn in turns]
     return CacheShape(prefix_bytes, row_breakpoint, {mode: _longest_ttl(marks, mode) for mode in _MODES})
 
 

@@ -10,6 +10,7 @@ How the expected figure is guessed
   * Shared prefix above the model's cache minimum: one write, then reads. In batch mode only a share of the rows read
     it, the others write: docs quote 30 to 98 % (batch guide, "Using prompt caching"), of which the lower end is
     taken, and the upper one behind a priming batch.
+  * Further turns hold what was said before, replies of that length among it; samples cost as much each.
   * A prefix with a row's own text in it is written by the first row that has it and read by the others, to the same
     shares; `_REMEMBERED_PREFIXES` different ones are remembered, and any further one counts as new each time.
 """
@@ -26,7 +27,8 @@ from runner.catalog.api import MAX_BATCH_BYTES, MAX_BATCH_REQUESTS
 from runner.catalog.models import ModelFacts
 from runner.catalog.prices import Prices, usd_rounded_up
 from runner.planning.requests import CompiledJob
-from runner.types import Mode, Request, Usage
+from runner.planning.turns import LaterRequest, later_requests
+from runner.types import Mode, Request, Row, Usage
 
 _Way = Literal["parallel", "batch", "primed"]
 
@@ -74,7 +76,8 @@ class Estimate:
     """All requests together. `input_tokens_upper` is None where bytes do not bound the input of some request.
 
     `primed`: what `cost` expects of batch mode supposes a priming batch. `batches` is how many batches there would be,
-    without it. `row_prefixes`: how many different prefixes with text of rows are written; 0 where there are none.
+    without it, in `waves` one behind the other, one a turn. `row_prefixes`: how many different prefixes with text of
+    rows are written; 0 where there are none.
     """
 
     requests: int
@@ -86,6 +89,7 @@ class Estimate:
     primed: bool = False
     batches: int = 0
     row_prefixes: int = 0
+    waves: int = 0
 
 
 def tokens_in(size_bytes: int, facts: ModelFacts | None) -> int:
@@ -108,7 +112,7 @@ class Estimator:
     """Sums up requests one by one.
 
     `facts` are what is known of the model, `output_tokens` the mean length of a reply where one has been measured, and
-    the two sizes what a batch may hold.
+    the two sizes what a batch may hold. Each row is asked `samples` times.
     """
 
     def __init__(
@@ -118,6 +122,7 @@ class Estimator:
         facts: ModelFacts | None,
         *,
         output_tokens: float | None = None,
+        samples: int = 1,
         batch_max_requests: int = MAX_BATCH_REQUESTS,
         batch_max_bytes: int = MAX_BATCH_BYTES,
     ) -> None:
@@ -133,7 +138,9 @@ class Estimator:
         self._input_upper: int | None = 0
         self._expected: dict[_Way, int | None] = dict.fromkeys(_READ_SHARES, 0)
         self._upper: dict[Mode, int | None] = dict.fromkeys(_MODES, 0)
-        self._batches = _Batches(batch_max_requests, batch_max_bytes)
+        self._batch_max_requests, self._batch_max_bytes = batch_max_requests, batch_max_bytes
+        self._batches: list[_Batches] = []
+        self._samples = samples
         # Rows of one length cost the same, and most rows have the length of some other row.
         self._costs = lru_cache(_REMEMBERED_SIZES)(self._costs_of)
 
@@ -142,6 +149,31 @@ class Estimator:
         """The longest prompt that the model reads; None where it is not known."""
         return self._facts.max_input_tokens if self._facts is not None else None
 
+    def add_row(self, row: Row, request: Request) -> int:
+        """Count a row in: its first request and those of its further turns, once for each sample. Returns about how
+        many tokens its longest prompt has."""
+        later = later_requests(self._compiled, row, request, round(self._reply_tokens * BYTES_PER_TOKEN))
+        longest = 0
+        for _ in range(self._samples):
+            longest = self.add(request)
+            for turn, one in enumerate(later, 1):
+                longest = self._add_later(turn, one, request)
+        return longest
+
+    def _add_later(self, turn: int, later: LaterRequest, first: Request) -> int:
+        """Of what was said before it counts as read from the cache what all rows share; a breakpoint behind a turn
+        saves more."""
+        cached, model, max_tokens = self._prefix_tokens, self._compiled.model, self._compiled.max_tokens
+        text_bytes = later.size_bytes - first.silent_bytes
+        self._of_turn(turn).add(later.size_bytes + BATCH_FRAMING_BYTES)
+        return self._count(text_bytes, first.media_tokens, later.input_bound, model, max_tokens, cached, cached)
+
+    def _of_turn(self, turn: int) -> _Batches:
+        """The batches of a turn: they can be made once those of the turn before have ended."""
+        while len(self._batches) <= turn:
+            self._batches.append(_Batches(self._batch_max_requests, self._batch_max_bytes))
+        return self._batches[turn]
+
     def add(self, request: Request) -> int:
         """Count one request in; returns about how many tokens its prompt has."""
         text_bytes = len(request.body) - request.silent_bytes
@@ -149,13 +181,18 @@ class Estimator:
         read = cached if self._requests else 0
         if self._compiled.row_prefixes:
             read, cached = self._prefixes.take(request)
-        tokens, upper, expected = self._costs(
+        self._of_turn(0).add(len(request.body) + BATCH_FRAMING_BYTES)
+        return self._count(
             text_bytes, request.media_tokens, request.input_bound, request.model, request.max_tokens, read, cached
         )
+
+    def _count(
+        self, text_bytes: int, media: int, bound: int | None, model: str, max_tokens: int, read: int, cached: int
+    ) -> int:
+        tokens, upper, expected = self._costs(text_bytes, media, bound, model, max_tokens, read, cached)
         self._requests += 1
         self._input_tokens += tokens
-        self._input_upper = _sum(self._input_upper, request.input_bound)
-        self._batches.add(len(request.body) + BATCH_FRAMING_BYTES)
+        self._input_upper = _sum(self._input_upper, bound)
         for mode, pico in upper.items():
             self._upper[mode] = _sum(self._upper[mode], pico)
         for way, pico in expected.items():
@@ -187,7 +224,8 @@ class Estimator:
                 "batch": Cost(self._expected[batch], self._upper["batch"]),
             },
             primed=primed,
-            batches=self._batches.count,
+            batches=sum(batches.count for batches in self._batches),
+            waves=len(self._batches),
             row_prefixes=self._prefixes.new,
         )
 

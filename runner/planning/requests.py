@@ -99,8 +99,9 @@ class CompiledJob:
     """A job that is ready to make requests, in one mode.
 
     `shared` is the body without `messages`, as it is sent; `context` what templates see beside `row`; `schema` the
-    output's JSON Schema as the user means it, `prefill` whether a row's history may end with the assistant. Making
-    requests changes nothing in it, so several threads may use it.
+    output's JSON Schema as the user means it, `prefill` whether a row's history may end with the assistant. `turns` are
+    further messages of the user, whose texts may depend on the row and on replies, and `last_format` what the last of
+    them asks the reply to look like. Making requests changes nothing in it, so several threads may use it.
     """
 
     def __init__(
@@ -115,6 +116,8 @@ class CompiledJob:
         schema: Mapping[str, Any] | None,
         cache: CacheShape,
         prefill: bool = True,
+        turns: Sequence[TextBlock] = (),
+        last_format: Mapping[str, Any] | None = None,
         sight: Sight = Sight(),  # noqa: B008 - frozen
         uploads: bool = False,
     ) -> None:
@@ -127,6 +130,8 @@ class CompiledJob:
         self.uploads = uploads
         """Whether requests name files that are uploaded first."""
         self.prefilled = ends_with_assistant(messages)
+        self.turns = tuple(turns)
+        self.last_format = last_format
         self._prefill = prefill
         self.model: str = shared["model"]
         self.max_tokens: int = shared["max_tokens"]
@@ -174,19 +179,23 @@ class CompiledJob:
         """Whether a row's last message may be the beginning of an answer."""
         return self.prefilled or isinstance(self.messages[-1], CompiledHistory)
 
-    def variant(self, *, model: str | None = None, max_tokens: int | None = None) -> CompiledJob:
-        """The same job asked of another model, or with another limit."""
-        changed = {"model": model or self.model, "max_tokens": max_tokens or self.max_tokens}
+    def variant(
+        self, *, model: str | None = None, max_tokens: int | None = None, last_turn: bool = False
+    ) -> CompiledJob:
+        """The same job asked of another model, with another limit, or for the reply that its last turn wants."""
+        shared = {**self.shared, "model": model or self.model, "max_tokens": max_tokens or self.max_tokens}
         return CompiledJob(
             name=self.name,
             mode=self.mode,
-            shared={**self.shared, **changed},
+            shared=_with_format(shared, self.last_format) if last_turn and self.last_format is not None else shared,
             messages=self.messages,
             betas=self.betas,
             context=self.context,
             schema=self.schema,
             cache=self.cache,
             prefill=self._prefill,
+            turns=self.turns,
+            last_format=self.last_format,
             sight=self.sight,
         )
 
@@ -356,6 +365,17 @@ def input_bound(shared: Mapping[str, Any], body_bytes: int) -> int | None:
     if has_server_tools(shared.get("tools") or ()):
         return None
     return body_bytes + hidden_tokens(shared)
+
+
+_BEHIND_THE_PARAMS = ("tools", "system")
+
+
+def _with_format(shared: Mapping[str, Any], output_format: Mapping[str, Any]) -> dict[str, Any]:
+    """A body that asks for this form of the reply, with its params by name as ever."""
+    params = {key: value for key, value in shared.items() if key != "model" and key not in _BEHIND_THE_PARAMS}
+    params["output_config"] = {**params.get("output_config", {}), "format": output_format}
+    behind = {key: shared[key] for key in shared if key in _BEHIND_THE_PARAMS}
+    return {"model": shared["model"], **{name: params[name] for name in sorted(params)}, **behind}
 
 
 def _system_prefixes(shared: Mapping[str, Any]) -> tuple[bytes, list[Prefix]]:

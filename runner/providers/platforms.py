@@ -36,15 +36,13 @@ from runner.providers.anthropic import (
 from runner.providers.arrival import DEADLINE_S, media_type
 from runner.providers.credentials import check_address, parse_custom_headers
 from runner.providers.endpoints import counted_of, tokens_of
-from runner.providers.options import (
+from runner.providers.options import Offers, ProviderOptions, require
+from runner.providers.platform_options import (
     AwsOptions,
     BedrockOptions,
     FoundryOptions,
     GoogleCloudOptions,
-    Offers,
-    ProviderOptions,
     VertexOptions,
-    require,
 )
 from runner.types import Capabilities, Failure, Request
 

@@ -39,18 +39,22 @@ CREATE TABLE IF NOT EXISTS files (
     size_bytes INTEGER NOT NULL,
     sha256 TEXT NOT NULL,
     pages INTEGER NOT NULL,         -- of a PDF; of anything else 0
+    width INTEGER NOT NULL,         -- of an image; of anything else 0
+    height INTEGER NOT NULL,
     created_at REAL NOT NULL,
     expires_at REAL,
     is_deleted INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 """
-_COLUMNS = "id, workspace, filename, mime_type, size_bytes, sha256, pages, created_at, expires_at, is_deleted"
+_COLUMNS = (
+    "id, workspace, filename, mime_type, size_bytes, sha256, pages, width, height, created_at, expires_at, is_deleted"
+)
 _UPLOADED = "id, at, workspace, filename, mime_type, size_bytes, sha256, fault"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """An uploaded file. `pages` are those of a PDF."""
+    """An uploaded file. `pages` are those of a PDF, `width` and `height` those of an image."""
 
     id: str
     workspace: str
@@ -59,6 +63,8 @@ class StoredFile:
     size_bytes: int
     sha256: str
     pages: int
+    width: int
+    height: int
     created_at: float
     expires_at: float | None = None
     is_deleted: bool = False
@@ -91,7 +97,7 @@ class FileStore:
         values = tuple(getattr(file, name) for name in StoredFile.__slots__)
         uploaded = (file.id, at, file.workspace, file.filename, file.mime_type, file.size_bytes, file.sha256, fault)
         with self._database:
-            self._database.execute(f"INSERT INTO files ({_COLUMNS}) VALUES ({', '.join('?' * 10)})", values)  # noqa: S608 - names of our own
+            self._database.execute(f"INSERT INTO files ({_COLUMNS}) VALUES ({', '.join('?' * 12)})", values)  # noqa: S608 - names of our own
             self._database.execute(f"INSERT INTO uploads ({_UPLOADED}) VALUES ({', '.join('?' * 8)})", uploaded)  # noqa: S608
 
     def get(self, file_id: str) -> StoredFile | None:

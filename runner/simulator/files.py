@@ -29,8 +29,8 @@ from runner.simulator.acts import FILE_CONTENT, FILE_DELETE, FILE_LIST, FILE_RET
 from runner.simulator.exchange import Exchange, fail
 from runner.simulator.faults import Fault, Faults
 from runner.simulator.file_store import FileStore, StoredFile
+from runner.simulator.media import MEASURED, measured
 from runner.simulator.options import Options
-from runner.simulator.prompt import PAGE_MARKS, pages_in
 from runner.simulator.refusal import Refused
 
 PATH = "/v1/files"
@@ -57,6 +57,8 @@ class _Received:
     size_bytes: int
     sha256: str
     pages: int
+    width: int
+    height: int
     expires_in_s: int | None
 
 
@@ -150,6 +152,8 @@ class Files:
             size_bytes=received.size_bytes,
             sha256=received.sha256,
             pages=received.pages,
+            width=received.width,
+            height=received.height,
             created_at=now,
             expires_at=None if received.expires_in_s is None else now + received.expires_in_s,
         )
@@ -234,8 +238,12 @@ async def _receive(exchange: Exchange, path: Path) -> _Received:
     return _Received(path=path, expires_in_s=expires_in_s, **file)
 
 
+def _measured(mime_type: str, path: Path) -> dict[str, int]:
+    return measured(mime_type, path.read_bytes() if mime_type in MEASURED else b"")
+
+
 async def _take_file(part: BodyPartReader, path: Path) -> dict[str, Any]:
-    hashing, size, pages, rest = hashlib.sha256(), 0, 0, b""
+    hashing, size = hashlib.sha256(), 0
     with path.open("wb") as out:
         while chunk := await part.read_chunk(_CHUNK_BYTES):
             size += len(chunk)
@@ -243,9 +251,6 @@ async def _take_file(part: BodyPartReader, path: Path) -> dict[str, Any]:
                 raise Refused("Request exceeds the maximum size", 413)
             hashing.update(chunk)
             out.write(chunk)
-            # A mark may lie across two chunks, and the shorter one wholly in what is kept for that.
-            pages += pages_in(rest + chunk) - pages_in(rest)
-            rest = (rest + chunk)[1 - max(map(len, PAGE_MARKS)) :]
     mime_type = (part.headers.get("content-type") or "application/octet-stream").partition(";")[0].strip().lower()
     filename = (part.filename or "").rpartition("/")[2]
     return {
@@ -253,7 +258,7 @@ async def _take_file(part: BodyPartReader, path: Path) -> dict[str, Any]:
         "mime_type": mime_type,
         "size_bytes": size,
         "sha256": hashing.hexdigest(),
-        "pages": max(1, pages) if mime_type == "application/pdf" else 0,
+        **_measured(mime_type, path),
     }
 
 

@@ -25,17 +25,11 @@ from typing import Any
 import orjson
 
 from runner.simulator.file_store import StoredFile
+from runner.simulator.media import image_tokens, measured, page_tokens
 from runner.simulator.models import Card
 
 _MESSAGE_TOKENS = 4
 """Allowance for the turn marks around a message. Its own JSON (`{"role":"user","content":`) is longer in bytes."""
-
-_IMAGE_TOKENS = 1_568
-_PAGE_TOKENS = 2_000
-"""A full-size image, and a page of a PDF (1,500 to 3,000 by the API's PDF page)."""
-
-PAGE_MARKS = (b"/Type /Page", b"/Type/Page")
-"""What a page of a PDF begins with, in one of the two usual ways."""
 
 _PLAIN, _ENCODED = b"\0", b"\1"
 """Keep a text apart from a block whose JSON reads the same."""
@@ -124,7 +118,8 @@ def read_prompt(
 
 
 def last_user_text(body: Mapping[str, Any]) -> str:
-    """All text of the last user turn, its blocks joined by a blank line; results of tools are no turn."""
+    """All of the last user turn, its blocks joined by a blank line; results of tools are no turn. Of an image, document
+    or search result it has a digest, so that an answer about another one is seen too."""
     for message in reversed(body["messages"]):
         if message["role"] == "user":
             content = message["content"]
@@ -132,8 +127,19 @@ def last_user_text(body: Mapping[str, Any]) -> str:
                 return content
             if all(block.get("type") == "tool_result" for block in content):
                 continue
-            return "\n\n".join(block["text"] for block in content if block.get("type") == "text")
+            return "\n\n".join(part for part in map(_echoed, content) if part)
     return ""
+
+
+_MEDIA = ("image", "document", "search_result")
+
+
+def _echoed(block: Mapping[str, Any]) -> str:
+    if block["type"] == "text":
+        return str(block["text"])
+    if block["type"] not in _MEDIA:
+        return ""
+    return f"[{block['type']} {hashlib.sha256(_dump(_bare(block))).hexdigest()[:16]}]"
 
 
 _Entry = tuple[bytes, int, str | None]
@@ -195,17 +201,12 @@ def _as_content(source: Mapping[str, Any]) -> Mapping[str, Any]:
             data = source["data"].encode()
         case _:
             return source
-    return _content(source["media_type"], hashlib.sha256(data).hexdigest(), len(data), pages_in(data))
+    media_type = source["media_type"]
+    return _content(media_type, hashlib.sha256(data).hexdigest(), len(data), measured(media_type, data))
 
 
-def _content(media_type: str, sha256: str, size_bytes: int, pages: int) -> Mapping[str, Any]:
-    pages = max(1, pages) if media_type == "application/pdf" else 0
-    return {"type": "bytes", "media_type": media_type, "sha256": sha256, "size": size_bytes, "pages": pages}
-
-
-def pages_in(data: bytes) -> int:
-    """About how many pages a PDF has."""
-    return sum(data.count(mark) for mark in PAGE_MARKS)
+def _content(media_type: str, sha256: str, size_bytes: int, measures: Mapping[str, int]) -> Mapping[str, Any]:
+    return {"type": "bytes", "media_type": media_type, "sha256": sha256, "size": size_bytes, **measures}
 
 
 def _with_content(value: Any, files: Mapping[str, StoredFile]) -> Any:
@@ -216,7 +217,8 @@ def _with_content(value: Any, files: Mapping[str, StoredFile]) -> Any:
         return value
     if value.get("type") == "file" and value.get("file_id") in files:
         file = files[value["file_id"]]
-        return _content(file.mime_type, file.sha256, file.size_bytes, file.pages)
+        measures = {"pages": file.pages, "width": file.width, "height": file.height}
+        return _content(file.mime_type, file.sha256, file.size_bytes, measures)
     return {name: _with_content(one, files) for name, one in value.items()}
 
 
@@ -230,7 +232,7 @@ def _block_tokens(block: Mapping[str, Any], card: Card) -> int:
     if kind == "text":
         return card.tokens(len(block["text"].encode()))
     if kind == "image":
-        return _IMAGE_TOKENS
+        return image_tokens(block["source"], card)
     if kind == "document":
         return _document_tokens(block, card)
     if kind == "tool_result" and isinstance(block.get("content"), list):
@@ -247,8 +249,8 @@ def _document_tokens(block: Mapping[str, Any], card: Card) -> int:
         inner = [{"type": "text", "text": content}] if isinstance(content, str) else content
         return tokens + sum(_block_tokens(part, card) for part in inner)
     if source["type"] == "bytes":
-        return tokens + (source["pages"] * _PAGE_TOKENS or card.tokens(source["size"]))
-    return tokens + _PAGE_TOKENS
+        return tokens + (source["pages"] * page_tokens(card) or card.tokens(source["size"]))
+    return tokens + page_tokens(card)
 
 
 def _settings(body: Mapping[str, Any], name: str) -> bytes:

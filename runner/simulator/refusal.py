@@ -41,6 +41,7 @@ class Refused(Exception):
         *,
         kind: str | None = None,
         error_code: str | None = None,
+        details: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
@@ -48,13 +49,14 @@ class Refused(Exception):
         self.status = status
         self.kind = kind or TYPE_BY_STATUS.get(status, "api_error" if status >= 500 else "invalid_request_error")
         self.error_code = error_code
+        self.details = details or {}
         self.headers = headers or {}
 
     def error(self) -> dict[str, Any]:
         """The inner object, as stream events carry it."""
         error: dict[str, Any] = {"type": self.kind, "message": self.message}
         if self.error_code is not None:
-            error["details"] = {"error_code": self.error_code}
+            error["details"] = {"error_code": self.error_code, **self.details}
         return error
 
     def body(self, request_id: str) -> bytes:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from runner.simulator.media import check_media
 from runner.simulator.models import Card, card_of
 from runner.simulator.output_schema import check_schema
 from runner.simulator.refusal import Refused
@@ -164,6 +165,7 @@ def _check_shared(body: Any, version: str, betas: str, allowed: frozenset[str]) 
     _check_serving(body, card, betas)
     _check_context_management(body, betas)
     _check_breakpoints(body)
+    check_media(body, card)
     return card
 
 

@@ -20,7 +20,7 @@ from runner.errors import DeliveryError, Problem, SpecError
 from runner.sinks import SinkContext
 from runner.sinks.options import SinkOptions
 from runner.templating import Expression, TemplateFailure
-from runner.types import RECORD_FIELDS, Record
+from runner.types import FIELDS_OF_SOME_JOBS, RECORD_FIELDS, Record
 
 
 class Columns(Protocol):
@@ -147,4 +147,4 @@ def _column_error(name: str, record: Record, why: str, hint: str | None) -> Deli
 
 
 _STORABLE = (str, int, float, bool, NoneType, list, tuple, dict)
-_NAMES = (*RECORD_FIELDS, "content")
+_NAMES = (*RECORD_FIELDS, *FIELDS_OF_SOME_JOBS, "content")

@@ -72,6 +72,8 @@ class RecordEncoder:
             del value["row"]
         elif self._include_row is not True:
             value["row"] = {name: record.row.get(name) for name in self._include_row}
+        if record.turns is not None or record.samples is not None:
+            value |= record.of_some_jobs()
         return value
 
 
@@ -79,7 +81,7 @@ _record_values = attrgetter(*RECORD_FIELDS)
 _ALIKE = {str, int, bool, type(None)}
 """What the quick encoder writes as `encode_text` does, where it takes it: it refuses integers of many digits and halves
 of surrogate pairs, and writes some floats in another way."""
-_NOT_ALWAYS_ALIKE = ("output", "row", "cost_usd")
+_NOT_ALWAYS_ALIKE = ("output", "row", "cost_usd", "turns", "samples", "vote")
 
 
 def _is_alike(value: Any) -> bool:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from runner.catalog.models import snapshot_facts
 from runner.errors import Problem
 from runner.media.scaling import can_scale
 from runner.spec.hints import choice_hint
 from runner.spec.media import INSTALL
-from runner.spec.node import ListNode, MapNode, Node, child, plain
+from runner.spec.node import ListNode, MapNode, Node, child, find, plain
 from runner.spec.sources import Origin, Unreadable, origin_of
 
 _EVERYWHERE = frozenset({"cache", "optional", "if", "each"})
@@ -38,6 +39,7 @@ def check_blocks(tree: MapNode) -> list[Problem]:
         *(problem for block in system for problem in (*_keys(block), *_not_in_system(block))),
         *(problem for _, block in in_messages for problem in (*_keys(block), *_upload(block))),
         *(problem for role, block in in_messages if role == "assistant" for problem in _not_by_assistant(block)),
+        *_unbounded(tree, [block for _, block in in_messages]),
         *_citations([block for _, block in in_messages], tree.get("output")),
     ]
 
@@ -137,6 +139,23 @@ def _not_by_assistant(block: MapNode) -> Iterator[Problem]:
     if document is not None:
         found = "the API takes no document in a message of the assistant"
         yield Problem("document-by-assistant", found, document.key.location(), "put it into a message of the user")
+
+
+def _unbounded(tree: MapNode, blocks: Sequence[MapNode]) -> Iterator[Problem]:
+    """Under a cap each request has a bound. That of a PDF, an address or a file id is at last the model's context."""
+    cap, model = find(tree, ("limits", "max_cost_usd")), tree.get("model")
+    name = plain(model) if model is not None else None
+    if cap is None or plain(cap) is None or not isinstance(name, str):
+        return
+    facts = snapshot_facts(name)
+    if facts is not None and facts.max_input_tokens is not None:
+        return
+    for block in blocks:
+        document = block.entries.get("document")
+        if document is not None and child(document.value, "source") is not None:
+            found = f"under a cap, nothing bounds what a document costs: the context of {name!r} is not known"
+            hint = "send its text (`document: {text: …}`), take a model that is known, or drop `limits.max_cost_usd`"
+            yield Problem("unbounded-cost", found, document.key.location(), hint)
 
 
 def _citations(blocks: Sequence[MapNode], output: Node | None) -> Iterator[Problem]:

@@ -1,6 +1,6 @@
-"""The conversation of a job: who speaks first and last, and what stands for messages that a row holds.
+"""The conversation of a job: who speaks first and last, what stands for messages that a row holds, who votes on what.
 
-Owns   the checks of `messages` as a sequence that need no row.
+Owns   the checks of `messages` as a sequence, and of `vote` among `samples`, that need no row.
 Knows  the tree (for places), and from the catalog which models take a last message of the assistant.
 
 Source: the Messages API reference. The first message is the user's; messages of one role may follow one another; the
@@ -9,16 +9,27 @@ last one is the assistant's (prefill) only where the model takes it, and never w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from runner.catalog.models import snapshot_facts
 from runner.errors import Problem
-from runner.spec.node import ListNode, MapNode, Node, ScalarNode, child, plain
+from runner.spec.hints import choice_hint
+from runner.spec.node import ListNode, MapNode, Node, ScalarNode, child, find, plain
 from runner.templating import Expression
 
+WHOLE: Final = "output"
+"""Names all of the output as what is voted on."""
+_SAY_FIELDS: Final = ("fields", "labels", "schema", "extract")
 
-def check_conversation(tree: MapNode) -> Iterator[Problem]:
-    """All problems of this kind, in file order."""
+
+def check_conversation(tree: MapNode, schema: Mapping[str, Any] | None) -> Iterator[Problem]:
+    """All problems of this kind."""
+    yield from _messages(tree)
+    yield from _vote(tree, schema)
+
+
+def _messages(tree: MapNode) -> Iterator[Problem]:
     messages = tree.get("messages")
     items = [item for item in messages.items if isinstance(item, MapNode)] if isinstance(messages, ListNode) else []
     if not items or not isinstance(messages, ListNode) or len(items) < len(messages.items):
@@ -59,7 +70,7 @@ def _end(tree: MapNode, last: MapNode) -> Iterator[Problem]:
         found = f"{facts.id} refuses a last message of the assistant"
         hint = "let the messages end with the user's; a form for the reply is `output: {fields: …}`"
         yield Problem("no-prefill", found, where, hint)
-    elif _is_structured(tree):
+    elif _is_structured(tree) and tree.get("turns") is None:  # only the last turn asks for it
         found = "structured output and a last message of the assistant exclude one another"
         yield Problem("no-prefill", found, where, "let the messages end with the user's, or drop `output`")
 
@@ -67,6 +78,28 @@ def _end(tree: MapNode, last: MapNode) -> Iterator[Problem]:
 def _is_structured(tree: MapNode) -> bool:
     output = tree.get("output")
     return output is not None and any(child(output, key) is not None for key in ("fields", "labels", "schema"))
+
+
+def _vote(tree: MapNode, schema: Mapping[str, Any] | None) -> Iterator[Problem]:
+    vote = find(tree, ("output", "vote"))
+    if not isinstance(vote, MapNode):
+        return
+    samples = tree.get("samples")
+    if samples is None or plain(samples) == 1:
+        found = "a vote needs several samples, and this job has one"
+        yield Problem("no-effect", found, vote.span.location(), "write `samples: 5`, or take `vote` out")
+    field = vote.get("field")
+    name = plain(field) if field is not None else None
+    if field is None or not isinstance(name, str) or name == WHOLE:
+        return
+    fields = (schema or {}).get("properties")
+    if isinstance(fields, Mapping) and name not in fields:
+        hint = choice_hint(name, fields, "Fields of the output")
+        yield Problem("unknown-field", f"`output` has no field `{name}`", field.span.location(), hint)
+    elif schema is None and not any(find(tree, ("output", key)) is not None for key in _SAY_FIELDS):
+        found = f"`{name}` is no field: without a schema the output is a text"
+        hint = "say what a reply must look like (`fields`), or vote on all of it: `vote: output`"
+        yield Problem("unknown-field", found, field.span.location(), hint)
 
 
 def _role(message: MapNode) -> object:

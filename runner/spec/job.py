@@ -8,6 +8,7 @@ Beside its fields a model says, as class variables, what `spec.shape` and `spec.
   short    the field that a bare string stands for (`dataset: a.csv`)
   one_of   groups of keys of which one at most may be given; one must be, unless `needs_choice` is false
   later    keys that are refused as not supported yet, never ignored
+  kind     the field that says what the others belong to: a layer that gives another one replaces the whole
 A field marked `OneOrMany` takes a single item without a list.
 """
 
@@ -22,6 +23,10 @@ from pydantic.json_schema import SkipJsonSchema
 from runner.rounds import MAX_LIMITS, MAX_REPAIRS
 from runner.spec.values import CacheMark, Dollars, Duration, PositiveDuration, RowColumns, Share, ShareOfRows, to_pico
 
+MAX_TURNS = 50
+"""Each turn of a run in batch mode is a wave of batches of its own; more of them is likelier a mistake than meant."""
+MAX_SAMPLES = 100
+"""Each multiplies the bill; a vote of more says little that these do not."""
 NAME_PATTERN = r"^\w[\w.-]*$"
 """A job's name is part of file and folder names."""
 
@@ -38,6 +43,7 @@ class Model(BaseModel):
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = ()
     needs_choice: ClassVar[bool] = True
     later: ClassVar[frozenset[str]] = frozenset()
+    kind: ClassVar[str | None] = None
 
 
 class TextSource(Model):
@@ -229,6 +235,18 @@ class Dataset(Model):
     limit: int | None = Field(None, ge=1, description="Take no more rows than this.")
 
 
+class VoteSpec(Model):
+    """The majority of a row's samples decides. A string is short for `{field: …}`."""
+
+    short: ClassVar[str | None] = "field"
+
+    field: str = Field(
+        min_length=1,
+        description="The field of the output that is voted on; `output` for all of it.",
+        examples=["label"],
+    )
+
+
 class LargerLimits(Model):
     """Ask again with larger limits, one after the other, until the reply is whole."""
 
@@ -252,7 +270,7 @@ class Output(Model):
 
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("fields", "labels", "schema"),)
     needs_choice: ClassVar[bool] = False
-    later: ClassVar[frozenset[str]] = frozenset({"rules", "extract", "samples", "tools", "vote", "include_raw"})
+    later: ClassVar[frozenset[str]] = frozenset({"rules", "extract", "samples", "tools", "include_raw"})
 
     fields: dict[str, Any] | None = Field(
         None,
@@ -267,6 +285,11 @@ class Output(Model):
     )
     schema_: str | dict[str, Any] | None = Field(
         None, alias="schema", description="A JSON Schema: the path of a JSON or YAML file, or the schema itself."
+    )
+    vote: VoteSpec | None = Field(
+        None,
+        description="Which field the majority of `samples` decides: the record has the output of a sample that says "
+        "what most say, and how the vote went.",
     )
     repair: int | None = Field(
         None,
@@ -401,6 +424,7 @@ class ProviderSpec(Model):
     from the environment, as the SDK reads it."""
 
     short: ClassVar[str | None] = "name"
+    kind: ClassVar[str | None] = "name"
 
     name: str = Field(
         "anthropic",
@@ -436,7 +460,7 @@ class ProviderSpec(Model):
 class Job(Model):
     """A job: what is asked of the model, for each row of a dataset, and where the answers go."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"turns", "upload", "rules", "samples", "cross"})
+    later: ClassVar[frozenset[str]] = frozenset({"upload", "rules", "cross"})
 
     name: str = Field(
         pattern=NAME_PATTERN, max_length=100, description="The job's name. Default: the file's name without its ending."
@@ -467,7 +491,22 @@ class Job(Model):
         "json and yaml as what they hold, any other as text.",
     )
     messages: tuple[Message, ...] = Field(description="The conversation, instead of `prompt`.", min_length=1)
+    turns: Annotated[tuple[TextSource, ...], OneOrMany()] = Field(
+        (),
+        max_length=MAX_TURNS,
+        description="Further messages of the user, each sent with all that was said before, once there is a reply. "
+        "They see `row`, `vars`, `assets`, `job`, and `replies`: the texts of the replies so far. `output` is what the "
+        "last reply must look like.",
+        examples=[["Why?", "followup.md.j2"]],
+    )
     dataset: Dataset = Field(description="Where the rows come from.")
+    samples: int = Field(
+        1,
+        ge=1,
+        le=MAX_SAMPLES,
+        description="How often each row is asked, each time anew. With `output.vote` the majority decides.",
+        examples=[5],
+    )
     tools: Annotated[tuple[str | dict[str, Any], ...], OneOrMany()] = Field(
         (),
         description="What the model may call while it answers: tools that the API runs, by their type, and functions "

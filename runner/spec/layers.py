@@ -20,7 +20,7 @@ from runner.errors import Location, Problem
 from runner.settings import ProjectFile, Settings, shown_path
 from runner.spec.hints import choice_hint
 from runner.spec.job import JobFile, Model
-from runner.spec.node import Entry, ListNode, MapNode, Node, ScalarNode, Source, Span
+from runner.spec.node import Entry, ListNode, MapNode, Node, ScalarNode, Source, Span, plain
 from runner.spec.scalars import Doubtful, resolve
 from runner.spec.shape import Shaper, field_shapes
 from runner.spec.source import read_yaml
@@ -206,10 +206,21 @@ def merge(base: MapNode, over: MapNode, model: type[Model] | None = JobFile, *, 
             del entries[name]
         elif below is not None and isinstance(below.value, MapNode) and isinstance(entry.value, MapNode):
             inner = shapes[name].model if name in shapes else None
-            entries[name] = Entry(entry.key, merge(below.value, entry.value, inner, free=name in _FREE))
+            under = MapNode({}, below.value.span) if _is_another(below.value, entry.value, inner) else below.value
+            entries[name] = Entry(entry.key, merge(under, entry.value, inner, free=name in _FREE))
         else:
             entries[name] = entry
     return MapNode(entries, over.span)
+
+
+def _is_another(base: MapNode, over: MapNode, model: type[Model] | None) -> bool:
+    """Whether `over` is of another kind than `base`, whose keys then mean nothing in it."""
+    kind = model.kind if model is not None else None
+    said = over.get(kind) if kind is not None else None
+    if kind is None or said is None:
+        return False
+    below = base.get(kind)
+    return below is not None and plain(said) != plain(below)
 
 
 def _crosses_list(tree: Node, keys: tuple[str, ...]) -> bool:

@@ -87,7 +87,7 @@ def load(
     reader = ToolReader(tree, root)
     tools = reader.tools()
 
-    media = FixedMedia(tree, texts, local_files(settings))
+    media = FixedMedia(tree, texts, local_files(settings), root)
     media.read_written()
 
     check = TemplateCheck(tree, texts, settings)

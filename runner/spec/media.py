@@ -9,11 +9,13 @@ Knows  a shaped tree, its texts and templates, and the files of the project. Wha
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path as FilePath
 from typing import Any
 
 from runner.errors import Problem
 from runner.media.content import Content, MediaKind, Unsendable, too_large
 from runner.media.scaling import can_scale
+from runner.spec.inputs import missing_file
 from runner.spec.node import MapNode, Node, Path, child, find, plain
 from runner.spec.sources import LocalFiles, Unreadable, origin_of
 from runner.spec.texts import ITEM, Text, bare_expression
@@ -25,12 +27,13 @@ INSTALL = 'pip install "rowrunner[media]"'
 class FixedMedia:
     """Reads the fixed sources of one job. `media` is content by its path as it is used, `problems` what is wrong."""
 
-    def __init__(self, tree: MapNode, texts: Sequence[Text], files: LocalFiles) -> None:
+    def __init__(self, tree: MapNode, texts: Sequence[Text], files: LocalFiles, root: FilePath) -> None:
         self.media: dict[str, bytes] = {}
         self.problems: list[Problem] = []
         self._tree = tree
         self._texts = texts
         self._files = files
+        self._root = root
 
     def read_written(self) -> None:
         """Those that are written as they are."""
@@ -89,8 +92,10 @@ class FixedMedia:
                 raise Unsendable(problem, cure, code="image-too-large")
             self.media[source] = data
         except Unreadable as failure:
-            if not (failure.missing and plain_of(block, "optional") is True):
+            if not failure.missing:
                 self.problems.append(Problem(failure.code, failure.message, where, failure.hint))
+            elif plain_of(block, "optional") is not True:
+                self.problems.append(missing_file(source, self._root, where))
         except Unsendable as refused:
             self.problems.append(Problem(refused.code, refused.message, where, refused.hint))
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from runner.errors import Problem, SpecError
+from pydantic import ValidationError
+
+from runner.errors import Problem, SetupError, SpecError
 from runner.plugins import find_provider
 from runner.spec.hints import choice_hint
 from runner.spec.node import MapNode, ScalarNode, locate, plain
@@ -35,7 +37,22 @@ def provider_problems(tree: MapNode) -> Iterator[Problem]:
         if key != "name" and key not in taken:
             where = locate(tree, ("provider", key), key=True)
             yield Problem("unknown-key", f"`{key}` is no option of the provider {name!r}", where, _options(key, taken))
+    yield from _unsafe_address(tree, values, options)
     yield from _lacks(tree, options)
+
+
+def _unsafe_address(tree: MapNode, values: Any, options: Any) -> Iterator[Problem]:
+    address = values.get("base_url")
+    if not isinstance(address, str) or "base_url" not in options.model_fields or not address:
+        return
+    try:
+        options(base_url=address).address({})
+    except SetupError as error:
+        if error.code == "unsafe-address":
+            where = locate(tree, ("provider", "base_url"))
+            yield Problem(error.code, error.message, where, "write an https:// address, or leave `base_url` out")
+    except ValidationError:
+        return  # an option of another provider: that is told
 
 
 def _options(key: str, taken: list[str]) -> str:

@@ -201,6 +201,8 @@ _TITLES = {
     "Block": "A block of content",
     "DocumentSource": "`document`",
     "Message": "`messages`",
+    "TextSource": "`turns`",
+    "VoteSpec": "`output.vote`",
     "Dataset": "`dataset`",
     "Sample": "`dataset.sample`",
     "Output": "`output`",
@@ -240,6 +242,8 @@ def _takes(shape: FieldShape, schema: Mapping[str, Any]) -> str:
             "Block": "text or a block",
             "DocumentSource": "path, address, file id, or a mapping",
             "Message": "message",
+            "TextSource": "text or a block of text",
+            "VoteSpec": "field",
             "SinkSpec": "path or a sink",
             "ProviderSpec": "name or mapping",
         }.get(shape.model.__name__, "mapping" if shape.model.short is None else "path or mapping")

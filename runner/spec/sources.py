@@ -21,8 +21,8 @@ from runner.catalog.api import MAX_REQUEST_BYTES
 Origin = Literal["file-id", "url", "path"]
 
 _FILE_ID = re.compile(r"file_[A-Za-z0-9_-]+")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//|(?=[^\\/]*,))")
-"""`s3://…`, and `data:…,…`; not `C:\\…`, nor a file whose name has a colon."""
+_SCHEME = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*)://|data:[a-z]+/)")
+"""`s3://…` and `data:image/…`; not `C:\\…`, nor a file whose name has a colon."""
 _STORES = frozenset({"s3", "gs", "gcs", "az", "abfs", "abfss", "hf"})
 
 
@@ -46,7 +46,7 @@ def origin_of(text: str) -> Origin:
     scheme = _SCHEME.match(text)
     if scheme is None:
         return "path"
-    name = scheme.group(1).lower()
+    name = (scheme.group(1) or "data").lower()
     if name in _STORES:
         raise Unreadable(
             f"`{name}://` is not supported yet", "download the file, and give its path", code="not-supported-yet"
@@ -123,11 +123,14 @@ def _read(path: Path, name: str) -> bytes:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
         raise Unreadable(f"{name!r} cannot be read: {error.strerror}", "look at its permissions") from error
-    with os.fdopen(handle, "rb") as file:
+    try:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
             raise Unreadable(f"{name!r} is not a regular file", "name a file")
         if about.st_size > MAX_REQUEST_BYTES:
             found = f"{name!r} has {about.st_size:,} bytes, and a request may have {MAX_REQUEST_BYTES:,}"
             raise Unreadable(found, "split the file, or give it as an `https://` address", code="file-too-large")
-        return file.read()
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(handle)

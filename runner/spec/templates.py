@@ -15,7 +15,7 @@ from runner.errors import Location, Problem
 from runner.settings import Settings
 from runner.spec.hints import choice_hint
 from runner.spec.node import MapNode, Node, ScalarNode, child, find
-from runner.spec.texts import PER_ROW, WHERE, Places, Text, locate_in_scalar
+from runner.spec.texts import ITEM, PER_ROW, WHERE, Places, Text, locate_in_scalar
 from runner.templating import Expression, NameUse, TemplateFailure, TemplateFinder, TemplateSet
 from runner.templating.analysis import Uses
 from runner.types import RECORD_FIELDS
@@ -113,7 +113,9 @@ class TemplateCheck:
             found = "`row` is not known in `system`, which every row shares"
             self._add("row-in-system", found, where, "put what depends on the row in the first user message")
             return
-        if use.name in self._declared("vars"):
+        if use.name == ITEM:
+            hint = "only a block with `each` knows `item`, and `each` itself does not"
+        elif use.name in self._declared("vars"):
             hint = f"did you mean `vars.{use.name}`?"
         elif use.name in self._declared("assets"):
             hint = f"did you mean `assets.{use.name}`?"
@@ -129,8 +131,13 @@ class TemplateCheck:
 
     def _check_expressions(self) -> None:
         for name, node in expressions(self._tree):
-            known = WHERE if name == "dataset.where" else PER_ROW if name.startswith("messages.") else _RECORD
+            known = WHERE if name == "dataset.where" else PER_ROW if name.startswith("messages.") else self._record()
             self._check_expression(name, node, known)
+
+    def _record(self) -> frozenset[str]:
+        """The fields that a record of this job has."""
+        some = {"turns": "turns", "samples": "samples", "vote": "samples"}
+        return _RECORD | {field for field, key in some.items() if self._tree.get(key) is not None}
 
     def _check_expression(self, name: str, node: ScalarNode, known: frozenset[str]) -> None:
         try:

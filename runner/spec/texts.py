@@ -22,6 +22,8 @@ SHARED = frozenset({"vars", "assets", "job"})
 """What text in `system` sees."""
 PER_ROW = SHARED | {"row"}
 """What text in `messages` sees."""
+PER_TURN = PER_ROW | {"replies"}
+"""What text in `turns` sees."""
 WHERE = frozenset({"row", "vars", "assets"})
 DATASET_PATH = frozenset({"vars"})
 SINK_PATH = frozenset({"job", "vars", "run"})
@@ -68,6 +70,7 @@ def texts_of(tree: MapNode, job_file: str) -> list[Text]:
         for number, message in enumerate(messages.items):
             path = ("messages", number, "content")
             texts.extend(_blocks(child(message, "content"), path, PER_ROW, job_file))
+    texts.extend(_blocks(tree.get("turns"), ("turns",), PER_TURN, job_file))
     texts.extend(_paths(tree, job_file))
     return texts
 

@@ -48,7 +48,7 @@ def check_together(
         *provider_problems(tree),
         *_deadline(tree),
         *_variables(tree, lenient=lenient),
-        *check_conversation(tree),
+        *check_conversation(tree, schema),
         *_breakpoints(tree),
         *paths.dataset(),
         *paths.sinks(),
@@ -142,6 +142,7 @@ def _cache_marks(tree: MapNode) -> Iterator[tuple[object, Node]]:
     lists = [tree.get("tools"), tree.get("system")]
     messages = tree.get("messages")
     lists += [child(message, "content") for message in messages.items] if isinstance(messages, ListNode) else []
+    lists.append(tree.get("turns"))
     for blocks in lists:
         for block in blocks.items if isinstance(blocks, ListNode) else ():
             mark = child(block, "cache")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.simulator.prompt import echo_of, last_user_text
 from support.api import SimulatedApi, simulated_api
 from support.harness import Project, stable
 from support.here import Here
@@ -32,6 +33,9 @@ messages:
 dataset: {path: data/claims.jsonl, key: id}
 sinks: [out/x.jsonl]
 """
+
+
+PROMPT = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +80,21 @@ def claims(root: Path, api: SimulatedApi, job: str = JOB) -> Project:
 def test_documents_and_images_are_answered_alike_in_both_modes(tmp_path: Path, api: SimulatedApi, here: Here) -> None:
     project = claims(tmp_path, api)
     assert here.runner(project, "check", "--data").status == 0
+    plan = json.loads(here.runner(project, "plan", "jobs/claims.yaml", "--format", "json").stdout)
     parallel = here.runner(project, "run", "jobs/claims.yaml", "--mode", "parallel", "--format", "json")
     assert (parallel.status, parallel.summary["rows"]["succeeded"]) == (0, 6), parallel.stderr
     first = project.records()
+    bodies = [json.loads(line) for line in here.runner(project, "render", "jobs/claims.yaml").stdout.splitlines()]
+    for record, body in zip(first, bodies, strict=True):
+        assert record["output"].startswith(f"[echo {echo_of(last_user_text(body))}]"), "an answer to another row"
     batch = here.runner(
         project, "run", "jobs/claims.yaml", "--mode", "batch", "--new", "--no-reuse", "--format", "json"
     )
     assert (batch.status, batch.summary["rows"]["succeeded"]) == (0, 6), batch.stderr
     second = project.records()
     assert {record["mode"] for record in second} == {"batch"}
+    used = sum(sum(record["usage"][kind] for kind in PROMPT) for record in second)
+    assert used <= plan["input_tokens_upper"]
+    assert used / 2 <= plan["input_tokens"] <= used * 2, "an estimate is near what the API counts"
     assert stable(first) == stable(second)
     assert [record["request_hash"] for record in first] == [record["request_hash"] for record in second]

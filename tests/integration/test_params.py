@@ -51,3 +51,18 @@ def test_a_slow_answer_serves_where_a_fast_one_is_asked_for(project: Project, ap
     project.write("jobs/x.yaml", JOB.format(model="claude-opus-5-5", params="speed: fast", mode="parallel"))
     project.run("jobs/x.yaml")
     assert api.accounts()["requests"] == 1
+
+
+def test_what_passes_unchecked_is_warned_of_by_check_and_plan(project: Project, api: SimulatedApi) -> None:
+    params = "betas: [contxt-1m-2025-08-07], extra_body: {brand_new: 1}"
+    project.write("data/x.csv", "text\nthing\n")
+    project.write("jobs/x.yaml", JOB.format(model="claude-haiku-5-5", params=params, mode="parallel"))
+    for command in ("check", "plan"):
+        done = project.runner(command, "jobs/x.yaml")
+        assert done.status == 0, done.stderr
+        told = done.stdout + done.stderr
+        assert "2:9" not in told
+        assert "did you mean `context-1m-2025-08-07`?" in told
+        assert "`brand_new` is sent without a check" in told
+    assert project.runner("run", "jobs/x.yaml").status == 5, "the API refuses the row"
+    assert api.accounts()["requests"] == 0

@@ -57,6 +57,7 @@ def test_a_run_of_many_requests_is_planned_in_batches(tmp_path: Path) -> None:
     assert "queue" not in told(plan)
     assert plan.to_dict()["batches"] == {
         "count": 3,
+        "waves": 1,
         "queue_requests": 200_000,
         "all_at_once_usd": plan.to_dict()["cost_usd"]["batch"]["upper"],
         "priming": {"pays": True, "why": plan.priming.why, "saved_usd": pytest.approx(0.02, abs=0.02)},

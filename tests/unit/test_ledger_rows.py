@@ -12,7 +12,7 @@ from runner.errors import LedgerError
 from runner.ledger import EnrolledRow, rows
 from runner.ledger.folder import open_private
 from runner.ledger.sqlite import SqliteLedger
-from runner.types import Row
+from runner.types import BinaryValues, Row
 from support.ledgers import new_ledger
 
 VALUES: list[dict[str, Any]] = [
@@ -34,6 +34,29 @@ def test_values_come_back_exactly(tmp_path: Path) -> None:
         assert [row.values for row in ledger.rows()] == VALUES
         assert [ledger.row(index).values for index in range(4)] == VALUES
         assert list(ledger.row(0).values) == list(VALUES[0])
+
+
+def test_bytes_come_back_as_bytes_wherever_they_stand(tmp_path: Path) -> None:
+    values: list[dict[str, Any]] = [
+        {"photo": b"\x89PNG\x00\xff", "name": "a", "n": 12345678901234567890123},
+        {"name": "text alone"},
+        {"parts": [{"data": b""}, "x", [b"y"]], "half": "\ud83d"},
+    ]
+    with enrolled(tmp_path, values) as ledger:
+        assert [row.values for row in ledger.rows()] == values
+        assert [type(ledger.row(index).values) for index in range(3)] == [BinaryValues, dict, BinaryValues]
+
+
+def test_what_json_cannot_hold_is_refused_as_before(tmp_path: Path) -> None:
+    for value in (object(), float("nan"), [{1, 2}]):
+        with pytest.raises((TypeError, ValueError)), enrolled(tmp_path / str(type(value)), [{"x": value}]):
+            pass
+
+
+def test_a_version_that_knows_no_bytes_refuses_a_block_that_has_some(tmp_path: Path) -> None:
+    with enrolled(tmp_path, [{"photo": b"x"}]):
+        (segment,) = (tmp_path / "run" / "rows").iterdir()
+        assert segment.read_bytes()[:4] != rows._MAGIC
 
 
 def test_rows_of_many_blocks_are_read_in_any_order(tmp_path: Path) -> None:

@@ -60,12 +60,16 @@ def test_a_retired_model_is_an_error(tmp_path: Path) -> None:
     (problem,) = advice(tmp_path, JOB, known("claude-3-opus-20240229"))
     assert (problem.code, problem.severity) == ("retired-model", "error")
     assert problem.message == "claude-3-opus-20240229 is retired since 2026-01-05"
+    assert problem.hint == "take `claude-opus-5-5`: requests to this one fail"
 
 
 def test_a_model_that_is_soon_retired_is_told_from_60_days_before(tmp_path: Path) -> None:
     facts = known("claude-haiku-5-5")
     soon, later = replace(facts, retires_at=date(2027, 1, 21)), replace(facts, retires_at=date(2027, 1, 22))
-    assert codes(advice(tmp_path, JOB, soon)) == [("retiring-model", "warning")]
+    (problem,) = advice(tmp_path, JOB, replace(soon, successor="claude-next"))
+    assert (problem.code, problem.severity) == ("retiring-model", "warning")
+    assert problem.message == "claude-haiku-5-5 is to be retired on 2027-01-21"
+    assert problem.hint == "move to `claude-next` before that day"
     assert advice(tmp_path, JOB, later) == []
 
 
@@ -124,3 +128,27 @@ def test_a_model_without_batches_is_told_where_they_are_asked_for(tmp_path: Path
     assert problem.where is not None
     assert problem.where.line == JOB.count("\n") + 1
     assert advice(tmp_path, JOB + "mode: parallel\n", without) == []
+
+
+def test_fast_mode_that_ends_is_told_before_and_after(tmp_path: Path) -> None:
+    job = JOB.replace("claude-haiku-5-5", "claude-opus-4-8").replace(
+        "max_tokens: 1024", "max_tokens: 1024, speed: fast, betas: [fast-mode-2026-02-01]"
+    )
+    job += "mode: parallel\n"
+    facts = known("claude-opus-4-8")
+    ending = replace(facts, fast_until=date(2026, 11, 30))
+    assert codes(advice(tmp_path, job, ending)) == [("retiring-model", "warning")]
+    assert codes(advice(tmp_path, job, replace(facts, fast_until=date(2026, 1, 1)))) == [("refused-value", "error")]
+
+
+def test_a_stop_sequence_beside_structured_output_is_warned_of(tmp_path: Path) -> None:
+    job = JOB.replace("max_tokens: 1024", 'max_tokens: 1024, stop_sequences: ["}"]') + "output: {labels: [a, b]}\n"
+    assert codes(advice(tmp_path, job, known("claude-haiku-5-5"))) == [("cut-json", "warning")]
+
+
+def test_what_the_api_says_of_a_model_now_stands_above_what_a_job_was_read_by(tmp_path: Path) -> None:
+    facts = replace(known("claude-haiku-5-5"), max_tokens=100)
+    (problem,) = advice(tmp_path, JOB, facts)
+    assert (problem.code, problem.severity) == ("out-of-range", "error")
+    assert problem.where is not None
+    assert problem.where.line == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,19 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.encoding import decode, encode
-from runner.planning.conversation import Conversations, Exchange, continuation
+from runner.planning.conversation import Conversations, Exchange
 from runner.planning.identity import request_identity
 from runner.planning.pieces import CompiledMessage, TextBlock
 from runner.planning.requests import CacheShape, CompiledJob
-from runner.rounds import Longer, OtherModel, Repair, Why
+from runner.rounds import Longer, NextTurn, OtherModel, Repair, Why
 from runner.templating import TemplateSet
 from runner.types import Failure, Reply, Request, Row, Usage
 
-SET = TemplateSet.from_sources({"review": "Review: {{ row.text }}", "begin": "{{ row.text }}: {"})
+SET = TemplateSet.from_sources(
+    {
+        "review": "Review: {{ row.text }}",
+        "begin": "{{ row.text }}: {",
+        "doubt": "{{ row.text }}: why {{ replies[0] }}, {{ replies | length }}?",
+        "broken": "{{ replies[7].x }}",
+    }
+)
+FORMAT = {"type": "json_schema", "schema": {"type": "object"}}
 SHARED = {"model": "m-1", "max_tokens": 10, "system": [{"type": "text", "text": "Label."}]}
 
 
-def compiled(*messages: CompiledMessage) -> CompiledJob:
+def compiled(*messages: CompiledMessage, turns: Sequence[TextBlock] = ()) -> CompiledJob:
     return CompiledJob(
         name="x",
         mode="parallel",
@@ -32,6 +41,8 @@ def compiled(*messages: CompiledMessage) -> CompiledJob:
         context={},
         schema=None,
         cache=CacheShape(0, False, {"parallel": "5m", "batch": "1h"}),
+        turns=turns,
+        last_format=FORMAT if turns else None,
     )
 
 
@@ -46,6 +57,9 @@ def fixed(text: str) -> TextBlock:
 USER = compiled(CompiledMessage("user", [fixed("Look."), block("review", cached=True)]))
 FIXED = compiled(CompiledMessage("user", [fixed("Look.")]))
 PREFILLED = compiled(CompiledMessage("user", [block("review")]), CompiledMessage("assistant", [block("begin")]))
+TURNS = compiled(
+    CompiledMessage("user", [block("review")]), turns=[block("doubt", cached=True), fixed("Sure?"), block("doubt")]
+)
 ROW = Row("k", 0, {"text": "x"})
 
 
@@ -97,7 +111,7 @@ def test_a_later_request_begins_with_what_the_first_one_says(exchanges: list[Exc
     first, before = made(USER, [])
     request, body = made(USER, exchanges)
     assert body["messages"][: len(before["messages"])] == before["messages"]
-    if continuation(exchanges).model is None:
+    if request.model == first.model:
         assert request.prefixes == first.prefixes
     else:
         assert request.prefixes != first.prefixes
@@ -149,3 +163,73 @@ def test_a_row_that_cannot_be_rendered_is_its_failure_in_later_rounds_too() -> N
         found = Conversations(job).request(Row("k", 0, {}), exchanges)
         assert isinstance(found, Failure)
         assert found.kind == "render_error"
+
+
+# -- turns -------------------------------------------------------------------------------------------------------------
+
+
+def after(*answers: str) -> list[Exchange]:
+    """The answers of as many turns."""
+    return [Exchange(reply(text(words)), NextTurn(number)) for number, words in enumerate(answers, 1)]
+
+
+def test_a_turn_is_asked_behind_all_that_was_said() -> None:
+    _, body = made(TURNS, after("good", "because"))
+    assert body["messages"][1:] == [
+        {"role": "assistant", "content": [text("good")]},
+        {
+            "role": "user",
+            "content": [{**text("x: why good, 1?"), "cache_control": {"type": "ephemeral", "ttl": "5m"}}],
+        },
+        {"role": "assistant", "content": [text("because")]},
+        {"role": "user", "content": [text("Sure?")]},
+    ]
+
+
+@given(exchanges=st.lists(blocks, min_size=1).map(lambda found: [Exchange(reply(*found), NextTurn(1))]))
+def test_the_identity_of_a_turn_leaves_out_its_breakpoint(exchanges: list[Exchange]) -> None:
+    request, body = made(TURNS, exchanges)
+    assert request.hash == request_identity(body, request.betas)
+    assert request.body == encode(body)
+
+
+def test_a_conversation_only_grows_so_that_what_is_cached_of_it_stays_readable() -> None:
+    bodies = [made(TURNS, after(*["yes"] * turns))[1]["messages"] for turns in range(4)]
+    for shorter, longer in pairwise(bodies):
+        assert longer[: len(shorter)] == shorter
+
+
+def test_only_the_last_turn_asks_for_a_form_of_the_reply() -> None:
+    formats = [made(TURNS, after(*["yes"] * turns))[1].get("output_config") for turns in range(4)]
+    assert formats == [None, None, None, {"format": FORMAT}]
+    assert [*made(TURNS, after("a", "b", "c"))[1]] == ["model", "max_tokens", "output_config", "system", "messages"]
+
+
+def test_a_limit_and_a_model_hold_to_the_end_of_their_turn() -> None:
+    said = [Exchange(reply(text("ye")), Longer(99)), Exchange(reply(text("n")), OtherModel("m-2")), *after("yes")]
+    _, body = made(TURNS, said)
+    assert (body["model"], body["max_tokens"]) == ("m-1", 10)
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant", "user"]
+
+
+def test_thinking_goes_back_unchanged_and_a_reply_of_nothing_is_left_out() -> None:
+    thinking = {"type": "thinking", "thinking": "", "signature": "sig=="}
+    _, body = made(TURNS, [Exchange(reply(thinking, text("yes")), NextTurn(1))])
+    assert body["messages"][1]["content"] == [thinking, text("yes")]
+    _, body = made(TURNS, [Exchange(reply(text(" ")), NextTurn(1))])
+    assert [message["role"] for message in body["messages"]] == ["user", "user"]
+
+
+def test_a_prefilled_answer_begins_only_the_first_turn() -> None:
+    job = compiled(*PREFILLED.messages, turns=[fixed("Why?")])  # type: ignore[arg-type]  # it has no history
+    _, body = made(job, after("1}"))
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant", "assistant", "user"]
+
+
+def test_a_turn_that_cannot_be_rendered_is_told_with_its_number() -> None:
+    job = compiled(CompiledMessage("user", [block("review")]), turns=[block("broken")])
+    failure = Conversations(job).request(ROW, after("yes"))
+    assert isinstance(failure, Failure)
+    assert failure.kind == "render_error"
+    assert failure.message.startswith("broken:1: ")
+    assert failure.message.endswith("turn 2 of row 'k'")

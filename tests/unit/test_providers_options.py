@@ -10,16 +10,13 @@ import pytest
 
 from runner.errors import SetupError
 from runner.plugins import PROVIDERS, find_provider
-from runner.providers.options import (
-    DISTRIBUTION,
-    AnthropicOptions,
+from runner.providers.options import DISTRIBUTION, AnthropicOptions, ProviderOptions, require
+from runner.providers.platform_options import (
     AwsOptions,
     BedrockOptions,
     FoundryOptions,
     GoogleCloudOptions,
-    ProviderOptions,
     VertexOptions,
-    require,
 )
 from runner.spec.job import ProviderSpec
 

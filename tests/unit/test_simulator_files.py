@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from support.api import SimulatedApi, simulated_api
+from support.media import picture
 
 HEADERS = {"anthropic-version": "2026-10-21", "x-api-key": "key-a"}
 PDF = b"%PDF-1.4\n" + b"1 0 obj << /Type /Page >> endobj\n" * 3
 LONG_PDF = b"%PDF-1.4" + b"x" * 65_520 + b"/Type /Page" + b"y" * 65_520 + b"/Type/Page"
 """Pages begin where one chunk ends and the next begins."""
-PIXEL = b"\x89PNG\r\n\x1a\n" + bytes(40)
+PIXEL = picture(1, 1)
 DAY_S = 24 * 3_600
 
 

@@ -218,6 +218,14 @@ def test_keys_that_exclude_one_another_replace_each_other_across_layers(tmp_path
     assert list(job.schema["properties"]) == ["x"]
 
 
+def test_another_provider_replaces_the_options_of_a_weaker_layer_and_the_same_adds_to_them(tmp_path: Path) -> None:
+    files = {"runner.toml": '[defaults.provider]\nname = "bedrock"\naws_region = "eu-west-1"\n'}
+    vertex = loaded(tmp_path, JOB + "provider: vertex\n", files=files).job.provider
+    assert (vertex.name, vertex.given) == ("vertex", {})
+    profile = loaded(tmp_path, JOB + "provider: {aws_profile: p}\n", files=files).job.provider
+    assert (profile.name, profile.given) == ("bedrock", {"aws_region": "eu-west-1", "aws_profile": "p"})
+
+
 def test_lists_replace(tmp_path: Path) -> None:
     files = {"jobs/_base.yaml": "system: [one, two]\n"}
     job = loaded(tmp_path, "extends: _base.yaml\nsystem: three\n" + JOB, files=files).job

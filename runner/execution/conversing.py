@@ -1,0 +1,139 @@
+"""What a record says of a row that had several turns, or several samples.
+
+Owns   the record's `turns`, `samples` and `vote`, and which sample's reply is the row's answer.
+Knows  the ledger (read-only), and replies. Rows of one request never come here.
+
+A row with several samples succeeds where one of them does. Its answer is that of the first sample that succeeded or,
+where there is a vote, that of the first that says what most of the valid ones say. What all of them cost is in the
+record as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from runner.ledger import Ledger, RowResult, StepReply
+from runner.message import parse_reply
+from runner.replies.extract import output_of, text_of
+from runner.replies.judge import is_no_whole_answer
+from runner.replies.vote import Vote, majority
+from runner.spec.load import LoadedJob
+from runner.types import Attempt, Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How many requests the rows of a job have beside the first: further `turns`, and `samples` in all. `vote` is the
+    field that is voted on."""
+
+    turns: int
+    samples: int
+    vote: str | None
+    structured: bool
+
+    @classmethod
+    def of(cls, loaded: LoadedJob) -> Shape | None:
+        """None where a row has one turn and one sample."""
+        job = loaded.job
+        if not job.turns and job.samples == 1:
+            return None
+        vote = job.output.vote.field if job.output is not None and job.output.vote is not None else None
+        return cls(len(job.turns), job.samples, vote, loaded.schema is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversed:
+    """A row's result with the reply that is its answer, and what the record says beside it."""
+
+    result: RowResult
+    turns: Sequence[Mapping[str, Any]] | None
+    samples: Sequence[Mapping[str, Any]] | None
+    vote: Mapping[str, Any] | None
+
+
+def conversed(result: RowResult, ledger: Ledger, shape: Shape) -> Conversed:
+    """Look at all replies of a row."""
+    replies = ledger.replies(result.row.index)
+    vote = None
+    if shape.samples > 1:
+        outputs = _outputs(replies, shape)
+        vote = majority(outputs, shape.vote, shape.samples) if shape.vote is not None else None
+        if vote is not None and result.step is not None and vote.sample != result.step.sample:
+            result = _as_answered_by(result, vote.sample, replies, ledger.attempts(result.row.index))
+    of_sample = result.step.sample if result.step is not None else 0
+    return Conversed(
+        result,
+        _turns([found for found in replies if found.step.sample == of_sample]) if shape.turns else None,
+        _samples(replies, ledger.attempts(result.row.index), shape) if shape.samples > 1 else None,
+        vote.to_dict() if isinstance(vote, Vote) else None,
+    )
+
+
+def _turns(replies: Sequence[StepReply]) -> list[dict[str, Any]]:
+    """The last reply of each turn of a sample, in order."""
+    last = {found.step.turn: parse_reply(found.body) for found in replies}
+    return [
+        {"text": text_of(reply.content), "stop_reason": reply.stop_reason, "message_id": reply.message_id}
+        for _, reply in sorted(last.items())
+    ]
+
+
+def _last_of_samples(replies: Sequence[StepReply]) -> dict[int, StepReply]:
+    """They come by sample, turn and round."""
+    return {found.step.sample: found for found in replies}
+
+
+def _outputs(replies: Sequence[StepReply], shape: Shape) -> dict[int, Any]:
+    """What each sample that ended with an answer says."""
+    found = {}
+    for sample, last in _last_of_samples(replies).items():
+        reply = _answer(last, shape)
+        if reply is not None:
+            found[sample] = output_of(reply.content, structured=shape.structured).output
+    return found
+
+
+def _answer(last: StepReply, shape: Shape) -> Reply | None:
+    """A reply that ends its sample and is an answer; one that is kept although it is not whole votes for nothing."""
+    if last.failure is not None or last.step.turn < shape.turns:
+        return None
+    reply = parse_reply(last.body)
+    return None if shape.structured and is_no_whole_answer(reply.stop_reason) else reply
+
+
+def _samples(replies: Sequence[StepReply], attempts: Sequence[Attempt], shape: Shape) -> list[dict[str, Any]]:
+    lasts = _last_of_samples(replies)
+    ends = {attempt.step.sample: attempt for attempt in attempts}
+    outputs = _outputs(replies, shape)
+    return [_sample(number, lasts.get(number), ends.get(number), outputs, shape) for number in range(shape.samples)]
+
+
+def _sample(
+    number: int, last: StepReply | None, end: Attempt | None, outputs: Mapping[int, Any], shape: Shape
+) -> dict[str, Any]:
+    if last is not None and last.failure is None and last.step.turn == shape.turns:
+        return {"status": "succeeded", "output": outputs.get(number), "error": None}
+    failure = end.failure if end is not None else None
+    if end is None or end.end is None or failure is None:
+        return {"status": "open", "output": None, "error": None}
+    status = end.end if end.end in ("expired", "canceled") else "failed"
+    return {"status": status, "output": None, "error": failure.to_dict()}
+
+
+def _as_answered_by(
+    result: RowResult, sample: int, replies: Sequence[StepReply], attempts: Sequence[Attempt]
+) -> RowResult:
+    """The same row with the reply of another of its samples."""
+    last = _last_of_samples(replies)[sample]
+    attempt = [each for each in attempts if each.step == last.step][-1]
+    return replace(
+        result,
+        body=last.body,
+        failure=None,
+        mode=attempt.mode,
+        request_id=attempt.request_id,
+        batch_id=attempt.batch_id,
+        step=last.step,
+    )

@@ -1,0 +1,135 @@
+"""A job of three turns in batch mode is three waves of batches; killed in any of them, nothing is lost or bought twice.
+
+A run is killed at moments drawn from all that an undisturbed run passes (`support.crash_points`), in each wave, and
+then at random times; after each kill the job is run until it has ended. The oracles are those of the batch campaign.
+
+    KILLS=40 … make test-fault       more kills in each wave
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from support.api import SimulatedApi
+from support.batch_forks import Forks, forks
+from support.batch_jobs import Records, batch_api, batch_project, check, clean, go_on, undisturbed
+from support.crash_points import CRASH_AT, CRASH_LOG, Point, passed
+from support.harness import Project
+
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
+
+ROWS = 12
+BATCHES_A_WAVE = 2
+TURNS = 3
+KILLS = int(os.environ.get("KILLS", "3"))
+"""In each wave."""
+JOB = {
+    'prompt: "Judge this: {{ row.text }}"\n': 'prompt: "Judge this: {{ row.text }}"\n'
+    'turns: [Why?, "{{ row.id }}: and {{ replies[1][:12] }}?"]\n',
+}
+
+
+@pytest.fixture(scope="module")
+def fork() -> Iterator[Forks]:
+    with forks() as fork:
+        yield fork
+
+
+@pytest.fixture(scope="module")
+def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
+    with batch_api(tmp_path_factory.mktemp("api")) as api:
+        yield api
+
+
+@pytest.fixture
+def api(shared_api: SimulatedApi) -> Iterator[SimulatedApi]:
+    with clean(shared_api) as api:
+        yield api
+
+
+@pytest.fixture(scope="module")
+def expected(fork: Forks, shared_api: SimulatedApi, tmp_path_factory: pytest.TempPathFactory) -> Records:
+    """The records of the job when nothing goes wrong."""
+    return undisturbed(fork, tmp_path_factory.mktemp("undisturbed"), shared_api, rows=ROWS, replaced=JOB)
+
+
+def turns_project(root: Path, api: SimulatedApi) -> Project:
+    return batch_project(root, api, rows=ROWS, replaced=JOB)
+
+
+def test_each_turn_of_all_rows_is_one_wave(fork: Forks, tmp_path: Path, api: SimulatedApi) -> None:
+    project = turns_project(tmp_path, api)
+    done = fork.runner(project, "run", "jobs/x.yaml", "--format", "json")
+    assert done.status == 0, done.stderr
+    batches = [batch["batch"] for batch in api.batches()]
+    assert len(batches) == TURNS * BATCHES_A_WAVE
+    waves = [batches[start : start + BATCHES_A_WAVE] for start in range(0, len(batches), BATCHES_A_WAVE)]
+    for before, behind in pairwise(waves):
+        assert max(batch["ended_at"] for batch in before) <= min(batch["created_at"] for batch in behind)
+    assert all(len(record["turns"]) == TURNS for record in project.records())
+
+
+@pytest.mark.parametrize("wave", range(TURNS))
+def test_killed_in_a_wave_the_run_ends_as_if_it_never_was(
+    fork: Forks, tmp_path: Path, api: SimulatedApi, expected: Records, wave: int
+) -> None:
+    log = tmp_path / "points"
+    listed = turns_project(tmp_path / "listed", api)
+    assert fork.runner(listed, "run", "jobs/x.yaml", environ={CRASH_LOG: str(log)}).status == 0
+    draw = random.Random(20261128 + wave)
+    points = draw.sample(_of_wave(passed(log), wave), KILLS)
+    for number, point in enumerate(points):
+        api.reset()
+        project = turns_project(tmp_path / str(number), api)
+        done = fork.runner(project, "run", "jobs/x.yaml", "--format", "json", environ={CRASH_AT: str(point)})
+        assert done.status == -signal.SIGKILL, f"{point} was not reached: {done.status} {done.stderr}"
+        go_on(fork, project)
+        _check(project, api, expected, point)
+
+
+def test_killed_at_random_times_the_run_ends_as_if_it_never_was(
+    fork: Forks, tmp_path: Path, api: SimulatedApi, expected: Records
+) -> None:
+    draw = random.Random(20261128)
+    longest_s, kills, runs = 3.0, 0, 0
+    while kills < KILLS:
+        api.reset()
+        project = turns_project(tmp_path / str(runs), api)
+        runs += 1
+        for _ in range(draw.randint(1, 3)):
+            child = fork.start(project, "run", "jobs/x.yaml", "--format", "json")
+            time.sleep(draw.random() * longest_s)
+            killed = child.kill().status < 0
+            kills += killed
+            longest_s = min(longest_s * 1.1, 30.0) if killed else longest_s * 0.8
+        go_on(fork, project)
+        _check(project, api, expected, "random times")
+        assert runs < 4 * KILLS + 8, "the kills no longer hit the run"
+
+
+def _of_wave(points: Sequence[Point], wave: int) -> list[Point]:
+    """What a run passes from the first intent of a wave to that of the next; how often it looks at a batch that has not
+    ended is a matter of time."""
+    begun, found = 0, []
+    for point in points:
+        begun += point.name == "intend_batch" and point.moment == "before"
+        if (begun - 1) // BATCHES_A_WAVE == wave and begun and point.name != "retrieve_batch":
+            found.append(point)
+    return found
+
+
+def _check(project: Project, api: SimulatedApi, expected: Records, point: object) -> None:
+    try:
+        check(project, api, expected, doubtful_pico=None)
+        for record in project.records():
+            assert [turn["stop_reason"] for turn in record["turns"]] == ["end_turn"] * TURNS
+    except AssertionError as error:
+        raise AssertionError(f"{point}: {error}") from error
