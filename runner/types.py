@@ -98,7 +98,10 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class PendingFile:
-    """A file that a request names by its id, before that is known: its bytes and their SHA-256.
+    """A file that a request names by its id, before that is known: the SHA-256 of its bytes, and the way to them.
+
+    `load` gives the bytes, from memory or once more from their file; it raises OSError or ValueError where they cannot
+    be had any more, and who calls it compares the digest.
 
     Until then `placeholder` stands for the id. As a JSON string it cannot occur in a body but as that id, since quotes
     within texts are escaped.
@@ -106,7 +109,8 @@ class PendingFile:
 
     sha256: bytes
     media_type: str
-    data: bytes = field(repr=False)
+    size_bytes: int
+    load: Callable[[], bytes] = field(repr=False, compare=False)
 
     @property
     def placeholder(self) -> str:

@@ -81,10 +81,10 @@ class Decision:
 class StopReason:
     """Why a run stops before all its steps are answered.
 
-    kind: `credentials`, `permission`, `not_found`, `spend_limit`, `api_refused`, `budget`, `max_failures`, `disk`,
-    `interrupted` (SIGINT), `terminated` (SIGTERM), `worker_died` (one of several processes), `bug`; of batches:
-    `in_doubt` (a create whose reply never came), `results_incomplete`, `canceled_elsewhere`, `stuck`, and `waiting`:
-    nothing is wrong, work is at the API.
+    kind: `credentials`, `permission`, `not_found`, `spend_limit`, `api_refused`, `storage_full`, `budget`,
+    `max_failures`, `disk`, `interrupted` (SIGINT), `terminated` (SIGTERM), `worker_died` (one of several processes),
+    `bug`; of batches: `in_doubt` (a create whose reply never came), `results_incomplete`, `canceled_elsewhere`,
+    `stuck`, and `waiting`: nothing is wrong, work is at the API.
     """
 
     kind: str

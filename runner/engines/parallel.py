@@ -43,6 +43,10 @@ Price = Callable[[str, Usage, Mode], int | None]
 
 _TELL_HELD_S = 1.0
 
+MOST_HELD_BYTES = 256 * 2**20
+"""Of the bodies of requests that are at hand or in flight. No more are taken from the feed until some have ended: 200
+requests with ten photos each would be several gigabytes. A window of the feed comes on top."""
+
 OUT_OF_BUDGET = StopReason(
     "budget",
     "the cost cap does not admit the next request",
@@ -99,6 +103,7 @@ class ParallelEngine:
         self._cap_blocks = False
         """The cap refused the next step, and nothing has been settled since."""
         self._feed_is_dry = False
+        self._held_bytes = 0
         self._taking: asyncio.Task[None] | None = None
         self._flight: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.Task[None] | None = None
@@ -188,6 +193,7 @@ class ParallelEngine:
 
     def _take_more(self) -> None:
         enough = self._backlog.pending > self._max_concurrency // 2 or self._backlog.is_full
+        enough = enough or self._held_bytes >= MOST_HELD_BYTES
         if self._taking is None and not self._feed_is_dry and not enough:
             self._taking = asyncio.create_task(self._take(self._max_concurrency - self._backlog.pending))
             self._taking.add_done_callback(self._taken)
@@ -197,9 +203,14 @@ class ParallelEngine:
         self._feed_is_dry = not fresh
         if fresh and self._warm_up is not None:
             # Not before: where every row has an earlier answer there is nothing to warm up for.
+            self._hold([self._warm_up])
             self._backlog.add([self._warm_up])
             self._warm_up = None
+        self._hold(fresh)
         self._backlog.add(fresh)
+
+    def _hold(self, steps: Sequence[Prepared]) -> None:
+        self._held_bytes += sum([len(step.request.body) for step in steps])
 
     def _taken(self, task: asyncio.Task[None]) -> None:
         self._taking = None
@@ -324,6 +335,7 @@ class ParallelEngine:
         )
 
     def _settle(self, prepared: Prepared, outcome: Outcome, decision: Decision) -> None:
+        self._held_bytes -= len(prepared.request.body)
         self._unfinished -= 1
         self._settled += 1
         self._cap_blocks = False
@@ -352,6 +364,7 @@ class ParallelEngine:
             and self._retry.allows(failure, outcome.tries)
         ):
             delay_s = self._retry.delay_s(outcome.tries, failure.retry_after_s, self._draw())
+            self._hold([prepared])
             again = replace(prepared, attempts=outcome.attempt, tries=outcome.tries)
             self._backlog.postpone(again, self._clock.monotonic() + delay_s)
 

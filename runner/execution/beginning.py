@@ -29,10 +29,14 @@ from runner.execution.summary import Summary, summarise
 from runner.execution.superseding import collected, give_up
 from runner.execution.targets import is_written
 from runner.execution.under_way import Sitting
+from runner.ledger import Ledger
 from runner.ledger.refusals import disk_errors
 from runner.ledger.sqlite import SqliteLedger
+from runner.planning.compile import compile_job
 from runner.planning.identity import job_fingerprint
 from runner.planning.priming import Priming
+from runner.spec.loaded import LoadedJob
+from runner.types import Failure
 
 MARK_LENGTH = 13
 """36^13 is more than 2^67: two runs of one workspace never draw the same."""
@@ -136,10 +140,28 @@ def _nothing_new(asked: Asked, ledger: SqliteLedger, previous: RunInfo) -> bool:
         return False
     with SqliteLedger.open(previous.folder, read_only=True) as last:
         counts, deliveries = last.counts(), last.deliveries()
+        if _files_changed(asked.loaded, ledger, last):
+            return False
     waits = counts.expired or counts.canceled or PASSING.intersection(counts.failures)
     root = asked.loaded.root
     written = all(delivery.state == "delivered" and is_written(delivery, root) for delivery in deliveries)
     return written and not waits
+
+
+def _files_changed(loaded: LoadedJob, ledger: Ledger, last: Ledger) -> bool:
+    """Whether files that the rows name, which are no part of them, make other requests of the same rows. Reads them all
+    where there are any."""
+    compiled = compile_job(loaded, mode="parallel")  # the identity of a request is the same in both
+    if not compiled.reads_files:
+        return False
+    for row in ledger.rows():
+        request = compiled.request(row)
+        if isinstance(request, Failure):
+            if last.result(row.index).status == "succeeded":
+                return True
+        elif last.earlier_reply(row.index, 0, request.hash) is None:
+            return True
+    return False
 
 
 def _of_previous(asked: Asked, previous: RunInfo) -> Summary:

@@ -44,7 +44,7 @@ class Parked:
 
     def add(self, ticket: Ticket, open_step: OpenStep, request: Request) -> None:
         # Whoever sends a content holds its bytes, once; each of these would hold them again.
-        nameless = tuple(replace(file, data=b"") for file in request.pending)
+        nameless = tuple(replace(file, load=bytes) for file in request.pending)
         self._waiting.append(_Waiting(ticket, open_step, replace(request, pending=nameless)))
         self._bytes += len(request.body)
 

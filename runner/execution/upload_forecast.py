@@ -74,7 +74,7 @@ class UploadForecast:
                 self._known += 1
             else:
                 self._files += 1
-                self._bytes += len(file.data)
+                self._bytes += file.size_bytes
 
     def result(self) -> Forecast:
         return Forecast(self._files, self._bytes, self._known, self._at_least)

@@ -16,6 +16,7 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -106,15 +107,15 @@ class Uploader:
     async def found_or_sent(self, file: PendingFile, *, doubted: bool) -> Upload | Failure:
         """The content at the API. A failure's scope is `job` where no other file would fare better."""
         content = Content(file.sha256, file.media_type)
-        if len(file.data) > MAX_FILE_BYTES:
-            return Failure("too_large", f"a file has {len(file.data):,} bytes, and the API keeps {MAX_FILE_BYTES:,}")
+        if file.size_bytes > MAX_FILE_BYTES:
+            return Failure("too_large", f"a file has {file.size_bytes:,} bytes, and the API keeps {MAX_FILE_BYTES:,}")
         index = await self._opened()
         while (held := await self._held(index, content, doubted=doubted)) is None:
             async with self._claimed(index, content) as claimed:
                 if claimed:
                     # Whoever had the claim before may have sent it.
                     held = await self._held(index, content, doubted=doubted)
-                    answer = held or await self._sent(index, content, file.data)
+                    answer = held or await self._loaded_and_sent(index, content, file)
                     if isinstance(answer, Failure):
                         return answer
                     held = answer
@@ -144,6 +145,15 @@ class Uploader:
         return trusted is None or self._clock.now() - found.seen_at < trusted
 
     # -- sending ---------------------------------------------------------------------------------------------------
+
+    async def _loaded_and_sent(self, index: UploadIndex, content: Content, file: PendingFile) -> Upload | Failure:
+        try:
+            data = await self._on_thread(file.load)
+        except (OSError, ValueError) as error:
+            return Failure("input_error", f"a file cannot be read once more to be uploaded: {error}")
+        if await self._on_thread(_digest, data) != content.sha256:
+            return Failure("input_error", "a file has changed since the request that names it was made")
+        return await self._sent(index, content, data)
 
     async def _sent(self, index: UploadIndex, content: Content, data: bytes) -> Upload | Failure:
         """Send a claimed content."""
@@ -223,6 +233,10 @@ class Uploader:
 
     def _on_thread(self, act: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
         return self._loop.run_in_executor(self._thread, partial(act, *arguments))
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
 
 
 async def _in_chunks(data: bytes) -> AsyncIterator[bytes]:

@@ -22,6 +22,7 @@ from datetime import datetime
 from typing import TypeGuard, TypeVar
 
 from runner.clock import Clock
+from runner.engines import StopReason
 from runner.engines.halt import Halt, stop_reason
 from runner.errors import SetupError
 from runner.events import Observer
@@ -39,6 +40,10 @@ KNOWN = 4_096
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+STORAGE_FULL = "storage_quota_exceeded"
+"""The API's error code (SDK 2.12, `types/storage_quota_exceeded_error.py`): no other file has room either."""
+_MAKE_ROOM = "make room (`runner files --delete`, or in the Console), then go on with `runner resume`"
 
 Ids = Mapping[bytes, str]
 """File ids by the SHA-256 of what they hold."""
@@ -142,7 +147,7 @@ class Uploads:
 
     def _want(self, file: PendingFile, ticket: Ticket, *, doubted: bool) -> None:
         if file.sha256 not in self._wanted:
-            size = len(file.data)
+            size = file.size_bytes
             while not self._closed and self._waiting_bytes and self._waiting_bytes + size > WAITING_BYTES:
                 self._changed.wait()
             self._waiting_bytes += size
@@ -169,7 +174,7 @@ class Uploads:
 
     def _done(self, wanted: _Wanted, answer: Upload | Failure | Exception) -> None:
         if isinstance(answer, Failure) and answer.scope == "job":
-            self._halt.stop(stop_reason(answer))
+            self._halt.stop(_reason(answer))
         sha256 = wanted.file.sha256
         with self._changed:
             if isinstance(answer, Upload):
@@ -177,11 +182,18 @@ class Uploads:
                 if wanted.doubted:
                     _remember(self._confirmed, answer.file_id, None)
             del self._wanted[sha256]
-            self._waiting_bytes -= len(wanted.file.data)
+            self._waiting_bytes -= wanted.file.size_bytes
             for ticket in wanted.tickets:
                 ticket.take(sha256, answer.file_id if isinstance(answer, Upload) else answer)
             self._changed.notify_all()
         self.notify()
+
+
+def _reason(failure: Failure) -> StopReason:
+    """Why an upload stops the run."""
+    if failure.code == STORAGE_FULL:
+        return StopReason("storage_full", failure.message, _MAKE_ROOM, failure)
+    return stop_reason(failure)
 
 
 def files_of(provider: Provider) -> FileProvider:

@@ -46,7 +46,7 @@ _NOUNS: Mapping[str, str] = {
 
 
 def media_type(data: bytes) -> str | None:
-    """One of `IMAGES`, `PDF` or `TEXT` (UTF-8 without control characters that no text has); None for anything else."""
+    """One of `IMAGES`, `PDF` or `TEXT` (UTF-8 without a NUL, which no text has); None for anything else."""
     for magic, kind in _MAGIC:
         if data.startswith(magic):
             return kind

@@ -13,26 +13,32 @@ What `optional` leaves out: null, an empty text, a list of nothing, a file that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 from runner.media.content import Content, MediaKind, Unsendable
 from runner.planning.content import (
     Encoded,
     Resize,
     Sight,
+    Weight,
     file_block,
     media_block,
     search_result,
     text_content,
     text_document,
+    uploaded_block,
     url_block,
 )
 from runner.spec.sources import Unreadable, origin_of
 from runner.templating import Expression, Printed
+from runner.types import PendingFile
 
 Context = Mapping[str, Any]
+Stamp = Callable[[str], Hashable]
+"""Gives what changes with the content of a file, by its path; None where it cannot be told."""
 Read = Callable[[str], bytes]
 """Gives the content of a file by its path. Raises Unreadable."""
 
@@ -41,6 +47,34 @@ class Rendered(Protocol):
     """A template as far as blocks need it."""
 
     def render(self, context: Mapping[str, Any], printed: Printed | None = None) -> str: ...
+
+
+class Uploadable(NamedTuple):
+    """A document that is uploaded, and its weight."""
+
+    file: PendingFile
+    weight: Weight
+
+
+class Uploading:
+    """How the files of a block are uploaded: those that rows name by a path are read, hashed and looked through once,
+    however many rows name them, as long as `stamp` says that they are unchanged (None: it cannot say)."""
+
+    def __init__(self, stamp: Stamp) -> None:
+        self.stamp = stamp
+        self._known: dict[tuple[str, Hashable], Uploadable] = {}
+
+    def known(self, source: str, stamp: Hashable) -> Uploadable | None:
+        return self._known.get((source, stamp))
+
+    def note(self, source: str, stamp: Hashable, found: Uploadable) -> None:
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[source, stamp] = found
+
+
+_MOST_KNOWN = 4_096
+"""Documents of which something is remembered: less than a kilobyte each."""
 
 
 class EmptyText(Exception):
@@ -89,6 +123,8 @@ class BlockMaker:
     shape: Shape = field(repr=False)
     condition: Expression | None = None
     each: Expression | None = None
+    reads_files: bool = False
+    """Whether a row may name files of which it is made."""
 
     def drafts(self, context: Context, printed: Printed | None = None) -> Iterator[Draft]:
         """Raises TemplateFailure, Unsendable, Unreadable, EmptyText."""
@@ -178,7 +214,7 @@ def media_shape(
     read: Read,
     optional: bool,
     resize: Resize | None,
-    upload: bool = False,
+    upload: Uploading | None = None,
 ) -> Shape:
     def shape(context: Context, printed: Printed | None) -> Iterator[Draft]:
         found = value.get(context, printed)
@@ -210,13 +246,14 @@ def media_draft(
     read: Read,
     optional: bool,
     resize: Resize | None,
-    upload: bool = False,
+    upload: Uploading | None = None,
 ) -> Draft | None:
     """A block of one source: bytes, or a text that says where they are; None where there is nothing and that is fine.
     With `upload` bytes are uploaded first; an address or a file id is sent as it is.
 
     Raises Unsendable, Unreadable.
     """
+    stamp: Hashable = None
     if isinstance(source, bytes | bytearray | memoryview):
         data, called = bytes(source), f"the content of {name}"
         if not data and optional:
@@ -229,6 +266,10 @@ def media_draft(
             return Draft(lambda _: url_block(kind, source, further, sight), images=images)
         if origin == "file-id":
             return Draft(lambda _: file_block(kind, source, further, sight), images=images)
+        if upload is not None and kind == "document" and (stamp := upload.stamp(source)) is not None:
+            known = upload.known(source, stamp)
+            if known is not None:
+                return Draft(lambda _: uploaded_block(kind, known.file, further, known.weight), known.file.size_bytes)
         try:
             data, called = read(source), repr(source)
         except Unreadable as failure:
@@ -245,11 +286,25 @@ def media_draft(
         hint = "give a path, an `https://` address, a file id, bytes, or a list of them"
         raise Unsendable(f"the source of {name} is {_noun(source)}", hint, code="bad-source")
     content = Content.of(data, called, kind)
-    return Draft(
-        lambda images: media_block(kind, content, further, sight, images=images, resize=resize, upload=upload),
-        len(data),
-        1 if kind == "image" else 0,
-    )
+
+    def encode(images: int) -> Encoded:
+        if upload is None:
+            return media_block(kind, content, further, sight, images=images, resize=resize)
+        again = partial(bytes, content.data) if stamp is None else partial(_read_again, read, source, called, kind)
+        block = media_block(kind, content, further, sight, images=images, resize=resize, upload=again)
+        if stamp is not None:
+            upload.note(source, stamp, Uploadable(block.pending[0], block.weight))
+        return block
+
+    return Draft(encode, len(data), 1 if kind == "image" else 0)
+
+
+def _read_again(read: Read, source: str, called: str, kind: MediaKind) -> bytes:
+    """The bytes of a file that was looked at before. Raises ValueError."""
+    try:
+        return Content.of(read(source), called, kind).data
+    except (Unreadable, Unsendable) as failure:
+        raise ValueError(f"{failure.message} ({failure.hint})") from failure
 
 
 def search_result_shape(

@@ -233,7 +233,8 @@ class _Blocks:
             names = reading.names(source)
             by_row = "row" in names
             read = self._files.of_row if by_row else self._loaded.content_of
-            maker = reading.maker(source, self._sight, read)
+            stamp = self._files.stamp if by_row else _no_stamp
+            maker = reading.maker(source, self._sight, read, stamp)
             if by_row:
                 return maker
             drafts = list(maker.drafts(self.context))
@@ -254,6 +255,10 @@ class _Blocks:
             raise PlanError(failure.message, hint=failure.hint, code=failure.code, where=where) from failure
         except EmptyText as failure:
             raise _empty_text(where) from failure
+
+
+def _no_stamp(_: str) -> None:
+    """What all rows share is read once anyway."""
 
 
 def _empty_text(where: Location) -> PlanError:

@@ -16,8 +16,9 @@ the request puts the id in.
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -119,18 +120,23 @@ def media_block(
     *,
     images: int,
     resize: Resize | None,
-    upload: bool = False,
+    upload: Callable[[], bytes] | None = None,
 ) -> Encoded:
-    """Encode content into a request that holds so many `images` in all; with `upload` as a file that is uploaded
-    first. Raises Unsendable."""
-    if content.media_type == TEXT and not upload:
+    """Encode content into a request that holds so many `images` in all; with `upload`, which gives its bytes once more,
+    as a file that is uploaded first. Raises Unsendable."""
+    if content.media_type == TEXT and upload is None:
         return text_document(content.data.decode(), further)
     if kind == "image":
-        content, weight = _fitted(content, sight, images, resize)
+        fitted, weight = _fitted(content, sight, images, resize)
+        if fitted is not content and upload is not None:
+            upload = partial(bytes, fitted.data)
+        content = fitted
     else:
         weight = _document_weight(content, sight)
-    if upload:
-        return _uploaded(kind, content, further, weight)
+    if upload is not None:
+        digest = sha256(content.data).digest()
+        file = PendingFile(digest, content.media_type, len(content.data), upload)
+        return uploaded_block(kind, file, further, weight)
     data = b64encode(content.data)
     source = b'{"type":"base64","media_type":"%b","data":"%b"}' % (content.media_type.encode(), data)
     return _encoded(kind, source, digest_source(content.data), further, weight + Weight(silent_bytes=len(data)))
@@ -154,11 +160,11 @@ def file_block(kind: MediaKind, file_id: str, further: Mapping[str, Any], sight:
     return _encoded(kind, source, source, further, _unseen(kind, sight))
 
 
-def _uploaded(kind: MediaKind, content: Content, further: Mapping[str, Any], weight: Weight) -> Encoded:
-    """A file that is uploaded before the request is sent; it costs and means what its content does."""
-    file = PendingFile(sha256(content.data).digest(), content.media_type, content.data)
+def uploaded_block(kind: MediaKind, file: PendingFile, further: Mapping[str, Any], weight: Weight) -> Encoded:
+    """A file that is uploaded before the request is sent; it costs and means what its content does, whose `weight` is
+    given."""
     source = b'{"type":"file","file_id":%b}' % _json(file.placeholder)
-    block = _encoded(kind, source, digest_source(content.data), further, weight)
+    block = _encoded(kind, source, b'{"sha256":"%b"}' % file.sha256.hex().encode(), further, weight)
     return replace(block, pending=(file,))
 
 

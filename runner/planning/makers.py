@@ -12,6 +12,8 @@ from runner.planning.blocks import (
     Further,
     Read,
     Shape,
+    Stamp,
+    Uploading,
     Value,
     document_text_shape,
     further_of,
@@ -44,20 +46,21 @@ class MakerReading:
         templates += [self._loaded.templates.template(text.name) for text in texts]
         return frozenset[str]().union(*(each.names() for each in templates if each is not None))
 
-    def maker(self, block: Block, sight: Sight, read: Read) -> BlockMaker:
+    def maker(self, block: Block, sight: Sight, read: Read, stamp: Stamp) -> BlockMaker:
         return BlockMaker(
             self._name,
-            self._shape(block, sight, read),
+            self._shape(block, sight, read, stamp),
             condition=self._expression(block.if_, "if"),
             each=self._expression(block.each, "each"),
+            reads_files=block.image is not None or (block.document is not None and block.document.source is not None),
         )
 
-    def _shape(self, block: Block, sight: Sight, read: Read) -> Shape:
+    def _shape(self, block: Block, sight: Sight, read: Read, stamp: Stamp) -> Shape:
         further = self._further(block)
         if block.image is not None:
             return media_shape(
                 "image", self._value(block.image, "image"), further, name=self._name, sight=sight, read=read,
-                optional=block.optional, resize=block.resize, upload=block.upload is not None,
+                optional=block.optional, resize=block.resize, upload=None if block.upload is None else Uploading(stamp),
             )  # fmt: skip
         if block.search_result is not None:
             return search_result_shape(
@@ -74,7 +77,7 @@ class MakerReading:
             return document_text_shape(text, further, optional=block.optional)
         return media_shape(
             "document", self._value(document.source, "document", "source"), further, name=self._name, sight=sight,
-            read=read, optional=block.optional, resize=None, upload=block.upload is not None,
+            read=read, optional=block.optional, resize=None, upload=None if block.upload is None else Uploading(stamp),
         )  # fmt: skip
 
     def _text(self, block: Block) -> Value:

@@ -160,6 +160,8 @@ class CompiledJob:
         self._head = b"".join(head)
         self._row_pieces = tuple(pieces)
         self.sight = sight
+        self.reads_files = any(piece.maker is not None and piece.maker.reads_files for piece in pieces)
+        """Whether rows may name files, which are read whenever one is rendered."""
         self._is_text = self.head_weight == NO_WEIGHT and all(
             piece.maker is None and not piece.is_of_history and piece.weight == NO_WEIGHT for piece in pieces
         )

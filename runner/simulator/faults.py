@@ -65,6 +65,7 @@ _ERRORS: Mapping[str, _Error] = {
     "ramp_limit": _Error(429, "Your traffic has grown too fast.", "ramp_limit_exceeded", "1"),
     "on_hold": _Error(400, "Your organization is on hold.", "organization_on_hold"),
     "billing_error": _Error(402, "Your credit balance is too low to access the Anthropic API."),
+    "storage_full": _Error(400, "Your organization has used all of its file storage.", "storage_quota_exceeded"),
     "image_too_large": _Error(400, "An image is too large.", "image_dimensions_too_large"),
 }
 

@@ -88,7 +88,16 @@ class LocalFiles:
             self._require_inside(Path(os.path.normpath(path)), name)  # what lies outside is not told of
             raise _missing(name) from error
         self._require_inside(real, name)
-        return _read(real, name)
+        # The resolved path has no link left; one put there since then is refused.
+        return _read(real, name, getattr(os, "O_NOFOLLOW", 0))
+
+    def stamp(self, name: str) -> tuple[int, ...] | None:
+        """What changes when the file that a name means does; None where there is none."""
+        try:
+            found = self._path(name).stat()
+        except (OSError, ValueError, Unreadable):
+            return None
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
     def _path(self, name: str) -> Path:
         if "\0" in name:
@@ -118,9 +127,9 @@ def _missing(name: str) -> Unreadable:
     )
 
 
-def _read(path: Path, name: str) -> bytes:
+def _read(path: Path, name: str, flags: int = 0) -> bytes:
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | flags)
     except OSError as error:
         raise Unreadable(f"{name!r} cannot be read: {error.strerror}", "look at its permissions") from error
     try:

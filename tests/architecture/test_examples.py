@@ -15,7 +15,7 @@ JOBS = sorted((EXAMPLES / "jobs").glob("*.yaml"))
 
 
 def test_there_are_four_jobs_to_copy() -> None:
-    assert [job.stem for job in JOBS] == ["questions", "replies", "sentiment", "summaries_ja", "tickets"]
+    assert [job.stem for job in JOBS] == ["questions", "receipts", "replies", "sentiment", "summaries_ja", "tickets"]
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.stem)

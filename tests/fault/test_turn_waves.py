@@ -20,7 +20,18 @@ import pytest
 
 from support.api import SimulatedApi
 from support.batch_forks import Forks, forks
-from support.batch_jobs import Records, batch_api, batch_project, check, clean, go_on, undisturbed
+from support.batch_jobs import (
+    Records,
+    batch_api,
+    batch_project,
+    check,
+    check_ledger,
+    clean,
+    go_on,
+    opened,
+    settle,
+    undisturbed,
+)
 from support.crash_points import CRASH_AT, CRASH_LOG, Point, passed
 from support.harness import Project
 
@@ -113,6 +124,32 @@ def test_killed_at_random_times_the_run_ends_as_if_it_never_was(
         go_on(fork, project)
         _check(project, api, expected, "random times")
         assert runs < 4 * KILLS + 8, "the kills no longer hit the run"
+
+
+@pytest.mark.parametrize("mode", ["batch", "parallel"])
+def test_samples_survive_kills_and_none_is_paid_for_again(
+    fork: Forks, tmp_path: Path, api: SimulatedApi, mode: str
+) -> None:
+    """Samples of a row send equal requests, so the books of the stand-in are held against the ledger's."""
+    draw = random.Random(f"samples {mode}")
+    job = {"  fields:\n    label: [good, bad]\n": "  fields:\n    label: [good, bad]\n  vote: label\nsamples: 3\n"}
+    project = batch_project(tmp_path, api, rows=ROWS, replaced={**job, "mode: batch": f"mode: {mode}"})
+    for _ in range(2 * KILLS):
+        child = fork.start(project, "run", "jobs/x.yaml", "--format", "json")
+        time.sleep(draw.random() * 1.5)
+        if child.kill().status >= 0:
+            break
+    go_on(fork, project)
+    for record in project.records():
+        assert (record["vote"]["samples"], record["vote"]["share"]) == (3, 1.0)
+    settle(api)
+    account = api.accounts()
+    assert account["most_repeated"] <= 3 + (2 * KILLS if mode == "parallel" else 0), "beyond what may be in doubt"
+    with opened(project) as ledger:
+        money, counts = ledger.money(), ledger.counts()
+    assert (counts.succeeded, counts.requests) == (ROWS, 3 * ROWS)
+    assert money.spent <= account["cost_pico"] <= money.spent + money.doubtful
+    check_ledger(project)
 
 
 def _of_wave(points: Sequence[Point], wave: int) -> list[Point]:

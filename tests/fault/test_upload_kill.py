@@ -44,6 +44,25 @@ def test_killed_among_its_uploads_a_run_ends_as_if_it_never_was(
     assert not list((project.root / ".runner" / "uploads.claims").iterdir())
 
 
+@pytest.mark.parametrize("mode", ["parallel", "batch"])
+def test_interrupted_while_an_upload_hangs_a_run_ends_soon_and_goes_on_later(
+    tmp_path: Path, api: SimulatedApi, mode: str
+) -> None:
+    project = project_at(tmp_path / "project", api)
+    api.fault("reply_hangs", path="file_upload")
+    with project.start("run", "jobs/x.yaml", "--mode", mode) as child:
+        while child.poll() is None and not api.uploads():
+            time.sleep(0.01)
+        child.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        _, told = child.communicate()
+        assert child.returncode == 130, told
+        assert time.monotonic() - started < 25, "it waits for no upload"
+    api.clear_faults()
+    assert project.run("jobs/x.yaml", "--mode", mode)["rows"]["succeeded"] == QUESTIONS
+    assert len(api.uploads()) == DOCUMENTS, "what had arrived is used"
+
+
 def kill_after(project: Project, api: SimulatedApi, uploads: int, mode: str) -> None:
     with project.start("run", "jobs/x.yaml", "--mode", mode) as child:
         while child.poll() is None and len(api.uploads()) < uploads:

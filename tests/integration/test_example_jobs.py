@@ -15,7 +15,7 @@ from support.harness import Project
 
 pytestmark = pytest.mark.slow
 
-ROWS = {"questions": 15, "replies": 24, "sentiment": 24, "summaries_ja": 8, "tickets": 18}
+ROWS = {"questions": 15, "receipts": 4, "replies": 24, "sentiment": 24, "summaries_ja": 8, "tickets": 18}
 
 
 @pytest.fixture(scope="module")

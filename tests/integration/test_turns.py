@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ output: {fields: {label: [good, bad]}}
 limits: {max_concurrency: 8, max_cost_usd: 5}
 sinks: [out/x.jsonl]
 """
+WAVES = {"RUNNER_BATCH_POLL_FIRST_S": "0.6", "RUNNER_BATCH_POLL_LONGEST_S": "1", "RUNNER_BATCH_RESEND_ROWS": "0"}
 
 
 @pytest.fixture
@@ -61,6 +63,29 @@ def test_three_turns_are_three_waves_of_batches_with_the_same_answers(turns: Pro
     check_bill(summary, api)
 
 
+@pytest.mark.slow
+def test_three_turns_over_a_thousand_rows_are_three_batches(turns: Project, api: SimulatedApi) -> None:
+    turns.rows(1_000)
+    summary = turns.run("jobs/turns.yaml", "--mode", "batch", environ=WAVES)
+    assert (summary["exit_status"], summary["rows"]["succeeded"]) == (0, 1_000)
+    assert [batch["batch"]["request_counts"]["succeeded"] for batch in api.batches()] == [1_000] * 3
+    check_bill(summary, api)
+
+
+@pytest.mark.slow
+def test_several_processes_give_the_same_answers(turns: Project, api: SimulatedApi) -> None:
+    turns.rows(40)
+    job = TURNS.replace("output: {fields: {label: [good, bad]}}", "output: {labels: [good, bad], vote: label}")
+    turns.write("jobs/turns.yaml", job + "samples: 2\n")
+    turns.run("jobs/turns.yaml", "--no-reuse")
+    expected = stable(turns.records())
+    api.reset()
+    summary = turns.run("jobs/turns.yaml", "--no-reuse", "--new", environ={"RUNNER_WORKERS": "2"})
+    assert (summary["exit_status"], summary["requests"]) == (0, 40 * 3 * 2)
+    assert stable(turns.records()) == expected
+    assert api.accounts()["requests"] == 40 * 3 * 2
+
+
 def test_another_run_finds_every_turn_again(turns: Project, api: SimulatedApi) -> None:
     turns.run("jobs/turns.yaml")
     turns.rows(14)
@@ -98,8 +123,6 @@ def test_samples_are_asked_each_and_found_again_each(project: Project, api: Simu
 
 
 def test_a_plan_reckons_with_all_of_them(turns: Project, api: SimulatedApi) -> None:
-    import json
-
     plan = json.loads(turns.runner("plan", "jobs/turns.yaml", "--format", "json", "--set", "samples=2").stdout)
     assert plan["requests"] == 12 * 3 * 2
     summary = turns.run("jobs/turns.yaml", "--set", "samples=2")

@@ -172,6 +172,31 @@ def test_a_document_that_cannot_be_uploaded_fails_its_rows_alone(
     assert {record["error"]["kind"] for record in failed} == {"too_large"}
 
 
+@pytest.mark.parametrize("mode", ["parallel", "batch"])
+def test_rows_that_are_asked_again_name_the_same_files(
+    project: Project, api: SimulatedApi, here: Here, mode: str
+) -> None:
+    job = (project.root / "jobs" / "x.yaml").read_text()
+    project.write("jobs/x.yaml", f"{job}output: {{fields: {{label: [good, bad]}}, repair: 3}}\n")
+    wrong = (3, 17, 42, 43)
+    for number in wrong:
+        place = {"path": "batch_row"} if mode == "batch" else {}
+        api.fault("off_schema", text=f"Question {number}?", times=1, **place)
+    run(here, project, "--mode", mode)
+    sent_once(project, api)
+    assert api.accounts()["requests"] == QUESTIONS + len(wrong), "some were asked again"
+
+
+def test_a_full_storage_stops_the_run_and_says_how_to_make_room(
+    project: Project, api: SimulatedApi, here: Here
+) -> None:
+    api.fault("storage_full", path="file_upload")
+    done = here.runner(project, "run", "jobs/x.yaml", "--format", "json", "--mode", "parallel")
+    assert (done.status, done.summary["stopped_by"]["kind"]) == (4, "storage_full")
+    assert "runner files --delete" in done.summary["stopped_by"]["hint"]
+    assert done.summary["rows"]["failed"] == 0
+
+
 def test_an_account_that_takes_no_file_stops_the_run_and_it_goes_on_later(
     project: Project, api: SimulatedApi, here: Here
 ) -> None:

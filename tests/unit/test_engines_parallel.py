@@ -13,7 +13,7 @@ import pytest
 from runner.engines import Decision, Prepared, StopReason
 from runner.engines.halt import INTERRUPTED, Halt
 from runner.engines.limits import Ceilings, Limits
-from runner.engines.parallel import ParallelEngine
+from runner.engines.parallel import MOST_HELD_BYTES, ParallelEngine
 from runner.engines.retry import FREE_REFUSALS, RetryPolicy
 from runner.events import CoolingDown, HeldBack, StepEnded, StepSent, Stopping, Warned
 from runner.providers import Sent
@@ -148,6 +148,23 @@ def test_no_more_is_taken_from_the_feed_than_a_few_windows() -> None:
         run.halt.drop()
 
     run.drain(look)
+
+
+class SmallFeed(ListFeed):
+    """Gives four steps at a time, as a feed does whose window is full of large ones."""
+
+    async def take(self, limit: int) -> Sequence[Prepared]:
+        return await super().take(min(limit, 4))
+
+
+def test_large_requests_are_held_in_bounded_memory_and_all_sent() -> None:
+    body = bytes(MOST_HELD_BYTES // 16)  # one, which all of them share
+    large = [replace(step, request=replace(step.request, body=body)) for step in rows(100)]
+    run = Run(large, {row: [Act(failed()), Act(replied())] for row in range(0, 100, 7)}, max_concurrency=64)
+    run.feed = SmallFeed(large)
+    assert run.drain() is None
+    assert sorted(run.succeeded) == list(range(100))
+    assert 16 <= run.provider.most_in_flight <= 16 + 4
 
 
 def test_an_outcome_tells_all_that_must_be_durable() -> None:

@@ -12,11 +12,11 @@ import pytest
 from runner.engines.retry import RetryPolicy
 from runner.execution.judging import make_judge, make_rule
 from runner.execution.records import RecordMaker, to_usd
-from runner.ledger import Lease
+from runner.ledger import EnrolledRow, Lease
 from runner.ledger.sqlite import SqliteLedger
 from runner.message import parse_reply
 from runner.replies.schema import Check
-from runner.types import Failure, Outcome, Step, Usage
+from runner.types import Failure, Outcome, Row, Step, Usage
 from support.execution_fakes import MODEL, reply_body
 from support.ledgers import NOON, new_ledger
 
@@ -39,6 +39,15 @@ NO_USAGE = {
     "cache_creation_input_tokens": 0,
     "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
 }
+
+
+def test_bytes_of_a_row_are_a_text_in_base64(tmp_path: Path) -> None:
+    values = {"photo": b"\x00\xff", "parts": [{"data": b"x", "name": "a"}], "text": "plain"}
+    ledger = SqliteLedger.create(tmp_path / "run", {})
+    ledger.enrol([EnrolledRow(Row("k", 0, values), "d", None)])
+    with ledger:
+        record = RecordMaker("run", "job", MODEL, structured=False).record(ledger.result(0))
+    assert record.row == {"photo": "AP8=", "parts": [{"data": "eA==", "name": "a"}], "text": "plain"}
 
 
 def sent(text: str, *, attempt: int = 1, stop_reason: str = "end_turn", reused: bool = False, **more: Any) -> Outcome:

@@ -40,7 +40,7 @@ def api(running: SimulatedApi) -> SimulatedApi:
 
 
 def pending(data: bytes = DATA) -> PendingFile:
-    return PendingFile(hashlib.sha256(data).digest(), "application/pdf", data)
+    return PendingFile(hashlib.sha256(data).digest(), "application/pdf", len(data), lambda: data)
 
 
 class Bench:

@@ -244,7 +244,7 @@ def test_content_that_no_row_changes_is_read_once_and_kept(tmp_path: Path) -> No
     restored = compile_job(type(job).restore(tmp_path / "inputs", job.settings), mode="parallel")
     assert made(restored, id=1).body == before.body
     assert restored.row_templates == ()
-    assert before.shared_bytes == len(before.body) - 1
+    assert len(before.body) - before.shared_bytes <= 2, "no more than brackets"
 
 
 def test_what_is_wrong_with_fixed_blocks_is_wrong_with_the_job(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,46 @@ def test_identities_are_golden() -> None:
         request_identity({**BODY, "thinking": {"type": "adaptive"}, "stop_sequences": []}).hex()
         == "3a95b830ab2fa085fc55adf79eed84d6a6f254bed57f3034ba0419d8d3116e36"
     )
+
+
+CONTENT = b"%PDF-1.7 bytes"
+
+
+def asking(source: dict[str, Any]) -> dict[str, Any]:
+    content = [{"type": "document", "source": source, "title": "T"}]
+    return {"model": "claude-haiku-5-5", "max_tokens": 1024, "messages": [{"role": "user", "content": content}]}
+
+
+def test_known_content_has_one_identity_however_it_travels() -> None:
+    within = asking({"type": "base64", "media_type": "application/pdf", "data": b64encode(CONTENT).decode()})
+    by_name = asking({"type": "file", "file_id": "file_1"})
+    known = {"file_1": hashlib.sha256(CONTENT).digest()}
+    assert request_identity(within) == request_identity(by_name, contents=known)
+    assert request_identity(within).hex() == "8108084bc973b222cf651ee1041ca45168d90d4a8817d9d747b5ea5f64f66a96"
+    as_text = asking({"type": "text", "media_type": "text/plain", "data": CONTENT.decode()})
+    assert request_identity(as_text) == request_identity(within), "the block says what is made of it, bytes are bytes"
+
+
+def test_what_is_not_known_stands_as_it_is_written() -> None:
+    sources = [
+        {"type": "file", "file_id": "file_1"},
+        {"type": "file", "file_id": "file_2"},
+        {"type": "url", "url": "https://example.org/a.pdf"},
+        {"type": "base64", "media_type": "application/pdf", "data": "no base64!"},
+    ]
+    assert len({request_identity(asking(source)) for source in sources}) == len(sources)
+
+
+def test_content_inside_a_result_or_a_document_is_known_too() -> None:
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "QUJD"}}
+    by_name = {"type": "image", "source": {"type": "file", "file_id": "f"}}
+    known = {"f": hashlib.sha256(b"ABC").digest()}
+    for around in (
+        lambda inner: {"type": "tool_result", "tool_use_id": "t", "content": [inner]},
+        lambda inner: {"type": "document", "source": {"type": "content", "content": [inner]}},
+    ):
+        one, two = ({**BODY, "messages": [{"role": "user", "content": [around(each)]}]} for each in (image, by_name))
+        assert request_identity(one) == request_identity(two, contents=known)
 
 
 @pytest.mark.parametrize(
