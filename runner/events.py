@@ -6,7 +6,7 @@ Owns   the event values and `Observer`. Engines and execution tell; an observer 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -168,7 +168,17 @@ class Observers:
     """Several observers as one, told in order."""
 
     def __init__(self, *observers: Observer) -> None:
-        self._observers = observers
+        # Flat, since two events of every row come through here.
+        self._observers = tuple(
+            inner
+            for observer in observers
+            for inner in (observer.each if isinstance(observer, Observers) else (observer,))
+        )
+
+    @property
+    def each(self) -> Sequence[Observer]:
+        """Those that are told, none of them several."""
+        return self._observers
 
     def notify(self, event: Event) -> None:
         for observer in self._observers:

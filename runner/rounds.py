@@ -136,13 +136,23 @@ class OtherModel:
 
 
 @dataclass(frozen=True, slots=True)
+class GoOn:
+    """The model paused a long turn of tools that the API runs: it is given what it said, and goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallTools:
+    """The model calls functions: it is given what they return, and goes on."""
+
+
+@dataclass(frozen=True, slots=True)
 class NextTurn:
     """The reply is an answer, and the user has more to say: in this turn, counted from 0."""
 
     turn: int
 
 
-Why: TypeAlias = Repair | Longer | OtherModel | NextTurn
+Why: TypeAlias = Repair | Longer | OtherModel | GoOn | CallTools | NextTurn
 
 
 # -- words ---------------------------------------------------------------------------------------------------------

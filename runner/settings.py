@@ -58,6 +58,7 @@ class Settings:
     batch_poll_first_s: float = 1.0
     batch_poll_longest_s: float = 60.0
     batch_resend_rows: int = 100
+    tool_concurrency: int = 16
     upload_days: int = 30
     models_max_age_s: float = 86_400.0
     """How old what the Models API said may be before it is asked again. Models come and go by the month; a day is short
@@ -374,6 +375,7 @@ _SETTINGS: Mapping[str, _Setting] = {
     "batch_poll_first_s": _Setting(_seconds, "a number of seconds, more than 0"),
     "batch_poll_longest_s": _Setting(_seconds, "a number of seconds, more than 0"),
     "batch_resend_rows": _Setting(_count, "a number of rows, 0 or more"),
+    "tool_concurrency": _Setting(_upto(1_000), "a number of calls, from 1 to 1,000"),
     "upload_days": _Setting(_upto(90, 2), "a number of days, from 2 to 90"),
     "models_max_age_s": _Setting(_seconds, "a number of seconds, more than 0"),
     "limits_dir": _Setting(_folder_or_off, "a folder, or `off`"),

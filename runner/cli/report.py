@@ -170,7 +170,7 @@ def _plan_facts(planned: execution.Plan) -> Facts:
     waits = f"run {planned.unfinished} of this job is unfinished; `runner run` goes on with it"
     return [
         ("rows", rows + (f", {unsendable:,} that cannot be sent" if unsendable else "")),
-        ("requests", f"{estimate.requests:,}"),
+        ("requests", f"{estimate.requests:,}{_plan_rounds(estimate.tool_rounds)}"),
         ("tokens", f"about {estimate.input_tokens:,} in ({upper}), {output}"),
         *[
             ("cost", f"{_usd(cost.expected)} expected, {_usd(cost.upper)} at most, in {mode} mode")
@@ -194,6 +194,10 @@ def _plan_further(planned: execution.Plan) -> Facts:
         return []
     most = f"{_usd(further.cost[planned.mode])} at most"
     return [("asked again", f"up to {counted(further.requests, 'request')} on top, {most}, in {planned.mode} mode")]
+
+
+def _plan_rounds(tool_rounds: int) -> str:
+    return f", and up to {tool_rounds} more for each row that calls for tools" if tool_rounds else ""
 
 
 def _plan_cache(planned: execution.Plan) -> Facts:

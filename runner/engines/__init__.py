@@ -121,6 +121,11 @@ class Book(Protocol):
         """Make the outcome durable, decide it, and return the decision."""
         ...
 
+    async def record_all(self, outcomes: Sequence[Outcome]) -> Sequence[Decision]:
+        """The same of outcomes that came together; the decisions in their order. Once this has begun they are in the
+        book's hands, whatever becomes of who awaits it."""
+        ...
+
     async def release(self, steps: Sequence[Step]) -> None:
         """Give back leases of steps that were not sent: no attempt is counted, the reservation is freed."""
         ...

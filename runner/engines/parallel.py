@@ -14,7 +14,9 @@ Invariants
   * Leases of steps that did not leave are given back. Those of requests that were dropped in flight stay.
   * Memory does not grow with the rows: what is not leased waits in the feed.
 
-One coroutine admits (`_admit`); each request is one task (`_attempt`). Everything runs on one loop, so nothing is
+One coroutine admits (`_admit`). A request leaves in a task (`_slot`), which goes on with the next one as long as one
+may leave: in a steady run there are as many tasks as slots, not as rows. Outcomes of one turn of the loop are recorded
+together, in a task of their own, so that a slot need not wait for the disk. Everything runs on one loop, so nothing is
 locked.
 """
 
@@ -54,6 +56,10 @@ OUT_OF_BUDGET = StopReason(
 )
 
 _NO_WARM_UP = "the request that was to fill the cache before the rows failed ({}): the first row fills it"
+
+_Departure = tuple[Prepared, Permit, bool]
+"""A step that may leave, its permit, and whether others wait for it."""
+_Ended = tuple[Prepared, Outcome]
 
 # Every row comes through here.
 _outcome, _step_sent, _step_ended = maker_of(Outcome), maker_of(StepSent), maker_of(StepEnded)
@@ -106,6 +112,10 @@ class ParallelEngine:
         self._held_bytes = 0
         self._taking: asyncio.Task[None] | None = None
         self._flight: set[asyncio.Task[None]] = set()
+        """The slots that are sending."""
+        self._ended: list[_Ended] = []
+        """What has ended in this turn of the loop, and is about to be recorded."""
+        self._recording: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.Task[None] | None = None
         self._alarm_at: float | None = None
         self._held: tuple[object, ...] | None = None
@@ -238,13 +248,8 @@ class ParallelEngine:
 
     def _dispatch(self) -> None:
         """Let leased steps leave, as many as limits and order allow."""
-        while self._ready and self._limits.has_room and not self._stopping:
-            prepared = self._ready.popleft()
-            place = self._order.place(prepared)
-            if place == "wait":
-                continue
-            permit = self._limits.enter(prepared.request)
-            task = asyncio.create_task(self._attempt(prepared, permit, leads=place == "lead"))
+        while (departure := self._next()) is not None:
+            task = asyncio.create_task(self._slot(departure))
             self._flight.add(task)
             task.add_done_callback(self._landed)
         if self._ready:
@@ -252,35 +257,37 @@ class ParallelEngine:
             if permit_at is not None and (self._alarm_at is None or permit_at < self._alarm_at):
                 self._set_alarm()
 
-    async def _attempt(self, prepared: Prepared, permit: Permit, *, leads: bool) -> None:
-        """One request, from its departure until its outcome is durable."""
+    def _next(self) -> _Departure | None:
+        """The next step that may leave now, counted as having left."""
+        while self._ready and self._limits.has_room and not self._stopping:
+            prepared = self._ready.popleft()
+            place = self._order.place(prepared)
+            if place != "wait":
+                return prepared, self._limits.enter(prepared.request), place == "lead"
+        return None
+
+    async def _slot(self, departure: _Departure | None) -> None:
+        """One request after the other."""
+        while departure is not None:
+            await self._attempt(*departure)
+            departure = self._next()
+            self._dispatch()  # what a grown width or a freed prefix admits besides
+            if len(self._ready) <= self._max_concurrency // 2:
+                self._wake.set()
+
+    async def _attempt(self, prepared: Prepared, permit: Permit, leads: bool) -> None:
+        """One request, from its departure until its outcome is handed over."""
+        request = prepared.request
         started_at = self._clock.now()
         self._observer.notify(_step_sent(prepared.step, prepared.attempts + 1, self._limits.in_flight))
         try:
-            sent = await self._send(prepared.request, leads=leads)
+            sent = await (self._led(request) if leads else self._provider.send(request))
         finally:
             self._limits.leave()
-        self._learn(sent, permit)
-        self._dispatch()
-        if len(self._ready) <= self._max_concurrency // 2:
-            self._wake.set()
-        outcome = self._outcome(prepared, sent, started_at)
-        try:
-            decision = await self._book.record(outcome)
-        except Exception:
-            self._book_is_lost = True
-            raise
-        self._settle(prepared, outcome, decision)
-
-    async def _send(self, request: Request, *, leads: bool) -> Sent:
-        order, sent_at = self._order, self._clock.monotonic()
-        if not leads:
-            sent = await self._provider.send(request)
-        else:
-            sent = await self._led(request)
         if sent.reply is not None:
-            order.used(request, sent_at)
-        return sent
+            self._order.used(request, permit.sent_at)
+        self._learn(sent, permit)
+        self._hand_over(prepared, self._outcome(prepared, sent, started_at))
 
     async def _led(self, request: Request) -> Sent:
         """A request that others wait for: they go when its reply has begun, and one of them leads where it fails."""
@@ -334,6 +341,29 @@ class ParallelEngine:
             prepared.tries + counts_as_try(sent.failure, prepared.attempts),
         )
 
+    def _hand_over(self, prepared: Prepared, outcome: Outcome) -> None:
+        """Record it together with what else ends in this turn of the loop."""
+        if not self._ended:
+            asyncio.get_running_loop().call_soon(self._record)
+        self._ended.append((prepared, outcome))
+
+    def _record(self) -> None:
+        ended, self._ended = self._ended, []
+        if ended:
+            task = asyncio.create_task(self._recorded(ended))
+            self._recording.add(task)
+            task.add_done_callback(self._landed)
+
+    async def _recorded(self, ended: Sequence[_Ended]) -> None:
+        """Until they are durable and decided."""
+        try:
+            decisions = await self._book.record_all([outcome for _, outcome in ended])
+        except Exception:
+            self._book_is_lost = True
+            raise
+        for (prepared, outcome), decision in zip(ended, decisions, strict=True):
+            self._settle(prepared, outcome, decision)
+
     def _settle(self, prepared: Prepared, outcome: Outcome, decision: Decision) -> None:
         self._held_bytes -= len(prepared.request.body)
         self._unfinished -= 1
@@ -386,6 +416,7 @@ class ParallelEngine:
 
     def _landed(self, task: asyncio.Task[None]) -> None:
         self._flight.discard(task)
+        self._recording.discard(task)
         self._note_error(task)
         self._wake.set()
 
@@ -395,9 +426,10 @@ class ParallelEngine:
         self._wake.set()
 
     async def _land(self) -> None:
-        """Await what is in flight; let go of it when told to drop it, or when nothing can be recorded any more."""
+        """Await what is in flight; let go of it when told to drop it, or when nothing can be recorded any more. What
+        has ended is recorded in any case."""
         dropped = False
-        while self._flight:
+        while self._flight or self._ended or self._recording:
             if not dropped and (self._halt.dropped or self._book_is_lost):
                 dropped = True
                 for task in self._flight:
@@ -412,7 +444,9 @@ class ParallelEngine:
             await self._book.release(steps)
 
     async def _abandon(self) -> None:
+        self._record()
         tasks = [task for task in (*self._flight, self._taking, self._alarm) if task is not None]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # What has ended was paid for; where the book is lost this fails at once.
+        await asyncio.gather(*tasks, *self._recording, return_exceptions=True)

@@ -82,6 +82,7 @@ def assemble(
         compiled_for=compiled_for,
         check=Check(loaded.schema) if loaded.schema is not None else None,
         asking=asking_of(loaded),
+        tools=loaded.tools,
         prices=prices,
         api=api,
         connect=lambda: api.connect(max_concurrency=job.limits.max_concurrency, clock=clock),

@@ -10,17 +10,27 @@ that does not lead to the step, because this runner judges otherwise than the on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from runner.engines import Ask, Judge
 from runner.ledger import Ledger, StepReply
 from runner.message import parse_reply
 from runner.planning.conversation import Conversations, Exchange
 from runner.planning.requests import CompiledJob
-from runner.rounds import first_round, is_first_request, step_words
+from runner.rounds import CallTools, first_round, is_first_request, step_words
+from runner.tools import ToolCall, calls_of
 from runner.types import Failure, Request, Row, Step
 
 _LOST = "the conversation that led to {} cannot be followed any more: its replies are judged otherwise now"
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """Calls of the reply to `asking` that have no result yet."""
+
+    asking: Step
+    calls: Sequence[ToolCall]
 
 
 class Composer:
@@ -31,16 +41,19 @@ class Composer:
         self._judge = judge
         self._conversations = Conversations(compiled)
 
-    def request(self, ledger: Ledger, step: Step, row: Row) -> Request | Failure:
-        """What a step says. Failures: those of `CompiledJob.request`, and `input_error` where the chain is broken."""
+    def request(self, ledger: Ledger, step: Step, row: Row) -> Request | Failure | Awaited:
+        """What a step says, or what has to be called before it can say anything. Failures: those of
+        `CompiledJob.request`, and `input_error` where the chain is broken."""
         if is_first_request(step):
             return self._compiled.request(row)
         exchanges = self._exchanges(ledger, step)
         if exchanges is None:
             return Failure("input_error", f"{_LOST.format(step_words(step))}; `runner retry` begins again")
+        if isinstance(exchanges, Awaited):
+            return exchanges
         return self._conversations.request(row, exchanges)
 
-    def _exchanges(self, ledger: Ledger, step: Step) -> list[Exchange] | None:
+    def _exchanges(self, ledger: Ledger, step: Step) -> list[Exchange] | Awaited | None:
         """The replies before a step, each with why it was not the end; None where they do not lead to it."""
         found = {answered.step: answered for answered in ledger.replies_before(step)}
         exchanges: list[Exchange] = []
@@ -53,7 +66,14 @@ class Composer:
             verdict = self._judge(here, reply)
             if not isinstance(verdict, Ask):
                 return None
-            exchanges.append(Exchange(reply, verdict.why))
+            if isinstance(verdict.why, CallTools):
+                results = ledger.tool_results(here)
+                missing = [call for call in calls_of(reply.content) if call.id not in results]
+                if missing:
+                    return Awaited(here, missing)
+                exchanges.append(Exchange(reply, verdict.why, results))
+            else:
+                exchanges.append(Exchange(reply, verdict.why))
             following = verdict.step
             here = following if following.turn == here.turn else _begin(found, step, turn=following.turn)
         return exchanges

@@ -70,7 +70,9 @@ def _expected(run: Advance) -> Expected:
 
 def _sampled(run: Advance, earlier: Earlier | None) -> Expected:
     total = run.ledger.counts().total
-    estimator = Estimator(run.compiled, run.prices, run.facts, samples=run.job.samples)
+    estimator = Estimator(
+        run.compiled, run.prices, run.facts, samples=run.job.samples, tool_rounds=run.asking.tool_rounds
+    )
     sampled = 0
     for index in _spread(total):
         sampled += 1

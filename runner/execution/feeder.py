@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -23,10 +24,11 @@ from typing import Protocol
 from runner.clock import Clock
 from runner.engines import Judge, Prepared
 from runner.events import Observer, Warned
-from runner.execution.composing import Composer
+from runner.execution.composing import Awaited, Composer
 from runner.execution.earlier import Earlier
 from runner.execution.grouping import ALL, Opened, grouped
 from runner.execution.parked import Parked
+from runner.execution.tool_rounds import ToolRounds
 from runner.execution.uploads import Ticket, Uploads
 from runner.ledger import Ledger, OpenStep
 from runner.ledger.sqlite import SqliteLedger
@@ -108,7 +110,7 @@ class Feeder:
     their own, prefix by prefix. One with less text than `least_prefix_bytes` is surely not cached.
 
     Steps that it is told to follow up go before all that is not in the window yet. There are never more of them than
-    steps under way, so they need no bound of their own.
+    steps under way, or set aside for functions, so they need no bound of their own.
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class Feeder:
         least_prefix_bytes: float = 0.0,
         window_steps: int = WINDOW_STEPS,
         window_bytes: int = WINDOW_BYTES,
+        tools: ToolRounds | None = None,
         uploads: Uploads | None = None,
     ) -> None:
         self._folder = folder
@@ -138,6 +141,9 @@ class Feeder:
         self._observer = observer
         self._pages = pages
         self._least_prefix_bytes = least_prefix_bytes
+        self._tools = tools
+        self._awaiting = 0
+        """Steps that are set aside until calls of functions have results."""
         self._ledger: Ledger
         self._earlier: Earlier | None = None
         self._slow_renders = 0
@@ -194,13 +200,13 @@ class Feeder:
                     self._bytes -= sum(len(item.request.body) for item in taken)
                     self._changed.notify()
                     return taken
-                if self._exhausted and not self._told:
+                if self._exhausted and not (self._told or self._awaiting):
                     return []
             await self._ready.wait()
 
     async def peek_is_empty(self) -> bool:
         with self._changed:
-            return self._exhausted and not (self._window or self._ahead or self._told)
+            return self._exhausted and not (self._window or self._ahead or self._told or self._awaiting)
 
     def follow_up(self, step: Step) -> None:
         with self._changed:
@@ -231,7 +237,7 @@ class Feeder:
                 self._feed(step, row, prefixes)
                 if self._told:
                     self._follow_up()
-                if not self._hand_over():
+                if not (self._wait_for_tools() and self._hand_over()):
                     return
             if not (self._await_files(until_empty=True) and self._push()):  # the next page may be long in coming
                 return
@@ -300,8 +306,12 @@ class Feeder:
             self._gather(open_step, request)
 
     def _request(self, open_step: OpenStep, row: Row, prefixes: int) -> Request | None:
-        """A step's request; None where it needs no engine: its outcome is with the writer then."""
+        """A step's request; None where it needs no engine, because its outcome is with the writer, or none yet, because
+        functions have to be called first."""
         request = self._rendered(open_step.step, row)
+        if isinstance(request, Awaited):
+            self._await_tools(open_step.step, request)
+            return None
         if isinstance(request, Failure):
             self._writer.post(self._unsendable(open_step, request))
             return None
@@ -334,8 +344,38 @@ class Feeder:
             return not self._closed
         return self._push()
 
-    def _rendered(self, step: Step, row: Row) -> Request | Failure:
+    def _await_tools(self, step: Step, awaited: Awaited) -> None:
+        """Set a step aside, and take it up again when the calls before it have their results."""
+        assert self._tools is not None, "a job whose replies may call has functions"
+        with self._changed:
+            self._awaiting += 1
+        self._tools.begin(awaited.asking, awaited.calls, partial(self._tools_ended, step))
+
+    def _tools_ended(self, step: Step, error: BaseException | None) -> None:
+        with self._changed:
+            self._awaiting -= 1
+            if error is None:
+                self._told.append(step)
+            else:
+                self._error = error
+            self._changed.notify()
+        if error is not None:
+            self._ready.set()
+
+    def _wait_for_tools(self) -> bool:
+        """Wait while as many steps are set aside as the window holds, and follow up meanwhile; False once the feed was
+        closed. So functions that are slower than the API hold the rows back, and no memory grows."""
+        while self._awaiting >= self._window_steps:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._told or self._awaiting < self._window_steps)
+                if self._closed:
+                    return False
+            self._follow_up()
+        return True
+
+    def _rendered(self, step: Step, row: Row) -> Request | Failure | Awaited:
         started = self._clock.monotonic()
+        request: Request | Failure | Awaited
         if step.turn or step.round:
             request = self._composer.request(self._ledger, step, row)
         else:

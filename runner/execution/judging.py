@@ -8,13 +8,15 @@ Knows  nothing of files, threads or the network; the same outcome gives the same
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from runner.engines import Accept, Ask, Fail, Judge, Verdict
 from runner.engines.retry import RetryPolicy
 from runner.ledger import Rule, Ruling
 from runner.replies.asking import NEVER, Asking
 from runner.replies.judge import judge_reply, problems_of
 from runner.replies.schema import Check
-from runner.rounds import NextTurn, next_turn
+from runner.rounds import CallTools, GoOn, NextTurn, next_turn
 from runner.spec.job import LargerLimits, OtherModel
 from runner.spec.load import LoadedJob
 from runner.types import Failure, Outcome, Reply, Step
@@ -40,17 +42,27 @@ _SUCCEEDED = Ruling("succeeded")
 
 def asking_of(loaded: LoadedJob) -> Asking:
     """What a job wants done about replies that are no answer. One with a schema has each mended once, if need be."""
+    tools = _tools_of(loaded)
     output = loaded.job.output
     if output is None:
-        return NEVER
+        return tools
     cut_off, refused = output.on_truncation, output.on_refusal
-    return Asking(
+    return replace(
+        tools,
         repairs=output.repair if output.repair is not None else int(loaded.schema is not None),
         limits=cut_off.max_tokens if isinstance(cut_off, LargerLimits) else (),
         models=(refused.model,) if isinstance(refused, OtherModel) else (),
         keeps_truncated=cut_off == "keep",
         keeps_refused=refused == "keep",
     )
+
+
+def _tools_of(loaded: LoadedJob) -> Asking:
+    if not loaded.tools:
+        return NEVER
+    calls = any(tool.python is not None for tool in loaded.tools)
+    goes_on = any(tool.python is None for tool in loaded.tools)
+    return Asking(goes_on=goes_on, calls=calls, tool_rounds=loaded.job.limits.max_tool_rounds)
 
 
 def make_judge(check: Check | None, asking: Asking = NEVER, turns: int = 0) -> Judge:
@@ -68,7 +80,10 @@ def make_judge(check: Check | None, asking: Asking = NEVER, turns: int = 0) -> J
             return _ACCEPT
         problems = problems_of(reply, check) if check is not None and failure.kind == "schema_mismatch" else ()
         asked = asking.after(step, reply, failure, problems)
-        return Fail(failure) if asked is None else Ask(asked.step, asked.why, failure)
+        if asked is None:
+            return Fail(asking.in_the_end(reply, failure))
+        # A reply that calls for tools is as it should be; any other that is asked about again has something wrong.
+        return Ask(asked.step, asked.why, None if isinstance(asked.why, GoOn | CallTools) else failure)
 
     def _before_the_last(step: Step, reply: Reply) -> Verdict:
         failure = judge_reply(reply, None)

@@ -22,12 +22,13 @@ from runner.engines.parallel import ParallelEngine
 from runner.errors import LedgerError
 from runner.events import Observer, StepEnded, Warned
 from runner.execution import batching, doubt
-from runner.execution.composing import Composer
+from runner.execution.composing import Awaited, Composer
 from runner.execution.feeder import BATCH_WINDOW_BYTES, WINDOW_BYTES, Feeder
 from runner.execution.loop import on_loop
 from runner.execution.signals import signals
 from runner.execution.standing import at_api, open_batches
 from runner.execution.summary import SIGNALLED
+from runner.execution.tool_rounds import ToolRounds, calling
 from runner.execution.under_way import Advance
 from runner.execution.uploads import Uploads, files_of
 from runner.execution.warming import warm_up_of
@@ -169,7 +170,7 @@ class _Passes:
         bound, most = bound_of(run.prices, "parallel"), 0
         for waits in waiting:
             request = composer.request(run.ledger, waits.step, run.ledger.row(waits.step.row))
-            if isinstance(request, Failure):
+            if isinstance(request, Failure | Awaited):
                 continue
             bound_pico = bound(request)
             if bound_pico is None:
@@ -213,19 +214,26 @@ class _Passes:
     async def _at_work(self, compiled: CompiledJob) -> AsyncIterator[tuple[Feeder, Writer]]:
         run = self.run
         writer = sender_of(run, self.halt)
-        async with uploading(run, compiled, lambda: self.provider, self.halt) as uploads:
-            feeder = self._feeder(compiled, writer, uploads)
+        async with (
+            uploading(run, compiled, lambda: self.provider, self.halt) as uploads,
+            calling(run, writer.keep_results) as tools,
+        ):
+            feeder = self._feeder(compiled, writer, uploads, tools)
             writer.start()
             try:
                 feeder.start()
                 try:
                     yield feeder, writer
+                    if tools is not None:
+                        await tools.land(self.halt)
                 finally:
                     await feeder.close()
             finally:
                 await writer.close()
 
-    def _feeder(self, compiled: CompiledJob, writer: Writer, uploads: Uploads | None) -> Feeder:
+    def _feeder(
+        self, compiled: CompiledJob, writer: Writer, uploads: Uploads | None, tools: ToolRounds | None
+    ) -> Feeder:
         run = self.run
         return Feeder(
             run.folder,
@@ -239,6 +247,7 @@ class _Passes:
             least_prefix_bytes=least_prefix_bytes(run.facts),
             window_bytes=BATCH_WINDOW_BYTES if compiled.mode == "batch" else WINDOW_BYTES,
             uploads=uploads,
+            tools=tools,
         )
 
 

@@ -106,6 +106,7 @@ class Plan:
             },
             "failures": dict(self.unsendable),
             "requests": estimate.requests,
+            "tool_rounds": estimate.tool_rounds,
             "input_tokens": estimate.input_tokens,
             "input_tokens_upper": estimate.input_tokens_upper,
             "output_tokens": estimate.output_tokens,
@@ -283,6 +284,7 @@ def _estimator(
         samples=loaded.job.samples,
         batch_max_requests=most,
         batch_max_bytes=loaded.settings.batch_max_bytes,
+        tool_rounds=asking_of(loaded).tool_rounds,
     )
 
 

@@ -9,7 +9,7 @@ Invariants
   * When the book is lost (its ledger fails, or the run has no more use for the worker) every waiting and later call
     raises, on the loop and in the feeder's thread.
 
-What goes out:  lease, record, release, post, more.     What comes back:  done, decided, posted, steps, lost.
+What goes out:  lease, record, release, keep, post, more.     What comes back:  done, decided, posted, steps, lost.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from runner.errors import LedgerError
 from runner.execution.channel import Message
 from runner.execution.outcome_tuples import open_steps_of, outcome_tuple, ruling_value, step_of, step_tuple
 from runner.ledger import OpenStep, Rule
+from runner.tools import ToolResult
 from runner.types import Outcome, Step
 
 BACKLOG = 500
@@ -63,12 +64,23 @@ class RemoteBook:
         return admitted
 
     async def record(self, outcome: Outcome) -> Decision:
+        return await self._recorded(outcome)
+
+    async def record_all(self, outcomes: Sequence[Outcome]) -> Sequence[Decision]:
+        return await asyncio.gather(*map(self._recorded, outcomes))
+
+    def _recorded(self, outcome: Outcome) -> asyncio.Future[Decision]:
         values, ruling = outcome_tuple(outcome), ruling_value(self._rule, outcome)
-        decision: Decision = await self._called("record", values, ruling, size_bytes=len(outcome.body))
-        return decision
+        return self._called("record", values, ruling, size_bytes=len(outcome.body))
 
     async def release(self, steps: Sequence[Step]) -> None:
         await self._called("release", [step_tuple(step) for step in steps])
+
+    async def keep_results(self, step: Step, results: Sequence[ToolResult]) -> None:
+        """Make results of calls of the reply to a step durable."""
+        values = [(result.id, result.content, result.is_error) for result in results]
+        size_bytes = sum(len(result.content) for result in results)
+        await self._called("keep", step_tuple(step), values, urgent=True, size_bytes=size_bytes)
 
     def _called(self, kind: str, *values: Any, urgent: bool = False, size_bytes: int = 0) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = self._loop.create_future()

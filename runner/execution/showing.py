@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from runner.catalog.prices import Prices
 from runner.clock import Clock, SystemClock, to_rfc3339
+from runner.encoding import encode
 from runner.errors import UsageError
 from runner.execution.composing import Composer
 from runner.execution.folders import RunInfo, StateFolder
@@ -24,25 +25,45 @@ from runner.execution.summary import Summary, summarise
 from runner.ledger import RowResult
 from runner.ledger.folder import is_owned
 from runner.ledger.sqlite import SqliteLedger
+from runner.message import parse_reply
 from runner.planning.compile import compile_job
 from runner.rounds import step_words
 from runner.settings import Settings
+from runner.tools import calls_of
 from runner.types import Attempt, Failure, Record, Request, Step
 
 
 @dataclass(frozen=True, slots=True)
+class ShownResult:
+    """What a function was called with, and what the model was told; `asked` says in which reply."""
+
+    asked: str
+    name: str
+    input: Any
+    content: str
+    is_error: bool
+
+    def line(self) -> str:
+        """For people."""
+        said = _shortened(self.content)
+        return f"{self.name}({encode(self.input).decode()}) {'failed' if self.is_error else 'gave'} {said}"
+
+
+@dataclass(frozen=True, slots=True)
 class ShownRow:
-    """One row: what was sent, what came back, and each attempt."""
+    """One row: what was sent, what came back, each attempt, and what functions were called."""
 
     record: Record
     request: Request | Failure
     attempts: Sequence[Attempt]
+    tool_results: Sequence[ShownResult] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "record": self.record.to_dict(),
             "request": None if isinstance(self.request, Failure) else _body(self.request),
             "attempts": [_attempt(attempt) for attempt in self.attempts],
+            "tool_results": [asdict(result) for result in self.tool_results],
         }
 
     @property
@@ -58,6 +79,8 @@ class ShownRow:
             parts.append(self.system)
         if not isinstance(self.request, Failure):
             parts.append(_messages(_body(self.request)))
+        if self.tool_results:
+            parts += ["-- tools", *(result.line() for result in self.tool_results)]
         reply = record.text if record.text is not None else record.output
         parts.append(f"-- reply ({record.stop_reason})\n{reply}" if reply is not None else "-- no reply")
         if record.error is not None:
@@ -118,20 +141,41 @@ class _Shower:
         loaded = info.stored_job(settings)
         self._ledger = ledger
         self._records = record_maker(info, loaded)
-        self._composer = Composer(compile_job(loaded, mode=info.meta["mode"]), judge_of(loaded))
+        self._calls = loaded.job.calls_functions
+        self._compiled = compile_job(loaded, mode=info.meta["mode"])
+        self._composer = Composer(self._compiled, judge_of(loaded))
 
     def row(self, index: int) -> ShownRow:
         result = self._ledger.result(index)
         record = self._records.record_of(result, self._ledger)
-        return ShownRow(record, self._request(result), self._ledger.attempts(index))
+        tool_results = self._tool_results(index) if self._calls else ()
+        return ShownRow(record, self._request(result), self._ledger.attempts(index), tool_results)
 
     def _request(self, result: RowResult) -> Request | Failure:
         """What the row's deciding step says, with all that was said before it."""
-        first = Step(result.row.index)
-        request = self._composer.request(self._ledger, result.step or first, result.row)
-        if isinstance(request, Failure):  # replies that are judged otherwise since then lead nowhere
-            request = self._composer.request(self._ledger, first, result.row)
-        return request
+        step = result.step if result.step is not None else Step(result.row.index)
+        request = self._composer.request(self._ledger, step, result.row)
+        # A step that waits for functions has no request yet, and replies that are judged otherwise by now lead to none.
+        return request if isinstance(request, Request) else self._compiled.request(result.row)
+
+    def _tool_results(self, index: int) -> list[ShownResult]:
+        shown = []
+        for answered in self._ledger.replies(index):
+            results = self._ledger.tool_results(answered.step)
+            for call in calls_of(parse_reply(answered.body).content) if results else ():
+                result = results.get(call.id)
+                if result is not None:
+                    asked = step_words(answered.step) or "first request"
+                    shown.append(ShownResult(asked, call.name, call.input, result.content, result.is_error))
+        return shown
+
+
+_SHOWN_CHARACTERS = 200
+"""Of a result, for people; `--format json` has all of it."""
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
 def _body(request: Request) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from runner.replies.asking import Asking
 from runner.replies.schema import Check
 from runner.settings import Settings
 from runner.spec.job import Job, Retry
+from runner.tools import Tool
 from runner.types import Mode
 
 
@@ -68,6 +69,7 @@ class Advance:
     check: Check | None
     asking: Asking
     """What is done about a reply that is no answer."""
+    tools: Sequence[Tool]
     prices: Prices
     api: Api
     connect: Callable[[], Provider]

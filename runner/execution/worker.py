@@ -43,6 +43,7 @@ from runner.execution.loop import on_loop
 from runner.execution.outcome_tuples import step_tuple
 from runner.execution.passes import bound_of, parallel_engine, uploading
 from runner.execution.remote_book import RemoteBook
+from runner.execution.tool_rounds import calling
 from runner.execution.under_way import Advance
 from runner.execution.uploads import Uploads
 from runner.ledger.sqlite import SqliteLedger
@@ -118,25 +119,30 @@ class _Worker:
             under_cap=run.job.limits.max_cost_pico is not None,
             page=min(PAGE_STEPS, window // 2),
         )
-        feeder = Feeder(
-            run.folder,
-            compiled,
-            book,
-            judge=run.judge,
-            bound=bound_of(run.prices, compiled.mode),
-            open_earlier=run.open_earlier,
-            clock=run.clock,
-            observer=run.observer,
-            pages=lambda _: book.pages(),
-            window_steps=window,
-            uploads=uploads,
-        )
-        feeder.start()
-        try:
-            return await parallel_engine(run, provider, feeder, book, self._halt, warm_up).drain()
-        finally:
-            book.close()
-            await feeder.close()
+        async with calling(run, book.keep_results) as tools:
+            feeder = Feeder(
+                run.folder,
+                compiled,
+                book,
+                judge=run.judge,
+                bound=bound_of(run.prices, compiled.mode),
+                open_earlier=run.open_earlier,
+                clock=run.clock,
+                observer=run.observer,
+                pages=lambda _: book.pages(),
+                window_steps=window,
+                tools=tools,
+                uploads=uploads,
+            )
+            feeder.start()
+            try:
+                reason = await parallel_engine(run, provider, feeder, book, self._halt, warm_up).drain()
+                if tools is not None:
+                    await tools.land(self._halt)
+                return reason
+            finally:
+                book.close()
+                await feeder.close()
 
 
 def _run_of(assignment: Assignment, ledger: SqliteLedger, observer: Relay) -> Advance:

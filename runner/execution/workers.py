@@ -51,6 +51,7 @@ from runner.execution.under_way import Advance
 from runner.execution.writer import Writer
 from runner.ledger import Lease, OpenStep, Rule, Ruling
 from runner.planning.requests import CompiledJob
+from runner.tools import ToolResult
 from runner.types import Outcome, Step
 
 SLOTS_A_WORKER = 250
@@ -375,6 +376,8 @@ class Workers:
                     self._begin(self._lease(desk, call, [_lease_of(lease) for lease in leases]))
                 case ("release", call, steps):
                     self._begin(self._release(desk, call, [step_of(step) for step in steps]))
+                case ("keep", call, step, results):
+                    self._begin(self._keep(desk, call, step_of(step), [ToolResult(*result) for result in results]))
                 case ("more", limit):
                     desk.waits_for_steps = limit
                     self._begin(self._give_steps(desk))
@@ -497,6 +500,10 @@ class Workers:
                     desk.channel.send("done", call, 0, urgent=True)
                 else:
                     self._begin(self._lease(desk, call, leases))
+
+    async def _keep(self, desk: _Desk, call: int, step: Step, results: Sequence[ToolResult]) -> None:
+        await self._writer.keep_results(step, results)
+        desk.channel.send("done", call, None, urgent=True)
 
     async def _release(self, desk: _Desk, call: int, steps: Sequence[Step]) -> None:
         await self._writer.release(steps)

@@ -40,6 +40,7 @@ from runner.ledger import (
     Ruling,
     Settled,
 )
+from runner.tools import ToolResult
 from runner.types import Outcome, Step, maker_of
 
 GROUP = 500
@@ -53,9 +54,11 @@ _lease = maker_of(Lease)
 
 
 @dataclass(slots=True)
-class _Record:
-    outcome: Outcome
-    future: asyncio.Future[Decision] | None
+class _Records:
+    """Outcomes that came together; `future` None: nobody waits for their decisions."""
+
+    outcomes: Sequence[Outcome]
+    future: asyncio.Future[Sequence[Decision]] | None
 
 
 @dataclass(slots=True)
@@ -68,7 +71,7 @@ class _Call:
     """Whether it can wait for what follows closely, as outcomes do."""
 
 
-_Command = _Record | _Call
+_Command = _Records | _Call
 OnPosted = Callable[[Sequence[tuple[Outcome, Ruling]]], None]
 """Called on the loop with outcomes that were posted rather than awaited, once they are durable."""
 
@@ -116,17 +119,25 @@ class Writer:
         return await self._called(lambda: self._ledger.lease(leases, self._cap_pico))
 
     async def record(self, outcome: Outcome) -> Decision:
-        future: asyncio.Future[Decision] = self._loop.create_future()
-        self._put(_Record(outcome, future))
+        (decision,) = await self.record_all((outcome,))
+        return decision
+
+    async def record_all(self, outcomes: Sequence[Outcome]) -> Sequence[Decision]:
+        future: asyncio.Future[Sequence[Decision]] = self._loop.create_future()
+        self._put(_Records(outcomes, future))
         return await future
 
     async def release(self, steps: Sequence[Step]) -> None:
         await self._called(lambda: self._ledger.release(steps), waits=True)
 
+    async def keep_results(self, step: Step, results: Sequence[ToolResult]) -> None:
+        """Make results of calls of the reply to a step durable."""
+        await self._called(lambda: self._ledger.keep_tool_results(step, results), waits=True)
+
     def post(self, outcome: Outcome) -> None:
         """From another thread: hand over an outcome without waiting for it; blocks while too many wait."""
         self._room.acquire()
-        self._put(_Record(outcome, None))
+        self._put(_Records((outcome,), None))
 
     # -- of workers ------------------------------------------------------------------------------------------------
 
@@ -136,13 +147,6 @@ class Writer:
     async def take_leases(self, leases: Sequence[Lease]) -> int:
         """As `lease`, of steps that were prepared elsewhere."""
         return await self._called(lambda: self._ledger.lease(leases, self._cap_pico))
-
-    async def record_all(self, outcomes: Sequence[Outcome]) -> Sequence[Decision]:
-        """As `record`, of outcomes that came together; the decisions in their order."""
-        futures: list[asyncio.Future[Decision]] = [self._loop.create_future() for _ in outcomes]
-        for outcome, future in zip(outcomes, futures, strict=True):
-            self._put(_Record(outcome, future))
-        return await asyncio.gather(*futures)
 
     # -- of batches ------------------------------------------------------------------------------------------------
 
@@ -231,13 +235,15 @@ class Writer:
     def _gather(self) -> tuple[list[_Command], bool]:
         """Wait for a command and take those that follow closely; False with the last ones."""
         commands: list[_Command] = []
+        size = 0
         command = self._queue.get()
         deadline = self._clock.monotonic() + LINGER_S
         while True:
             if command is None:
                 return commands, False
             commands.append(command)
-            if len(commands) >= GROUP:
+            size += len(command.outcomes) if isinstance(command, _Records) else 1
+            if size >= GROUP:
                 return commands, True
             try:
                 wait = 0.0 if isinstance(command, _Call) and not command.waits else deadline - self._clock.monotonic()
@@ -247,16 +253,20 @@ class Writer:
 
     def _write(self, commands: Sequence[_Command]) -> list[tuple[asyncio.Future[Any], Any]]:
         """Outcomes first: they free reservations that a lease of the same group may need."""
-        records = [command for command in commands if isinstance(command, _Record)]
+        records = [command for command in commands if isinstance(command, _Records)]
         resolutions: list[tuple[asyncio.Future[Any], Any]] = []
         if records:
-            rulings = self._ledger.record([command.outcome for command in records], self._rule)
+            rulings = self._ledger.record([outcome for command in records for outcome in command.outcomes], self._rule)
             posted: list[tuple[Outcome, Ruling]] = []
-            for command, ruling in zip(records, rulings, strict=True):
+            start = 0
+            for command in records:
+                own = rulings[start : start + len(command.outcomes)]
+                start += len(own)
                 if command.future is None:
-                    posted.append((command.outcome, ruling))
+                    posted.extend(zip(command.outcomes, own, strict=True))
                 else:
-                    resolutions.append((command.future, _decision(ruling)))
+                    resolutions.append((command.future, [_decision(ruling) for ruling in own]))
+            assert start == len(rulings), "a ruling for each outcome"
             if posted:
                 self._loop.call_soon_threadsafe(self._on_posted, posted)
         resolutions.extend((call.future, call.act()) for call in commands if isinstance(call, _Call))
@@ -275,7 +285,7 @@ class Writer:
         self._loop.call_soon_threadsafe(_reject, futures, error)
 
     def _make_room(self, commands: Sequence[_Command]) -> None:
-        posted = sum(isinstance(command, _Record) and command.future is None for command in commands)
+        posted = sum(isinstance(command, _Records) and command.future is None for command in commands)
         if posted:
             self._room.release(posted)
 

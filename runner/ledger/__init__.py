@@ -21,6 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
+from runner.tools import ToolResult
 from runner.types import Attempt, AttemptEnd, Failure, Mode, Outcome, Reply, Row, RowStatus, Step, Usage
 
 StepState = Literal["open", "leased", "answered", "succeeded", "failed", "expired", "canceled"]
@@ -423,6 +424,15 @@ class Ledger(Protocol):
 
     def progress(self) -> object:
         """Another value after each outcome that was recorded."""
+        ...
+
+    # -- results of tools -------------------------------------------------------------------------------------------
+    def keep_tool_results(self, step: Step, results: Sequence[ToolResult]) -> None:
+        """Note what calls of the reply to a step came to; FULL durability, before a request that has them leaves."""
+        ...
+
+    def tool_results(self, step: Step) -> Mapping[str, ToolResult]:
+        """The results that are known of calls of the reply to a step, by the call's id."""
         ...
 
     # -- sinks -----------------------------------------------------------------------------------------------------

@@ -190,8 +190,21 @@ FROM main.batches AS b;
 CREATE TEMP TABLE landings (id INTEGER PRIMARY KEY, batch INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT;
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1, _VERSION_2)
+_TOOL_RESULTS = """ (  -- of calls that the reply to a step made; `packed`: with zstd
+    row INTEGER NOT NULL, turn INTEGER NOT NULL, sample INTEGER NOT NULL, round INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    is_error INTEGER NOT NULL,
+    packed INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (row, turn, sample, round, id)
+) STRICT;
+"""
 
-READ_OLDER: Final[dict[int, str]] = {1: _READ_1_AS_2}
+_VERSION_3 = f"CREATE TABLE tool_results{_TOOL_RESULTS}"
+_READ_2_AS_3 = f"CREATE TEMP TABLE tool_results{_TOOL_RESULTS}"
+
+MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1, _VERSION_2, _VERSION_3)
+
+READ_OLDER: Final[dict[int, str]] = {1: _READ_1_AS_2 + _READ_2_AS_3, 2: _READ_2_AS_3}
 """What makes a database of an older version look like the newest to a connection that only reads: temporary views,
 which SQLite finds before the tables of the same name. Nothing is written to the file."""

@@ -43,6 +43,7 @@ from runner.ledger import (
     batches,
     deliveries,
     landings,
+    tool_results,
 )
 from runner.ledger.canceling import cancel_open
 from runner.ledger.collecting import settle
@@ -60,6 +61,7 @@ from runner.ledger.settlement import read_mark, settle_answered
 from runner.ledger.spool import SEGMENT_BYTES, SpoolReader, SpoolWriter
 from runner.ledger.steps import Known, affordable, open_step, open_steps, release, take_leases
 from runner.ledger.totals import read_counts, read_money, read_usage
+from runner.tools import ToolResult
 from runner.types import Attempt, Outcome, Row, Step, Usage
 
 _DECIDED_A_TRANSACTION = 500
@@ -269,6 +271,14 @@ class SqliteLedger:
 
     def progress(self) -> object:
         return read_mark(self._connection)
+
+    # -- results of tools -------------------------------------------------------------------------------------------
+    def keep_tool_results(self, step: Step, results: Sequence[ToolResult]) -> None:
+        with self._database.transaction(durable=True) as connection:
+            tool_results.keep(connection, step, results)
+
+    def tool_results(self, step: Step) -> Mapping[str, ToolResult]:
+        return tool_results.results_of(self._connection, step)
 
     # -- sinks -----------------------------------------------------------------------------------------------------
     def deliveries(self) -> Sequence[Delivery]:

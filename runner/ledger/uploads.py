@@ -249,7 +249,7 @@ class UploadIndex:
             with translated(self._path):
                 connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
                 connection.pragma("journal_mode", "wal")
-                connection.pragma("synchronous", 2)
+                connection.pragma("synchronous", 1)  # a power cut costs an upload, a sync for each file costs more
                 if not fetch(connection, "SELECT 1 FROM sqlite_schema LIMIT 1"):
                     connection.execute(_SCHEMA)
                     connection.execute("INSERT INTO facts VALUES ('mark', ?)", (secrets.token_hex(8),))

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import orjson
 
-from runner.catalog.models import ModelFacts
+from runner.catalog.models import ModelFacts, snapshot_facts
 from runner.encoding import encode
 from runner.media.content import Content, MediaKind, Unsendable, too_large
 from runner.media.kinds import TEXT, described
@@ -104,6 +104,12 @@ class Sight:
         # The models that see in high resolution are those with the newer tokenizer: both came with 4.7.
         resolution = HIGH if facts.wide_tokenizer else STANDARD
         return cls(resolution, facts.max_input_tokens, MAX_MEDIA_SHORT_CONTEXT if short else MAX_MEDIA)
+
+    def of_model(self, model: str) -> Sight:
+        """The same for requests that go to another model, which reads as much as that one does. Weights are made once
+        for both, so their bounds suppose the finer resolution."""
+        facts = snapshot_facts(model)
+        return replace(self, context=None if facts is None else facts.max_input_tokens)
 
     def bound(self, tokens: int | None) -> int | None:
         """No prompt is longer than the context: the API refuses it, and bills nothing."""
@@ -265,8 +271,8 @@ def _fitted(content: Content, sight: Sight, images: int, resize: Resize | None) 
 
 def _image_weight(content: Content, sight: Sight) -> Weight:
     size = image_size(content.data, content.media_type)
-    tokens = image_tokens(size, sight.resolution)
-    return Weight(tokens=tokens, bound=tokens, images=1, largest_edge=max(size) if size else 0)
+    tokens, bound = image_tokens(size, sight.resolution), image_tokens(size, HIGH)
+    return Weight(tokens=tokens, bound=bound, images=1, largest_edge=max(size) if size else 0)
 
 
 def _pdf_weight(content: Content, sight: Sight) -> Weight:
@@ -279,7 +285,7 @@ def _pdf_weight(content: Content, sight: Sight) -> Weight:
             "split it",
             code="too-many-pages",
         )
-    bound = pages * page_tokens_at_most(sight.resolution) + BLOCK_FRAMING_TOKENS
+    bound = pages * page_tokens_at_most(HIGH) + BLOCK_FRAMING_TOKENS
     return Weight(tokens=pages * page_tokens(sight.resolution), bound=bound, pages=pages)
 
 
@@ -294,7 +300,7 @@ def _document_weight(content: Content, sight: Sight) -> Weight:
 def _unseen(kind: MediaKind, sight: Sight) -> Weight:
     """Of content that only the API sees: an image has a largest size there, a document the model's context."""
     if kind == "image":
-        return Weight(tokens=sight.resolution.tokens, bound=sight.resolution.tokens, images=1)
+        return Weight(tokens=sight.resolution.tokens, bound=HIGH.tokens, images=1)
     return Weight(tokens=page_tokens(sight.resolution), bound=None)
 
 

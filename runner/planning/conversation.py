@@ -5,6 +5,8 @@ Knows  compiled jobs, replies and reasons. Where replies are kept, and who judge
 
     longer, other model   the request as it was, with another limit or model; the reply is left aside
     repair                … the reply, as the API returned it, and a message of the user that says what is wrong
+    go on                 … the reply, and nothing else: the API takes the turn up where it paused
+    call tools            … the reply, and a message of the user with the results of all its calls, in their order
     next turn             … the reply, and what the user says next; of the turn before nothing is left out but that,
                           so a conversation only grows, and what is cached of it stays readable
 
@@ -29,15 +31,17 @@ from runner.planning.identity import unmarked
 from runner.planning.pieces import text_block
 from runner.planning.requests import Appended, CompiledJob
 from runner.planning.turns import turn_text
-from runner.rounds import Longer, NextTurn, OtherModel, Repair, Why
+from runner.rounds import CallTools, GoOn, Longer, NextTurn, OtherModel, Repair, Why
+from runner.tools import ToolResult, calls_of
 from runner.types import CacheTtl, Failure, Reply, Request, Row
 
 
 class Exchange(NamedTuple):
-    """A reply, and why it was not the end."""
+    """A reply, and why it was not the end; `results` of the calls in it, by their ids, where it called functions."""
 
     reply: Reply
     why: Why
+    results: Mapping[str, ToolResult] = {}
 
 
 @dataclass(slots=True)
@@ -95,7 +99,7 @@ class Conversations:
 
     def _follow(self, course: _Course, row: Row, exchange: Exchange) -> Failure | None:
         """One reply further."""
-        reply, why = exchange
+        reply, why, results = exchange
         match why:
             case Longer():
                 course.max_tokens = why.max_tokens
@@ -104,6 +108,11 @@ class Conversations:
             case Repair():
                 course.answer(reply)
                 course.ask(why.text)
+            case GoOn():
+                course.answer(reply)
+            case CallTools():
+                course.answer(reply)
+                course.messages.append(_message("user", [results[call.id].block() for call in calls_of(reply.content)]))
             case NextTurn():
                 course.replies.append(_text_of(reply))
                 text = turn_text(self._compiled, why.turn, row, course.replies)

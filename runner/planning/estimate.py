@@ -90,6 +90,9 @@ class Estimate:
     batches: int = 0
     row_prefixes: int = 0
     waves: int = 0
+    tool_rounds: int = 0
+    """How often a row may be asked again because it calls for tools. Only first requests are counted; what further ones
+    hold is not known before, so nothing bounds the cost."""
 
 
 def tokens_in(size_bytes: int, facts: ModelFacts | None) -> int:
@@ -125,6 +128,7 @@ class Estimator:
         samples: int = 1,
         batch_max_requests: int = MAX_BATCH_REQUESTS,
         batch_max_bytes: int = MAX_BATCH_BYTES,
+        tool_rounds: int = 0,
     ) -> None:
         self._compiled = compiled
         self._prices = prices
@@ -133,6 +137,7 @@ class Estimator:
         self._reply_tokens = max(1, round(expected))
         self._prefix_tokens = self._cached_prefix_tokens()
         self._prefixes = _Prefixes(facts, len(compiled.shared_prefixes))
+        self._tool_rounds = tool_rounds
         self._requests = 0
         self._input_tokens = 0
         self._input_upper: int | None = 0
@@ -216,18 +221,22 @@ class Estimator:
         return Estimate(
             requests=self._requests,
             input_tokens=self._input_tokens,
-            input_tokens_upper=self._input_upper,
+            input_tokens_upper=None if self._tool_rounds else self._input_upper,
             output_tokens=self._requests * self._reply_tokens,
-            output_tokens_upper=self._requests * self._compiled.max_tokens,
+            output_tokens_upper=self._requests * self._compiled.max_tokens * (1 + self._tool_rounds),
             cost={
-                "parallel": Cost(self._expected["parallel"], self._upper["parallel"]),
-                "batch": Cost(self._expected[batch], self._upper["batch"]),
+                "parallel": Cost(self._expected["parallel"], self._bound("parallel")),
+                "batch": Cost(self._expected[batch], self._bound("batch")),
             },
             primed=primed,
             batches=sum(batches.count for batches in self._batches),
             waves=len(self._batches),
             row_prefixes=self._prefixes.new,
+            tool_rounds=self._tool_rounds,
         )
+
+    def _bound(self, mode: Mode) -> int | None:
+        return None if self._tool_rounds else self._upper[mode]
 
     def _cached_prefix_tokens(self) -> int:
         """Tokens of the shared prefix; 0 where it is too short to be cached, or the model's minimum is not known."""

@@ -198,7 +198,7 @@ class CompiledJob:
             prefill=self._prefill,
             turns=self.turns,
             last_format=self.last_format,
-            sight=self.sight,
+            sight=self.sight if model is None else self.sight.of_model(model),
         )
 
     def request(

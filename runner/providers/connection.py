@@ -19,7 +19,9 @@ from typing import cast
 from runner.providers.incoming import BadResponse, Incoming, IncomingStream
 
 JOINED_BYTES = 64 * 1024
-"""Up to this size head and body are copied into one piece; above, the copy would cost more than a second piece."""
+"""Up to this size a request leaves in one write, the transport's to keep until the kernel takes it."""
+PIECE_BYTES = 256 * 1024
+"""So much of a larger one is handed over at once: what TLS makes of it is a copy, and the loop has others to serve."""
 
 
 class ConnectionEnded(ConnectionError):
@@ -29,7 +31,7 @@ class ConnectionEnded(ConnectionError):
 class Connection(asyncio.Protocol):
     """Made by the pool. `idle_since` is the loop's time when it was given back."""
 
-    __slots__ = ("_incoming", "_loop", "_on_free", "_transport", "_waiter", "closed", "idle_since")
+    __slots__ = ("_incoming", "_loop", "_on_free", "_rest", "_transport", "_waiter", "_waits", "closed", "idle_since")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_free: Callable[[Connection], None]) -> None:
         self._loop = loop
@@ -37,6 +39,10 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._incoming: Incoming | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._rest: memoryview | None = None
+        """Of a large request, what has not been handed to the transport."""
+        self._waits = False
+        """The transport has enough for now."""
         self.closed = False
         self.idle_since = 0.0
 
@@ -45,16 +51,26 @@ class Connection(asyncio.Protocol):
     async def ask(self, head: bytes, body: bytes) -> Incoming:
         """Send a request and return its whole response. Raises OSError; the connection is closed then."""
         incoming = Incoming()
-        await self._sent(incoming, head, body)
+        waiter = self._send(incoming, head, body)
+        try:
+            await waiter
+        except BaseException:
+            self.abandon()
+            raise
         return incoming
 
     async def open(self, head: bytes, body: bytes) -> IncomingStream:
         """Send a request and return its response once its head is there; close it."""
         incoming = IncomingStream(self._begun, self._hold, self.abandon)
-        await self._sent(incoming, head, body)
+        waiter = self._send(incoming, head, body)
+        try:
+            await waiter
+        except BaseException:
+            self.abandon()
+            raise
         return incoming
 
-    async def _sent(self, incoming: Incoming, head: bytes, body: bytes) -> None:
+    def _send(self, incoming: Incoming, head: bytes, body: bytes) -> asyncio.Future[None]:
         transport = self._transport
         assert transport is not None
         assert self._incoming is None
@@ -63,12 +79,17 @@ class Connection(asyncio.Protocol):
         if len(body) <= JOINED_BYTES:
             transport.write(head + body)
         else:
-            transport.writelines((head, body))
-        try:
-            await waiter
-        except BaseException:
-            self.abandon()
-            raise
+            transport.write(head)
+            self._rest = memoryview(body)
+            self._go_on()
+        return waiter
+
+    def _go_on(self) -> None:
+        while self._rest is not None and not self._waits and not self.closed:
+            assert self._transport is not None
+            piece, rest = self._rest[:PIECE_BYTES], self._rest[PIECE_BYTES:]
+            self._rest = rest if rest.nbytes else None
+            self._transport.write(piece)
 
     def abandon(self) -> None:
         """Close at once; whatever is on its way is let go of."""
@@ -77,6 +98,7 @@ class Connection(asyncio.Protocol):
 
     def _close(self) -> None:
         self.closed = True
+        self._rest = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -84,6 +106,13 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
+
+    def pause_writing(self) -> None:
+        self._waits = True
+
+    def resume_writing(self) -> None:
+        self._waits = False
+        self._go_on()
 
     def data_received(self, data: bytes) -> None:
         incoming = self._incoming
@@ -118,7 +147,8 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         assert transport is not None
         # A response that was faster than its request: the rest of it is still to leave, and means nothing any more.
-        if incoming.reusable and not self.closed and not transport.get_write_buffer_size():
+        has_left = self._rest is None and not transport.get_write_buffer_size()
+        if incoming.reusable and has_left and not self.closed:
             self.idle_since = self._loop.time()
             self._on_free(self)
         else:

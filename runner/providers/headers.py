@@ -16,19 +16,19 @@ from runner.providers.failures import SECRET_HEADERS
 T = TypeVar("T")
 
 _MOST_NAMES = 256
-_names: dict[bytes, str] = {}
-"""Names as they came, folded: the same twenty for every reply, in a third of the time."""
+FOLDED: dict[bytes, str] = {}
+"""Names as they came, by `folded`: the same twenty for every reply, in a third of the time."""
 
 
 def folded(name: bytes) -> str:
     """The name by which a header is asked for; empty for one that carries a credential."""
-    known = _names.get(name)
+    known = FOLDED.get(name)
     if known is None:
         known = name.decode("latin-1").lower()
         if known in SECRET_HEADERS:
             known = ""
-        if len(_names) < _MOST_NAMES:
-            _names[name] = known
+        if len(FOLDED) < _MOST_NAMES:
+            FOLDED[name] = known
     return known
 
 

@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Callable
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from runner.providers.headers import Headers, folded
+from runner.providers.headers import FOLDED, Headers, folded
 from runner.providers.unfolding import Gzip, decoder_of
 
 HEAD_BYTES = 128 * 1024
@@ -167,7 +167,10 @@ class Incoming:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.begun:  # a trailer, or of the surplus
             return
-        if known := folded(name):
+        known = FOLDED.get(name)
+        if known is None:
+            known = folded(name)
+        if known:
             self._values.setdefault(known, value)
 
     def on_headers_complete(self) -> None:

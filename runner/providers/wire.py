@@ -252,7 +252,6 @@ class DirectWire:
         self._direct = Direct(address.origin(), headers, pool)
         self._path = address.raw_path.rstrip("/")
         self._heads = _Heads(lambda betas: self._direct.head("POST", self._path + MESSAGES, of_betas(betas)))
-        self._post = self._direct.post
         self._address = address
         self._headers = headers
         self._tls = tls
@@ -266,7 +265,7 @@ class DirectWire:
     # -- messages --------------------------------------------------------------------------------------------------
 
     async def post_message(self, body: bytes, betas: tuple[str, ...]) -> Whole:
-        response = await self._post(self._heads[betas], body)
+        response = await self._direct.post(self._heads[betas], body)
         if response.status in REDIRECTS:
             followed = await self._followed(response, "POST", MESSAGES, of_betas(betas), body)
             if followed is not None:

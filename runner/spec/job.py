@@ -460,7 +460,7 @@ class ProviderSpec(Model):
 class Job(Model):
     """A job: what is asked of the model, for each row of a dataset, and where the answers go."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"upload", "rules", "cross"})
+    later: ClassVar[frozenset[str]] = frozenset({"rules", "cross"})
 
     name: str = Field(
         pattern=NAME_PATTERN, max_length=100, description="The job's name. Default: the file's name without its ending."

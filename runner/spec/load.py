@@ -28,7 +28,7 @@ from runner.spec.shape import drop_nulls
 from runner.spec.templates import TemplateCheck
 from runner.spec.texts import Text, name_texts, texts_of
 from runner.spec.together import check_together
-from runner.spec.tools import ToolReader, calls_functions, choice_problems, functions_come_later, mode_problems
+from runner.spec.tools import ToolReader, choice_problems, container_problems, mode_problems, prefill_problems
 from runner.spec.validate import validate
 
 __all__ = ["FactsOf", "LoadedJob", "duplicate_names", "load"]
@@ -102,14 +102,16 @@ def load(
         *reader.problems,
         *choice_problems(tree, tools),
         *mode_problems(tree),
+        *prefill_problems(tree),
         *check.problems,
         *check_blocks(tree),
     ]
     facts = facts_of(settings, values) if facts_of is not None else None
-    together = check_together(tree, texts, templates, schema, root, lenient=lenient, facts=facts)
+    together = [
+        *check_together(tree, texts, templates, schema, root, lenient=lenient, facts=facts),
+        *container_problems(tree, tools),
+    ]
     problems += [problem for problem in together if problem.severity == "error"]
-    if not problems and calls_functions(tree):
-        problems.append(functions_come_later(tree))
     if job is None or templates is None or problems:
         raise SpecError(_in_order(problems, path))
     warnings = [

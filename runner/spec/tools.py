@@ -14,7 +14,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from runner.catalog.schema_subset import api_subset, outside_subset
-from runner.catalog.server_tools import SERVER_TOOLS, server_tool_problems
+from runner.catalog.server_tools import SERVER_TOOLS, runs_code, server_tool_problems
 from runner.errors import Problem, closest
 from runner.spec.json_schema import schema_problems
 from runner.spec.node import Entry, ListNode, MapNode, Node, Path, ScalarNode, child, locate, plain
@@ -125,7 +125,8 @@ class ToolReader:
         definition = self._definition(node, found_function[1], schema, examples)
         if schema is None or definition is None:
             return None
-        return Tool(definition, cache, values["python"], timeout_s, max_bytes)
+        whole = schema if definition["input_schema"] != schema else None
+        return Tool(definition, cache, values["python"], timeout_s, max_bytes, whole)
 
     def _found(self, node: MapNode) -> tuple[Function, Described] | None:
         place = node.entries["python"]
@@ -293,6 +294,26 @@ def choice_problems(tree: MapNode, tools: tuple[Tool, ...]) -> Iterator[Problem]
             yield Problem("unknown-tool", f"there is no tool {plain(name)!r}", name.span.location(), hint)
 
 
+def container_problems(tree: MapNode, tools: tuple[Tool, ...]) -> Iterator[Problem]:
+    """A container is for tools that run code."""
+    params = tree.get("params")
+    container = child(params, "container") if params is not None else None
+    if container is not None and not runs_code([tool.definition for tool in tools]):
+        found = "`container` does nothing without a tool that runs code"
+        where = locate(tree, ("params", "container"), key=True)
+        yield Problem("no-effect", found, where, "add `{type: code_execution_20260521}` to `tools`", "warning")
+
+
+def prefill_problems(tree: MapNode) -> Iterator[Problem]:
+    """Tools and the beginning of an answer: the model could not go on from it after a call."""
+    messages = tree.get("messages")
+    last = messages.items[-1] if isinstance(messages, ListNode) and messages.items else None
+    role = child(last, "role") if last is not None else None
+    if tree.get("tools") is not None and role is not None and plain(role) == "assistant":
+        found = "a last message of the assistant and tools exclude one another: after a call no answer could begin so"
+        yield Problem("tools-and-prefill", found, role.span.location(), "let the messages end with the user's")
+
+
 def mode_problems(tree: MapNode) -> Iterator[Problem]:
     """What tools do not go with: functions with batches, server tools with a cap."""
     mode = tree.get("mode")
@@ -327,11 +348,3 @@ def _first(tree: MapNode, *, functions: bool) -> Node | None:
         if (kind is None) == functions:
             return node
     return None
-
-
-def functions_come_later(tree: MapNode) -> Problem:
-    """The problem of a job whose functions nothing runs yet."""
-    node = _first(tree, functions=True)
-    where = node.span.location() if node is not None else None
-    hint = "take it out for now: a later version of runner runs it"
-    return Problem("not-supported-yet", "functions as tools are not supported yet", where, hint)

@@ -36,20 +36,28 @@ class ToolError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """`definition` is the object that the API gets, without a cache mark; the rest is about running it."""
+    """`definition` is the object that the API gets, without a cache mark; the rest is about running it. `whole_schema`
+    is the schema of the input where what is sent of it is less."""
 
     definition: Mapping[str, Any]
     cache: bool | CacheTtl | None = None
     python: str | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
     max_bytes: int = DEFAULT_MAX_BYTES
+    whole_schema: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:
         return str(self.definition["name"])
 
+    @property
+    def input_schema(self) -> Mapping[str, Any]:
+        """What an input is checked against here."""
+        schema: Mapping[str, Any] = self.whole_schema or self.definition.get("input_schema", {})
+        return schema
+
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "definition": dict(self.definition)}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Tool:

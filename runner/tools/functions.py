@@ -94,9 +94,14 @@ def _module(name: str, root: Path) -> ModuleType:
         raise ToolError("import-failed", f"importing `{name}` failed: {_line_of(error)}") from error
 
 
+_of_projects: set[str] = set()
+"""Names of modules that were imported for tools."""
+
+
 def _load(top: str, spec: importlib.machinery.ModuleSpec) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[top] = module
+    _of_projects.add(top)
     try:
         if spec.loader is not None:  # a folder without __init__.py has none
             spec.loader.exec_module(module)
@@ -106,10 +111,14 @@ def _load(top: str, spec: importlib.machinery.ModuleSpec) -> None:
 
 
 def _forget_another(top: str, spec: importlib.machinery.ModuleSpec) -> None:
-    """Another project's module of that name, which this process has imported before, is not the one that is meant."""
+    """Another project's module of that name, which this process has imported before, is not the one that is meant. A
+    library's of that name cannot be replaced: others hold on to it."""
     known = sys.modules.get(top)
     if known is None or getattr(known.__spec__, "origin", None) == spec.origin:
         return
+    if top not in _of_projects:
+        hint = f"rename the file, and write its new name: {top}_tools.py"
+        raise ToolError("no-module", f"`{top}` is a module that runner itself uses", hint)
     for module in [module for module in sys.modules if module == top or module.startswith(f"{top}.")]:
         del sys.modules[module]
 

@@ -15,7 +15,7 @@ from support.harness import Project
 
 pytestmark = pytest.mark.slow
 
-ROWS = {"questions": 15, "receipts": 4, "replies": 24, "sentiment": 24, "summaries_ja": 8, "tickets": 18}
+ROWS = {"orders": 6, "questions": 15, "receipts": 4, "replies": 24, "sentiment": 24, "summaries_ja": 8, "tickets": 18}
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +56,13 @@ def test_a_second_init_overwrites_nothing(project: Project) -> None:
 def test_every_example_is_planned(project: Project) -> None:
     done = project.runner("plan", "jobs/sentiment.yaml", "--format", "json")
     assert done.status == 0, done.stderr
-    for job in ("questions", "replies", "summaries_ja", "tickets"):
+    for job in ("orders", "questions", "replies", "summaries_ja", "tickets"):
         assert project.runner("plan", f"jobs/{job}.yaml").status == 0
 
 
 @pytest.fixture(scope="module")
 def ran(project: Project) -> dict[str, dict[str, Any]]:
-    """All five jobs, run by one command; their summaries by name."""
+    """All jobs, run by one command; their summaries by name."""
     done = project.runner("run", *(f"jobs/{job}.yaml" for job in ROWS), "--format", "json")
     assert done.status == 0, done.stderr
     return {summary["job"]: summary for summary in done.summaries}

@@ -91,6 +91,25 @@ def test_a_batch_of_them_is_small(project: Project, api: SimulatedApi, here: Her
     assert sizes[False] > 20 * sizes[True]
 
 
+def test_each_uploaded_document_is_written_to_the_cache_once(project: Project, api: SimulatedApi, here: Here) -> None:
+    job = (project.root / "jobs" / "x.yaml").read_text()
+    project.write("jobs/x.yaml", job.replace("upload: once", "upload: once, cache: true"))
+    run(here, project, "--mode", "parallel")
+    sent_once(project, api)
+    assert api.accounts()["cache_writes"] == DOCUMENTS
+
+
+def test_a_document_that_all_rows_share_is_sent_once(project: Project, api: SimulatedApi, here: Here) -> None:
+    job = (project.root / "jobs" / "x.yaml").read_text()
+    shared = "{document: pdf/0.pdf, title: The rules, cache: true, upload: once}"
+    project.write("jobs/x.yaml", job.replace("    content:\n", f"    content:\n      - {shared}\n"))
+    for mode in ("parallel", "batch"):
+        run(here, project, "--mode", mode, "--new", "--no-reuse")
+        sent_once(project, api)
+    assert [batch["requests"] for batch in api.batches()] == [1, QUESTIONS - 1], "primed"
+    assert api.accounts()["modes"]["parallel"]["cache_writes"] == 1, "no warm-up, and one leader"
+
+
 def test_several_workers_send_each_document_once(project: Project, api: SimulatedApi, here: Here) -> None:
     api.fault("slow", path="file_upload", seconds=0.2)
     run(here, project, "--mode", "parallel", RUNNER_WORKERS="3")
@@ -187,6 +206,18 @@ def test_rows_that_are_asked_again_name_the_same_files(
     assert api.accounts()["requests"] == QUESTIONS + len(wrong), "some were asked again"
 
 
+@pytest.mark.parametrize("mode", ["parallel", "batch"])
+def test_further_turns_and_samples_name_the_same_files(
+    tmp_path: Path, api: SimulatedApi, here: Here, mode: str
+) -> None:
+    project = project_at(tmp_path / "small", api, questions=12, documents=3)
+    job = (project.root / "jobs" / "x.yaml").read_text()
+    project.write("jobs/x.yaml", f'{job}turns: ["Are you sure?"]\nsamples: 2\n')
+    run(here, project, "--mode", mode)
+    sent_once(project, api)
+    assert api.accounts()["requests"] == 12 * 2 * 2
+
+
 def test_a_full_storage_stops_the_run_and_says_how_to_make_room(
     project: Project, api: SimulatedApi, here: Here
 ) -> None:
@@ -197,12 +228,13 @@ def test_a_full_storage_stops_the_run_and_says_how_to_make_room(
     assert done.summary["rows"]["failed"] == 0
 
 
+@pytest.mark.parametrize("workers", ["1", "3"])
 def test_an_account_that_takes_no_file_stops_the_run_and_it_goes_on_later(
-    project: Project, api: SimulatedApi, here: Here
+    project: Project, api: SimulatedApi, here: Here, workers: str
 ) -> None:
     api.fault("on_hold", path="file_upload")
-    done = here.runner(project, "run", "jobs/x.yaml", "--format", "json", "--mode", "parallel")
-    assert done.status == 4
+    done = here.runner(project, "run", "jobs/x.yaml", "--format", "json", "--mode", "parallel", RUNNER_WORKERS=workers)
+    assert done.status == 4, done.stderr
     assert done.summary["rows"]["failed"] == 0
     api.clear_faults()
     run(here, project, "--mode", "parallel")
@@ -226,3 +258,11 @@ def test_render_and_plan_upload_nothing(project: Project, api: SimulatedApi, her
     planned = here.runner(project, "plan", "jobs/x.yaml", "--format", "json")
     told = json.loads(planned.stdout)["uploads"]
     assert (told["files"], told["known"]) == (DOCUMENTS - 5, 5)
+
+
+def test_a_simulated_run_uploads_to_its_own_stand_in(project: Project, api: SimulatedApi, here: Here) -> None:
+    run(here, project, "--mode", "parallel", "--simulate")
+    run(here, project, "--mode", "parallel", "--simulate", "--no-reuse")
+    assert api.uploads() == []
+    listed = here.runner(project, "files", "--format", "json").stdout.splitlines()
+    assert len(listed) == DOCUMENTS, "each was sent once there too"

@@ -31,8 +31,8 @@ CRASH_LOG = "CRASH_LOG"
 Moment = Literal["before", "after"]
 
 LEDGER_CALLS = (
-    "enrol", "lease", "release", "record", "settle_answered", "reopen", "set_meta", "set_delivery", "intend_batch",
-    "land", "settle_batch", "cancel_open", "rejudge",
+    "enrol", "lease", "release", "record", "keep_tool_results", "settle_answered", "reopen", "set_meta", "set_delivery",
+    "intend_batch", "land", "settle_batch", "cancel_open", "rejudge",
 )  # fmt: skip
 """Methods that write; `mark_batch` beside them, which is a point for each state it marks."""
 FILE_CALLS = ("fsync", "fdatasync", "replace", "rename")

@@ -256,6 +256,9 @@ class LedgerBook(BatchBook):
     async def lease(self, prepared: Sequence[Prepared]) -> int:
         raise AssertionError("batch mode leases with its intents")
 
+    async def record_all(self, outcomes: Sequence[Outcome]) -> Sequence[Decision]:
+        return [await self.record(outcome) for outcome in outcomes]
+
     async def record(self, outcome: Outcome) -> Decision:
         await asyncio.sleep(0)
         (ruling,) = self.ledger.record([outcome], self._rule)

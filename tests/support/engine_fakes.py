@@ -275,6 +275,9 @@ class MemoryBook:
             self.highest_claim = max(self.highest_claim, self.claim)
         return len(prepared)
 
+    async def record_all(self, outcomes: Sequence[Outcome]) -> Sequence[Decision]:
+        return await asyncio.gather(*map(self.record, outcomes))
+
     async def record(self, outcome: Outcome) -> Decision:
         await asyncio.sleep(self._seconds)
         assert (outcome.reply is None) != (outcome.failure is None)

@@ -40,6 +40,7 @@ from runner.sinks import Delivered, Sink, SinkContext
 from runner.sinks.files import FileSink
 from runner.sinks.options import FileOptions
 from runner.spec.load import LoadedJob, load
+from runner.tools import ToolResult
 from runner.types import Capabilities, Failure, Outcome, Record, Request, Step
 from support.engine_fakes import Listener
 
@@ -103,6 +104,9 @@ class FaultyLedger(SqliteLedger):
 
     def release(self, steps: Sequence[Step]) -> None:
         self._call(Call("release", len(steps)), lambda: super(FaultyLedger, self).release(steps))
+
+    def keep_tool_results(self, step: Step, results: Sequence[ToolResult]) -> None:
+        self._call(Call("keep_tool_results"), lambda: super(FaultyLedger, self).keep_tool_results(step, results))
 
     def record(self, outcomes: Sequence[Outcome], rule: Rule) -> Sequence[Ruling]:
         return self._call(Call("record", len(outcomes)), lambda: super(FaultyLedger, self).record(outcomes, rule))

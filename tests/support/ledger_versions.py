@@ -7,6 +7,7 @@ from pathlib import Path
 import apsw
 
 _TO_1 = """
+DROP TABLE tool_results;
 DROP TABLE landings;
 ALTER TABLE batches DROP COLUMN priming;
 ALTER TABLE batches DROP COLUMN settled;

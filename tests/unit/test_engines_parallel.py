@@ -15,7 +15,7 @@ from runner.engines.halt import INTERRUPTED, Halt
 from runner.engines.limits import Ceilings, Limits
 from runner.engines.parallel import MOST_HELD_BYTES, ParallelEngine
 from runner.engines.retry import FREE_REFUSALS, RetryPolicy
-from runner.events import CoolingDown, HeldBack, StepEnded, StepSent, Stopping, Warned
+from runner.events import CoolingDown, Event, HeldBack, StepEnded, StepSent, Stopping, Warned
 from runner.providers import Sent
 from runner.types import Failure, Outcome, Prefix, Request, Step
 from support.engine_fakes import (
@@ -208,6 +208,37 @@ def test_observers_hear_why_a_reply_is_no_answer() -> None:
     run.book = RefusingBook(run.retry)
     assert run.drain() is None
     assert [(event.status, event.failure) for event in run.listener.of(StepEnded)] == [("failed", refusal)]
+
+
+def test_what_ends_at_once_is_recorded_at_once() -> None:
+    together: list[int] = []
+
+    class CountingBook(MemoryBook):
+        async def record_all(self, outcomes: Sequence[Outcome]) -> Sequence[Decision]:
+            together.append(len(outcomes))
+            return await super().record_all(outcomes)
+
+    run = Run(rows(40), max_concurrency=8)
+    run.book = CountingBook(run.retry)
+    assert run.drain() is None
+    assert sum(together) == 40
+    assert len(together) <= 10, "those of one turn of the loop in one entry"
+
+
+def test_a_slot_goes_on_with_the_next_step_without_a_task_of_its_own() -> None:
+    senders: set[object] = set()
+
+    class WatchedProvider(ScriptedProvider):
+        async def send(self, request: Request, *, on_begin: Callable[[], None] | None = None) -> Sent:
+            senders.add(asyncio.current_task())
+            return await super().send(request, on_begin=on_begin)
+
+    # Each row takes another time, so that there is always one ready when one has ended.
+    run = Run(rows(200), {row: [Act(replied(), seconds=1 + row / 1_000)] for row in range(200)}, max_concurrency=10)
+    run.provider = WatchedProvider(run.provider.script, run.default)
+    assert run.drain() is None
+    assert len(run.provider.sent) == 200
+    assert len(senders) < 30
 
 
 # -- retries -----------------------------------------------------------------------------------------------------------
@@ -436,6 +467,22 @@ def test_a_stop_drains_and_gives_back() -> None:
     assert len(run.succeeded) == 12
     assert run.book.leased == {}
     assert run.provider.lost == 0
+
+
+def test_a_drop_loses_no_reply_that_has_just_come() -> None:
+    run = Run(rows(8), script={1: [Act(replied(), seconds=500)]}, max_concurrency=2)
+
+    class Dropping(Listener):
+        def notify(self, event: Event) -> None:
+            super().notify(event)
+            if isinstance(event, StepSent) and event.step == Step(2):  # at once behind the first reply
+                run.halt.stop(INTERRUPTED)
+                run.halt.drop()
+
+    run.listener = Dropping()
+    assert run.drain() == INTERRUPTED
+    assert run.succeeded == [0]
+    assert set(run.book.leased) == {Step(1), Step(2)}, "those that were in flight"
 
 
 def test_a_drop_abandons_what_is_in_flight_and_keeps_its_leases() -> None:

@@ -17,6 +17,7 @@ from runner.execution.loop import on_loop
 from runner.execution.outcome_tuples import outcome_of, step_tuple
 from runner.execution.remote_book import BACKLOG, RemoteBook
 from runner.ledger import OpenStep, Rule
+from runner.tools import ToolResult
 from runner.types import Failure, Step
 from support.engine_fakes import prepared
 from support.ledgers import BOUND, accept, answer
@@ -225,5 +226,19 @@ def test_an_answer_to_somebody_who_has_given_up_is_nothing() -> None:
         await clerk.until(2)
         clerk.answer("done", clerk.asked[-1][1], 1)
         assert await lease == 1
+
+    over_a_socket(act)
+
+
+def test_results_of_tools_are_kept_where_the_run_is_held() -> None:
+    async def act(book: RemoteBook, clerk: Clerk) -> None:
+        keeping = asyncio.ensure_future(
+            book.keep_results(Step(3, round=7), [ToolResult("a", "found"), ToolResult("b", "no", is_error=True)])
+        )
+        (message,) = await clerk.until(1)
+        assert message == ("keep", 1, step_tuple(Step(3, round=7)), [("a", "found", False), ("b", "no", True)])
+        assert not keeping.done()
+        clerk.answer("done", 1, None)
+        await keeping
 
     over_a_socket(act)

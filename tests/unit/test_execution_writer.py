@@ -112,6 +112,21 @@ def test_outcomes_that_wait_together_become_durable_in_one_group(tmp_path: Path)
     at_desk(tmp_path, act)
 
 
+def test_outcomes_that_come_together_are_decided_in_their_order(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        desk.ledger.hold()
+        first = soon(desk.writer.record_all([failed(Step(0), kind="refusal"), answer(Step(1))]))
+        await asyncio.to_thread(desk.ledger.wait_until_held)
+        others = [soon(desk.writer.record_all([answer(Step(2))])), soon(desk.writer.record_all([]))]
+        await all_put()
+        desk.ledger.let_go()
+        (refused, accepted), *rest = await asyncio.gather(first, *others)
+        assert (refused.status, accepted, rest) == ("failed", Decision("succeeded"), [[Decision("succeeded")], []])
+        assert desk.ledger.calls == [Call("record", 2), Call("record", 1)]
+
+    at_desk(tmp_path, act)
+
+
 def test_a_group_is_bounded(tmp_path: Path) -> None:
     count = 2 * GROUP + 100
 

@@ -15,8 +15,9 @@ from runner.planning.conversation import Conversations, Exchange
 from runner.planning.identity import request_identity
 from runner.planning.pieces import CompiledMessage, TextBlock
 from runner.planning.requests import CacheShape, CompiledJob
-from runner.rounds import Longer, NextTurn, OtherModel, Repair, Why
+from runner.rounds import CallTools, GoOn, Longer, NextTurn, OtherModel, Repair, Why
 from runner.templating import TemplateSet
+from runner.tools import ToolResult
 from runner.types import Failure, Reply, Request, Row, Usage
 
 SET = TemplateSet.from_sources(
@@ -163,6 +164,46 @@ def test_a_row_that_cannot_be_rendered_is_its_failure_in_later_rounds_too() -> N
         found = Conversations(job).request(Row("k", 0, {}), exchanges)
         assert isinstance(found, Failure)
         assert found.kind == "render_error"
+
+
+# -- tools -------------------------------------------------------------------------------------------------------------
+
+
+CALLS = reply(
+    {"type": "thinking", "thinking": "", "signature": "s"},
+    {"type": "tool_use", "id": "toolu_1", "name": "find", "input": {"name": "Ann"}},
+    {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "Ann"}},
+    {"type": "tool_use", "id": "toolu_2", "name": "find", "input": {"name": "Bob"}},
+)
+
+
+def test_calls_go_back_unchanged_with_all_their_results_in_order() -> None:
+    results = {
+        "toolu_2": ToolResult("toolu_2", "no Bob", is_error=True),
+        "toolu_1": ToolResult("toolu_1", "found"),
+        "toolu_9": ToolResult("toolu_9", "of a reply that led nowhere"),
+    }
+    request, body = made(USER, [Exchange(CALLS, CallTools(), results)])
+    assistant, user = body["messages"][-2:]
+    assert assistant == {"role": "assistant", "content": CALLS.content}
+    assert user == {
+        "role": "user",
+        "content": [
+            {"type": "tool_result", "tool_use_id": "toolu_1", "content": "found"},
+            {"type": "tool_result", "tool_use_id": "toolu_2", "content": "no Bob", "is_error": True},
+        ],
+    }
+    assert request.hash == request_identity(body, ("b",))
+
+
+def test_a_paused_turn_goes_back_alone_each_time() -> None:
+    paused = reply({"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}})
+    _, body = made(USER, [Exchange(paused, GoOn()), Exchange(paused, GoOn())])
+    assert body["messages"][-2:] == [{"role": "assistant", "content": paused.content}] * 2
+
+
+def test_an_empty_result_has_no_content() -> None:
+    assert ToolResult("a", "").block() == {"type": "tool_result", "tool_use_id": "a"}
 
 
 # -- turns -------------------------------------------------------------------------------------------------------------

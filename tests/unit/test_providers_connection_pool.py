@@ -190,6 +190,43 @@ def test_a_response_may_be_faster_than_its_request(run: Callable[[Any], Any]) ->
     run(main())
 
 
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_large_request_waits_for_the_network_in_one_copy(
+    run: Callable[[Any], Any], encrypted: bool, tmp_path: Path
+) -> None:
+    trusting = ssl.create_default_context(cafile=authority_file(tmp_path))
+    context = server_context(tmp_path)
+
+    async def main() -> None:
+        goes_on = asyncio.Event()
+        received = 0
+
+        async def read_late(exchange: Exchange) -> None:
+            nonlocal received
+            await goes_on.wait()
+            while received < len(LARGE):
+                received += len(await exchange.reader.read(1_000_000))
+            await exchange.send(WHOLE)
+
+        async with serve(read_late, read_body=False, tls=context if encrypted else None) as server:
+            client = Asked(server, trusting if encrypted else None)
+            connection = await client.pool.open()
+            head = b"%scontent-length: %d\r\n\r\n" % (client.head, len(LARGE))
+            task = asyncio.create_task(connection.ask(head, LARGE))
+            await until(lambda: connection._waits)
+            await asyncio.sleep(0.1)
+            transport = connection._transport
+            assert transport is not None
+            assert transport.get_write_buffer_size() < 2_000_000
+            goes_on.set()
+            assert (await task).body == b"{}"
+            assert received == len(LARGE)
+            assert client.idle == [connection]
+            await client.direct.aclose()
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     "answer", [b"", b"HTTP/1.1 200", WHOLE[:-1], b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n"]
 )

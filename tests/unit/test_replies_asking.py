@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.replies.asking import NEVER, Asking, repair_text
-from runner.rounds import Longer, OtherModel, Repair, Rounds
+from runner.rounds import CallTools, GoOn, Longer, OtherModel, Repair, Rounds
 from runner.types import Failure, Reply, Step, Usage
 
 KINDS = ("schema_mismatch", "truncated", "refusal", "unexpected_reply")
@@ -86,3 +86,51 @@ def test_a_model_is_told_all_that_is_wrong() -> None:
         "- /score: 1 is too small\n"
         "Answer again with the whole reply, corrected, and nothing else."
     )
+
+
+def calling() -> Reply:
+    block = {"type": "tool_use", "id": "toolu_1", "name": "find", "input": {}}
+    return Reply("msg", None, "m", "tool_use", [block], Usage())
+
+
+def paused() -> Reply:
+    return Reply(
+        "msg", None, "m", "pause_turn", [{"type": "server_tool_use", "id": "s", "name": "web_search"}], Usage()
+    )
+
+
+UNEXPECTED = Failure("unexpected_reply", "the model asks for a tool instead of answering")
+
+
+def test_calls_and_pauses_are_followed_up_within_the_bound_that_they_share() -> None:
+    asking = Asking(goes_on=True, calls=True, tool_rounds=3)
+    step, whys = Step(7), list[type]()
+    for reply_of in (calling(), paused(), calling()):
+        asked = asking.after(step, reply_of, UNEXPECTED, ())
+        assert asked is not None
+        whys.append(type(asked.why))
+        step = asked.step
+    assert whys == [CallTools, GoOn, CallTools]
+    assert Rounds.of(step.round) == Rounds(tools=2, continued=1)
+    assert asking.after(step, calling(), UNEXPECTED, ()) is None
+    assert "limits.max_tool_rounds" in asking.in_the_end(calling(), UNEXPECTED).message
+
+
+def test_only_what_the_job_has_is_followed_up() -> None:
+    for asking, reply_of in (
+        (Asking(calls=True, tool_rounds=3), paused()),
+        (Asking(goes_on=True, tool_rounds=3), calling()),
+        (Asking(), calling()),
+        (Asking(calls=True, tool_rounds=3), Reply("msg", None, "m", "tool_use", [], Usage())),
+    ):
+        assert asking.after(Step(0), reply_of, UNEXPECTED, ()) is None
+        assert asking.in_the_end(reply_of, UNEXPECTED) == UNEXPECTED
+
+
+def test_a_repair_does_not_use_up_rounds_of_tools() -> None:
+    asking = Asking(repairs=1, calls=True, tool_rounds=1)
+    mended = asking.after(Step(0), reply(), failure("schema_mismatch"), ["/: wrong"])
+    assert mended is not None
+    called = asking.after(mended.step, calling(), UNEXPECTED, ())
+    assert called is not None
+    assert Rounds.of(called.step.round) == Rounds(repairs=1, tools=1)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from runner.errors import SpecError
+from runner.planning.compile import compile_job
+from runner.types import Request, Row
+from support.harness import ROOT
 from support.job_project import load_job
-from support.media import picture
+from support.media import pdf, picture
 
 JOB = """\
 model: claude-haiku-5-5
@@ -51,6 +56,22 @@ def test_without_pillow_an_image_of_the_job_that_is_too_large_is_an_error(tmp_pa
         load_job(tmp_path, JOB % "{image: wide.png}")
     (problem,) = raised.value.problems
     assert (problem.code, "rowrunner[media]" in str(problem.hint)) == ("image-too-large", True)
+
+
+def test_the_example_of_the_page_works(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "blocks.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    for name in ("docs/policy.pdf", "claims/7.pdf"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(pdf(1))
+    head = "model: claude-haiku-5-5\nparams: {max_tokens: 100}\ndataset: {path: data.csv, key: id}\n"
+    job = compile_job(load_job(tmp_path, head + example), mode="batch")
+    remarks = [{"by": "Ann", "text": "late"}, {"by": "Ben", "text": ""}]
+    row = Row("7", 0, {"id": "7", "claim": "claims/7.pdf", "photos": None, "remarks": remarks})
+    request = job.request(row)
+    assert isinstance(request, Request)
+    blocks = json.loads(request.body)["messages"][0]["content"]
+    assert [block["type"] for block in blocks] == ["document", "document", "text", "text"]
 
 
 def test_with_pillow_nothing_is_warned_of(tmp_path: Path) -> None:

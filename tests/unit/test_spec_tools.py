@@ -111,6 +111,15 @@ def test_a_tool_goes_through_json_unchanged() -> None:
     assert Tool.from_json(orjson.loads(orjson.dumps(tool.to_json()))) == tool
 
 
+def test_a_container_without_a_tool_that_runs_code_is_a_warning(tmp_path: Path, loaded: LoadedJob) -> None:
+    assert loaded.warnings == ()
+    job = loaded.path
+    job.write_text(JOB.replace("max_tokens: 100", "max_tokens: 100, container: c_1"))
+    assert [(problem.code, problem.severity) for problem in load(job).warnings] == [("no-effect", "warning")]
+    job.write_text(job.read_text().replace("type: web_fetch_20250910", "type: code_execution_20260521"))
+    assert load(job).warnings == ()
+
+
 def test_the_schema_of_a_tool_offers_every_type() -> None:
     text, function, *server = tool_schema()["anyOf"]
     assert text["type"] == "string"

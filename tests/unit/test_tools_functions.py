@@ -61,11 +61,18 @@ def test_two_projects_may_have_modules_of_one_name(tmp_path: Path) -> None:
 
 
 def test_the_project_wins_over_what_is_installed(tmp_path: Path) -> None:
-    write(tmp_path, "hypothesis.py", "def find(): return 'mine'\n")
-    installed = sys.modules.get("hypothesis")
-    assert find_function("hypothesis:find", tmp_path)() == "mine"
-    if installed is not None:
-        sys.modules["hypothesis"] = installed
+    write(tmp_path, "installed/lookups_f.py", "def find(): return 'another'\n")
+    write(tmp_path, "project/lookups_f.py", "def find(): return 'mine'\n")
+    sys.path.insert(0, str(tmp_path / "installed"))
+    assert find_function("lookups_f:find", tmp_path / "project")() == "mine"
+
+
+def test_a_library_that_is_in_use_is_not_replaced(tmp_path: Path) -> None:
+    write(tmp_path, "yaml.py", "def find(): return 'mine'\n")
+    import yaml
+
+    assert code_of("yaml:find", tmp_path) == "no-module"
+    assert sys.modules["yaml"] is yaml
 
 
 def test_what_cannot_be_found_is_told_by_its_code(tmp_path: Path) -> None:
