@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
         try:
             await waiter
         except BaseException:
-            self.abandon()
+            self._leave(incoming)
             raise
         return incoming
 
@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
         try:
             await waiter
         except BaseException:
-            self.abandon()
+            self._leave(incoming)
             raise
         return incoming
 
@@ -90,6 +90,11 @@ class Connection(asyncio.Protocol):
             piece, rest = self._rest[:PIECE_BYTES], self._rest[PIECE_BYTES:]
             self._rest = rest if rest.nbytes else None
             self._transport.write(piece)
+
+    def _leave(self, incoming: Incoming) -> None:
+        """Nobody waits for this response any more. Where it has come, the connection may be another's by now."""
+        if self._incoming is incoming:
+            self.abandon()
 
     def abandon(self) -> None:
         """Close at once; whatever is on its way is let go of."""

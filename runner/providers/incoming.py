@@ -230,9 +230,7 @@ class IncomingStream(Incoming):
                 raise self._error
             if self.whole:
                 break
-            if self._holds:
-                self._holds = False
-                self._hold(False)
+            self._catch_up()
             self._waiting = asyncio.get_running_loop().create_future()
             await self._waiting
         if decoder is not None:
@@ -260,7 +258,13 @@ class IncomingStream(Incoming):
 
     def _finish(self) -> None:
         super()._finish()
+        self._catch_up()  # the connection is another's from here on
         self._wake()
+
+    def _catch_up(self) -> None:
+        if self._holds:
+            self._holds = False
+            self._hold(False)
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():

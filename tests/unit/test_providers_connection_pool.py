@@ -312,6 +312,27 @@ def test_who_is_canceled_takes_the_connection_along(run: Callable[[Any], Any]) -
     run(main())
 
 
+def test_who_is_canceled_when_the_response_is_there_leaves_the_connection_to_others(run: Callable[[Any], Any]) -> None:
+    async def main() -> None:
+        async with asked(always(WHOLE)) as (client, server):
+            others: list[asyncio.Task[bytes]] = []
+
+            def free(connection: Connection) -> None:
+                client.idle.append(connection)
+                if not others:
+                    task.cancel()
+                    others.append(asyncio.create_task(client.post()))  # is on its way before the canceled one notices
+
+            client.pool._free = free
+            task = asyncio.create_task(client.post())
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await others[0] == b"{}"
+            assert len(server.requests) == 1
+
+    run(main())
+
+
 def test_a_stream_holds_a_server_back_that_is_faster_than_its_reader(run: Callable[[Any], Any]) -> None:
     total = 30_000_000
 
@@ -341,6 +362,45 @@ def test_a_stream_holds_a_server_back_that_is_faster_than_its_reader(run: Callab
             assert len(client.idle) == 1
 
     run(main())
+
+
+def test_a_connection_that_was_held_back_at_the_end_of_a_stream_is_used_again(run: Callable[[Any], Any]) -> None:
+    piece, end = b"x" * 1_000_000, b"0\r\n\r\n"
+
+    async def main() -> None:
+        connection = Connection(asyncio.get_running_loop(), free.append)
+        transport = Held()
+        connection.connection_made(transport)
+        task = asyncio.create_task(connection.open(b"", b""))
+        await until(lambda: transport.written)
+        head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+        connection.data_received(
+            head + b"%x\r\n%s\r\n" % (len(piece), piece) + end
+        )  # more than may wait, and all of it
+        assert free == [connection]
+        assert not transport.paused
+        assert await (await task).read() == piece
+
+    free: list[Connection] = []
+    run(main())
+
+
+class Held(asyncio.Transport):
+    """A transport that remembers whether it was held back."""
+
+    paused = written = False
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        self.written = True
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
 
 
 def test_a_stream_that_is_left_closes_its_connection(run: Callable[[Any], Any]) -> None:
