@@ -13,7 +13,7 @@ from contextlib import closing
 
 from runner.catalog.models import ModelFacts
 from runner.catalog.prices import Prices
-from runner.execution.api import Api
+from runner.execution.api import Api, options_of
 from runner.execution.earlier import Earlier
 from runner.execution.folders import RunInfo, StateFolder
 from runner.ledger import Ledger
@@ -45,7 +45,7 @@ def choose_mode(
         requests=requests,
         batch_min_rows=least,
         facts=facts,
-        provider_batches=api.offers_batches,
+        provider_batches=api.offers_batches and options_of(loaded.job.provider).offers.batches,
         trial=info.trial,
         where=loaded.locate(("mode",)),
     )

@@ -180,7 +180,7 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
         estimator = _estimator(loaded, compiled, prices, facts, most)
         counted = _count(ledger, compiled, earlier, estimator, uploads, further)
     requests = counted.estimator.result().requests
-    choice = _choice(loaded, options, requests, facts, batches=api.offers_batches)
+    choice = _choice(loaded, options, requests, facts, batches=options_of(loaded.job.provider).offers.batches)
     priming = choose_priming(loaded, choice.mode, requests, facts=facts, prices=prices)
     estimate = counted.estimator.result(primed=priming is not None and priming.pays)
     if choice.mode != compiled.mode:

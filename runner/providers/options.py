@@ -21,16 +21,14 @@ from runner.providers.transport import choose
 DISTRIBUTION = "rowrunner"
 """What install hints name; a test holds it to the project's own name."""
 
-PriceList = str
-"""Whose prices hold, by the name that `genai-prices` has for them."""
-
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """What a provider has. `why` completes "…, because …" for each thing that it lacks.
+    """What a provider has.
 
     `refused_params`: parameters that its API does not take, with the reason. `files`: it has the Files API.
-    `urls`: it takes images and documents by their URL.
+    `urls`: it takes images and documents by their URL. `prices`: whose hold, by the name that `genai-prices` has for
+    them.
     """
 
     batches: bool = True
@@ -39,7 +37,7 @@ class Offers:
     files: bool = True
     urls: bool = True
     refused_params: Mapping[str, str] = field(default_factory=dict)
-    prices: PriceList = "anthropic"
+    prices: str = "anthropic"
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,8 @@ def test_init_makes_a_project_that_check_likes(empty: Project, here: Here) -> No
     project = Project(empty.root / "starter", {})
     checked = here.runner(project, "check", "--data")
     assert (checked.status, checked.stderr) == (0, "")
-    assert [line.rpartition(": ")[2] for line in checked.stdout.splitlines()] == ["ok"] * 5
+    jobs = list((project.root / "jobs").glob("*.yaml"))
+    assert [line.rpartition(": ")[2] for line in checked.stdout.splitlines()] == ["ok"] * len(jobs)
     ignored = (project.root / ".gitignore").read_text().splitlines()
     assert {"out/", ".runner/", ".env"} <= set(ignored)
     assert not [path for path in project.root.rglob("*") if path.name in ("__pycache__", "__init__.py")]

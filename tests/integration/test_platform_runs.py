@@ -117,9 +117,11 @@ def test_a_model_by_anthropics_own_name_is_warned_of_on_bedrock(project: Project
 def test_a_job_for_a_platform_can_be_simulated(project: Project, api: SimulatedApi) -> None:
     there = on(Platform("vertex", api), project)
     bare = Project(there.root, {"HOME": str(project.root)})
-    done = bare.runner("run", "jobs/x.yaml", "--simulate", "--limit", "3", "--format", "json")
+    project.write("runner.toml", "batch_min_rows = 2\n")
+    done = bare.runner("run", "jobs/x.yaml", "--simulate", "--format", "json")
     assert done.status == 0, done.stderr
-    assert done.summary["rows"]["succeeded"] == 3
+    assert done.summary["rows"]["succeeded"] == 12
+    assert {record["mode"] for record in bare.records("out/x.trial.jsonl")} == {"parallel"}, "as it would be there"
     assert api.accounts()["requests"] == 0
 
 
