@@ -49,6 +49,12 @@ def decode(data: bytes | str) -> Any:
     return json.loads(data, parse_constant=_refuse_constant, parse_float=_finite)
 
 
+def decode_first(text: str, start: int) -> tuple[Any, int]:
+    """Decode the strict JSON value that begins at a place in a text; the value, and where it ends. Raises ValueError
+    (a JSONDecodeError, which says how far it came, where the text is no JSON)."""
+    return _decoder.raw_decode(text, start)
+
+
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
@@ -58,6 +64,9 @@ def _finite(digits: str) -> float:
     if math.isinf(number):
         raise ValueError(f"{digits[:40]} is too large for a number")
     return number
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def printable(text: str) -> str:

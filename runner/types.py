@@ -329,14 +329,16 @@ class Record:
     started_at: str | None
     ended_at: str | None
     content: Sequence[Mapping[str, Any]] = ()
+    warnings: Sequence[str] = ()
+    """What rules of severity `warn` say of it."""
     turns: Sequence[Mapping[str, Any]] | None = None
     """The replies of each turn, in order; None in a job of one turn, as the next two are in one of one sample."""
     samples: Sequence[Mapping[str, Any]] | None = None
     vote: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as the interface page fixes it: every field but `content`, in its order, and behind them those
-        that only some jobs have."""
+        """The record as the interface page fixes it: every field but those for `columns` alone, in its order, and
+        behind them those that only some jobs have."""
         return {name: getattr(self, name) for name in RECORD_FIELDS} | self.of_some_jobs()
 
     def of_some_jobs(self) -> dict[str, Any]:
@@ -345,8 +347,10 @@ class Record:
         return {name: value for name, value in found.items() if value is not None}
 
 
+COLUMN_FIELDS = ("content", "warnings")
+"""Fields that the expressions of `columns` see, and no record has that is written whole."""
 FIELDS_OF_SOME_JOBS = ("turns", "samples", "vote")
-RECORD_FIELDS = tuple(name for name in Record.__slots__ if name not in ("content", *FIELDS_OF_SOME_JOBS))
+RECORD_FIELDS = tuple(name for name in Record.__slots__ if name not in (*COLUMN_FIELDS, *FIELDS_OF_SOME_JOBS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def advance(run: Advance) -> Summary:
 
 def at_work(run: Advance, act: Callable[[Advance], Ended], task: Task) -> Summary:
     """Do something with a run, between its first and its last event; log, time and end are noted."""
-    with closing(RunLog(run.folder / "log.jsonl", run.clock)) as log:
+    with closing(RunLog(run.folder / "log.jsonl", run.clock)) as log, closing(run.row_of):
         heard, held = _Heard(), HeldTime(run.clock)
         return _at_work(replace(run, observer=Observers(run.observer, log, heard, held)), act, task, heard, held)
 
@@ -114,6 +114,9 @@ def _sent_and_delivered(run: Advance) -> Ended:
         run.observer,
         note=note_in(run.ledger, run.folder),
     )
+    for rule, rows in run.records.broken.items():
+        count = "1 row" if rows == 1 else f"{rows:,} rows"
+        run.observer.notify(Warned("rule-warned", f"the rule `{rule}` does not hold for {count}"))
     return "finished", None
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from runner.catalog.models import Catalog
 from runner.clock import Clock
-from runner.encoding import decode
 from runner.engines.retry import RetryPolicy
 from runner.errors import LedgerError, Problem, SpecError
 from runner.events import Observer
@@ -27,6 +26,7 @@ from runner.execution.known_batches import KnownBatches
 from runner.execution.limiting import make_limits
 from runner.execution.pricing import require_price, stored_prices
 from runner.execution.records import record_maker
+from runner.execution.reply_checks import RowLookup, check_of, stored_check, stored_job
 from runner.execution.targets import checked_targets, make_targets
 from runner.execution.under_way import ATTENDED, Advance, Sitting
 from runner.execution.uploading import UploadPlan
@@ -35,7 +35,6 @@ from runner.ledger.reuse import ReplyIndex
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.compile import compile_job
 from runner.planning.requests import CompiledJob
-from runner.replies.schema import Check
 from runner.settings import Settings
 from runner.spec.load import LoadedJob
 from runner.types import Mode
@@ -80,7 +79,8 @@ def assemble(
         settings=loaded.settings,
         compiled=compiled,
         compiled_for=compiled_for,
-        check=Check(loaded.schema) if loaded.schema is not None else None,
+        check=check_of(loaded),
+        row_of=RowLookup(info.folder),
         asking=asking_of(loaded),
         tools=loaded.tools,
         prices=prices,
@@ -145,14 +145,13 @@ def previous_run(state: StateFolder, line: Line) -> RunInfo | None:
 
 
 def stored_rule(folder: Path) -> Rule:
-    """What decides the replies of a run, from its folder alone: its schema, and how many turns it has.
+    """What decides the replies of a run, from its folder alone: what its job asks of them, and how many turns it has.
 
     How often a failure is tried again does not matter to a run that is given up, and the rest of its job may need an
     environment that is gone.
     """
-    schema, about = (decode((folder / "inputs" / f"{name}.json").read_bytes()) for name in ("schema", "job"))
-    check = Check(schema) if schema is not None else None
-    return make_rule(make_judge(check, turns=len(about["job"].get("turns", ()))), RetryPolicy())
+    turns = len(stored_job(folder).get("turns") or ())
+    return make_rule(make_judge(stored_check(folder), turns=turns, row_of=RowLookup(folder)), RetryPolicy())
 
 
 # -- earlier answers -----------------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from typing import Any
 
 from runner.ledger import Ledger, RowResult, StepReply
 from runner.message import parse_reply
-from runner.replies.extract import output_of, text_of
+from runner.replies.extract import text_of
 from runner.replies.judge import is_no_whole_answer
+from runner.replies.reply_check import ReplyCheck
 from runner.replies.vote import Vote, majority
 from runner.spec.load import LoadedJob
 from runner.types import Attempt, Reply
@@ -31,16 +32,21 @@ class Shape:
     turns: int
     samples: int
     vote: str | None
-    structured: bool
+    check: ReplyCheck | None
+    """What the job asks of a reply: where it takes an output out of it."""
+
+    @property
+    def structured(self) -> bool:
+        return self.check is not None and self.check.structured
 
     @classmethod
-    def of(cls, loaded: LoadedJob) -> Shape | None:
+    def of(cls, loaded: LoadedJob, check: ReplyCheck | None) -> Shape | None:
         """None where a row has one turn and one sample."""
         job = loaded.job
         if not job.turns and job.samples == 1:
             return None
         vote = job.output.vote.field if job.output is not None and job.output.vote is not None else None
-        return cls(len(job.turns), job.samples, vote, loaded.schema is not None)
+        return cls(len(job.turns), job.samples, vote, check)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +97,9 @@ def _outputs(replies: Sequence[StepReply], shape: Shape) -> dict[int, Any]:
     for sample, last in _last_of_samples(replies).items():
         reply = _answer(last, shape)
         if reply is not None:
-            found[sample] = output_of(reply.content, structured=shape.structured).output
+            found[sample] = (
+                shape.check.answer(reply.content).output if shape.check is not None else text_of(reply.content)
+            )
     return found
 
 

@@ -1,25 +1,25 @@
 """What becomes of a step once its outcome is durable: the judge, and the retry policy, as one pure rule.
 
-Owns   the composition of `replies` (what a reply is worth), `planning` (the job's schema) and `engines.retry` (how
-       often).
+Owns   the composition of `replies` (what a reply is worth) and `engines.retry` (how often).
 Knows  nothing of files, threads or the network; the same outcome gives the same ruling on every machine, which is
        what lets an outcome found in the spool after a crash be ruled on later.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from runner.engines import Accept, Ask, Fail, Judge, Verdict
 from runner.engines.retry import RetryPolicy
 from runner.ledger import Rule, Ruling
 from runner.replies.asking import NEVER, Asking
-from runner.replies.judge import judge_reply, problems_of
-from runner.replies.schema import Check
+from runner.replies.judge import judge_reply
+from runner.replies.reply_check import ReplyCheck
 from runner.rounds import CallTools, GoOn, NextTurn, next_turn
 from runner.spec.job import LargerLimits, OtherModel
 from runner.spec.load import LoadedJob
-from runner.types import Failure, Outcome, Reply, Step
+from runner.types import Failure, Outcome, Reply, Row, Step
 
 PASSING = frozenset(
     {
@@ -40,16 +40,22 @@ _SUCCEEDED = Ruling("succeeded")
 """Nearly all verdicts and rulings, by the hundred thousand: made once."""
 
 
+RowOf = Callable[[int], Row]
+"""A run's row by its number, from whatever thread asks."""
+
+
 def asking_of(loaded: LoadedJob) -> Asking:
-    """What a job wants done about replies that are no answer. One with a schema has each mended once, if need be."""
+    """What a job wants done about replies that are no answer. One that says what an answer is has each mended once,
+    if need be."""
     tools = _tools_of(loaded)
     output = loaded.job.output
     if output is None:
         return tools
+    is_checked = loaded.schema is not None or output.extract is not None or bool(output.rules)
     cut_off, refused = output.on_truncation, output.on_refusal
     return replace(
         tools,
-        repairs=output.repair if output.repair is not None else int(loaded.schema is not None),
+        repairs=output.repair if output.repair is not None else int(is_checked),
         limits=cut_off.max_tokens if isinstance(cut_off, LargerLimits) else (),
         models=(refused.model,) if isinstance(refused, OtherModel) else (),
         keeps_truncated=cut_off == "keep",
@@ -65,20 +71,27 @@ def _tools_of(loaded: LoadedJob) -> Asking:
     return Asking(goes_on=goes_on, calls=calls, tool_rounds=loaded.job.limits.max_tool_rounds)
 
 
-def make_judge(check: Check | None, asking: Asking = NEVER, turns: int = 0) -> Judge:
-    """The judge of one job: its schema, what it wants done about a reply that is no answer, and how many further turns
-    there are, are all it knows. What a reply must look like is said of the last turn's."""
+def make_judge(
+    check: ReplyCheck | None, asking: Asking = NEVER, turns: int = 0, *, row_of: RowOf | None = None
+) -> Judge:
+    """The judge of one job: what it asks of a reply, what it wants done about one that is no answer, and how many
+    further turns there are, are all it knows. What a reply must look like is said of the last turn's. `row_of` is asked
+    where a rule of the job looks at the row, and only then."""
+    if check is None or not check.needs_row:
+        row_of = None
 
     def judge(step: Step, reply: Reply) -> Verdict:
         if step.turn < turns:
             return _before_the_last(step, reply)
-        failure = judge_reply(reply, check)
-        return _ACCEPT if failure is None else _of_no_answer(step, reply, failure)
+        row = row_of(step.row) if row_of is not None else None
+        failure = judge_reply(reply, check, row)
+        return _ACCEPT if failure is None else _of_no_answer(step, reply, failure, row)
 
-    def _of_no_answer(step: Step, reply: Reply, failure: Failure) -> Verdict:
+    def _of_no_answer(step: Step, reply: Reply, failure: Failure, row: Row | None) -> Verdict:
         if asking.keeps(failure):
             return _ACCEPT
-        problems = problems_of(reply, check) if check is not None and failure.kind == "schema_mismatch" else ()
+        invalid = check is not None and failure.kind == "schema_mismatch"
+        problems = check.problems(reply, row) if check is not None and invalid else ()
         asked = asking.after(step, reply, failure, problems)
         if asked is None:
             return Fail(asking.in_the_end(reply, failure))
@@ -88,17 +101,11 @@ def make_judge(check: Check | None, asking: Asking = NEVER, turns: int = 0) -> J
     def _before_the_last(step: Step, reply: Reply) -> Verdict:
         failure = judge_reply(reply, None)
         if failure is not None and not asking.keeps(failure):
-            return _of_no_answer(step, reply, failure)
+            return _of_no_answer(step, reply, failure, None)
         following = next_turn(step)
         return Ask(following, NextTurn(following.turn))
 
     return judge
-
-
-def judge_of(loaded: LoadedJob) -> Judge:
-    """The judge that a job's runs are judged by."""
-    check = Check(loaded.schema) if loaded.schema is not None else None
-    return make_judge(check, asking_of(loaded), len(loaded.job.turns))
 
 
 def make_rule(judge: Judge, retry: RetryPolicy, *, uploads: bool = False) -> Rule:

@@ -7,33 +7,38 @@ Owns   the making of `Record`s from the ledger's results. A record is recomputed
 from __future__ import annotations
 
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from runner.clock import to_rfc3339
 from runner.execution.conversing import Shape, conversed
 from runner.execution.folders import RunInfo
+from runner.execution.reply_checks import check_of
 from runner.ledger import Ledger, RowResult
 from runner.message import parse_reply
-from runner.replies.extract import output_of
+from runner.replies.extract import Answer, text_of
 from runner.replies.judge import is_no_whole_answer
+from runner.replies.reply_check import ReplyCheck
 from runner.spec.load import LoadedJob
-from runner.types import PICO_PER_USD, BinaryValues, Record, Reply, maker_of
+from runner.types import PICO_PER_USD, BinaryValues, Record, Reply, Row, maker_of
 
 
 @dataclass(frozen=True, slots=True)
 class RecordMaker:
-    """What every record of a run shares. `structured`: the job has a schema, so `output` is parsed JSON and `text`
-    the raw text."""
+    """What every record of a run shares. `check` is what the job asks of a reply: where it takes an output out of it,
+    `text` is the raw text."""
 
     run_id: str
     job: str
     model: str
-    structured: bool
+    check: ReplyCheck | None
     shape: Shape | None = None
     """Of a job whose rows have several turns or samples."""
+    broken: Counter[str] = field(default_factory=Counter)
+    """How often each rule that warns did not hold, over the records made so far."""
 
     def records(self, ledger: Ledger) -> Iterator[Record]:
         """Every row's record, in the dataset's order; bounded memory."""
@@ -50,14 +55,18 @@ class RecordMaker:
 
     def record(self, result: RowResult) -> Record:
         reply = parse_reply(result.body) if result.body else None
-        answer = output_of(reply.content, structured=self.structured) if reply is not None else None
+        answer = self._answer(reply) if reply is not None else None
         succeeded = result.status == "succeeded"
+        warnings: tuple[str, ...] = ()
+        is_whole = succeeded and reply is not None and not is_no_whole_answer(reply.stop_reason)
+        if is_whole and reply is not None and answer is not None and self.check is not None and self.check.warns:
+            warnings = self._warnings(answer, reply, result.row)
         return _record(
             result.row.key,
             result.row.index,
             result.status,
             answer.output if answer is not None and succeeded and not self._is_kept(reply) else None,
-            _text(answer.text if answer is not None else None, self.structured, succeeded),
+            _text(answer.text if answer is not None else None, self._structured, succeeded),
             reply.stop_reason if reply is not None else None,
             result.failure.to_dict() if result.failure is not None else None,
             result.row.values if type(result.row.values) is not BinaryValues else _in_base64(result.row.values),
@@ -76,12 +85,29 @@ class RecordMaker:
             _time(result.started_at),
             _time(result.ended_at),
             reply.content if reply is not None else (),
+            warnings,
         )
+
+    @property
+    def _structured(self) -> bool:
+        return self.check is not None and self.check.structured
+
+    def _answer(self, reply: Reply) -> Answer:
+        if self.check is not None:
+            return self.check.answer(reply.content)
+        text = text_of(reply.content)
+        return Answer(text, text)
+
+    def _warnings(self, answer: Answer, reply: Reply, row: Row) -> tuple[str, ...]:
+        assert self.check is not None
+        told = self.check.warnings(answer, reply, row)
+        self.broken.update(rule for rule, _ in told)
+        return tuple(problem for _, problem in told)
 
     def _is_kept(self, reply: Reply | None) -> bool:
         """Whether a reply counts although it is no whole answer (`on_truncation`, `on_refusal`: `keep`). Its beginning
         may be JSON by accident, `12` of `123`; so where there is a schema it has a text and no output."""
-        return self.structured and reply is not None and is_no_whole_answer(reply.stop_reason)
+        return self._structured and reply is not None and is_no_whole_answer(reply.stop_reason)
 
 
 _record = maker_of(Record)
@@ -111,4 +137,5 @@ def to_usd(pico: int | None) -> float | None:
 
 
 def record_maker(info: RunInfo, loaded: LoadedJob) -> RecordMaker:
-    return RecordMaker(info.run_id, loaded.job.name, loaded.job.model, loaded.schema is not None, Shape.of(loaded))
+    check = check_of(loaded)
+    return RecordMaker(info.run_id, loaded.job.name, loaded.job.model, check, Shape.of(loaded, check))

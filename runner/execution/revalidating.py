@@ -30,6 +30,7 @@ from runner.execution.judging import asking_of, make_judge, make_rule
 from runner.execution.log import RunLog
 from runner.execution.outputs import note_in
 from runner.execution.records import record_maker
+from runner.execution.reply_checks import RowLookup, check_of
 from runner.execution.resuming import line_of_run
 from runner.execution.summary import Summary, summarise
 from runner.execution.targets import checked_targets
@@ -38,7 +39,6 @@ from runner.ledger import Rejudged
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.compile import compile_job
 from runner.planning.identity import fingerprint_changes, job_fingerprint
-from runner.replies.schema import Check
 from runner.settings import Settings
 from runner.spec.job import Job
 from runner.spec.load import LoadedJob, load
@@ -101,7 +101,8 @@ def revalidate_run(
         warnings = _warnings(stored, applied, current)
         for warning in warnings:
             watching.notify(Warned("revalidated", warning))
-        came_to = _judged_again(now, ledger, applied)
+        with closing(RowLookup(info.folder)) as row_of:
+            came_to = _judged_again(now, ledger, applied, row_of)
         if ledger.meta["state"] == "finished":
             maker = record_maker(now, applied)
             staging = info.folder / "staged"
@@ -132,9 +133,8 @@ def _is_taken_on(template: str) -> bool:
     return "#" in template and place.split(".")[0] in TAKEN_ON
 
 
-def _judged_again(info: RunInfo, ledger: SqliteLedger, applied: LoadedJob) -> Rejudged:
-    check = Check(applied.schema) if applied.schema is not None else None
-    judge = make_judge(check, asking_of(applied), len(applied.job.turns))
+def _judged_again(info: RunInfo, ledger: SqliteLedger, applied: LoadedJob, row_of: RowLookup) -> Rejudged:
+    judge = make_judge(check_of(applied), asking_of(applied), len(applied.job.turns), row_of=row_of)
     rule = make_rule(judge, retry_policy(applied.job.retry))
     label = hashlib.sha256(encode([applied.resolved.get("output"), applied.schema])).hexdigest()
     judged = int(info.meta.get("judged") or 0)

@@ -17,9 +17,10 @@ from runner.encoding import encode
 from runner.errors import UsageError
 from runner.execution.composing import Composer
 from runner.execution.folders import RunInfo, StateFolder
-from runner.execution.judging import judge_of
+from runner.execution.judging import asking_of, make_judge
 from runner.execution.pricing import stored_prices
 from runner.execution.records import record_maker, to_usd
+from runner.execution.reply_checks import check_of
 from runner.execution.standing import open_batches, soon_lost
 from runner.execution.summary import Summary, summarise
 from runner.ledger import RowResult
@@ -142,8 +143,9 @@ class _Shower:
         self._ledger = ledger
         self._records = record_maker(info, loaded)
         self._calls = loaded.job.calls_functions
+        judge = make_judge(check_of(loaded), asking_of(loaded), len(loaded.job.turns), row_of=ledger.row)
         self._compiled = compile_job(loaded, mode=info.meta["mode"])
-        self._composer = Composer(self._compiled, judge_of(loaded))
+        self._composer = Composer(self._compiled, judge)
 
     def row(self, index: int) -> ShownRow:
         result = self._ledger.result(index)

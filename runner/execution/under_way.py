@@ -24,12 +24,13 @@ from runner.execution.delivery import Target
 from runner.execution.earlier import Earlier
 from runner.execution.judging import make_judge, make_rule
 from runner.execution.records import RecordMaker
+from runner.execution.reply_checks import RowLookup
 from runner.execution.uploading import UploadPlan
 from runner.ledger import Ledger, Rule
 from runner.planning.requests import CompiledJob
 from runner.providers import Provider
 from runner.replies.asking import Asking
-from runner.replies.schema import Check
+from runner.replies.reply_check import ReplyCheck
 from runner.settings import Settings
 from runner.spec.job import Job, Retry
 from runner.tools import Tool
@@ -66,7 +67,9 @@ class Advance:
     """For the run's own mode."""
     compiled_for: Callable[[Mode], CompiledJob]
     """The same job for a mode: what a batch run sends in parallel differs in cache marks, not in identity."""
-    check: Check | None
+    check: ReplyCheck | None
+    row_of: RowLookup
+    """A row by its number, for rules that look at it."""
     asking: Asking
     """What is done about a reply that is no answer."""
     tools: Sequence[Tool]
@@ -117,7 +120,7 @@ class Advance:
 
     @property
     def judge(self) -> Judge:
-        return make_judge(self.check, self.asking, len(self.job.turns))
+        return make_judge(self.check, self.asking, len(self.job.turns), row_of=self.row_of)
 
     @property
     def rule(self) -> Rule:

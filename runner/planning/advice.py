@@ -136,7 +136,7 @@ def _refused_features(compiled: CompiledJob, facts: ModelFacts, locate: Locate) 
         yield Problem("no-batches", message, locate(("mode",)), "write `mode: parallel`, or take another model")
     if compiled.schema is not None and facts.structured_outputs is False:
         message = f"{facts.id} has no structured outputs"
-        hint = "write `output.extract: json` and ask for JSON in the prompt, or take another model"
+        hint = "take another model, or the output out of the text: `extract: {json: true}` under `output`"
         yield Problem("no-structured-outputs", message, locate(("output",)), hint)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from runner.catalog.models import snapshot_facts
-from runner.catalog.schema_subset import api_subset, outside_subset
+from runner.catalog.schema_weakening import weakened
 from runner.encoding import encode
 from runner.errors import Location, PlanError, Problem, SpecError
 from runner.media.content import Unsendable
@@ -72,7 +72,7 @@ def compile_job(loaded: LoadedJob, *, mode: Mode) -> CompiledJob:
         ],
         betas=betas,
         context=compiler.context,
-        schema=loaded.schema,
+        schema=_asked_for(loaded),
         cache=_cache_shape(loaded.tools, in_order, turns),
         turns=[turn.text_block(mode) for turn in turns],
         last_format=_output_format(loaded) if turns else None,
@@ -304,6 +304,12 @@ def _shared_body(loaded: LoadedJob, system: Sequence[_Placed], mode: Mode) -> tu
     return body, betas
 
 
+def _asked_for(loaded: LoadedJob) -> Mapping[str, Any] | None:
+    """The schema of the structured output that is asked of the model; with `extract` it is checked here alone."""
+    output = loaded.job.output
+    return loaded.schema if output is not None and output.extract is None else None
+
+
 def _sent_tool(tool: Tool, mode: Mode) -> dict[str, Any]:
     ttl = settled_ttl(tool.cache, mode)
     return {**tool.definition, "cache_control": cache_control(ttl)} if ttl is not None else dict(tool.definition)
@@ -311,24 +317,16 @@ def _sent_tool(tool: Tool, mode: Mode) -> dict[str, Any]:
 
 def _output_format(loaded: LoadedJob) -> dict[str, Any] | None:
     """What the last reply of a row is asked to look like; None where any text will do."""
-    if loaded.schema is None:
-        return None
-    return {"type": "json_schema", "schema": _sent_schema(loaded, loaded.schema)}
+    schema = _asked_for(loaded)
+    return None if schema is None else {"type": "json_schema", "schema": _sent_schema(loaded, schema)}
 
 
 def _sent_schema(loaded: LoadedJob, schema: Mapping[str, Any]) -> dict[str, Any]:
-    sent = api_subset(schema)
-    problems = outside_subset(sent)
-    if problems:
+    made = weakened(schema)
+    if made.refused:  # told where it is written when the job was loaded; here it comes out of a run's folder
         where = loaded.locate(("output",))
-        raise SpecError(
-            [Problem("schema-outside-subset", f"{_pointer(path)}: {reason}", where) for path, reason in problems]
-        )
-    return sent
-
-
-def _pointer(path: Sequence[str | int]) -> str:
-    return "/" + "/".join(str(part) for part in path)
+        raise SpecError([Problem(found.code, found.reason, where, found.hint) for found in made.refused])
+    return made.schema
 
 
 def _cache_shape(tools: Sequence[Tool], blocks: Sequence[_Placed], turns: Sequence[_Turn]) -> CacheShape:

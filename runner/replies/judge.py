@@ -11,10 +11,9 @@ Source of the stop reasons: platform.claude.com build-with-claude/handling-stop-
 
 from __future__ import annotations
 
-from runner.encoding import decode
-from runner.replies.extract import has_text, text_of
-from runner.replies.schema import Check
-from runner.types import Failure, Reply
+from runner.replies.extract import has_text
+from runner.replies.reply_check import ReplyCheck
+from runner.types import Failure, Reply, Row
 
 _COMPLETE = frozenset({"end_turn", "stop_sequence"})
 
@@ -28,12 +27,12 @@ _NOT_AN_ANSWER = {
 }
 
 
-def judge_reply(reply: Reply, check: Check | None) -> Failure | None:
-    """Why a reply is no answer, or None where it is one.
+def judge_reply(reply: Reply, check: ReplyCheck | None, row: Row | None = None) -> Failure | None:
+    """Why a reply is no answer, or None where it is one. `row` is asked for by checks that need it.
 
-    Kinds: `truncated`, `refusal` (with the API's category), `schema_mismatch` (not JSON, or not what the schema says),
-    `unexpected_reply` (no text, a tool call, a paused turn, a stop reason that is not known). None of them is
-    retryable: the same request would be answered alike.
+    Kinds: `truncated`, `refusal` (with the API's category), `schema_mismatch` (no output in it, not what the schema
+    says, a rule that does not hold), `unexpected_reply` (no text, a tool call, a paused turn, a stop reason that is not
+    known). None of them is retryable: the same request would be answered alike.
     """
     stop_reason = reply.stop_reason
     if stop_reason not in _COMPLETE:
@@ -46,7 +45,8 @@ def judge_reply(reply: Reply, check: Check | None) -> Failure | None:
         return Failure("unexpected_reply", message, request_id=reply.request_id)
     if not has_text(reply.content):
         return Failure("unexpected_reply", "the reply has no text", request_id=reply.request_id)
-    return None if check is None else _mismatch(reply, check)
+    problems = check.problems(reply, row) if check is not None else ()
+    return Failure("schema_mismatch", "; ".join(problems), request_id=reply.request_id) if problems else None
 
 
 def is_no_whole_answer(stop_reason: str | None) -> bool:
@@ -61,19 +61,3 @@ def _refusal(reply: Reply) -> Failure:
     )
     message = "the model refused" + (f" ({category})" if category else "") + (f": {explanation}" if explanation else "")
     return Failure("refusal", message, category=category, request_id=reply.request_id)
-
-
-def _mismatch(reply: Reply, check: Check) -> Failure | None:
-    problems = problems_of(reply, check)
-    if not problems:
-        return None
-    return Failure("schema_mismatch", "; ".join(problems), request_id=reply.request_id)
-
-
-def problems_of(reply: Reply, check: Check) -> list[str]:
-    """What is wrong with a whole reply, one by one; empty where it fits."""
-    try:
-        output = decode(text_of(reply.content))
-    except (ValueError, RecursionError) as error:
-        return [f"the reply is not JSON: {error}"]
-    return check.problems(output)

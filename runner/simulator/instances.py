@@ -4,7 +4,8 @@ Owns   `Draws`, an endless deterministic source of small numbers, and `instance`
        subset.
 Knows  schemas that passed `output_schema`; nothing of requests.
 
-Like the real API, optional properties come after the required ones, and are sometimes left out.
+Like the real API, optional properties come after the required ones, and are sometimes left out. Like a model it
+keeps to what descriptions tell beyond the schema (`told`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from runner.simulator.output_schema import resolve, types_of
+from runner.simulator.told import number_within, text_within, told_in
 
 Item = TypeVar("Item")
 
@@ -67,12 +69,16 @@ def _fill(schema: Mapping[str, Any], root: Mapping[str, Any], draws: Draws, echo
     if kind == "object":
         return _fill_object(schema, root, draws, echo)
     if kind == "array":
-        least = schema.get("minItems", 0)
-        count = least + draws.below(_MAX_ITEMS + 1 - least)
+        told = told_in(schema)
+        least = max(schema.get("minItems", 0), int(told.get("minItems", 0)))
+        most = min(max(least, _MAX_ITEMS), int(told.get("maxItems", _MAX_ITEMS + least)))
+        count = least + draws.below(max(1, most + 1 - least))
         return [_fill(schema["items"], root, draws, echo) for _ in range(count)] if "items" in schema else []
     if kind == "string":
-        return _string(schema.get("format"), draws, echo)
-    return _scalar(kind, draws)
+        text = _string(schema.get("format"), draws, echo)
+        return text_within(text, told_in(schema)) if "format" not in schema else text
+    told = told_in(schema) if kind in ("integer", "number") else {}
+    return number_within(kind, told, draws) if told else _scalar(kind, draws)
 
 
 def _fill_object(schema: Mapping[str, Any], root: Mapping[str, Any], draws: Draws, echo: str) -> dict[str, Any]:

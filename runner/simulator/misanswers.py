@@ -13,9 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import orjson
+
 from runner.simulator.acts import Act
 from runner.simulator.answers import Answer
 from runner.simulator.faults import OFF_SCHEMA_TEXT, Fault
+from runner.simulator.told import broken
 
 
 def misanswer(body: Mapping[str, Any], whole: Answer, fault: Fault | None) -> Answer:
@@ -35,8 +38,16 @@ def misanswer(body: Mapping[str, Any], whole: Answer, fault: Fault | None) -> An
             return _with_text(whole, lambda text: f"Here it is: {text}")
         case Act.OFF_SCHEMA | Act.INVALID:
             return _with_text(whole, lambda _: OFF_SCHEMA_TEXT)
+        case Act.OFF_TOLD:
+            return _with_text(whole, lambda text: _off_told(body, text))
         case _:
             return whole
+
+
+def _off_told(body: Mapping[str, Any], text: str) -> str:
+    """A structured answer that fits its schema as it was sent, and not what the descriptions in it tell."""
+    output_format = (body.get("output_config") or {}).get("format")
+    return orjson.dumps(broken(output_format["schema"], orjson.loads(text))).decode() if output_format else text
 
 
 def _refused(category: str | None) -> Answer:

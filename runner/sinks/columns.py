@@ -3,7 +3,8 @@
 Owns   the default columns of a table, their clashes, and columns that are expressions.
 Knows  records and expressions. Nothing of formats: a cell is a JSON value.
 
-In an expression every field of the record is a name, and `content` (the reply's blocks) too. What belongs to a null is
+In an expression every field of the record is a name, and `content` (the reply's blocks) and `warnings` (of the job's
+rules) too. What belongs to a null is
 null (a failed row has no label, a sound one no error). A field that the output's schema has and the reply left out is
 null as well. Any other name that is not there is an error, which `runner check` finds before a run as far as it can.
 """
@@ -20,7 +21,7 @@ from runner.errors import DeliveryError, Problem, SpecError
 from runner.sinks import SinkContext
 from runner.sinks.options import SinkOptions
 from runner.templating import Expression, TemplateFailure
-from runner.types import FIELDS_OF_SOME_JOBS, RECORD_FIELDS, Record
+from runner.types import COLUMN_FIELDS, FIELDS_OF_SOME_JOBS, RECORD_FIELDS, Record
 
 
 class Columns(Protocol):
@@ -147,4 +148,4 @@ def _column_error(name: str, record: Record, why: str, hint: str | None) -> Deli
 
 
 _STORABLE = (str, int, float, bool, NoneType, list, tuple, dict)
-_NAMES = (*RECORD_FIELDS, *FIELDS_OF_SOME_JOBS, "content")
+_NAMES = (*RECORD_FIELDS, *FIELDS_OF_SOME_JOBS, *COLUMN_FIELDS)

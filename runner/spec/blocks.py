@@ -17,6 +17,7 @@ from runner.media.scaling import can_scale
 from runner.spec.hints import choice_hint
 from runner.spec.media import INSTALL
 from runner.spec.node import ListNode, MapNode, Node, child, find, plain
+from runner.spec.output_checks import INSTEAD, is_structured
 from runner.spec.sources import Origin, Unreadable, origin_of
 
 _EVERYWHERE = frozenset({"cache", "optional", "if", "each"})
@@ -40,7 +41,7 @@ def check_blocks(tree: MapNode) -> list[Problem]:
         *(problem for _, block in in_messages for problem in (*_keys(block), *_upload(block))),
         *(problem for role, block in in_messages if role == "assistant" for problem in _not_by_assistant(block)),
         *_unbounded(tree, [block for _, block in in_messages]),
-        *_citations([block for _, block in in_messages], tree.get("output")),
+        *_citations([block for _, block in in_messages], structured=is_structured(tree)),
     ]
 
 
@@ -158,7 +159,7 @@ def _unbounded(tree: MapNode, blocks: Sequence[MapNode]) -> Iterator[Problem]:
             yield Problem("unbounded-cost", found, document.key.location(), hint)
 
 
-def _citations(blocks: Sequence[MapNode], output: Node | None) -> Iterator[Problem]:
+def _citations(blocks: Sequence[MapNode], *, structured: bool) -> Iterator[Problem]:
     """On for all documents and search results of a request or for none, and never with structured output."""
     citing = [block for block in blocks if _kind(block) in ("document", "search_result")]
     on = [block for block in citing if (node := child(block, "citations")) is not None and plain(node) is True]
@@ -169,7 +170,7 @@ def _citations(blocks: Sequence[MapNode], output: Node | None) -> Iterator[Probl
             kind = str(_kind(block))
             found = "citations are on for another block and not for this one; the API wants all or none"
             yield Problem("mixed-citations", found, block.entries[kind].key.location(), "write `citations: true` here")
-    if isinstance(output, MapNode) and any(key in output.entries for key in ("fields", "labels", "schema")):
+    if structured:
         found = "citations and structured output exclude one another"
         where = on[0].entries["citations"].key.location()
-        yield Problem("citations-with-schema", found, where, "drop `citations`, or drop `output`")
+        yield Problem("citations-with-schema", found, where, f"drop `citations`, {INSTEAD}")

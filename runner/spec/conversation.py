@@ -15,7 +15,8 @@ from typing import Any, Final
 from runner.catalog.models import snapshot_facts
 from runner.errors import Problem
 from runner.spec.hints import choice_hint
-from runner.spec.node import ListNode, MapNode, Node, ScalarNode, child, find, plain
+from runner.spec.node import ListNode, MapNode, Node, ScalarNode, find, plain
+from runner.spec.output_checks import INSTEAD, is_structured
 from runner.templating import Expression
 
 WHOLE: Final = "output"
@@ -70,14 +71,9 @@ def _end(tree: MapNode, last: MapNode) -> Iterator[Problem]:
         found = f"{facts.id} refuses a last message of the assistant"
         hint = "let the messages end with the user's; a form for the reply is `output: {fields: …}`"
         yield Problem("no-prefill", found, where, hint)
-    elif _is_structured(tree) and tree.get("turns") is None:  # only the last turn asks for it
+    elif is_structured(tree) and tree.get("turns") is None:  # only the last turn asks for it
         found = "structured output and a last message of the assistant exclude one another"
-        yield Problem("no-prefill", found, where, "let the messages end with the user's, or drop `output`")
-
-
-def _is_structured(tree: MapNode) -> bool:
-    output = tree.get("output")
-    return output is not None and any(child(output, key) is not None for key in ("fields", "labels", "schema"))
+        yield Problem("no-prefill", found, where, f"let the messages end with the user's, {INSTEAD}")
 
 
 def _vote(tree: MapNode, schema: Mapping[str, Any] | None) -> Iterator[Problem]:

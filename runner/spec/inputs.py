@@ -10,16 +10,17 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path as FilePath
 from typing import Any
 
+from runner.catalog.schema_weakening import is_object, weakened
 from runner.encoding import decode
 from runner.errors import Location, Problem, closest
 from runner.settings import shown_path
-from runner.spec.json_schema import schema_problems
-from runner.spec.node import MapNode, Node, ScalarNode, Source, Span, from_value, plain
-from runner.spec.output import fields_schema, labels_schema
+from runner.spec.json_schema import schema_problems, schema_warnings
+from runner.spec.node import MapNode, Node, Path, ScalarNode, Source, Span, from_value, locate, plain
+from runner.spec.output import fields_path, fields_schema, labels_schema
 from runner.spec.source import read_yaml
 
 MAX_FILE_BYTES = 32_000_000
@@ -31,10 +32,11 @@ _SEPARATORS = {",": "comma", "\t": "tab"}
 
 
 class Inputs:
-    """Reads the files of one job. `problems` collects what is wrong with them."""
+    """Reads the files of one job. `problems` collects what is wrong with them, `warnings` what is doubtful."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: FilePath) -> None:
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
         self._root = root
 
     def file(self, node: ScalarNode) -> str | None:
@@ -47,7 +49,7 @@ class Inputs:
         data = self._bytes(node)
         if data is None:
             return None
-        suffix = Path(str(node.value)).suffix.lower()
+        suffix = FilePath(str(node.value)).suffix.lower()
         shown = self._shown(node)
         if suffix in (".yaml", ".yml"):
             tree = self._yaml(data, shown)
@@ -67,40 +69,66 @@ class Inputs:
         """The JSON Schema of `output`, None where replies are free text, or where it is wrong."""
         if not isinstance(output, MapNode):
             return None
-        fields, labels, schema = output.get("fields"), output.get("labels"), output.get("schema")
-        if fields is not None:
-            built, problems = fields_schema(fields)
-            self.problems.extend(problems)
-            return built
-        if labels is not None:
-            built, problems = labels_schema(labels)
-            self.problems.extend(problems)
-            return built
-        if isinstance(schema, MapNode):
-            return self._checked_schema(schema)
+        # What is not sent may be a list, a number, a text; and of any form.
+        is_sent = output.get("extract") is None
+        for key in ("fields", "labels"):
+            node = output.get(key)
+            if node is not None:
+                built, problems = fields_schema(node) if key == "fields" else labels_schema(node)
+                self.problems.extend(problems)
+                if is_sent and not problems:
+                    self._sendable(built, node, fields_path)
+                return built
+        schema: Node | None = output.get("schema")
         if isinstance(schema, ScalarNode) and isinstance(schema.value, str):
             data = self._bytes(schema)
-            tree = None if data is None else self._schema_file(data, schema)
-            return None if tree is None else self._checked_schema(tree)
-        return None
+            schema = None if data is None else self._schema_file(data, schema)
+        elif not isinstance(schema, MapNode):
+            return None
+        return None if schema is None else self._checked_schema(schema, is_sent=is_sent)
 
-    def _checked_schema(self, tree: Node) -> dict[str, Any] | None:
+    def _checked_schema(self, tree: Node, *, is_sent: bool) -> dict[str, Any] | None:
         problems = schema_problems(tree)
         if not isinstance(tree, MapNode) and not problems:
             problems = [Problem("bad-schema", "a schema for replies is a mapping", tree.span.location())]
-        elif isinstance(tree, MapNode) and plain(tree).get("type", "object") != "object":
+        elif isinstance(tree, MapNode) and is_sent and plain(tree).get("type", "object") != "object":
             kind = tree.get("type") or tree
             hint = "put it into a property: {type: object, properties: {value: …}}"
             problems.append(
                 Problem("bad-schema", "the schema of a reply must be that of an object", kind.span.location(), hint)
             )
         self.problems.extend(problems)
-        return None if problems else plain(tree)
+        if problems:
+            return None
+        self.warnings.extend(schema_warnings(tree))
+        schema: dict[str, Any] = plain(tree)
+        if is_sent:
+            self._sendable(schema, tree, lambda _, path: path)
+        return schema
+
+    def _sendable(self, schema: Mapping[str, Any], tree: Node, written_at: Callable[[Node, Path], Path]) -> None:
+        """Tell what of a schema cannot be sent, and what a reply can no longer hold that the author allows."""
+
+        def place(path: Path) -> Location:
+            return locate(tree, written_at(tree, path))
+
+        made = weakened(schema)
+        for found in made.refused:
+            self.problems.append(Problem(found.code, found.reason, place(found.path), found.hint))
+        for found in made.narrowed:
+            said = f"a reply can hold less than the schema allows: {found.reason}"
+            self.warnings.append(Problem("schema-narrowed", said, place(found.path), found.hint, "warning"))
+        if made.schema and not is_object(made.schema):
+            hint = "put it into a property: {type: object, properties: {value: …}}"
+            found_at = place(())
+            self.problems.append(
+                Problem("bad-schema", "the schema of a reply must be that of an object", found_at, hint)
+            )
 
     def _schema_file(self, data: bytes, node: ScalarNode) -> Node | None:
         """JSON is YAML but for tabs and escaped surrogates: one reader gives positions for both, where it can."""
         shown = self._shown(node)
-        if Path(str(node.value)).suffix.lower() != ".json":
+        if FilePath(str(node.value)).suffix.lower() != ".json":
             return self._yaml(data, shown)
         text = self._text(data, node)
         if text is None:
@@ -195,7 +223,7 @@ class Inputs:
         return shown_path(self._root / str(node.value))
 
 
-def missing_file(name: str, root: Path, where: Location) -> Problem:
+def missing_file(name: str, root: FilePath, where: Location) -> Problem:
     """The problem of a path that leads to no file, with the nearest name in its folder."""
     path = root / name
     if path.is_dir():
@@ -205,7 +233,7 @@ def missing_file(name: str, root: Path, where: Location) -> Problem:
     if folder.is_dir():
         close = closest(path.name, sorted(entry.name for entry in os.scandir(folder) if entry.is_file()))
         if close is not None:
-            hint = f"did you mean `{(Path(name).parent / close).as_posix()}`?"
+            hint = f"did you mean `{(FilePath(name).parent / close).as_posix()}`?"
     return Problem("file-not-found", f"there is no file `{name}`", where, hint)
 
 

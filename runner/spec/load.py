@@ -116,6 +116,7 @@ def load(
         raise SpecError(_in_order(problems, path))
     warnings = [
         *substitution.warnings,
+        *inputs.warnings,
         *(problem for problem in together if problem.severity == "warning"),
         *block_warnings(tree),
     ]

@@ -3,9 +3,10 @@
 Owns   the compact grammar of `fields`:
 
     label: [positive, negative]        one of these values (null among them: it may be null)
-    score: number                      string, number, integer, boolean
+    score: number                      string, number, integer, boolean, or a text of a form: date, date-time, …
     why: optional string               the same, or null
     tags: [string]                     a list of that type; `[{name: string, price: number}]` a list of objects
+    days: optional list of date        the same in words
     address: {street: string}          an object with these fields
     when: {type: string, format: date} a mapping with JSON Schema keywords only, `type` among them, is a JSON Schema
 
@@ -22,10 +23,23 @@ from typing import Any
 from runner.errors import Problem, closest
 from runner.spec.hints import choice_hint
 from runner.spec.json_schema import KEYWORDS, TYPES, schema_problems
-from runner.spec.node import ListNode, MapNode, Node, ScalarNode, plain
+from runner.spec.node import ListNode, MapNode, Node, Path, ScalarNode, plain
 
-FIELD_TYPES = ("string", "number", "integer", "boolean")
+_TEXT_FORMATS = ("date", "date-time", "time", "duration", "email", "uri", "uuid")
+"""Formats that are types of fields: those that the API holds a model to and that people ask for by name."""
+FIELD_TYPES = ("string", "number", "integer", "boolean", *_TEXT_FORMATS)
 _OPTIONAL = "optional "
+_LIST = "list of "
+_MEANT = {
+    **dict.fromkeys(("str", "text", "varchar", "char"), "string"),
+    **dict.fromkeys(("int", "long"), "integer"),
+    **dict.fromkeys(("float", "double", "decimal"), "number"),
+    "bool": "boolean",
+    **dict.fromkeys(("datetime", "timestamp"), "date-time"),
+    "url": "uri",
+    **dict.fromkeys(("list", "array"), "list of string"),
+}
+"""What other languages call these."""
 
 
 def fields_schema(node: Node) -> tuple[dict[str, Any], list[Problem]]:
@@ -38,6 +52,19 @@ def labels_schema(node: Node) -> tuple[dict[str, Any], list[Problem]]:
     """The JSON Schema of `output.labels`: an object with the one field `label`."""
     problems = list(_doubles(node)) if isinstance(node, ListNode) else []
     return _closed({"label": {"type": "string", "enum": plain(node)}}), problems
+
+
+def fields_path(node: Node, path: Path) -> Path:
+    """The way from `fields` (or `labels`) to what a place in its JSON Schema was written as, as far as there is one."""
+    if not path:
+        return ()
+    if isinstance(node, MapNode) and not _is_schema(node):
+        if path[0] != "properties" or len(path) < 2 or (below := node.get(str(path[1]))) is None:
+            return ()
+        return (path[1], *fields_path(below, path[2:]))
+    if isinstance(node, ListNode) and path[0] == "items" and node.items:
+        return (0, *fields_path(node.items[0], path[1:]))
+    return path if isinstance(node, MapNode) else ()
 
 
 def _object(node: Node, problems: list[Problem]) -> dict[str, Any]:
@@ -72,14 +99,24 @@ def _field(node: Node, problems: list[Problem]) -> dict[str, Any]:
 
 
 def _typed(node: ScalarNode, problems: list[Problem]) -> dict[str, Any]:
-    text = node.value if isinstance(node.value, str) else ""
+    text = node.value.strip() if isinstance(node.value, str) else ""
     name = text.removeprefix(_OPTIONAL).strip()
+    is_list = name.startswith(_LIST)
+    name = name.removeprefix(_LIST).strip()
     if name not in FIELD_TYPES:
-        hint = choice_hint(name, FIELD_TYPES, "Types") + "; with `optional` before it, it may be null"
+        hint = choice_hint(name, FIELD_TYPES, "Types", _MEANT.get(name.lower()))
+        hint += "; with `optional` before it, it may be null; `list of …` is a list"
         found = f"`{plain(node)}` is no type of a field" if node.value is not None else "a field needs a type"
         problems.append(Problem("bad-field", found, node.span.location(), hint))
         return {}
-    return {"type": [name, "null"] if text.startswith(_OPTIONAL) else name}
+    schema = _of_type(name)
+    if is_list:
+        schema = {"type": "array", "items": schema}
+    return {**schema, "type": [schema["type"], "null"]} if text.startswith(_OPTIONAL) else schema
+
+
+def _of_type(name: str) -> dict[str, Any]:
+    return {"type": "string", "format": name} if name in _TEXT_FORMATS else {"type": name}
 
 
 def _list(node: ListNode, problems: list[Problem]) -> dict[str, Any]:
@@ -114,7 +151,7 @@ def _doubles(node: ListNode) -> Iterator[Problem]:
 
 def _like_a_type(word: str) -> bool:
     """`[strings]` and `[optional string]` are meant as lists of a type, not as a field's only value."""
-    return word.startswith(_OPTIONAL) or closest(word, FIELD_TYPES) is not None
+    return word.startswith((_OPTIONAL, _LIST)) or word in _MEANT or closest(word, FIELD_TYPES) is not None
 
 
 def _is_type(node: Node) -> bool:

@@ -58,10 +58,11 @@ def _params() -> dict[str, Any]:
     return {"properties": properties, "additionalProperties": False}
 
 
+_BEFORE_TYPES = ("", "optional ", "list of ", "optional list of ")
 _FIELD: Mapping[str, Any] = {
     "description": "What a field holds: a type, the values it may have, a list, or an object.",
     "anyOf": [
-        {"enum": [*FIELD_TYPES, *(f"optional {name}" for name in FIELD_TYPES)]},
+        {"enum": [f"{before}{name}" for before in _BEFORE_TYPES for name in FIELD_TYPES]},
         {
             "type": "array",
             "minItems": 1,
@@ -206,6 +207,8 @@ _TITLES = {
     "Dataset": "`dataset`",
     "Sample": "`dataset.sample`",
     "Output": "`output`",
+    "Extract": "`output.extract`",
+    "Rule": "`output.rules`",
     "LargerLimits": "`output.on_truncation`",
     "OtherModel": "`output.on_refusal`",
     "Limits": "`limits`",
@@ -246,6 +249,7 @@ def _takes(shape: FieldShape, schema: Mapping[str, Any]) -> str:
             "VoteSpec": "field",
             "SinkSpec": "path or a sink",
             "ProviderSpec": "name or mapping",
+            "Rule": "expression or mapping",
         }.get(shape.model.__name__, "mapping" if shape.model.short is None else "path or mapping")
         if not shape.many:
             beside = [value for option in schema.get("anyOf", ()) for value in option.get("enum", ())]

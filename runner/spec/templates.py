@@ -14,14 +14,14 @@ from pathlib import Path
 from runner.errors import Location, Problem
 from runner.settings import Settings
 from runner.spec.hints import choice_hint
-from runner.spec.node import MapNode, Node, ScalarNode, child, find
-from runner.spec.texts import ITEM, PER_ROW, WHERE, Places, Text, locate_in_scalar
+from runner.spec.node import ListNode, MapNode, Node, ScalarNode, child, find
+from runner.spec.texts import ITEM, PER_ROW, RULE, WHERE, Places, Text, locate_in_scalar
 from runner.templating import Expression, NameUse, TemplateFailure, TemplateFinder, TemplateSet
 from runner.templating.analysis import Uses
-from runner.types import RECORD_FIELDS
+from runner.types import COLUMN_FIELDS, RECORD_FIELDS
 
 _JOB_FIELDS = ("name", "description", "model")
-_RECORD = frozenset((*RECORD_FIELDS, "content"))
+_RECORD = frozenset((*RECORD_FIELDS, *COLUMN_FIELDS))
 
 
 class TemplateCheck:
@@ -131,8 +131,15 @@ class TemplateCheck:
 
     def _check_expressions(self) -> None:
         for name, node in expressions(self._tree):
-            known = WHERE if name == "dataset.where" else PER_ROW if name.startswith("messages.") else self._record()
-            self._check_expression(name, node, known)
+            self._check_expression(name, node, self._known_in(name))
+
+    def _known_in(self, name: str) -> frozenset[str]:
+        """The names that an expression may use, by what it is called."""
+        if name == "dataset.where":
+            return WHERE
+        if name.startswith("messages."):
+            return PER_ROW
+        return RULE if name.startswith("output.rules.") else self._record()
 
     def _record(self) -> frozenset[str]:
         """The fields that a record of this job has."""
@@ -166,15 +173,22 @@ class TemplateCheck:
 
 def _names_hint(name: str, known: frozenset[str]) -> str:
     hint = choice_hint(name, sorted(known), "Names here")
+    if known == RULE:
+        return f"a field of the output is `output.{name}`, a column `row.{name}`. {hint}"
     return f"a column is `row.{name}`. {hint}" if "row" in known and "key" not in known else hint
 
 
 def expressions(tree: Node) -> Iterator[tuple[str, ScalarNode]]:
-    """The Jinja expressions of a job (`expand`, `where`, `columns`) with what they are called."""
+    """The Jinja expressions of a job (`expand`, `where`, `rules`, `columns`) with what they are called."""
     yield from _expansions(tree)
     where = find(tree, ("dataset", "where"))
     if isinstance(where, ScalarNode) and isinstance(where.value, str):
         yield "dataset.where", where
+    rules = find(tree, ("output", "rules"))
+    for number, rule in enumerate(rules.items if isinstance(rules, ListNode) else ()):
+        text = child(rule, "rule")
+        if isinstance(text, ScalarNode) and isinstance(text.value, str):
+            yield f"output.rules.{number}", text
     sinks = child(tree, "sinks")
     number = 0
     while sinks is not None and (sink := child(sinks, number)) is not None:

@@ -25,6 +25,8 @@ PER_ROW = SHARED | {"row"}
 PER_TURN = PER_ROW | {"replies"}
 """What text in `turns` sees."""
 WHERE = frozenset({"row", "vars", "assets"})
+RULE = frozenset({"output", "text", "stop_reason", "model", "content", "key", "row", "vars", "assets"})
+"""What `output.rules` see: the parts of a record that are known when a reply is judged."""
 DATASET_PATH = frozenset({"vars"})
 SINK_PATH = frozenset({"job", "vars", "run"})
 

@@ -20,6 +20,7 @@ from runner.spec.conversation import check_conversation
 from runner.spec.hints import choice_hint
 from runner.spec.inputs import missing_file
 from runner.spec.node import ListNode, MapNode, Node, Path, ScalarNode, child, find, plain
+from runner.spec.output_checks import check_output
 from runner.spec.params import batch_only, mode_of, param_problems
 from runner.spec.provider import provider_problems
 from runner.spec.templates import expressions
@@ -54,6 +55,7 @@ def check_together(
         *paths.sinks(),
         *_output_fields(tree, schema),
         *check_asking(tree, mode_of(tree), schema),
+        *check_output(tree, schema),
     ]
 
 

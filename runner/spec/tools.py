@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from runner.catalog.schema_subset import api_subset, outside_subset
+from runner.catalog.schema_weakening import weakened
 from runner.catalog.server_tools import SERVER_TOOLS, runs_code, server_tool_problems
 from runner.errors import Problem, closest
 from runner.spec.json_schema import schema_problems
@@ -153,10 +153,10 @@ class ToolReader:
             self._tell(error.code, f"`{plain(node)['python']}`: {error.message}", place, error.hint)
             return None
         if schema is not None and plain(node).get("strict"):
-            for path, reason in outside_subset(api_subset(schema)):
-                pointer = "/" + "/".join(str(part) for part in path)
+            for found in weakened(schema).refused:
+                pointer = "/" + "/".join(str(part) for part in found.path)
                 hint = "leave `strict` out: inputs are checked against the schema here as well"
-                self._tell("schema-outside-subset", f"the input's schema, {pointer}: {reason}", place, hint)
+                self._tell(found.code, f"the input's schema, {pointer}: {found.reason}", place, hint)
                 return None
         return schema
 
@@ -193,7 +193,7 @@ class ToolReader:
             hint = "write a docstring, or `description:`: it is all that a model knows of the tool"
             self._tell("no-description", f"the tool `{name}` has no description", node.entries["python"].value, hint)
             return None
-        definition["input_schema"] = api_subset(schema) if strict else dict(schema)
+        definition["input_schema"] = weakened(schema).schema if strict else dict(schema)
         if strict:
             definition["strict"] = True
         if values.get("defer_loading"):

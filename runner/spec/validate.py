@@ -40,7 +40,7 @@ _EXPECTED: Mapping[str, str] = {
 _EXPECTED_WITH: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "greater_than_equal": lambda ctx: f"a number of at least {ctx['ge']}",
     "less_than_equal": lambda ctx: f"a number of at most {ctx['le']}",
-    "literal_error": lambda ctx: f"one of {ctx['expected']}".replace("'", "`"),
+    "literal_error": lambda ctx: f"one of {ctx['expected']}".replace("'", "`").replace("True", "`true`"),
     "too_short": lambda ctx: f"at least {ctx['min_length']} item{'s' if ctx['min_length'] > 1 else ''}",
     "string_too_long": lambda ctx: f"at most {ctx['max_length']} characters",
 }
@@ -111,6 +111,9 @@ def _wrong_value(tree: MapNode, path: Path, detail: ErrorDetails) -> Problem:
     found = _shown(node)
     context = detail.get("ctx", {})
     name = _dotted(path)
+    if kind == "string_pattern_mismatch" and path[-1:] == ("xml_tag",):
+        hint = "its name alone, without brackets: letters, digits, `_`, `-`, `.`, the first a letter or `_`"
+        return Problem("bad-value", f"`{name}`: {found} is no name of a tag", where, hint)
     if kind == "string_pattern_mismatch":
         hint = "letters, digits, `_`, `-` and `.`, the first a letter or digit; set `name: …`"
         return Problem("bad-value", f"`{name}`: {found} cannot be a name of files and folders", where, hint)
@@ -133,7 +136,10 @@ def _hint(kind: str, node: Node | None, context: Mapping[str, Any]) -> str | Non
     if kind in ("int_type", "float_type") and isinstance(value, str) and value.lstrip("-").isdecimal():
         return f"write it without quotes: {value}"
     if kind == "literal_error" and isinstance(value, str):
-        options = [part.strip(" '") for part in str(context["expected"]).replace(" or ", ", ").split(",")]
+        options = [
+            part.strip(" '")
+            for part in str(context["expected"]).replace(" or ", ", ").replace("True", "true").split(",")
+        ]
         return choice_hint(value, options, "Values")
     return None
 

@@ -182,8 +182,7 @@ def test_the_model_is_told_what_went_wrong_and_goes_on(tmp_path: Path, api: Simu
     results = {result["content"]: result["is_error"] for result in shown["tool_results"]}
     assert results == {
         "ValueError: no x in my list": True,
-        "the input does not fit: /: Additional properties are not allowed ('nam' was unexpected); "
-        "/: 'name' is a required property": True,
+        "the input does not fit: /: `nam` is no property here; expected `name`; /: `name` is missing": True,
         "there is no tool 'nobody'; there are: fail, find, hang": True,
         "the tool did not answer within 0.05 s": True,
         '{"name":"x","found":true}': False,

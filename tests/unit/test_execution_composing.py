@@ -115,7 +115,7 @@ def test_an_invalid_reply_is_asked_for_again_at_once(bench: Bench) -> None:
     assert record["cost_usd"] == pytest.approx(3 * record_of(bench, 0)["cost_usd"])
     last = pupil(bench).bodies("text 1")[-1]["messages"]
     assert [message["role"] for message in last] == ["user", "assistant", "user", "assistant", "user"]
-    assert "is not one of ['a', 'b']" in last[2]["content"][0]["text"]
+    assert 'expected one of "a", "b", found' in last[2]["content"][0]["text"]
     assert "not JSON" in last[4]["content"][0]["text"]
     assert bench.provider.received.index("text 5") > 4, "row 1 did not wait for the last row"
     audited(bench)
@@ -219,7 +219,7 @@ def test_a_retry_begins_the_conversation_again(bench: Bench) -> None:
     assert (record["status"], record["attempts"], record["usage"]["input_tokens"]) == ("succeeded", 5, 5 * INPUT_TOKENS)
     bodies = pupil(bench).bodies("text 1")
     assert [len(body["messages"]) for body in bodies] == [1, 3, 5, 1, 3]
-    assert "5 is not" in bodies[-1]["messages"][2]["content"][0]["text"]
+    assert "found 5" in bodies[-1]["messages"][2]["content"][0]["text"]
     audited(bench)
 
 

@@ -13,6 +13,7 @@ from runner.engines import Accept, Ask, Fail, Verdict
 from runner.engines.retry import RetryPolicy
 from runner.execution.judging import PASSING, is_passing, make_judge, make_rule
 from runner.message import parse_reply
+from runner.replies.reply_check import ReplyCheck
 from runner.replies.schema import Check
 from runner.rounds import Repair
 from runner.types import Failure, Outcome, Reply, Step
@@ -39,7 +40,7 @@ def test_an_answer_is_accepted() -> None:
 
 
 def test_a_reply_is_held_to_the_schema() -> None:
-    rule = make_rule(make_judge(Check({"type": "integer"})), POLICY)
+    rule = make_rule(make_judge(ReplyCheck(Check({"type": "integer"}))), POLICY)
     assert rule(replied("3")).state == "succeeded"
     ruling = rule(replied("three"))
     assert ruling.state == "failed"
@@ -48,7 +49,7 @@ def test_a_reply_is_held_to_the_schema() -> None:
 
 
 def test_a_warm_up_is_answered_by_any_reply_and_is_never_tried_again() -> None:
-    rule = make_rule(make_judge(Check({"type": "integer"})), POLICY)
+    rule = make_rule(make_judge(ReplyCheck(Check({"type": "integer"}))), POLICY)
     assert rule(replace(replied("no integer"), step=Step(-1))).state == "succeeded"
     for failure in (Failure("overloaded_error", "busy", retryable=True), Failure("invalid_request_error", "no")):
         ruling = rule(replace(errored(failure), step=Step(-1)))

@@ -15,6 +15,7 @@ from runner.execution.records import RecordMaker, to_usd
 from runner.ledger import EnrolledRow, Lease
 from runner.ledger.sqlite import SqliteLedger
 from runner.message import parse_reply
+from runner.replies.reply_check import ReplyCheck
 from runner.replies.schema import Check
 from runner.types import Failure, Outcome, Row, Step, Usage
 from support.execution_fakes import MODEL, reply_body
@@ -26,6 +27,7 @@ SCHEMA = {
     "required": ["label"],
     "additionalProperties": False,
 }
+CHECK = ReplyCheck(Check(SCHEMA))
 FIELDS = [
     "key", "index", "status", "output", "text", "stop_reason", "error", "row", "model", "mode", "attempts", "reused",
     "cost_usd", "usage", "run_id", "job", "request_hash", "message_id", "request_id", "batch_id", "started_at",
@@ -46,7 +48,7 @@ def test_bytes_of_a_row_are_a_text_in_base64(tmp_path: Path) -> None:
     ledger = SqliteLedger.create(tmp_path / "run", {})
     ledger.enrol([EnrolledRow(Row("k", 0, values), "d", None)])
     with ledger:
-        record = RecordMaker("run", "job", MODEL, structured=False).record(ledger.result(0))
+        record = RecordMaker("run", "job", MODEL, check=None).record(ledger.result(0))
     assert record.row == {"photo": "AP8=", "parts": [{"data": "eA==", "name": "a"}], "text": "plain"}
 
 
@@ -84,11 +86,11 @@ def record_after(folder: Path, outcomes: Sequence[Outcome], *, structured: bool 
 
 
 def rule_of(*, structured: bool) -> Callable[[Outcome], Any]:
-    return make_rule(make_judge(Check(SCHEMA) if structured else None), RetryPolicy(3, 0.001, 2.0, 1.0))
+    return make_rule(make_judge(CHECK if structured else None), RetryPolicy(3, 0.001, 2.0, 1.0))
 
 
 def made(ledger: SqliteLedger, *, structured: bool) -> dict[str, Any]:
-    (record,) = RecordMaker("run-1", "sentiment", MODEL, structured).records(ledger)
+    (record,) = RecordMaker("run-1", "sentiment", MODEL, CHECK if structured else None).records(ledger)
     shown = record.to_dict()
     assert list(shown) == FIELDS
     if shown["error"] is not None:
@@ -211,7 +213,7 @@ def test_a_cost_that_nobody_knows_is_null(tmp_path: Path) -> None:
 def test_columns_see_all_blocks(tmp_path: Path) -> None:
     with new_ledger(tmp_path / "run", 1) as ledger:
         ledger.record([sent("yes")], rule_of(structured=False))
-        (record,) = RecordMaker("run-1", "sentiment", MODEL, structured=False).records(ledger)
+        (record,) = RecordMaker("run-1", "sentiment", MODEL, None).records(ledger)
     assert record.content == [{"type": "text", "text": "yes"}]
 
 

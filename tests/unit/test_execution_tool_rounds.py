@@ -111,8 +111,8 @@ def test_what_cannot_be_called_is_told_to_the_model(root: Path) -> None:
     ]
     made(root, kept, *calls)
     assert kept.said["a"] == ("there is no tool 'other'; there are: find, fail", True)
-    assert kept.said["b"] == ("the input does not fit: /: 'name' is a required property", True)
-    assert kept.said["c"] == ("the input does not fit: /: 'x' is not of type 'object'", True)
+    assert kept.said["b"] == ("the input does not fit: /: `name` is missing", True)
+    assert kept.said["c"] == ('the input does not fit: /: expected an object, found the text "x"', True)
     assert kept.said["d"] == ("LookupError: no x", True)
 
 

@@ -96,8 +96,13 @@ def test_little_room_for_a_model_that_thinks_is_told(tmp_path: Path) -> None:
 
 def test_a_model_without_structured_outputs_is_told_where_they_are_asked_for(tmp_path: Path) -> None:
     facts = replace(known("claude-haiku-5-5"), structured_outputs=False)
-    assert codes(advice(tmp_path, JOB + "output: {labels: [a, b]}\n", facts)) == [("no-structured-outputs", "error")]
+    labels = JOB + "output: {labels: [a, b]}\n"
+    (problem,) = advice(tmp_path, labels, facts)
+    assert (problem.code, problem.severity) == ("no-structured-outputs", "error")
+    assert problem.hint is not None
+    assert "extract" in problem.hint
     assert advice(tmp_path, JOB, facts) == []
+    assert advice(tmp_path, labels.replace("b]", "b], extract: {json: true}"), facts) == []
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ import pytest
 from anthropic.types import StopReason
 
 from runner.replies.judge import judge_reply
+from runner.replies.reply_check import ReplyCheck
 from runner.replies.schema import Check
 from runner.types import Reply, Usage
 
-CHECK = Check({"type": "object", "properties": {"label": {"enum": ["a"]}}, "required": ["label"]})
+CHECK = ReplyCheck(Check({"type": "object", "properties": {"label": {"enum": ["a"]}}, "required": ["label"]}))
 
 
 def reply(words: str | None, stop_reason: str | None = "end_turn", details: Mapping[str, Any] | None = None) -> Reply:
@@ -82,7 +83,7 @@ def test_text_that_is_no_json_is_a_mismatch(words: str) -> None:
 def test_an_output_that_does_not_fit_is_a_mismatch_with_its_place() -> None:
     failure = judge_reply(reply('{"label": "A"}'), CHECK)
     assert failure is not None
-    assert (failure.kind, failure.message) == ("schema_mismatch", "/label: 'A' is not one of ['a']")
+    assert (failure.kind, failure.message) == ("schema_mismatch", '/label: expected one of "a", found "A"')
 
 
 def test_every_failure_names_the_request_and_none_is_worth_the_same_again() -> None:

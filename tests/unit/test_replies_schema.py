@@ -36,13 +36,16 @@ def test_a_value_that_fits_has_no_problems(check: Check) -> None:
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        ({"label": "A"}, "/label: 'A' is not one of ['a', 'b']"),
-        ({"label": "a", "score": 2}, "/score: 2 is greater than the maximum of 1"),
-        ({"label": "a", "a/b": 1}, "/a~1b: 1 is not of type 'string'"),
-        ({"label": "a", "when": "tomorrow"}, "/when: 'tomorrow' is not a 'date'"),
-        ({}, "/: 'label' is a required property"),
-        ({"label": "a", "x": 1}, "/: Additional properties are not allowed ('x' was unexpected)"),
-        ([], "/: [] is not of type 'object'"),
+        ({"label": "A"}, '/label: expected one of "a", "b", found "A"'),
+        ({"label": "a", "score": 2}, "/score: expected at most 1, found 2"),
+        ({"label": "a", "a/b": 1}, "/a~1b: expected a text, found the number 1"),
+        (
+            {"label": "a", "when": "tomorrow"},
+            '/when: expected a date such as 2026-11-28 (format date), found "tomorrow"',
+        ),
+        ({}, "/: `label` is missing"),
+        ({"label": "a", "x": 1}, "/: `x` is no property here; expected `label`, `score`, `a/b`, `when`"),
+        ([], "/: expected an object, found the list []"),
     ],
 )
 def test_a_problem_names_its_place(check: Check, value: object, problem: str) -> None:
@@ -57,7 +60,7 @@ def test_a_reply_that_is_quite_wrong_has_five_problems() -> None:
 def test_a_long_value_is_shown_in_part(check: Check) -> None:
     (problem,) = check.problems({"label": "x" * 10_000})
     assert len(problem) < 200
-    assert problem.endswith("is not one of ['a', 'b']")
+    assert problem.startswith('/label: expected one of "a", "b", found "xxx')
 
 
 @pytest.mark.parametrize(
@@ -67,10 +70,8 @@ def test_a_long_value_is_shown_in_part(check: Check) -> None:
             {"$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}, "$ref": "#/$defs/n"},
             "[" * 900 + "]" * 900,
         ),
-        ({"type": "string", "format": "regex"}, json.dumps("(" * 5_000)),
-        ({"type": "number", "multipleOf": 0.1}, "1" + "0" * 400),
     ],
-    ids=["deep", "regex", "large"],
+    ids=["deep"],
 )
 def test_a_value_that_cannot_be_checked_is_a_problem_and_no_error(schema: dict[str, object], value: str) -> None:
     (problem,) = Check(schema).problems(json.loads(value))
@@ -80,7 +81,7 @@ def test_a_value_that_cannot_be_checked_is_a_problem_and_no_error(schema: dict[s
 def test_references_inside_the_schema_are_followed() -> None:
     check = Check({"$ref": "#/$defs/A", "$defs": {"A": {"type": "integer"}}})
     assert check.problems(1) == []
-    assert check.problems("1") == ["/: '1' is not of type 'integer'"]
+    assert check.problems("1") == ['/: expected a whole number, found the text "1"']
 
 
 def test_references_out_of_the_schema_are_never_fetched() -> None:
@@ -102,3 +103,22 @@ def test_references_out_of_the_schema_are_never_fetched() -> None:
         thread.join()
         server.server_close()
     assert asked == []
+
+
+def test_decimals_are_multiplied_as_they_are_written() -> None:
+    check = Check({"multipleOf": 0.1})
+    assert check.problems(0.3) == []
+    assert check.problems(10**400) == []
+    assert check.problems(0.35) == ["/: expected a multiple of 0.1, found 0.35"]
+
+
+def test_a_pattern_ends_where_the_text_ends_and_is_told_as_it_was_written() -> None:
+    check = Check({"properties": {"a": {"pattern": "^a$"}}, "patternProperties": {r"^\d$": {"type": "null"}}})
+    assert check.problems({"a": "a\n"}) == [r'/a: expected text that matches ^a$, found "a\n"']
+    assert check.problems({"৪": 1}) == []
+    assert check.problems({"4": 1}) == ["/4: expected null, found the number 1"]
+
+
+def test_a_schema_of_another_draft_is_read_as_2020_12() -> None:
+    schema = {"$schema": "http://json-schema.org/draft-04/schema#", "exclusiveMinimum": 1}
+    assert Check(schema).problems(1) == ["/: expected more than 1, found 1"]

@@ -4,7 +4,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
-from runner.spec.json_schema import schema_problems
+from runner.spec.json_schema import schema_problems, schema_warnings
 from runner.spec.node import plain
 from runner.spec.source import parse_yaml
 
@@ -58,3 +58,35 @@ def test_an_empty_enum_is_refused() -> None:
 def test_references_must_lead_somewhere_in_the_schema() -> None:
     assert "not in this schema" in schema_problems(parse_yaml("{$ref: '#/$defs/a'}", "s"))[0].message
     assert "leads out" in schema_problems(parse_yaml("{$ref: 'https://x/y.json'}", "s"))[0].message
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "code"),
+    [
+        ("{$schema: 'http://json-schema.org/draft-07/schema#', type: object}", "1:11", "schema-dialect"),
+        ("{properties: {a: {type: string, nullable: true}}}", "1:33", "unknown-keyword"),
+        ("{requried: [a]}", "1:2", "unknown-keyword"),
+        ("{items: {type: string, format: datetime}}", "1:32", "unknown-format"),
+    ],
+)
+def test_what_asks_for_nothing_is_told(text: str, place: str, code: str) -> None:
+    tree = parse_yaml(text, "s")
+    assert schema_problems(tree) == []
+    (warning,) = schema_warnings(tree)
+    assert (str(warning.where), warning.code, warning.severity) == (f"s:{place}", code, "warning")
+    assert warning.hint
+
+
+def test_notes_of_an_author_and_the_words_of_this_draft_are_no_warnings() -> None:
+    text = (
+        "{$schema: 'https://json-schema.org/draft/2020-12/schema', x-note: 1, discriminator: {propertyName: kind}, "
+        "dependentRequired: {a: [b]}, minContains: 1, $dynamicAnchor: n, "
+        "properties: {nullable: {enum: [{format: no}]}}}"
+    )
+    assert schema_warnings(parse_yaml(text, "s")) == []
+
+
+@pytest.mark.parametrize("reference", ["#/$defs/a", "#n", "#", "#/properties/x"])
+def test_references_by_pointer_and_by_anchor_lead_somewhere(reference: str) -> None:
+    text = f"{{$defs: {{a: {{$anchor: n}}}}, properties: {{x: {{$ref: '{reference}'}}, y: {{$dynamicRef: '#n'}}}}}}"
+    assert schema_problems(parse_yaml(text, "s")) == []

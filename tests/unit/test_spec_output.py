@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from runner.spec.output import fields_schema, labels_schema
+from runner.spec.output import fields_path, fields_schema, labels_schema
 from runner.spec.source import parse_yaml
 
 
@@ -31,6 +31,36 @@ def test_a_list_holds_the_values() -> None:
 def test_a_list_of_one_type_is_a_list_of_that() -> None:
     assert field("[string]") == {"type": "array", "items": {"type": "string"}}
     assert field("[{name: string}]")["items"]["properties"] == {"name": {"type": "string"}}
+
+
+@pytest.mark.parametrize("name", ["date", "date-time", "time", "duration", "email", "uri", "uuid"])
+def test_a_format_of_texts_is_a_type(name: str) -> None:
+    assert field(name) == {"type": "string", "format": name}
+    assert field(f"optional {name}") == {"type": ["string", "null"], "format": name}
+    assert field(f"[{name}]") == {"type": "array", "items": {"type": "string", "format": name}}
+
+
+def test_a_list_may_be_said_in_words_and_be_optional() -> None:
+    assert field("list of integer") == field("[integer]")
+    assert field("optional list of date") == {
+        "type": ["array", "null"],
+        "items": {"type": "string", "format": "date"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"), [("str", "string"), ("INT", "integer"), ("bool", "boolean"), ("datetime", "date-time")]
+)
+def test_what_other_languages_call_a_type_has_a_hint(word: str, meant: str) -> None:
+    _, problems = fields_schema(parse_yaml(f"x: {word}", "j"))
+    assert f"did you mean `{meant}`?" in str(problems[0].hint)
+
+
+def test_a_place_in_the_schema_leads_to_the_field() -> None:
+    fields = parse_yaml("a: [{b: string, c: [x, y]}]\nd: {type: object, properties: {e: {type: string}}}", "j")
+    assert fields_path(fields, ("properties", "a", "items", "properties", "b")) == ("a", 0, "b")
+    assert fields_path(fields, ("properties", "d", "properties", "e")) == ("d", "properties", "e")
+    assert fields_path(fields, ("required", 0)) == ()
 
 
 def test_a_mapping_is_an_object_with_all_its_fields_required() -> None:
