@@ -246,7 +246,7 @@ def test_bodies_are_unfolded(coding: str, squeeze: Callable[[bytes], bytes]) -> 
     assert asyncio.run(_streamed(_compressed(coding, squeeze(text)))) == text
 
 
-@pytest.mark.parametrize("body", [b"\x1f\x8b broken", gzip.compress(b"whole")[:-3], b"text"])
+@pytest.mark.parametrize("body", [b"\x1f\x8b broken", gzip.compress(b"whole", mtime=0)[:-3], b"text"])
 def test_a_compressed_body_that_is_broken_or_cut_is_refused(body: bytes) -> None:
     for data in (_compressed("gzip", body), _compressed("deflate", body)):
         with pytest.raises(BadResponse):
