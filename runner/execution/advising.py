@@ -7,7 +7,7 @@ from runner.catalog.models import Catalog
 from runner.clock import Clock
 from runner.errors import Problem
 from runner.execution.api import options_of
-from runner.execution.judging import asking_of
+from runner.execution.asking import asking_of
 from runner.planning.advice import advise, advise_on_others
 from runner.planning.capable import Served, block_problems
 from runner.planning.requests import CompiledJob

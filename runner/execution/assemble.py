@@ -18,10 +18,11 @@ from runner.errors import LedgerError, Problem, SpecError
 from runner.events import Observer
 from runner.execution.advising import advice_on
 from runner.execution.api import Api
+from runner.execution.asking import asking_of
 from runner.execution.earlier import Earlier
 from runner.execution.facts import refreshed
 from runner.execution.folders import Line, RunInfo, StateFolder, require_revalidated
-from runner.execution.judging import asking_of, make_judge, make_rule
+from runner.execution.judging import make_judge, make_rule
 from runner.execution.known_batches import KnownBatches
 from runner.execution.limiting import make_limits
 from runner.execution.pricing import require_price, stored_prices

@@ -23,6 +23,7 @@ from runner.errors import Problem
 from runner.execution.advising import advice_on
 from runner.execution.api import SIMULATOR, Api, address_for, options_of
 from runner.execution.asked import RunOptions
+from runner.execution.asking import asking_of
 from runner.execution.assemble import previous_run
 from runner.execution.choosing import choose_priming
 from runner.execution.earlier import Earlier
@@ -30,7 +31,6 @@ from runner.execution.enrolment import enrolled_aside, no_rows
 from runner.execution.facts import facts_for_reading, refreshed
 from runner.execution.folders import Line, StateFolder, line_of
 from runner.execution.in_time import CURE, assumed_rate, told_of_deadline
-from runner.execution.judging import asking_of
 from runner.execution.pricing import load_run_prices, require_price
 from runner.execution.records import to_usd
 from runner.execution.upload_forecast import Forecast, UploadForecast

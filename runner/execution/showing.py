@@ -15,9 +15,10 @@ from runner.catalog.prices import Prices
 from runner.clock import Clock, SystemClock, to_rfc3339
 from runner.encoding import encode
 from runner.errors import UsageError
+from runner.execution.asking import asking_of
 from runner.execution.composing import Composer
 from runner.execution.folders import RunInfo, StateFolder
-from runner.execution.judging import asking_of, make_judge
+from runner.execution.judging import make_judge
 from runner.execution.pricing import stored_prices
 from runner.execution.records import record_maker, to_usd
 from runner.execution.reply_checks import check_of
