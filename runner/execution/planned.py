@@ -30,7 +30,7 @@ from runner.execution.earlier import Earlier
 from runner.execution.enrolment import enrolled_aside, no_rows
 from runner.execution.facts import facts_for_reading, refreshed
 from runner.execution.folders import Line, StateFolder, line_of
-from runner.execution.in_time import CURE, assumed_rate, told_of_deadline
+from runner.execution.in_time import CURE, assumed_rate, assumed_row_rate, told_of_deadline
 from runner.execution.pricing import load_run_prices, require_price
 from runner.execution.records import to_usd
 from runner.execution.upload_forecast import Forecast, UploadForecast
@@ -269,7 +269,7 @@ def _most_in_a_batch(loaded: LoadedJob, rows: int, clock: Clock) -> int:
     if job.limits.deadline is None or not can_fall_back(job):
         return most
     now = clock.now()
-    rate = assumed_rate(job.limits)
+    rate = assumed_row_rate(job)
     deadline = Deadline(now + timedelta(seconds=job.limits.deadline), now, rate)
     return min(most, requests_per_batch(deadline, rows))
 

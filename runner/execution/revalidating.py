@@ -159,5 +159,5 @@ def _warnings(stored: LoadedJob, applied: LoadedJob, current: LoadedJob) -> list
 
 
 def _sent_format(loaded: LoadedJob) -> Any:
-    config = compile_job(loaded, mode="parallel").shared.get("output_config") or {}
-    return config.get("format")
+    compiled = compile_job(loaded, mode="parallel")
+    return (compiled.shared.get("output_config") or {}).get("format") or compiled.last_format
