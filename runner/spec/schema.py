@@ -195,7 +195,7 @@ def _takes_param(schema: Mapping[str, Any]) -> str:
 
 _INTRODUCTION = """Made from the models that read a job; `make docs` writes it anew. A key that takes a list and says
 *or one* takes a single item without brackets. Keys of the top level that begin with `x-` are ignored.
-[Batch mode](batch.md) has a page of its own."""
+[Batch mode](batch.md) and [replies that are no answer](asking-again.md) have pages of their own."""
 
 _TITLES = {
     "JobFile": "A job",
