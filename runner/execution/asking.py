@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from runner.replies.asking import NEVER, Asking
-from runner.spec.job import LargerLimits, OtherModel
 from runner.spec.load import LoadedJob
+from runner.spec.reply import LargerLimits, OtherModel
 
 
 def asking_of(loaded: LoadedJob) -> Asking:

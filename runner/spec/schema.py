@@ -18,8 +18,10 @@ from typing import Any
 from pydantic.json_schema import PydanticJsonSchemaWarning
 
 from runner.catalog.parameters import ABOUT, TAKEN
-from runner.spec.job import Job, JobFile, Limits, Model, Output
+from runner.spec.job import Job, JobFile, Limits
+from runner.spec.model import Model
 from runner.spec.output import FIELD_TYPES
+from runner.spec.reply import Output
 from runner.spec.shape import FieldShape, field_shapes
 from runner.spec.tool_schema import tool_schema, tools_reference
 
