@@ -33,6 +33,8 @@ class RunStarted:
     spent_pico: int = 0
     why: str = ""
     task: Task = "send"
+    samples: int = 1
+    """Conversations a row: each ends with an outcome of its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,13 +134,14 @@ class Tally:
         with self._lock:
             return self._progress(self._clock.monotonic())
 
-    def _begin(self, *, rows_before: int, spent_pico: int) -> None:
+    def _begin(self, *, rows_before: int, spent_pico: int, samples: int = 1) -> None:
         now = self._clock.monotonic()
         self._began_at = now
         self._samples: deque[tuple[float, int]] = (
             deque()
         )  # from the first request or answer on: connecting is no slowness
-        self._done = rows_before
+        self._samples_a_row = samples
+        self._done = rows_before * samples  # what ends is a sample: a row has as many as the job asks for
         self._in_flight = 0
         self._input = self._cache_read = self._cache_written = self._output = 0
         self._cost_pico = spent_pico
@@ -212,7 +213,7 @@ class Tally:
     def _run_started(self, event: RunStarted) -> None:
         self._started, self._ended = event, False
         self._warned.clear()
-        self._begin(rows_before=event.rows - event.open_rows, spent_pico=event.spent_pico)
+        self._begin(rows_before=event.rows - event.open_rows, spent_pico=event.spent_pico, samples=event.samples)
         if event.task == "cancel":
             what = f"canceling run {event.run_id}: {event.open_rows:,} of {counted(event.rows, 'row')} are open"
         elif event.task == "collect":
@@ -272,13 +273,14 @@ class Tally:
             return Progress(at=now)
         at_api = self._batches.standing(self._clock.now())
         rate = self._rows_per_s(now) if not (at_api and at_api.batches) else None  # a batch has no progress to tell of
-        open_rows = started.rows - self._done
+        done = self._done // self._samples_a_row
+        open_rows = started.rows - done
         return Progress(
             at=now,
             job=plain_text(started.job),
             mode=started.mode,
             total=started.rows,
-            done=self._done,
+            done=done,
             in_flight=self._in_flight,
             rows_per_s=rate,
             left_s=open_rows / rate if rate and open_rows and not self._stopping else None,
@@ -289,7 +291,7 @@ class Tally:
             cost_pico=self._cost_pico,
             cap_pico=started.cap_pico,
             unpriced=self._unpriced,
-            reused=self._reused,
+            reused=self._reused // self._samples_a_row,
             failures=_harmless(self._failures),
             retried=_harmless(self._retried),
             cooling_s=max(0.0, self._cooling_until - now),
@@ -308,7 +310,7 @@ class Tally:
         while len(samples) > 2 and samples[1][0] <= now - RATE_WINDOW_S:
             samples.popleft()
         then, done = samples[0]
-        return (self._done - done) / (now - then) if now > then else None
+        return (self._done - done) / self._samples_a_row / (now - then) if now > then else None
 
 
 def _count(counter: Counter[str], kind: str) -> None:
