@@ -34,7 +34,7 @@ class RunStarted:
     why: str = ""
     task: Task = "send"
     samples: int = 1
-    """How many conversations each row has, and with them as many ends."""
+    """Conversations a row: each ends with an outcome of its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ fast-mode guide; the SDK's docstrings of `context_management` and `task_budget`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from runner.errors import closest
@@ -86,6 +87,14 @@ NEEDED_BETAS: Mapping[tuple[str, ...], str] = {
     ("output_config", "task_budget"): "task-budgets-2026-03-13",
 }
 """Parameters that the API takes with a beta only."""
+
+
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def is_beta_name(name: str) -> bool:
+    """Whether a text can be sent as the name of a beta: with a comma it is two, with a line break another header."""
+    return _NAME.fullmatch(name) is not None
 
 
 def nearest_beta(name: str) -> str | None:

@@ -18,7 +18,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runner.catalog.betas import BATCH_ONLY_BETAS, KNOWN_BETAS, LONG_OUTPUT_BETA, NEEDED_BETAS, nearest_beta
+from runner.catalog.betas import (
+    BATCH_ONLY_BETAS,
+    KNOWN_BETAS,
+    LONG_OUTPUT_BETA,
+    NEEDED_BETAS,
+    is_beta_name,
+    nearest_beta,
+)
 from runner.catalog.extra_body import extra_body_problems
 from runner.catalog.model_rules import EFFORT_LEVELS, model_problems
 from runner.catalog.models import ModelFacts, snapshot_facts
@@ -311,7 +318,13 @@ def _is_compaction(edit: Any) -> bool:
 def _unknown_betas(betas: Sequence[Any]) -> Iterator[ParamProblem]:
     """A name that the SDK does not know may be new, or a slip of the pen: the API ignores neither."""
     for number, beta in enumerate(betas):
-        if isinstance(beta, str) and beta.strip() and beta not in KNOWN_BETAS:
+        if not isinstance(beta, str) or not beta.strip() or beta in KNOWN_BETAS:
+            continue
+        if not is_beta_name(beta):
+            message = f"{beta[:80]!r} is no name of a beta: it becomes a part of a header"
+            hint = "write one name an item, in letters, digits, dots, hyphens and underscores"
+            yield ParamProblem(("betas", number), "unknown-value", message, hint)
+        else:
             near = nearest_beta(beta)
             hint = f"did you mean `{near}`?" if near else "the API refuses names that it does not know"
             message = f"`{beta}` is no beta that this version of the SDK knows"

@@ -176,6 +176,7 @@ def _plan_facts(planned: execution.Plan) -> Facts:
             ("cost", f"{_usd(cost.expected)} expected, {_usd(cost.upper)} at most, in {mode} mode")
             for mode, cost in estimate.cost.items()
         ],
+        *_plan_further(planned),
         *_plan_batches(planned),
         *_plan_cache(planned),
         *_plan_uploads(planned),
@@ -184,6 +185,15 @@ def _plan_facts(planned: execution.Plan) -> Facts:
         *[("failing", failure.message) for failure in planned.first_unsendable],
         *([("note", waits)] if planned.unfinished else []),
     ]
+
+
+def _plan_further(planned: execution.Plan) -> Facts:
+    """What may come on top where replies are no answer."""
+    further = planned.further
+    if further is None:
+        return []
+    most = f"{_usd(further.cost[planned.mode])} at most"
+    return [("asked again", f"up to {counted(further.requests, 'request')} on top, {most}, in {planned.mode} mode")]
 
 
 def _plan_rounds(tool_rounds: int) -> str:

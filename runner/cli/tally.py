@@ -119,7 +119,7 @@ class Tally:
             SinkDelivered: self._sink_delivered,
             RunEnded: self._run_ended,
         }
-        self._begin(rows_before=0, spent_pico=0, samples=1)
+        self._begin(rows_before=0, spent_pico=0)
 
     def notify(self, event: Event) -> None:
         with self._lock:
@@ -136,16 +136,14 @@ class Tally:
         with self._lock:
             return self._progress(self._clock.monotonic())
 
-    def _begin(self, *, rows_before: int, spent_pico: int, samples: int) -> None:
+    def _begin(self, *, rows_before: int, spent_pico: int, samples: int = 1) -> None:
         now = self._clock.monotonic()
         self._began_at = now
         self._samples: deque[tuple[float, int]] = (
             deque()
         )  # from the first request or answer on: connecting is no slowness
-        self._rows_before = rows_before
-        self._ends = 0
-        """Conversations that have ended in this sitting; a row has `_samples_a_row` of them."""
         self._samples_a_row = samples
+        self._done = rows_before * samples  # what ends is a sample: a row has as many as the job asks for
         self._in_flight = 0
         self._input = self._cache_read = self._cache_written = self._output = 0
         self._cost_pico = spent_pico
@@ -184,7 +182,7 @@ class Tally:
         if event.step.row < 0:
             return  # a warm-up: it costs, and is no row
         if event.status != "open":
-            self._ends += 1
+            self._done += 1
             self._reused += event.reused
         if event.failure is not None:
             _count(self._retried if event.status == "open" else self._failures, event.failure.kind)
@@ -210,16 +208,14 @@ class Tally:
             if status == "open":
                 self._retried["of batches"] += number
                 continue
-            self._ends += number
+            self._done += number
             if status not in ("succeeded", "canceled"):  # taken back is not failed
                 self._failures[status] += number
 
     def _run_started(self, event: RunStarted) -> None:
         self._started, self._ended = event, False
         self._warned.clear()
-        self._begin(
-            rows_before=event.rows - event.open_rows, spent_pico=event.spent_pico, samples=max(1, event.samples)
-        )
+        self._begin(rows_before=event.rows - event.open_rows, spent_pico=event.spent_pico, samples=event.samples)
         if event.task == "cancel":
             what = f"canceling run {event.run_id}: {event.open_rows:,} of {counted(event.rows, 'row')} are open"
         elif event.task == "collect":
@@ -263,8 +259,8 @@ class Tally:
         if self._started is None or self._ended:
             return
         self._ended = True
-        if event.rows_done is not None:  # of a row with several samples some may have ended in an earlier sitting
-            self._rows_before, self._ends = event.rows_done, 0
+        if event.rows_done is not None:  # of a row that was open some samples may have ended in an earlier sitting
+            self._done = event.rows_done * self._samples_a_row
         if self._uploaded:
             size = f"{self._uploaded_bytes / 1e6:,.1f} MB"
             self._say("info", f"uploaded {counted(self._uploaded, 'file')}, {size}; requests name them from now on")
@@ -275,24 +271,20 @@ class Tally:
         self._notices.append(Notice(level, plain_text(f"{job}: {text}"), progress))
 
     # -- reading -------------------------------------------------------------------------------------------------------
-    @property
-    def _done(self) -> int:
-        """Rows that have ended, as far as their samples tell."""
-        return self._rows_before + self._ends // self._samples_a_row
-
     def _progress(self, now: float) -> Progress:
         started = self._started
         if started is None:
             return Progress(at=now)
         at_api = self._batches.standing(self._clock.now())
         rate = self._rows_per_s(now) if not (at_api and at_api.batches) else None  # a batch has no progress to tell of
-        open_rows = started.rows - self._done
+        done = self._done // self._samples_a_row
+        open_rows = started.rows - done
         return Progress(
             at=now,
             job=plain_text(started.job),
             mode=started.mode,
             total=started.rows,
-            done=self._done,
+            done=done,
             samples=self._samples_a_row,
             in_flight=self._in_flight,
             rows_per_s=rate,
@@ -323,7 +315,7 @@ class Tally:
         while len(samples) > 2 and samples[1][0] <= now - RATE_WINDOW_S:
             samples.popleft()
         then, done = samples[0]
-        return (self._done - done) / (now - then) if now > then else None
+        return (self._done - done) / self._samples_a_row / (now - then) if now > then else None
 
 
 def _count(counter: Counter[str], kind: str) -> None:

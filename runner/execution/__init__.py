@@ -33,6 +33,7 @@ Read it as the table of contents of a row's life:
         channel        what they say to one another, in groups
         outcome_tuples and in which form
     holding     what held it back, in words
+    reply_checks    what a job asks of a reply, from the job or from a run's folder
     records     from what is durable to what a sink gets
       conversing  of rows with several turns or samples
     targets     the sinks of a run, made and checked

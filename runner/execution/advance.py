@@ -76,14 +76,23 @@ def _begin(run: Advance, task: Task) -> None:
     why = str(run.ledger.meta.get("mode_why", "")) if run.job.mode == "auto" else ""
     run.observer.notify(
         RunStarted(
-            run.run_id, run.job.name, run.mode, counts.total, counts.open, cap_pico, run.resumed, spent_pico, why, task,
-            run.samples
-        )  # fmt: skip
+            run.run_id,
+            run.job.name,
+            run.mode,
+            counts.total,
+            counts.open,
+            cap_pico,
+            run.resumed,
+            spent_pico,
+            why,
+            task,
+            run.samples,
+        )
     )
     waiting = open_batches(run.ledger)
     if run.deadline_at is not None and task == "send":
         left_s = (run.deadline_at - run.clock.now()).total_seconds()
-        late = told_of_deadline(counts.open, left_s, assumed_rate(run.job.limits))
+        late = told_of_deadline(_requests(run, counts.open), left_s, assumed_rate(run.job.limits))
         if late is not None:
             run.observer.notify(Warned("short-deadline", f"{late}; {CURE}"))
     for text in soon_lost(run.run_id, waiting, run.clock.now()):
@@ -102,6 +111,11 @@ def _begin(run: Advance, task: Task) -> None:
         )
     for problem in (*run.warnings, *([] if counts.total else [no_rows()])):
         _tell(problem, run.observer)
+
+
+def _requests(run: Advance, rows: int) -> int:
+    """How many requests so many rows take, where all goes well."""
+    return rows * run.samples * (1 + len(run.job.turns))
 
 
 def _sent_and_delivered(run: Advance) -> Ended:

@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from runner.catalog.models import Catalog, ModelFacts
+from runner.catalog.models import Catalog
 from runner.clock import Clock
 from runner.engines.retry import RetryPolicy
 from runner.errors import LedgerError, Problem, SpecError
 from runner.events import Observer
 from runner.execution.advising import advice_on
 from runner.execution.api import Api
+from runner.execution.asking import asking_of
 from runner.execution.earlier import Earlier
 from runner.execution.facts import refreshed
 from runner.execution.folders import Line, RunInfo, StateFolder, require_revalidated
-from runner.execution.judging import asking_of, make_judge, make_rule
+from runner.execution.judging import make_judge, make_rule
 from runner.execution.known_batches import KnownBatches
 from runner.execution.limiting import make_limits
 from runner.execution.pricing import require_price, stored_prices
@@ -95,7 +96,7 @@ def assemble(
         observer=observer,
         clock=clock,
         facts=facts,
-        warnings=[*known.told, *_warnings(loaded, compiled, facts, clock)] if to_send else (),
+        warnings=[*known.told, *_warnings(loaded, compiled, known.catalog, clock)] if to_send else (),
         resumed=resumed,
         sitting=sitting,
     )
@@ -126,9 +127,9 @@ class Known:
         return cls(*refreshed(state, api, clock, max_age_s=settings.models_max_age_s))
 
 
-def _warnings(loaded: LoadedJob, compiled: CompiledJob, facts: ModelFacts | None, clock: Clock) -> list[Problem]:
+def _warnings(loaded: LoadedJob, compiled: CompiledJob, catalog: Catalog, clock: Clock) -> list[Problem]:
     """Warnings to be told. Raises SpecError for what the API would refuse for every row."""
-    advice = advice_on(loaded, compiled, facts, clock)
+    advice = advice_on(loaded, compiled, catalog, clock)
     errors = [problem for problem in advice if problem.severity == "error"]
     if errors:
         raise SpecError(errors)

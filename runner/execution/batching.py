@@ -25,7 +25,7 @@ from runner.engines.polling import PollIntervals
 from runner.engines.tracking import Tracker
 from runner.errors import SetupError
 from runner.events import Warned
-from runner.execution.in_time import assumed_rate
+from runner.execution.in_time import assumed_row_rate
 from runner.execution.under_way import Advance
 from runner.planning import mode
 from runner.providers import BatchProvider, Provider
@@ -180,6 +180,6 @@ def deadline_of(run: Advance) -> Deadline | None:
     at = run.deadline_at
     if at is None or not can_fall_back(run):
         return None
-    rate, open_rows = assumed_rate(run.job.limits), run.ledger.counts().open
+    rate, open_rows = assumed_row_rate(run.job), run.ledger.counts().open
     deadline = Deadline(at, run.created_at, rate, open_rows)
     return deadline if run.ledger.meta.get("past_deadline") is None else replace(deadline, at=run.created_at)

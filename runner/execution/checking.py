@@ -68,8 +68,8 @@ def _problems(loaded: LoadedJob, data: bool, clock: Clock) -> list[Problem]:
         problems += _provider_problems(loaded)
         compiled = compile_job(loaded, mode=modes_of(loaded.job)[0])
         state = StateFolder(loaded.settings.state_dir)
-        facts = Catalog(state.catalog_path(cache_address(loaded.job.provider, loaded.environ))).facts(loaded.job.model)
-        problems += advice_on(loaded, compiled, facts, clock)
+        catalog = Catalog(state.catalog_path(cache_address(loaded.job.provider, loaded.environ)))
+        problems += advice_on(loaded, compiled, catalog, clock)
         if data and loaded.job.dataset.path != "-":
             problems += _row_problems(loaded, compiled, state)
     except RunnerError as error:

@@ -5,9 +5,9 @@ Owns   the way from a step back to the replies that led to it: which of them wer
 Knows  the ledger (read-only), the judge, and `planning.conversation`, which says what follows from replies.
 
 A row that was begun again (`runner retry`) has replies of rounds that led nowhere; the chain passes them by. After
-`runner revalidate` a chain may end before the step: the reply that asked again is an answer now, or no reason to ask. It
-was paid for, so it is what the step comes to, and nothing is sent. A chain that leads elsewhere fails the row and says
-so.
+`runner revalidate` a chain may end before the step: the reply that asked again is an answer now, or no reason to ask.
+It was paid for, so it is what the step comes to, and nothing is sent. A chain that leads elsewhere fails the row and
+says so.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from runner.replies.asking import CALLS, PAUSED
 from runner.replies.extract import text_of
 from runner.replies.judge import is_no_whole_answer
 from runner.replies.reply_check import ReplyCheck
-from runner.replies.vote import Vote, majority
+from runner.replies.vote import Vote, majority, nobody_voted
 from runner.spec.load import LoadedJob
 from runner.types import Attempt, Reply
 
@@ -74,8 +74,14 @@ def conversed(result: RowResult, ledger: Ledger, shape: Shape) -> Conversed:
         result,
         _turns([found for found in replies if found.step.sample == of_sample]) if shape.turns else None,
         _samples(result, replies, ledger.attempts(result.row.index), shape) if shape.samples > 1 else None,
-        vote.to_dict() if isinstance(vote, Vote) else None,
+        _told(vote, shape) if shape.samples > 1 else None,
     )
+
+
+def _told(vote: Vote | None, shape: Shape) -> dict[str, Any] | None:
+    if shape.vote is None:
+        return None
+    return nobody_voted(shape.vote, shape.samples) if vote is None else vote.to_dict()
 
 
 def _turns(replies: Sequence[StepReply]) -> list[dict[str, Any]]:
@@ -123,29 +129,25 @@ def _samples(
     result: RowResult, replies: Sequence[StepReply], attempts: Sequence[Attempt], shape: Shape
 ) -> list[dict[str, Any]]:
     lasts = _last_of_samples(replies)
-    ends = {attempt.step.sample: attempt for attempt in attempts}
+    # Of a row that is open, a sample that came to nothing so far may be tried again.
+    ends = {attempt.step.sample: attempt for attempt in attempts} if result.status != "open" else {}
     outputs = _outputs(replies, shape)
-    unended = "canceled" if result.status == "canceled" else "open"
+    not_ended = "open" if result.status == "open" else "canceled"
     return [
-        _sample(number, lasts.get(number), ends.get(number), outputs, shape, unended) for number in range(shape.samples)
+        _sample(number, lasts.get(number), ends.get(number), outputs, shape, not_ended)
+        for number in range(shape.samples)
     ]
 
 
 def _sample(
-    number: int,
-    last: StepReply | None,
-    end: Attempt | None,
-    outputs: Mapping[int, Any],
-    shape: Shape,
-    unended: str,
+    number: int, last: StepReply | None, end: Attempt | None, outputs: Mapping[int, Any], shape: Shape, not_ended: str
 ) -> dict[str, Any]:
     if last is not None and _end_of_sample(last, shape) is not None:
         return {"status": "succeeded", "output": outputs.get(number), "error": None}
-    failure = end.failure if end is not None else None
-    if end is None or end.end is None or failure is None:
-        return {"status": unended, "output": None, "error": None}
+    if end is None or end.failure is None:
+        return {"status": not_ended, "output": None, "error": None}
     status = end.end if end.end in ("expired", "canceled") else "failed"
-    return {"status": status, "output": None, "error": failure.to_dict()}
+    return {"status": status, "output": None, "error": end.failure.to_dict()}
 
 
 def _as_answered_by(

@@ -258,11 +258,7 @@ class Feeder:
         """Prepare what was opened by outcomes, for the engine to take first; no more of it than the window holds, since
         functions may end by the hundred while the engine has enough."""
         self._following = True
-        while self._told and not self._closed:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._ahead_bytes < self._window_bytes)
-                if self._closed:
-                    return
+        while self._told and self._wait_for_room_ahead():
             step = self._told[0]
             opened = self._ledger.open_step(step)
             request = None if opened is None else self._request(opened, self._ledger.row(step.row), ALL)
@@ -279,6 +275,12 @@ class Feeder:
                     self._ahead_bytes += len(request.body)
             self._loop.call_soon_threadsafe(self._ready.set)
         self._following = False
+
+    def _wait_for_room_ahead(self) -> bool:
+        """Wait until one more may be prepared for the engine to take first; False once the feed was closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._ahead_bytes < self._window_bytes)
+            return not self._closed
 
     @property
     def _may_follow_up(self) -> bool:

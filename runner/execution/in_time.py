@@ -6,7 +6,7 @@ Owns   the words. The assumed rate of parallel mode, which a deadline falls back
 from __future__ import annotations
 
 from runner.engines.deadline import parallel_rate
-from runner.spec.job import Limits
+from runner.spec.job import Job, Limits
 
 CURE = "raise `limits.max_concurrency` or `limits.requests_per_minute`, or give more time"
 
@@ -14,6 +14,11 @@ CURE = "raise `limits.max_concurrency` or `limits.requests_per_minute`, or give 
 def assumed_rate(limits: Limits) -> float:
     """Requests a second that a job is assumed to manage in parallel."""
     return parallel_rate(limits.max_concurrency, limits.requests_per_minute)
+
+
+def assumed_row_rate(job: Job) -> float:
+    """Rows a second, each of which may take several requests: one a turn, in each of its samples."""
+    return assumed_rate(job.limits) / (job.samples * (1 + len(job.turns)))
 
 
 def told_of_deadline(requests: int, left_s: float, rate: float) -> str | None:

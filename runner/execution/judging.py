@@ -8,7 +8,6 @@ Knows  nothing of files, threads or the network; the same outcome gives the same
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from runner.engines import Accept, Ask, Fail, Judge, Verdict
 from runner.engines.retry import RetryPolicy
@@ -17,8 +16,6 @@ from runner.replies.asking import NEVER, Asking
 from runner.replies.judge import judge_reply
 from runner.replies.reply_check import ReplyCheck
 from runner.rounds import CallTools, GoOn, NextTurn, next_turn
-from runner.spec.job import LargerLimits, OtherModel
-from runner.spec.load import LoadedJob
 from runner.types import Failure, Outcome, Reply, Row, Step
 
 PASSING = frozenset(
@@ -42,33 +39,6 @@ _SUCCEEDED = Ruling("succeeded")
 
 RowOf = Callable[[int], Row]
 """A run's row by its number, from whatever thread asks."""
-
-
-def asking_of(loaded: LoadedJob) -> Asking:
-    """What a job wants done about replies that are no answer. One that says what an answer is has each mended once,
-    if need be."""
-    tools = _tools_of(loaded)
-    output = loaded.job.output
-    if output is None:
-        return tools
-    is_checked = loaded.schema is not None or output.extract is not None or bool(output.rules)
-    cut_off, refused = output.on_truncation, output.on_refusal
-    return replace(
-        tools,
-        repairs=output.repair if output.repair is not None else int(is_checked),
-        limits=cut_off.max_tokens if isinstance(cut_off, LargerLimits) else (),
-        models=(refused.model,) if isinstance(refused, OtherModel) else (),
-        keeps_truncated=cut_off == "keep",
-        keeps_refused=refused == "keep",
-    )
-
-
-def _tools_of(loaded: LoadedJob) -> Asking:
-    if not loaded.tools:
-        return NEVER
-    calls = any(tool.python is not None for tool in loaded.tools)
-    goes_on = any(tool.python is None for tool in loaded.tools)
-    return Asking(goes_on=goes_on, calls=calls, tool_rounds=loaded.job.limits.max_tool_rounds)
 
 
 def make_judge(

@@ -23,14 +23,14 @@ from runner.errors import Problem
 from runner.execution.advising import advice_on
 from runner.execution.api import SIMULATOR, Api, address_for, options_of
 from runner.execution.asked import RunOptions
+from runner.execution.asking import asking_of
 from runner.execution.assemble import previous_run
 from runner.execution.choosing import choose_priming
 from runner.execution.earlier import Earlier
 from runner.execution.enrolment import enrolled_aside, no_rows
 from runner.execution.facts import facts_for_reading, refreshed
 from runner.execution.folders import Line, StateFolder, line_of
-from runner.execution.in_time import CURE, assumed_rate, told_of_deadline
-from runner.execution.judging import asking_of
+from runner.execution.in_time import CURE, assumed_rate, assumed_row_rate, told_of_deadline
 from runner.execution.pricing import load_run_prices, require_price
 from runner.execution.records import to_usd
 from runner.execution.upload_forecast import Forecast, UploadForecast
@@ -40,6 +40,7 @@ from runner.ledger.sqlite import SqliteLedger
 from runner.planning.advice import advise_on_cost
 from runner.planning.compile import compile_job
 from runner.planning.estimate import Estimate, Estimator
+from runner.planning.further import Further, FurtherRequests
 from runner.planning.mode import Choice, can_fall_back, choose, modes_of
 from runner.planning.priming import Priming
 from runner.planning.requests import CompiledJob
@@ -66,6 +67,8 @@ class Plan:
     unsendable: Mapping[str, int]
     first_unsendable: Sequence[Failure]
     estimate: Estimate
+    further: Further | None
+    """What asking again may add at most; None where the job allows none."""
     priming: Priming | None
     """Whether batch mode would prime; None in parallel mode."""
     warm_up: WarmUp | None
@@ -112,6 +115,7 @@ class Plan:
                 mode: {"expected": to_usd(cost.expected), "upper": to_usd(cost.upper)}
                 for mode, cost in estimate.cost.items()
             },
+            "asked_again": self._further_to_dict(),
             "batches": self._batches_to_dict(),
             "cache": self._cache_to_dict(),
             "uploads": None if self.uploads is None else self.uploads.to_dict(),
@@ -119,6 +123,14 @@ class Plan:
             "prices": self.prices,
             "unfinished_run": self.unfinished,
             "warnings": [problem.to_dict() for problem in self.warnings],
+        }
+
+    def _further_to_dict(self) -> dict[str, Any] | None:
+        if self.further is None:
+            return None
+        return {
+            "requests_upper": self.further.requests,
+            "cost_usd_upper": {mode: to_usd(cost) for mode, cost in self.further.cost.items()},
         }
 
     def _cache_to_dict(self) -> dict[str, Any] | None:
@@ -164,7 +176,9 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
         UploadForecast(state, api, compiled.mode, clock) as uploads,
     ):
         most = _most_in_a_batch(loaded, ledger.counts().total, clock)
-        counted = _count(ledger, compiled, earlier, _estimator(loaded, compiled, prices, facts, most), uploads)
+        further = _further(loaded, compiled, prices)
+        estimator = _estimator(loaded, compiled, prices, facts, most)
+        counted = _count(ledger, compiled, earlier, estimator, uploads, further)
     requests = counted.estimator.result().requests
     choice = _choice(loaded, options, requests, facts, batches=options_of(loaded.job.provider).offers.batches)
     priming = choose_priming(loaded, choice.mode, requests, facts=facts, prices=prices)
@@ -185,6 +199,7 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
         unsendable=dict(counted.unsendable),
         first_unsendable=tuple(counted.first_unsendable),
         estimate=estimate,
+        further=further.result(),
         priming=priming,
         warm_up=_warm_up(loaded, compiled, requests, facts, prices),
         queue_requests=loaded.settings.batch_queue_requests,
@@ -195,7 +210,7 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
         warnings=(
             *loaded.warnings,
             *told,
-            *_advice(loaded, compiled, facts, clock),
+            *advice_on(loaded, compiled, catalog, clock),
             *_of_rows(loaded, counted),
             *_of_deadline(loaded, choice.mode, requests, clock),
             *advise_on_cost(estimate, choice.mode, locate=loaded.locate),
@@ -254,7 +269,7 @@ def _most_in_a_batch(loaded: LoadedJob, rows: int, clock: Clock) -> int:
     if job.limits.deadline is None or not can_fall_back(job):
         return most
     now = clock.now()
-    rate = assumed_rate(job.limits)
+    rate = assumed_row_rate(job)
     deadline = Deadline(now + timedelta(seconds=job.limits.deadline), now, rate)
     return min(most, requests_per_batch(deadline, rows))
 
@@ -271,6 +286,11 @@ def _estimator(
         batch_max_bytes=loaded.settings.batch_max_bytes,
         tool_rounds=asking_of(loaded).tool_rounds,
     )
+
+
+def _further(loaded: LoadedJob, compiled: CompiledJob, prices: Prices) -> FurtherRequests:
+    asking = asking_of(loaded)
+    return FurtherRequests(compiled, prices, repairs=asking.repairs, limits=asking.limits, models=asking.models)
 
 
 class _Count:
@@ -298,7 +318,12 @@ _SHOWN_FAILURES = 5
 
 
 def _count(
-    ledger: Ledger, compiled: CompiledJob, earlier: Earlier | None, estimator: Estimator, uploads: UploadForecast
+    ledger: Ledger,
+    compiled: CompiledJob,
+    earlier: Earlier | None,
+    estimator: Estimator,
+    uploads: UploadForecast,
+    further: FurtherRequests,
 ) -> _Count:
     counted = _Count(estimator)
     for row in ledger.rows():
@@ -313,6 +338,7 @@ def _count(
         else:
             counted.size(row, estimator.add_row(row, request))
             uploads.add(request)
+            further.add(request)
             if earlier is not None and earlier.has_other(row, request):
                 counted.changed += 1
             else:
@@ -351,10 +377,6 @@ def _of_deadline(loaded: LoadedJob, mode: Mode, requests: int, clock: Clock) -> 
     elif mode == "batch" and can_fall_back(loaded.job) and deadline.point_of_no_return(requests) <= now:
         message = "the deadline leaves no time for batches: everything goes out in parallel, at full price"
         yield Problem("short-deadline", message, where, "give more time, or write `mode: parallel`", "warning")
-
-
-def _advice(loaded: LoadedJob, compiled: CompiledJob, facts: ModelFacts | None, clock: Clock) -> list[Problem]:
-    return advice_on(loaded, compiled, facts, clock)
 
 
 @contextmanager

@@ -19,8 +19,9 @@ from runner.errors import BudgetError
 from runner.execution.api import options_of
 from runner.ledger.folder import open_private, sync_entries
 from runner.ledger.refusals import disk_errors
-from runner.spec.job import Job, OtherModel
+from runner.spec.job import Job
 from runner.spec.load import LoadedJob
+from runner.spec.reply import OtherModel
 
 PRICES = "inputs/prices.json"
 

@@ -24,9 +24,10 @@ from typing import Any
 from runner.clock import Clock, SystemClock
 from runner.encoding import encode
 from runner.events import Observer, Observers, Warned
+from runner.execution.asking import asking_of
 from runner.execution.delivery import deliver
 from runner.execution.folders import RunInfo, StateFolder, store_again
-from runner.execution.judging import asking_of, make_judge, make_rule
+from runner.execution.judging import make_judge, make_rule
 from runner.execution.log import RunLog
 from runner.execution.outputs import note_in
 from runner.execution.records import record_maker
@@ -158,5 +159,5 @@ def _warnings(stored: LoadedJob, applied: LoadedJob, current: LoadedJob) -> list
 
 
 def _sent_format(loaded: LoadedJob) -> Any:
-    config = compile_job(loaded, mode="parallel").shared.get("output_config") or {}
-    return config.get("format")
+    compiled = compile_job(loaded, mode="parallel")
+    return (compiled.shared.get("output_config") or {}).get("format") or compiled.last_format

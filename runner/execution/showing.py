@@ -15,9 +15,10 @@ from runner.catalog.prices import Prices
 from runner.clock import Clock, SystemClock, to_rfc3339
 from runner.encoding import encode
 from runner.errors import UsageError
+from runner.execution.asking import asking_of
 from runner.execution.composing import Composer
 from runner.execution.folders import RunInfo, StateFolder
-from runner.execution.judging import asking_of, make_judge
+from runner.execution.judging import make_judge
 from runner.execution.pricing import stored_prices
 from runner.execution.records import record_maker, to_usd
 from runner.execution.reply_checks import check_of
@@ -157,8 +158,8 @@ class _Shower:
         """What the row's deciding step says, with all that was said before it."""
         step = result.step if result.step is not None else Step(result.row.index)
         request = self._composer.request(self._ledger, step, result.row)
-        # A step that waits for functions has no request yet, and one of which an earlier reply stands has none.
-        return request if isinstance(request, Request | Failure) else self._compiled.request(result.row)
+        # A step that waits for functions has no request yet, and replies that are judged otherwise by now lead to none.
+        return request if isinstance(request, Request) else self._compiled.request(result.row)
 
     def _tool_results(self, index: int) -> list[ShownResult]:
         shown = []
@@ -226,6 +227,7 @@ def _cost(record: Record) -> str:
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
     return {
+        "step": step_words(attempt.step) or "first request",
         "number": attempt.number,
         "end": attempt.end,
         "mode": attempt.mode,
@@ -246,4 +248,5 @@ def _attempt_line(attempt: Attempt) -> str:
     nameless = attempt.end is None and attempt.mode == "batch" and attempt.batch_id is None
     batch = "in a batch whose id is not known" if nameless else attempt.batch_id
     ids = ", ".join(name for name in (batch, attempt.request_id) if name)
-    return f"{attempt.number}. {to_rfc3339(attempt.started_at)} {end}{why}{f' ({ids})' if ids else ''}"
+    what = f"{words}: " if (words := step_words(attempt.step)) else ""
+    return f"{what}{attempt.number}. {to_rfc3339(attempt.started_at)} {end}{why}{f' ({ids})' if ids else ''}"

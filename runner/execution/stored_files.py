@@ -7,7 +7,8 @@ Knows  the index, the state folder and a provider's files.
 Invariants
   * Only files of this index are deleted: those it has noted, and those whose name at the API holds its mark.
   * A file that an unfinished run names (a batch of it may be at the API), or that a run names which cannot be read, is
-    never deleted.
+    never deleted; nor one that is just being uploaded. What is deleted was taken out of the index before, so that no
+    run begins to name it meanwhile.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ class StoredFile:
     named_by: Sequence[str] = ()
     """Unfinished runs, and such as cannot be read."""
     noted: bool = True
+    name: str = ""
+    """At the API; of one that nobody heard of."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -83,16 +86,13 @@ def list_files(state: StateFolder, settings: Settings, clock: Clock, *, ask_api:
     if not state.uploads_path.exists():
         return []
     api = _api(settings)
+    listed = _with_provider(api, clock, _all_files) if ask_api else []
+    # Read after the list, so that what arrives in between is known.
     with UploadIndex(state.uploads_path) as index:
         noted = [_stored(state, index, upload, _scope(index, api)) for upload in index.all()]
-        now = clock.now()
-        found = [file for file in noted if file.expires_at is None or file.expires_at > now]
-        if not ask_api:
-            return found
-        known = {upload.file_id for upload in index.all()}
-        listed = _with_provider(api, clock, _all_files)
+        now, known = clock.now(), {file.file_id for file in noted}
         return [
-            *found,
+            *(file for file in noted if file.expires_at is None or file.expires_at > now),
             *(_unheard(file) for file in listed if index.is_ours(file.filename) and file.file_id not in known),
         ]
 
@@ -104,18 +104,23 @@ def delete_files(state: StateFolder, settings: Settings, clock: Clock, ids: Coll
     files = {file.file_id: file for file in list_files(state, settings, clock, ask_api=True)}
     asked = list(dict.fromkeys(ids)) or [file.file_id for file in files.values() if file.here]
     known = [files[file_id] for file_id in asked if file_id in files]
-    refused = {file.file_id: refusal for file in known if (refusal := _refusal(file)) is not None}
-    chosen = [file for file in known if file.file_id not in refused]
-
-    async def delete(provider: FileProvider) -> dict[str, Deletion]:
-        return {file.file_id: await _deleted(provider, file) for file in chosen}
-
-    ends = {**refused, **(_with_provider(_api(settings), clock, delete) if chosen else {})}
     with UploadIndex(state.uploads_path) as index:
         scope = _scope(index, _api(settings))
-        for file in chosen:
-            if scope is not None and ends[file.file_id].end in ("deleted", "gone"):
-                index.forget(scope, file.file_id)
+        refused = {file.file_id: refusal for file in known if (refusal := _refusal(file, index, scope, state))}
+        chosen = [file for file in known if file.file_id not in refused]
+
+        async def delete(provider: FileProvider) -> dict[str, Deletion]:
+            return {file.file_id: await _deleted(provider, file) for file in chosen}
+
+        ends = dict(refused)
+        try:
+            if chosen:
+                ends |= _with_provider(_api(settings), clock, delete)
+        finally:
+            for file in chosen:
+                end = ends.get(file.file_id)
+                if scope is not None and file.noted and (end is None or end.end == "failed"):
+                    index.put_back(scope, file.file_id)
     return [ends.get(file_id) or _unknown(file_id) for file_id in asked]
 
 
@@ -145,15 +150,22 @@ def _stored(state: StateFolder, index: UploadIndex, upload: Upload, scope: str |
 
 def _unheard(file: RemoteFile) -> StoredFile:
     return StoredFile(
-        file.file_id, file.media_type, file.size_bytes, file.created_at, file.expires_at, here=True, noted=False
-    )
+        file.file_id, file.media_type, file.size_bytes, file.created_at, file.expires_at, here=True, noted=False,
+        name=file.filename,
+    )  # fmt: skip
 
 
-def _refusal(file: StoredFile) -> Deletion | None:
-    if not file.here:
+def _refusal(file: StoredFile, index: UploadIndex, scope: str | None, state: StateFolder) -> Deletion | None:
+    """Why a file is not deleted. Where there is no reason, nobody can begin to name it from here on."""
+    if not file.here or scope is None:
         return Deletion(file.file_id, "elsewhere", "it belongs to another API or credential than is set now")
-    if file.named_by:
-        return Deletion(file.file_id, "in_use", f"unfinished runs name it: {', '.join(file.named_by)}")
+    if not file.noted:
+        if index.claim_unheard(scope, file.name, file.file_id):
+            return None
+        return Deletion(file.file_id, "in_use", "it is just being uploaded")
+    named_by = index.take_out(scope, file.file_id, state.may_be_going_on)
+    if named_by:
+        return Deletion(file.file_id, "in_use", f"unfinished runs name it: {', '.join(named_by)}")
     return None
 
 

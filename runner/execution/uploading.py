@@ -110,18 +110,23 @@ class Uploader:
         if file.size_bytes > MAX_FILE_BYTES:
             return Failure("too_large", f"a file has {file.size_bytes:,} bytes, and the API keeps {MAX_FILE_BYTES:,}")
         index = await self._opened()
+        while True:
+            held = await self._held_or_sent(index, content, file, doubted=doubted)
+            if isinstance(held, Failure):
+                return held
+            if await self._on_thread(index.use, self._scope, held.file_id, self._plan.run_id):
+                return held  # else somebody is deleting it
+
+    async def _held_or_sent(
+        self, index: UploadIndex, content: Content, file: PendingFile, *, doubted: bool
+    ) -> Upload | Failure:
         while (held := await self._held(index, content, doubted=doubted)) is None:
             async with self._claimed(index, content) as claimed:
                 if claimed:
                     # Whoever had the claim before may have sent it.
                     held = await self._held(index, content, doubted=doubted)
-                    answer = held or await self._loaded_and_sent(index, content, file)
-                    if isinstance(answer, Failure):
-                        return answer
-                    held = answer
-                    break
+                    return held or await self._loaded_and_sent(index, content, file)
             await self._clock.sleep(CLAIM_POLL_S)
-        await self._on_thread(index.use, self._scope, held.file_id, self._plan.run_id)
         return held
 
     async def _held(self, index: UploadIndex, content: Content, *, doubted: bool) -> Upload | None:

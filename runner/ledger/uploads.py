@@ -23,7 +23,7 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -185,9 +185,35 @@ class UploadIndex:
         """Note that the API does not have the file any more."""
         self._write("UPDATE files SET is_gone = 1 WHERE scope = ? AND file_id = ?", (scope, file_id))
 
-    def use(self, scope: str, file_id: str, run_id: str) -> None:
-        """Note that requests of a run name the file; before they do."""
-        self._write("INSERT OR IGNORE INTO uses VALUES (?, ?, ?)", (scope, file_id, run_id))
+    def use(self, scope: str, file_id: str, run_id: str) -> bool:
+        """Note that requests of a run name the file; before they do. False: it was taken out in the meantime."""
+        with self._transaction():
+            self._connection.execute("INSERT OR IGNORE INTO uses VALUES (?, ?, ?)", (scope, file_id, run_id))
+            return self._has(scope, file_id)
+
+    def take_out(self, scope: str, file_id: str, is_open: Callable[[str], bool]) -> list[str]:
+        """Note that a file is gone, before it is deleted, so that no run names it any more. Where runs that are open
+        name it, it stays as it is; returns these."""
+        with self._transaction():
+            query = "UPDATE files SET is_gone = 1 WHERE scope = ? AND file_id = ?"
+            self._connection.execute(query, (scope, file_id))
+            named_by = [run_id for run_id in self.runs_using(scope, file_id) if is_open(run_id)]
+            if named_by:
+                self._put_back(scope, file_id)
+        return named_by
+
+    def put_back(self, scope: str, file_id: str) -> None:
+        """Note that a file which was taken out is there all the same."""
+        with self._transaction():
+            self._put_back(scope, file_id)
+
+    def _put_back(self, scope: str, file_id: str) -> None:
+        query = "UPDATE files SET is_gone = 0 WHERE scope = ? AND file_id = ?"
+        self._connection.execute(query, (scope, file_id))
+
+    def _has(self, scope: str, file_id: str) -> bool:
+        query = "SELECT count(*) FROM files WHERE scope = ? AND file_id = ? AND NOT is_gone"
+        return bool(fetch_value(self._connection, query, (scope, file_id)))
 
     # -- claims ----------------------------------------------------------------------------------------------------
 
@@ -207,6 +233,19 @@ class UploadIndex:
                 self._held[path] = descriptor
                 return True
             os.close(descriptor)  # of a claim that was given up in between
+
+    def claim_unheard(self, scope: str, filename: str, file_id: str) -> bool:
+        """Take the right to say that nobody heard of a file that the API has, until `close`; False where somebody is
+        just sending it, or has noted it."""
+        # In this order: what is noted when the intents are read is no intent any more.
+        query = "SELECT sha256, media_type FROM intents WHERE scope = ?"
+        for sha256, media_type in fetch(self._connection, query, (scope,)):
+            content = Content(sha256, media_type)
+            if self.name_of(content) != filename or self._claim_path(scope, content) in self._held:
+                continue  # of two files with one content, the claim is for both
+            if not self.claim(scope, content):
+                return False
+        return not self._has(scope, file_id)
 
     def release(self, scope: str, content: Content) -> None:
         self._release(self._claim_path(scope, content))

@@ -5,7 +5,8 @@ Knows  what `kinds` found. What cannot be read is None, never a guess: whoever a
 
 A PDF's pages are counted as the larger of its page objects and the count that its page trees claim, also inside
 compressed object streams (most PDFs since version 1.5). A file that was saved again and again may hold pages that are
-not shown any more, so the number is an upper bound; None where there is no page to be seen (encrypted, damaged).
+not shown any more, so the number is an upper bound; None where there is no page to be seen (encrypted, damaged), and
+where more is compressed than is looked at.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from itertools import chain
 
 _PAGE = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
 _COUNT = re.compile(rb"/Count\s+(\d{1,7})(?!\s+\d+\s+R)")
@@ -76,9 +78,11 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
 
 
 def pdf_pages(data: bytes) -> int | None:
-    """An upper bound of the pages of a PDF; None where none is to be seen."""
+    """An upper bound of the pages of a PDF; None where none is to be seen, or not all of them can be."""
     pages = count = 0
-    for part in (data, *_object_streams(data)):
+    for part in chain((data,), _object_streams(data)):
+        if part is None:
+            return None
         pages += len(_PAGE.findall(part))
         if _PAGES.search(part):
             count = max(count, *(int(number) for number in _COUNT.findall(part)), 0)
@@ -90,10 +94,12 @@ def is_encrypted(data: bytes) -> bool:
     return re.search(rb"/Encrypt\s+\d+\s+\d+\s+R|/Encrypt\s*<<", data) is not None
 
 
-def _object_streams(data: bytes) -> Iterator[bytes]:
-    """The content of compressed object streams, each up to `_MAX_STREAM`."""
+def _object_streams(data: bytes) -> Iterator[bytes | None]:
+    """The content of compressed object streams; None for one that unfolds to more than `_MAX_STREAM`, and for all that
+    are too many."""
     for number, match in enumerate(_OBJECT_STREAM.finditer(data)):
         if number >= _MAX_STREAMS:
+            yield None
             return
         start = data.find(b"stream", match.end(), match.end() + 1_024)
         if start < 0:
@@ -101,6 +107,7 @@ def _object_streams(data: bytes) -> Iterator[bytes]:
         start += len(b"stream")
         start += 2 if data[start : start + 2] == b"\r\n" else 1
         try:
-            yield zlib.decompressobj().decompress(memoryview(data)[start:], _MAX_STREAM)
+            content = zlib.decompressobj().decompress(memoryview(data)[start:], _MAX_STREAM + 1)
         except zlib.error:
             continue
+        yield content if len(content) <= _MAX_STREAM else None

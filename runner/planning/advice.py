@@ -7,7 +7,7 @@ Knows  the compiled job and the catalog's facts. What is not known is not advise
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, timedelta
 from typing import Any
 
@@ -42,6 +42,28 @@ def advise(compiled: CompiledJob, facts: ModelFacts | None, *, locate: Locate, t
         *_short_prefix(compiled, facts, locate),
         *_thinking_room(compiled, facts, locate),
     ]
+
+
+def advise_on_others(
+    compiled: CompiledJob,
+    models: Iterable[str],
+    facts_of: Callable[[str], ModelFacts | None],
+    *,
+    locate: Locate,
+    today: date,
+) -> Iterator[Problem]:
+    """The same of the other models that a job may ask where the first one refuses, as far as they differ."""
+
+    def at_model(_path: tuple[str | int, ...]) -> Location:
+        return locate(("output", "on_refusal", "model"))
+
+    for model in models:
+        variant, facts = compiled.variant(model=model), facts_of(model)
+        if facts is None:
+            yield _unknown_model(model, at_model)
+        else:
+            yield from _lifecycle(facts, at_model, today)
+            yield from _refused_features(variant, facts, at_model)
 
 
 def advise_on_cost(estimate: Estimate, mode: Mode, *, locate: Locate) -> Iterator[Problem]:

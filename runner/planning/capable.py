@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from runner.catalog.models import ModelFacts
 from runner.errors import Location, Problem
 from runner.planning.requests import CompiledJob
-from runner.spec.job import Block, Job
+from runner.spec.content import Block
+from runner.spec.job import Job
 
 Place = tuple[str | int, ...]
 Locate = Callable[[Place], Location]

@@ -36,7 +36,7 @@ from runner.planning.pieces import (
     text_block,
 )
 from runner.planning.requests import CacheShape, CompiledJob
-from runner.spec.job import Block, Message, TextSource
+from runner.spec.content import Block, Message, TextSource
 from runner.spec.loaded import LoadedJob
 from runner.spec.sources import Unreadable
 from runner.templating import Expression, TemplateFailure

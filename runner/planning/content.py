@@ -138,7 +138,7 @@ def media_block(
             upload = partial(bytes, fitted.data)
         content = fitted
     else:
-        weight = _document_weight(content, sight)
+        weight = _document_weight(content, further, sight)
     if upload is not None:
         digest = sha256(content.data).digest()
         file = PendingFile(digest, content.media_type, len(content.data), upload)
@@ -289,11 +289,11 @@ def _pdf_weight(content: Content, sight: Sight) -> Weight:
     return Weight(tokens=pages * page_tokens(sight.resolution), bound=bound, pages=pages)
 
 
-def _document_weight(content: Content, sight: Sight) -> Weight:
+def _document_weight(content: Content, further: Mapping[str, Any], sight: Sight) -> Weight:
     """Of a PDF; or of a text that is not within the body, and that its bytes bound all the same."""
     if content.media_type == TEXT:
         size = len(content.data)
-        return Weight(tokens=round(size / BYTES_OF_A_TOKEN), bound=size + BLOCK_FRAMING_TOKENS)
+        return Weight(tokens=round(size / BYTES_OF_A_TOKEN), bound=size) + _framing(further, size)
     return _pdf_weight(content, sight)
 
 

@@ -1,6 +1,6 @@
 """Makers: what a job's block says, read into what makes its blocks.
 
-Owns   the way from the keys of `spec.job.Block` to the shapes of `planning.blocks`.
+Owns   the way from the keys of `spec.content.Block` to the shapes of `planning.blocks`.
 Knows  a loaded job and its templates. A text that is exactly one `{{ expression }}` passes by value where the key takes
        more than text.
 """
@@ -22,7 +22,7 @@ from runner.planning.blocks import (
     text_shape,
 )
 from runner.planning.content import Sight
-from runner.spec.job import Block
+from runner.spec.content import Block
 from runner.spec.loaded import LoadedJob, job_file_name
 from runner.spec.texts import bare_expression, inline_name
 from runner.templating import Expression, Template

@@ -1,7 +1,7 @@
-"""What is in a reply: its text, and the output that the job asked for.
+"""What is in a reply: its text.
 
-Owns   taking text out of content blocks. Blocks are told apart by their `type`, never by their place: a reply may
-       begin with (empty) thinking, so `content[0].text` is wrong.
+Owns   `Answer`, and taking text out of content blocks. Blocks are told apart by their `type`, never by their place: a
+       reply may begin with (empty) thinking, so `content[0].text` is wrong.
 Knows  the API's content blocks. Whether a reply is any good is `replies.judge`.
 """
 
@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from runner.encoding import decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +35,3 @@ def has_text(content: Sequence[Mapping[str, Any]]) -> bool:
             if isinstance(text, str) and text and not text.isspace():
                 return True
     return False
-
-
-def output_of(content: Sequence[Mapping[str, Any]], *, structured: bool) -> Answer:
-    """Take the answer out of a reply's content. Text that is no JSON, where JSON was asked for, gives `output` None."""
-    text = text_of(content)
-    if not structured:
-        return Answer(text, text)
-    try:
-        return Answer(decode(text), text)
-    except (ValueError, RecursionError):
-        return Answer(None, text)

@@ -73,6 +73,11 @@ def majority(outputs: Mapping[int, Any], field: str, asked: int) -> Vote | None:
     )
 
 
+def nobody_voted(field: str, asked: int) -> dict[str, Any]:
+    """The `vote` object of a record without a valid sample."""
+    return Vote(field, None, 0, 0.0, {}, 0, asked, tie=False).to_dict()
+
+
 def value_of(output: Any, field: str) -> Any:
     """What an output says in a field; all of it where the field is `output` and there is none of that name."""
     if isinstance(output, Mapping) and field in output:

@@ -49,6 +49,9 @@ class Act(StrEnum):
     NOT_JSON = "not_json"
     OFF_SCHEMA = "off_schema"
     OFF_TOLD = "off_told"
+    # the same as `off_schema` and `max_tokens`, until the model is told so, or has more room
+    INVALID = "invalid"
+    CUT_OFF = "cut_off"
 
     SLOW = "slow"
     REPLY_LOST = "reply_lost"

@@ -108,7 +108,13 @@ class RowAnswers:
             return None
         # The draw must not depend on how the request is kept, nor on what it shares with others.
         row = request.custom_id.encode() + orjson.dumps(request.params.get("messages"))
-        return self._faults.choose(BATCH_ROW, row, lambda needle: needle in row + orjson.dumps(request.params))
+        room = request.params.get("max_tokens")
+        return self._faults.choose(
+            BATCH_ROW,
+            row,
+            lambda needle: needle in row + orjson.dumps(request.params),
+            room=room if isinstance(room, int) else 0,
+        )
 
     def _succeed(self, request: Line, batch: Batch, index: int, fault: Fault | None, at: str) -> RowResult:
         params, custom_id = request.params, request.custom_id

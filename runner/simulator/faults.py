@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -75,6 +76,12 @@ _ACTS = frozenset(act.value for act in Act if act not in (Act.REFUSE, Act.REPLY_
 _REPLY_ERRORS = {f"reply_{status}": _ERRORS[status] for status in ("408", "429", "500", "502", "503", "504", "529")}
 """A create that was accepted and is answered with an error, as by a gateway in between."""
 
+OFF_SCHEMA_TEXT = '{"unexpected":true}'
+"""What `off_schema` and `invalid` answer: JSON that no closed schema takes."""
+CUT_OFF_BELOW = 1_024
+"""Tokens that an answer needs which `cut_off` strikes."""
+_MAX_TOKENS = re.compile(rb'(?<!\\)"max_tokens":\s*(\d+)')
+
 KINDS = frozenset(_ERRORS) | frozenset(_REPLY_ERRORS) | {"bad_retry_after"} | _ACTS
 
 
@@ -87,6 +94,10 @@ class Rule:
     `retry_after` (sent as it is; "" sends none), `message`, `seconds` (of `slow` and `late_…`), `category` (of
     `refusal`), `share` (of a stuck batch's requests that are done), `lines` (how many results go wrong) and `size` (of
     a long line, in bytes).
+
+    `unless` is a text that the request must not have in it, `below` a `max_tokens` that it must not reach. So `invalid`
+    spares a conversation in which it has answered before, and `cut_off` a request with room for 1,024 tokens; what it
+    strikes does not depend on how much room there is.
     """
 
     kind: str
@@ -102,6 +113,8 @@ class Rule:
     share: float = 0.5
     lines: int = 1
     size: int = 16_000_000
+    unless: str | None = None
+    below: int | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Rule:
@@ -113,13 +126,27 @@ class Rule:
             raise Refused(f"kind: {value.get('kind')!r} is none of {', '.join(sorted(KINDS))}")
         nth = value.get("nth", ())
         path = value.get("path") or _place(value["kind"])
-        return cls(**{**value, "path": path, "nth": (nth,) if isinstance(nth, int) else tuple(nth)})
+        return cls(
+            **{
+                **_MILD.get(value["kind"], {}),
+                **value,
+                "path": path,
+                "nth": (nth,) if isinstance(nth, int) else tuple(nth),
+            }
+        )
 
     @classmethod
     def standing(cls, name: str, rate: float) -> Rule:
         """The rule for a rate from the command line: KIND or PLACE:KIND. Raises Refused."""
         place, _, kind = name.rpartition(":")
         return cls.from_json({"kind": kind, "rate": rate} | ({"path": place} if place else {}))
+
+
+_MILD: Mapping[str, Mapping[str, Any]] = {
+    Act.INVALID.value: {"unless": OFF_SCHEMA_TEXT},
+    Act.CUT_OFF.value: {"below": CUT_OFF_BELOW},
+}
+"""Faults that pass once the request is asked again in another way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +181,16 @@ class Faults:
         """Whether there is any rule for that place."""
         return any(active.rule.path == path for active in self._active)
 
-    def choose(self, path: str, body: bytes, contains: Contains | None = None) -> Fault | None:
+    def choose(
+        self, path: str, body: bytes, contains: Contains | None = None, *, room: int | None = None
+    ) -> Fault | None:
         """The fault for this request, if any. Counts it for every rule.
 
         Args:
             contains: how to look for a text where `body` is not what was sent, but stands for it.
+            room: the request's `max_tokens`, where `body` does not say it.
         """
-        struck = self._struck(path, body, contains)
+        struck = self._struck(path, body, contains, room)
         if not struck:
             return None
         struck[0].struck += 1
@@ -168,12 +198,12 @@ class Faults:
 
     def choose_all(self, path: str, body: bytes, contains: Contains | None = None) -> list[Fault]:
         """The faults of all rules that strike."""
-        struck = self._struck(path, body, contains)
+        struck = self._struck(path, body, contains, None)
         for active in struck:
             active.struck += 1
         return [_fault(active) for active in struck]
 
-    def _struck(self, path: str, body: bytes, contains: Contains | None) -> list[_Active]:
+    def _struck(self, path: str, body: bytes, contains: Contains | None, room: int | None) -> list[_Active]:
         rules = [active for active in self._active if active.rule.path == path]
         if not rules:
             return []
@@ -183,11 +213,20 @@ class Faults:
             place = b"" if path.startswith("/") else path.encode()
             digest = hashlib.blake2b(place + body, digest_size=12).digest()
             draw = b"%d/%d/" % (self._seed, self._seen[digest] + 1) + digest
-        struck = [active for active in rules if active.strikes(draw, contains or body.__contains__)]
+        struck = [active for active in rules if self._strikes(active, body, draw, contains, room)]
         # Requests in batches are many: only those that were struck are remembered. The rest have succeeded.
         if digest and (struck or path != BATCH_ROW):
             self._seen[digest] += 1
         return struck
+
+    def _strikes(self, active: _Active, body: bytes, draw: bytes, contains: Contains | None, room: int | None) -> bool:
+        if active.rule.below is not None:
+            if (_room_in(body) if room is None else room) >= active.rule.below:
+                return False
+            # How much room an answer needs is a matter of the question alone: not of what there is, nor of the try.
+            question = _MAX_TOKENS.sub(b"", body, 1)
+            draw = b"%d/" % self._seed + hashlib.blake2b(question, digest_size=12).digest()
+        return active.strikes(draw, contains or body.__contains__)
 
 
 class _Active:
@@ -198,12 +237,15 @@ class _Active:
         self.struck = 0
         self._matched = 0
         # The request holds the text as a JSON string; the SDK leaves non-ASCII characters as they are.
-        self._needle = None if rule.text is None else json.dumps(rule.text, ensure_ascii=False)[1:-1].encode()
+        self._needle = None if rule.text is None else _as_json(rule.text)
+        self._spares = None if rule.unless is None else _as_json(rule.unless)
 
     def strikes(self, draw: bytes, contains: Contains) -> bool:
         """Whether it hits a request that has come to its place."""
         rule = self.rule
         if self._needle is not None and not contains(self._needle):
+            return False
+        if self._spares is not None and contains(self._spares):
             return False
         self._matched += 1
         if rule.times is not None and self.struck >= rule.times:
@@ -211,6 +253,16 @@ class _Active:
         if rule.nth and self._matched not in rule.nth:
             return False
         return rule.rate is None or _share(rule.kind.encode() + draw) < rule.rate
+
+
+def _as_json(text: str) -> bytes:
+    return json.dumps(text, ensure_ascii=False)[1:-1].encode()
+
+
+def _room_in(body: bytes) -> int:
+    """A request's `max_tokens`; 0 where it has none."""
+    found = _MAX_TOKENS.search(body)
+    return 0 if found is None else int(found[1])
 
 
 def _share(key: bytes) -> float:

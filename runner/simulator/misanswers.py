@@ -17,7 +17,7 @@ import orjson
 
 from runner.simulator.acts import Act
 from runner.simulator.answers import Answer
-from runner.simulator.faults import Fault
+from runner.simulator.faults import OFF_SCHEMA_TEXT, Fault
 from runner.simulator.told import broken
 
 
@@ -26,7 +26,7 @@ def misanswer(body: Mapping[str, Any], whole: Answer, fault: Fault | None) -> An
     match fault and fault.act:
         case Act.REFUSAL:
             return _refused(fault.rule.category if fault else None)
-        case Act.MAX_TOKENS:
+        case Act.MAX_TOKENS | Act.CUT_OFF:
             return _cut_off(body, whole)
         case Act.PAUSE_TURN:
             return replace(whole, stop_reason="pause_turn")
@@ -36,8 +36,8 @@ def misanswer(body: Mapping[str, Any], whole: Answer, fault: Fault | None) -> An
             return replace(whole, content=[])
         case Act.NOT_JSON:
             return _with_text(whole, lambda text: f"Here it is: {text}")
-        case Act.OFF_SCHEMA:
-            return _with_text(whole, lambda _: '{"unexpected":true}')
+        case Act.OFF_SCHEMA | Act.INVALID:
+            return _with_text(whole, lambda _: OFF_SCHEMA_TEXT)
         case Act.OFF_TOLD:
             return _with_text(whole, lambda text: _off_told(body, text))
         case _:

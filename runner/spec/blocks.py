@@ -2,7 +2,7 @@
 
 Owns   the rules between the keys of a block, between a block and its place (`system`, the assistant's turns), and
        between the blocks of a request (citations), as far as the job file shows them.
-Knows  the shaped tree. Keys by themselves are `spec.job`'s; rows are looked at when they are rendered.
+Knows  the shaped tree. Keys by themselves are `spec.content`'s; rows are looked at when they are rendered.
 Source: the SDK's types of blocks and of `system` (2.12.0: `Union[str, Iterable[TextBlockParam]]`); the versioning page
         (2026-10-21) on documents in the assistant's turns; the citations and structured outputs guides.
 """

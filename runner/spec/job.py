@@ -4,24 +4,20 @@ Owns   the shape of a job after all layers are merged, its short forms, the keys
        descriptions that become the reference page, the JSON Schema and an editor's hover text.
 Knows  nothing of files, YAML or Jinja; `spec.load` brings values here with their positions.
 
-Beside its fields a model says, as class variables, what `spec.shape` and `spec.schema` both need:
-  short    the field that a bare string stands for (`dataset: a.csv`)
-  one_of   groups of keys of which one at most may be given; one must be, unless `needs_choice` is false
-  later    keys that are refused as not supported yet, never ignored
-  kind     the field that says what the others belong to: a layer that gives another one replaces the whole
-A field marked `OneOrMany` takes a single item without a list.
+What a request says stands in `spec.content`, what a reply must be in `spec.reply`, and how a model tells of its short
+forms in `spec.model`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import Field
 
-from runner.rounds import MAX_LIMITS, MAX_REPAIRS
-from runner.spec.values import CacheMark, Dollars, Duration, PositiveDuration, RowColumns, Share, ShareOfRows, to_pico
+from runner.spec.content import Message, Texts, TextSource
+from runner.spec.model import Model, OneOrMany
+from runner.spec.reply import Output
+from runner.spec.values import Dollars, Duration, PositiveDuration, RowColumns, Share, ShareOfRows, to_pico
 
 MAX_TURNS = 50
 """Each turn of a run in batch mode is a wave of batches of its own; more of them is likelier a mistake than meant."""
@@ -29,158 +25,6 @@ MAX_SAMPLES = 100
 """Each multiplies the bill; a vote of more says little that these do not."""
 NAME_PATTERN = r"^\w[\w.-]*$"
 """A job's name is part of file and folder names."""
-XML_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.:-]*$"
-"""The names of XML 1.0 elements (section 2.3), of ASCII letters."""
-
-
-@dataclass(frozen=True)
-class OneOrMany:
-    """Marks a list field that takes one item without brackets."""
-
-
-class Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    short: ClassVar[str | None] = None
-    one_of: ClassVar[tuple[tuple[str, ...], ...]] = ()
-    needs_choice: ClassVar[bool] = True
-    later: ClassVar[frozenset[str]] = frozenset()
-    kind: ClassVar[str | None] = None
-
-
-class TextSource(Model):
-    """One block of text, from exactly one place. A plain string is short for `text`, or for `template` where it has no
-    spaces and ends in `.j2`."""
-
-    short: ClassVar[str | None] = "text"
-    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("text", "template", "file"),)
-
-    text: str | None = Field(None, min_length=1, description="The text itself; rendered by Jinja.")
-    template: str | None = Field(
-        None,
-        min_length=1,
-        description="A template's name, looked up in the template folders, then from the root; rendered.",
-    )
-    file: str | None = Field(
-        None, min_length=1, description="A file's path from the root; taken as it is, never rendered."
-    )
-    cache: CacheMark = Field(
-        None,
-        description="Puts a cache breakpoint after this block, so that requests share all that stands before it. "
-        "`true` lets the runner pick how long it is kept (5m in parallel mode, 1h in batch mode).",
-    )
-    name: SkipJsonSchema[str] = Field("", exclude=True)
-    """No key of a job, set by load: the text's name in the TemplateSet, or its key in `LoadedJob.files`."""
-
-
-class DocumentSource(Model):
-    """What a document is made of, from exactly one place. A plain string is short for `source`."""
-
-    short: ClassVar[str | None] = "source"
-    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("source", "text", "template"),)
-
-    source: str | None = Field(
-        None,
-        min_length=1,
-        description="A path, an `https://` address, a file id (`file_…`), or one `{{ expression }}` that gives one of "
-        "these, bytes, or a list of them. A PDF or UTF-8 text, told by its bytes.",
-        examples=["docs/handbook.pdf", "{{ row.pdf }}"],
-    )
-    text: str | None = Field(None, min_length=1, description="The document's text; rendered by Jinja.")
-    template: str | None = Field(None, min_length=1, description="A template that gives the document's text.")
-    name: SkipJsonSchema[str] = Field("", exclude=True)
-    """No key of a job, set by load: the text's name in the TemplateSet."""
-
-
-class Block(TextSource):
-    """One block of content, from exactly one place. A plain string is short for `text`, or for `template` where it has
-    no spaces and ends in `.j2`."""
-
-    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (
-        ("text", "template", "file", "image", "document", "search_result"),
-    )
-
-    image: str | None = Field(
-        None,
-        min_length=1,
-        description="A path, an `https://` address, a file id (`file_…`), or one `{{ expression }}` that gives one of "
-        "these, bytes, or a list of them, which makes a block of each. PNG, JPEG, GIF or WebP, told by its bytes.",
-        examples=["{{ row.photo }}", "photos/{{ row.id }}.jpg"],
-    )
-    document: DocumentSource | None = Field(None, description="A PDF or a text that the model may cite from.")
-    search_result: str | None = Field(
-        None,
-        min_length=1,
-        description="Where a passage was found, as citations name it: an address, or a name of your own. "
-        "With `title` and `content`.",
-        examples=["{{ row.url }}"],
-    )
-    title: str | None = Field(
-        None, min_length=1, description="The title of a document or search result; rendered by Jinja."
-    )
-    context: str | None = Field(
-        None,
-        min_length=1,
-        description="What the model is told of a document beside its content, and does not cite; rendered.",
-    )
-    content: Annotated[tuple[str, ...] | None, OneOrMany()] = Field(
-        None,
-        min_length=1,
-        description="The passages of a search result, a text each; rendered. One `{{ expression }}` may give a list of "
-        "texts.",
-    )
-    citations: bool | None = Field(
-        None, description="Let the reply cite from this document or search result. All of a request, or none."
-    )
-    optional: bool = Field(
-        False, description="Leave the block out where there is nothing to make it of: null, an empty text, no file."
-    )
-    if_: str | None = Field(
-        None,
-        alias="if",
-        min_length=1,
-        description="A Jinja expression; the block is left out where it is false.",
-        examples=["row.stars | int < 3"],
-    )
-    each: str | None = Field(
-        None,
-        min_length=1,
-        description="A Jinja expression that gives a list; the block is made for each item, which its texts see as "
-        "`item`.",
-        examples=["row.photos"],
-    )
-    resize: Literal["fit", "refuse"] | None = Field(
-        None,
-        description="What is done with an image that is larger than the API takes: `fit` makes it smaller (with the "
-        "extra `media`), `refuse` fails its row. Default: `fit`.",
-    )
-    upload: Literal["once"] | None = Field(
-        None,
-        description="`once` sends the file to the Files API, once for all rows and runs, and names it in the requests, "
-        "which stay small.",
-    )
-
-
-Texts = Annotated[tuple[Block, ...], OneOrMany()]
-
-
-class Message(Model):
-    """One turn of the conversation that every row begins with, or with `expand` turns that the row holds."""
-
-    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("content", "expand"),)
-    later: ClassVar[frozenset[str]] = frozenset({"each", "if"})
-
-    role: Literal["user", "assistant"] = Field("user", description="Who speaks.")
-    content: Texts = Field(
-        (), min_length=1, description="A text, a block, or a list of them. Sees `row`, `vars`, `assets`, `job`."
-    )
-    expand: str | None = Field(
-        None,
-        min_length=1,
-        description="A conversation that the row holds: an expression that yields a list of `{role, content}`, or a "
-        "text that is one as JSON. Its messages stand here.",
-        examples=["{{ row.history }}"],
-    )
 
 
 class Sample(Model):
@@ -235,138 +79,6 @@ class Dataset(Model):
     )
     sample: Sample | None = Field(None, description="Take a random choice of the rows that `where` leaves.")
     limit: int | None = Field(None, ge=1, description="Take no more rows than this.")
-
-
-class Extract(Model):
-    """Where in a reply's text the output stands, for models and texts without structured outputs."""
-
-    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("regex", "json", "xml_tag"),)
-
-    regex: str | None = Field(
-        None,
-        min_length=1,
-        description="A regular expression (RE2's: no look-around). Named groups make an object; the text of one group, "
-        "or of the whole match, is the output itself. Its first match counts. Needs the `regex` extra.",
-        examples=["Score: (?P<score>[0-9]+)"],
-    )
-    json_: Literal[True, "first", "last"] | None = Field(
-        None,
-        alias="json",
-        description="The JSON object or list in the text, fenced or not: `true` where there has to be exactly one, "
-        "`first` or `last` where there may be more.",
-    )
-    xml_tag: str | None = Field(
-        None,
-        pattern=XML_NAME_PATTERN,
-        description="The text within the last `<tag>…</tag>`; it is JSON where the fields or the schema want no text.",
-        examples=["answer"],
-    )
-
-
-class Rule(Model):
-    """A rule for what a schema cannot say. A string is short for `{rule: …}`."""
-
-    short: ClassVar[str | None] = "rule"
-
-    rule: str = Field(
-        min_length=1,
-        description="A Jinja expression that is true of a sound reply. Sees `output`, `text`, `stop_reason`, `model`, "
-        "`content`, `key`, `row`, `vars`, `assets`.",
-        examples=['output.score <= 1 and output.label != ""'],
-    )
-    message: str | None = Field(
-        None, min_length=1, description="What is wrong where the rule does not hold, for people and for the model."
-    )
-    severity: Literal["error", "warn"] = Field(
-        "error",
-        description="`error` makes the reply invalid; with `warn` the row has succeeded, and the summary counts it.",
-    )
-
-
-class VoteSpec(Model):
-    """The majority of a row's samples decides. A string is short for `{field: …}`."""
-
-    short: ClassVar[str | None] = "field"
-
-    field: str = Field(
-        min_length=1,
-        description="The field of the output that is voted on; `output` for all of it.",
-        examples=["label"],
-    )
-
-
-class LargerLimits(Model):
-    """Ask again with larger limits, one after the other, until the reply is whole."""
-
-    max_tokens: Annotated[tuple[int, ...], OneOrMany()] = Field(
-        min_length=1,
-        max_length=MAX_LIMITS,
-        description="The limits, each larger than the one before; the first one is larger than `params.max_tokens`.",
-        examples=[[2048, 8192]],
-    )
-
-
-class OtherModel(Model):
-    """Ask another model."""
-
-    model: str = Field(min_length=1, description="The model's id.", examples=["claude-sonnet-5-5"])
-
-
-class Output(Model):
-    """What a reply must look like, and what is done about one that is no answer. A schema is asked of the model as
-    native structured output, and every reply is checked again on arrival. [Outputs](output.md) has a page of its
-    own."""
-
-    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("fields", "labels", "schema"),)
-    needs_choice: ClassVar[bool] = False
-    later: ClassVar[frozenset[str]] = frozenset({"samples", "tools", "include_raw"})
-
-    fields: dict[str, Any] | None = Field(
-        None,
-        min_length=1,
-        description="Short for a JSON Schema. Each field is `string`, `number`, `integer`, `boolean` or a form of text "
-        "(`date`, `date-time`, `time`, `duration`, `email`, `uri`, `uuid`), a list of the values it may have, "
-        "`[string]` or `list of string` for a list, a mapping for an object, or a JSON Schema of its own. "
-        "`optional string` may be null.",
-        examples=[{"label": ["positive", "negative"], "score": "number", "why": "optional string"}],
-    )
-    labels: tuple[str, ...] | None = Field(
-        None, min_length=1, description="Short for one field, `label`, with these values.", examples=[["spam", "ham"]]
-    )
-    schema_: str | dict[str, Any] | None = Field(
-        None, alias="schema", description="A JSON Schema: the path of a JSON or YAML file, or the schema itself."
-    )
-    extract: Extract | None = Field(
-        None,
-        description="Take the output out of the reply's text, instead of asking for structured output. What `fields`, "
-        "`labels` or `schema` say is then checked here alone.",
-        examples=[{"json": True}, {"xml_tag": "answer"}],
-    )
-    rules: Annotated[tuple[Rule, ...], OneOrMany()] = Field(
-        (), description="What must be true of a reply beyond its schema.", examples=[["output.score <= 1"]]
-    )
-    vote: VoteSpec | None = Field(
-        None,
-        description="Which field the majority of `samples` decides: the record has the output of a sample that says "
-        "what most say, and how the vote went.",
-    )
-    repair: int | None = Field(
-        None,
-        ge=0,
-        le=MAX_REPAIRS,
-        description="How often an invalid reply is asked for again, told what is wrong with it. Default: once where "
-        "there is a schema.",
-    )
-    on_truncation: Literal["fail", "keep"] | LargerLimits = Field(
-        "fail",
-        description="A reply that was cut off at `max_tokens`: the row fails with its text kept (`fail`), the reply "
-        "counts as it is (`keep`), or the request is sent again with a larger limit (`{max_tokens: [2048, 8192]}`).",
-    )
-    on_refusal: Literal["fail", "keep"] | OtherModel = Field(
-        "fail",
-        description="A reply that the model refused: the row fails (`fail`), the reply counts as it is (`keep`), or "
-        "the request is sent to another model (`{model: claude-sonnet-5-5}`).",
-    )
 
 
 class Limits(Model):

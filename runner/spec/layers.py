@@ -19,7 +19,8 @@ from typing import Any
 from runner.errors import Location, Problem
 from runner.settings import ProjectFile, Settings, shown_path
 from runner.spec.hints import choice_hint
-from runner.spec.job import JobFile, Model
+from runner.spec.job import JobFile
+from runner.spec.model import Model
 from runner.spec.node import Entry, ListNode, MapNode, Node, ScalarNode, Source, Span, plain
 from runner.spec.scalars import Doubtful, resolve
 from runner.spec.shape import Shaper, field_shapes

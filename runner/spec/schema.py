@@ -18,8 +18,10 @@ from typing import Any
 from pydantic.json_schema import PydanticJsonSchemaWarning
 
 from runner.catalog.parameters import ABOUT, TAKEN
-from runner.spec.job import Job, JobFile, Limits, Model, Output
+from runner.spec.job import Job, JobFile, Limits
+from runner.spec.model import Model
 from runner.spec.output import FIELD_TYPES
+from runner.spec.reply import Output
 from runner.spec.shape import FieldShape, field_shapes
 from runner.spec.tool_schema import tool_schema, tools_reference
 
@@ -195,7 +197,7 @@ def _takes_param(schema: Mapping[str, Any]) -> str:
 
 _INTRODUCTION = """Made from the models that read a job; `make docs` writes it anew. A key that takes a list and says
 *or one* takes a single item without brackets. Keys of the top level that begin with `x-` are ignored.
-[Batch mode](batch.md) has a page of its own."""
+[Batch mode](batch.md) and [replies that are no answer](asking-again.md) have pages of their own."""
 
 _TITLES = {
     "JobFile": "A job",

@@ -19,8 +19,10 @@ from typing import Any, Union, get_args, get_origin
 
 from runner.catalog.parameters import REFUSED, TAKEN
 from runner.errors import Problem, closest
+from runner.spec.content import DocumentSource, TextSource
 from runner.spec.hints import choice_hint
-from runner.spec.job import DocumentSource, Job, JobFile, Model, OneOrMany, TextSource
+from runner.spec.job import Job, JobFile
+from runner.spec.model import Model, OneOrMany
 from runner.spec.node import Entry, ListNode, MapNode, Node, Path, ScalarNode, Span
 
 _TEMPLATE_NAME = re.compile(r"\S+\.j2")

@@ -85,7 +85,7 @@ class LocalFiles:
         try:
             real = path.resolve(strict=True)
         except (OSError, RuntimeError) as error:
-            self._require_inside(Path(os.path.normpath(path)), name)  # what lies outside is not told of
+            self._require_inside(_as_far_as_it_goes(path), name)  # what lies outside is not told of
             raise _missing(name) from error
         self._require_inside(real, name)
         # The resolved path has no link left; one put there since then is refused.
@@ -116,6 +116,15 @@ class LocalFiles:
             raise Unreadable(
                 f"{name!r} is hidden, and hidden files are never sent", "rename it without the dot", code="outside"
             )
+
+
+def _as_far_as_it_goes(path: Path) -> Path:
+    """A path to nothing, its links resolved where there are any: those that lead to the project and those that lead
+    out of it. One whose links cannot be followed is taken as it is written."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return Path(os.path.normpath(path))
 
 
 def _missing(name: str) -> Unreadable:

@@ -90,6 +90,21 @@ def test_files_that_arrived_unheard_are_found_and_deleted(project: Project, api:
     assert [end["end"] for end in ends] == ["deleted"] * 2
 
 
+def test_a_file_that_is_just_being_uploaded_is_kept(project: Project, api: SimulatedApi, here: Here) -> None:
+    assert here.runner(project, "run", "jobs/x.yaml", "--mode", "parallel").status == 0
+    with UploadIndex(project.root / ".runner" / "uploads.db") as index:
+        one, other = index.all()
+        index._connection.execute("DELETE FROM files WHERE file_id = ?", (one.file_id,))
+        assert index.claim(one.scope, one.content)  # as a process does that has sent it and has no answer yet
+        index.intend(one.scope, one.content)
+        ends = {end["file_id"]: end for end in objects(here.runner(project, "files", "--delete", "--format", "json"))}
+    assert ends[one.file_id]["end"] == "in_use"
+    assert "being uploaded" in str(ends[one.file_id]["message"])
+    assert ends[other.file_id]["end"] == "deleted"
+    (end,) = objects(here.runner(project, "files", "--delete", "--format", "json"))
+    assert end == {"file_id": one.file_id, "end": "deleted", "message": ""}
+
+
 def test_files_that_are_not_ours_are_left_alone(
     tmp_path: Path, project: Project, api: SimulatedApi, here: Here
 ) -> None:

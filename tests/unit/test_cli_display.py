@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -279,6 +280,15 @@ def test_rows_a_second_forget_what_is_half_a_minute_old() -> None:
         slow = tally.progress()
     assert slow.rows_per_s == 0
     assert slow.left_s is None
+
+
+def test_a_row_of_several_samples_counts_once() -> None:
+    tally = Tally(HandClock())
+    tally.notify(RunStarted("r7", "sentiment", "parallel", 10, 8, None, resumed=True, samples=3))
+    assert tally.progress().done == 2
+    for sample in range(3):
+        tally.notify(replace(ended(5), step=Step(5, sample=sample)))
+        assert tally.progress().done == (3 if sample == 2 else 2)
 
 
 def test_an_attempt_that_is_tried_again_is_no_finished_row() -> None:

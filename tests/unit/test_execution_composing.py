@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
+from runner.cli.report import plan_lines
 from runner.encoding import decode
+from runner.execution.asked import RunOptions
+from runner.execution.planned import plan_job
+from runner.execution.showing import read_row
 from runner.ledger.audit import audit
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.identity import request_identity
@@ -296,3 +300,29 @@ class Remembering(Pupil):
         words = said[place] if place < len(said) else GOOD
         self._bill(text)
         return cut_off() if words is None else replied(words)
+
+
+def test_a_row_is_shown_with_what_was_said_and_each_attempt_by_its_name(bench: Bench) -> None:
+    bench.provider.script["text 1"] = [replied(BAD), cut_off(), replied(GOOD)]
+    summary = bench.run()
+    shown = read_row(bench.state.find(summary.run_id), bench.load().settings, "k1")
+    words = shown.text()
+    assert "-- assistant\n" + BAD in words
+    assert "-- user\nYour reply cannot be used:" in words
+    assert "larger limit (1), repair 1: 1. " in words
+    assert [attempt["step"] for attempt in shown.to_dict()["attempts"]] == [
+        "first request", "repair 1", "larger limit (1), repair 1"
+    ]  # fmt: skip
+
+
+def test_a_plan_says_what_asking_again_may_add(bench: Bench) -> None:
+    planned = plan_job(bench.root / "jobs" / "x.yaml", RunOptions(environ={}))
+    assert planned.further is not None
+    assert planned.further.requests == 6 * (2 + 2 + 1), "two repairs, two limits, one other model"
+    upper, first = planned.further.cost["parallel"], planned.estimate.cost["parallel"].upper
+    assert upper is not None
+    assert first is not None
+    assert upper > 5 * first
+    assert any("asked again" in line and "up to 30 requests" in line for line in plan_lines(planned))
+    bench.write("jobs/x.yaml", JOB)
+    assert plan_job(bench.root / "jobs" / "x.yaml", RunOptions(environ={})).further is None

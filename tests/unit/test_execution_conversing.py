@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from runner.clock import SystemClock
+from runner.execution.exporting import export_run
 from runner.execution.resuming import retry
 from runner.execution.revalidating import revalidate_run
 from runner.execution.showing import read_row
@@ -81,7 +82,7 @@ def test_a_row_without_a_valid_sample_fails_as_its_first_one_did(bench: Bench) -
     assert (summary.counts.succeeded, summary.counts.failures) == (1, {"schema_mismatch": 1})
     failed, lonely = bench.records()
     assert (failed["status"], failed["error"]["kind"], failed["output"]) == ("failed", "schema_mismatch", None)
-    assert "vote" not in failed
+    assert (failed["vote"]["value"], failed["vote"]["samples"], failed["vote"]["asked"]) == (None, 0, 5)
     assert (lonely["vote"]["share"], lonely["vote"]["samples"], lonely["output"]) == (1.0, 1, {"label": "z"})
 
 
@@ -143,6 +144,18 @@ def test_revalidating_lets_other_samples_vote(bench: Bench) -> None:
     assert audit(info.folder) == []
 
 
+def test_an_export_of_an_unfinished_run_tells_of_each_sample_how_it_stands(bench: Bench) -> None:
+    say(bench, "text 0", "a")
+    bench.provider.script["text 0"].append(refused("authentication_error", retryable=False, scope="job"))
+    assert run(bench).status == "stopped"
+    settings, info = load_settings(bench.root), bench.runs()[-1]
+    export_run(info, bench.state, settings, to=str(bench.root / "part.jsonl"))
+    first = bench.records("part.jsonl")[0]
+    assert (first["status"], first["output"]) == ("open", None)
+    assert first["samples"][0]["output"] == {"label": "a"}
+    assert {sample["status"] for sample in first["samples"][1:]} == {"open"}
+
+
 # -- turns ---------------------------------------------------------------------------------------------------------
 
 
@@ -190,6 +203,22 @@ def test_a_turn_that_a_reply_does_not_allow_is_a_render_error_of_its_row(talk: B
     error = talk.records()[0]["error"]["message"]
     assert "turn 2 of row 'k0'" in error
     assert talk.records()[1]["turns"][1]["text"] == "echo of 41"
+
+
+def test_revalidating_judges_the_last_turn_and_tells_of_another_schema(talk: Bench) -> None:
+    talk.write("jobs/x.yaml", TURNS + "output: {fields: {label: string}, repair: 0}\n")
+    last = ["k0 after echo of k0: why??", "k1 after echo of k1: why??"]
+    for text in last:
+        talk.provider.always[text] = replied('{"label": "good"}')
+    run(talk)
+    assert [record["output"] for record in talk.records()] == [{"label": "good"}] * 2
+    shorter = "output: {fields: {label: {type: string, enum: [bad]}}, repair: 0}\n"
+    talk.write("jobs/x.yaml", TURNS + shorter)
+    info = talk.runs()[-1]
+    done = revalidate_run(info, talk.state, load_settings(talk.root), {}, observer=talk.events)
+    assert (done.came_to.replies, done.came_to.to_failed) == (2, 2)
+    assert "another schema" in done.summary.warnings[0]
+    assert audit(info.folder) == []
 
 
 def test_a_row_is_shown_with_all_that_was_said(talk: Bench) -> None:

@@ -260,6 +260,23 @@ def test_which_run_names_a_file_is_noted_before_it_does(bench: Bench) -> None:
         assert index.runs_using(upload.scope, upload.file_id) == ["run-1", "run-2"]
 
 
+def test_a_file_that_is_deleted_when_it_was_just_found_is_sent_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = bench.upload()
+    use = UploadIndex.use
+
+    def deleted_before(index: UploadIndex, scope: str, file_id: str, run_id: str) -> bool:
+        if file_id == first.file_id:
+            assert index.take_out(scope, file_id, lambda _: False) == []
+        return use(index, scope, file_id, run_id)
+
+    monkeypatch.setattr(UploadIndex, "use", deleted_before)
+    again = bench.upload()
+    assert again.file_id != first.file_id
+    assert bench.sent == 2
+
+
 def test_an_upload_that_is_given_up_holds_no_claim(bench: Bench) -> None:
     async def canceled(uploader: Uploader) -> None:
         task = asyncio.create_task(uploader.found_or_sent(pending(), doubted=False))

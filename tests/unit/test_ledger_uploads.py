@@ -185,3 +185,43 @@ def test_nobody_else_can_read_the_index(path: Path) -> None:
         index.claim("s", PDF)
         for file in (path, path.with_suffix(".lock"), *path.with_suffix(".claims").iterdir()):
             assert file.stat().st_mode & 0o077 == 0, file
+
+
+def test_a_file_that_is_taken_out_is_named_by_nobody_any_more(index: UploadIndex) -> None:
+    index.keep(upload())
+    assert index.take_out("s", "file_1", lambda _: True) == []
+    assert index.find("s", PDF) is None
+    assert not index.use("s", "file_1", "run-1"), "who found it before is told"
+    index.put_back("s", "file_1")
+    assert index.find("s", PDF) is not None
+    assert index.use("s", "file_1", "run-1")
+
+
+def test_a_file_that_an_open_run_names_is_not_taken_out(index: UploadIndex) -> None:
+    index.keep(upload())
+    assert index.use("s", "file_1", "run-1")
+    assert index.take_out("s", "file_1", lambda run_id: run_id == "run-1") == ["run-1"]
+    assert index.find("s", PDF) is not None
+    assert index.take_out("s", "file_1", lambda _: False) == []
+
+
+def test_a_file_that_is_just_being_sent_is_not_unheard(index: UploadIndex, path: Path) -> None:
+    name = index.name_of(PDF)
+    assert index.claim("s", PDF)
+    index.intend("s", PDF)
+    with UploadIndex(path) as other:
+        assert not other.claim_unheard("s", name, "file_1")
+        index.keep(upload())
+        index.release("s", PDF)
+        assert not other.claim_unheard("s", name, "file_1"), "it has been noted since the list was read"
+
+
+def test_a_file_that_nobody_sends_is_unheard_and_its_content_cannot_be_sent_meanwhile(
+    index: UploadIndex, path: Path
+) -> None:
+    index.intend("s", PDF)
+    with UploadIndex(path) as other:
+        assert other.claim_unheard("s", index.name_of(PDF), "file_1")
+        assert other.claim_unheard("s", index.name_of(PDF), "file_2"), "the same content, there twice"
+        assert not index.claim("s", PDF)
+    assert index.claim("s", PDF)

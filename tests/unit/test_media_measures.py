@@ -59,6 +59,15 @@ def test_a_pdf_without_a_page_to_be_seen_has_no_count() -> None:
     assert pdf_pages(b"%PDF-1.7 /Type /ObjStm stream\nnot zlib") is None
 
 
+def test_pages_that_are_compressed_too_far_to_be_looked_at_have_no_count() -> None:
+    objects = b"<< /Type /Pages /Count 2 >>" + b" " * (9 * 2**20) + b"<< /Type /Page >>" * 50
+    stream = b"<< /Type /ObjStm >> stream\n%b\nendstream\n"
+    assert pdf_pages(b"%PDF-1.7\n" + stream % zlib.compress(objects)) is None, "50 pages are behind what is unfolded"
+    few = stream % zlib.compress(b"<< /Type /Page >>")
+    assert pdf_pages(b"%PDF-1.7\n" + few * 4_096) == 4_096
+    assert pdf_pages(b"%PDF-1.7\n" + few * 4_097) is None
+
+
 def test_encryption_is_seen() -> None:
     assert not is_encrypted(pdf(1))
     assert is_encrypted(b"%PDF-1.7 trailer << /Encrypt 12 0 R >>")

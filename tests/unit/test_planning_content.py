@@ -34,6 +34,17 @@ def test_a_bound_is_never_more_than_the_context() -> None:
     assert [Sight().bound(tokens) for tokens in (7, 700, None)] == [7, 700, None]
 
 
+@pytest.mark.parametrize("further", [{}, {"citations": {"enabled": True}}])
+def test_a_text_is_bounded_alike_within_the_body_and_uploaded(further: dict[str, object]) -> None:
+    text = Content.of(b"One. Two. Three. " * 100, "a text", "document")
+    within, uploaded = (
+        media_block("document", text, further, Sight(), images=0, resize=None, upload=upload)
+        for upload in (None, lambda: text.data)
+    )
+    added = within.weight.bound or 0  # beside the body, of which some bytes are no text
+    assert 0 <= len(text.data) + added - (uploaded.weight.bound or 0) < 32
+
+
 def test_weights_add_up_and_what_is_not_bounded_stays_so() -> None:
     image = url_block("image", "https://example.org/a", {}, Sight()).weight
     document = url_block("document", "https://example.org/b", {}, Sight()).weight

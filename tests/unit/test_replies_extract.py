@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.replies.extract import Answer, has_text, output_of, text_of
+from runner.replies.extract import has_text, text_of
 
 THINKING = {"type": "thinking", "thinking": "", "signature": "s"}
 
@@ -26,23 +26,6 @@ def test_a_reply_without_text_has_empty_text() -> None:
 @pytest.mark.parametrize("block", [{"type": "text"}, {"type": "text", "text": None}, {"type": "text", "text": 5}])
 def test_a_text_block_without_a_text_counts_as_none(block: dict[str, object]) -> None:
     assert text_of([block, text("a")]) == "a"
-
-
-def test_without_a_schema_the_output_is_the_text() -> None:
-    assert output_of([text('{"a": 1}')], structured=False) == Answer('{"a": 1}', '{"a": 1}')
-
-
-def test_with_a_schema_the_output_is_the_json_in_the_text() -> None:
-    assert output_of([text('{"a"'), text(": 1}")], structured=True) == Answer({"a": 1}, '{"a": 1}')
-
-
-@pytest.mark.parametrize("words", ['{"a": ', "", "NaN", "sorry", "[" * 100_000])
-def test_text_that_is_no_json_is_kept_beside_no_output(words: str) -> None:
-    assert output_of([text(words)], structured=True) == Answer(None, words)
-
-
-def test_integers_of_any_size_stay_exact() -> None:
-    assert output_of([text(str(2**70))], structured=True).output == 2**70
 
 
 @given(

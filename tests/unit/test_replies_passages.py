@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.replies.passages import JsonPassage, NotFound, Passage, RegexPassage, TagPassage, TypesOf, json_values
+from runner.replies.passages import (
+    JsonPassage,
+    NotFound,
+    Passage,
+    RegexPassage,
+    TagPassage,
+    TypesOf,
+    json_values,
+    unfenced,
+)
 from runner.spec.regexes import compile_regex
 
 ANY = TypesOf(None)
@@ -169,3 +178,27 @@ def test_any_text_has_an_output_that_is_json_or_none(text: str) -> None:
     for passage in PASSAGES:
         with suppress(NotFound):
             json.dumps(passage.take(text), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "inside"),
+    [
+        ("```json\n[1]\n```", "[1]"),
+        (" ```\n\n [1] ``` ", "[1]"),
+        ("```c++\na\n```b\n```", "a\n```b"),
+        ("```\n```", ""),
+        ("```json [1]```", "```json [1]```"),
+        ("```a b\n[1]\n```", "```a b\n[1]\n```"),
+        ("````", "````"),
+        ("x ```\n[1]\n```", "x ```\n[1]\n```"),
+    ],
+)
+def test_a_text_that_is_one_fenced_block_is_what_stands_in_it(text: str, inside: str) -> None:
+    assert unfenced(text) == inside
+
+
+@pytest.mark.timeout(20)  # an expression took minutes for the first of these, and hours for the second
+@pytest.mark.parametrize("text", ["```" + "\n" * 10_000 + "x", "```json\n{" + "\n" * 300_000])
+def test_a_reply_of_nothing_but_line_breaks_keeps_nobody_busy(text: str) -> None:
+    with pytest.raises(NotFound):
+        JsonPassage(True).take(text)

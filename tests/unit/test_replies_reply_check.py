@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from runner.replies.extract import Answer
 from runner.replies.passages import JsonPassage
 from runner.replies.reply_check import ReplyCheck
@@ -60,3 +62,14 @@ def test_warnings_are_told_of_a_sound_reply() -> None:
 def test_a_row_is_looked_up_for_rules_that_need_it_only() -> None:
     assert not ReplyCheck(Check(SCHEMA), None, RULES).needs_row
     assert ReplyCheck(rules=Rules([Rule("output == row.a")], {})).needs_row
+
+
+def test_the_json_of_all_text_blocks_is_the_output() -> None:
+    blocks = [{"type": "text", "text": '{"a"'}, {"type": "thinking"}, {"type": "text", "text": ": 1}"}]
+    assert ReplyCheck(Check({})).answer(blocks) == Answer({"a": 1}, '{"a": 1}')
+    assert ReplyCheck(Check({})).answer([{"type": "text", "text": str(2**70)}]).output == 2**70
+
+
+@pytest.mark.parametrize("words", ['{"a": ', "", "NaN", "sorry", "[" * 100_000])
+def test_text_that_is_no_json_is_kept_beside_no_output(words: str) -> None:
+    assert ReplyCheck(Check({})).answer([{"type": "text", "text": words}]) == Answer(None, words)

@@ -132,3 +132,34 @@ def test_a_request_in_a_batch_that_was_struck_is_drawn_anew() -> None:
     second = [row for row in first if faults.choose(BATCH_ROW, row)]
     assert 60 < len(first) < 140
     assert 0 < len(second) < len(first)
+
+
+def asked(text: str, *, max_tokens: int = 50, said: str = "") -> bytes:
+    """A request as it is sent; `said` is what the model answered before."""
+    before = f'{{"role":"assistant","content":"{said}"}},' if said else ""
+    return f'{{"max_tokens":{max_tokens},"messages":[{before}{{"role":"user","content":"{text}"}}]}}'.encode()
+
+
+def test_an_invalid_answer_is_mended_once_the_model_is_told_of_it() -> None:
+    faults = with_rules({"kind": "invalid"})
+    assert kinds(faults, [asked("a"), asked("a", said='{\\"unexpected\\":true}'), asked("a", said="no")]) == [
+        "invalid", None, "invalid"
+    ]  # fmt: skip
+
+
+def test_a_cut_off_answer_is_whole_once_it_has_room() -> None:
+    faults = with_rules({"kind": "cut_off"})
+    assert (
+        kinds(faults, [asked("a", max_tokens=room) for room in (50, 1023, 1024, 4096)]) == ["cut_off"] * 2 + [None] * 2
+    )
+    assert faults.choose(PATH, b"{}", room=2048) is None
+
+
+def test_how_much_room_an_answer_needs_is_a_matter_of_the_question_alone() -> None:
+    faults = with_rules({"kind": "cut_off", "rate": 0.3}, seed=5)
+    texts = [f"question {number}" for number in range(200)]
+    first = kinds(faults, [asked(text) for text in texts])
+    assert 30 < first.count("cut_off") < 90
+    assert kinds(faults, [asked(text) for text in texts]) == first, "another try is no other draw"
+    assert kinds(faults, [asked(text, max_tokens=900) for text in texts]) == first, "nor is a little more room"
+    assert kinds(faults, [asked(text, max_tokens=1024) for text in texts]) == [None] * 200

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import Problem, SpecError
-from runner.spec.job import Block
+from runner.spec.content import Block
 from runner.spec.load import LoadedJob, duplicate_names, load
 from support.projects import JOB, make_project
 

@@ -7,8 +7,11 @@ import pytest
 from jsonschema import Draft7Validator
 
 from runner.catalog.parameters import TAKEN
-from runner.spec.job import Dataset, JobFile, Limits, Message, Model, Output, Retry, Sample, SinkSpec, TextSource
+from runner.spec.content import Message, TextSource
+from runner.spec.job import Dataset, JobFile, Limits, Retry, Sample, SinkSpec
+from runner.spec.model import Model
 from runner.spec.node import plain
+from runner.spec.reply import Output
 from runner.spec.schema import job_reference, json_schema
 from runner.spec.shape import field_shapes
 from runner.spec.source import parse_yaml

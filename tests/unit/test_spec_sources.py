@@ -65,6 +65,30 @@ def test_a_file_that_is_not_there_is_missing(files: LocalFiles, name: str) -> No
     assert refused.value.missing
 
 
+def test_a_project_that_is_reached_by_a_link_misses_a_file_all_the_same(files: LocalFiles, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "project")
+    linked = LocalFiles(tmp_path / "link", (), (tmp_path / "link/.runner",))
+    assert linked.of_row("photos/a.png") == b"a.png"
+    with pytest.raises(Unreadable) as refused:
+        linked.of_row("photos/none.png")
+    assert refused.value.missing, "so that `optional` does without it"
+
+
+def test_a_link_out_of_the_project_tells_nothing_of_what_is_there(files: LocalFiles, tmp_path: Path) -> None:
+    (tmp_path / "project/away").symlink_to(tmp_path / "outside")
+    for name in ("away/secret", "away/not-there"):
+        with pytest.raises(Unreadable) as refused:
+            files.of_row(name)
+        assert refused.value.code == "outside", name
+
+
+def test_a_link_in_a_circle_leads_nowhere(files: LocalFiles, tmp_path: Path) -> None:
+    (tmp_path / "project/circle").symlink_to("circle")
+    with pytest.raises(Unreadable) as refused:
+        files.of_row("circle/a.png")
+    assert refused.value.missing
+
+
 def test_a_folder_and_a_file_that_is_too_large_are_no_content(files: LocalFiles, tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match="not a regular file"):
         files.of_row("photos")

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from runner.spec.job import Limits, Retry, SinkSpec, TextSource
+from runner.spec.content import TextSource
+from runner.spec.job import Limits, Retry, SinkSpec
 from runner.spec.values import Share
 
 
