@@ -321,9 +321,9 @@ def test_a_history_may_end_with_the_assistant_where_the_model_goes_on_from_there
 
 def test_what_the_user_says_in_a_later_turn_may_end_in_white_space() -> None:
     """Only a last message of the assistant may not; here the job has one, and the turn stands behind it."""
-    messages = [PAST, user(block("review")), CompiledMessage("assistant", [block("review")])]
+    begun = CompiledMessage("assistant", [block("review")])
     why = {"role": "user", "content": [text_block("Why?\n", None)]}
-    assert isinstance(of_history(*messages, past=[HELLO], more=appended([why])), Request)
+    assert isinstance(of_history(PAST, user(block("review")), begun, past=[HELLO], more=appended([why])), Request)
 
 
 def test_a_document_of_a_history_that_only_the_api_sees_leaves_the_input_unbounded() -> None:
