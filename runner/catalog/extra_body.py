@@ -15,8 +15,14 @@ from typing import Any
 
 from runner.catalog.shapes import ParamProblem
 
-RUNNERS_OWN = frozenset({"model", "messages", "system", "stream", "tools", "tool_choice", "cache_control"})
-"""What runner sets, from keys of the job."""
+_KEY_OF_THE_JOB = "write `{}` as the job's own key, or leave it out"
+RUNNERS_OWN: Mapping[str, str] = {
+    **{name: _KEY_OF_THE_JOB.format(name) for name in ("model", "messages", "system", "tools")},
+    "stream": "leave it out: runner streams where a reply may be long",
+    "tool_choice": "write `params.tool_choice`",
+    "cache_control": "write `cache: true` on the last block that rows share",
+}
+"""What runner sets, and where a job says it."""
 
 _CHANGES_THE_BILL = frozenset(
     {"billing_policy", "compaction", "container", "fallbacks", "fallback_credit_token", "mcp_servers", "thread"}
@@ -31,7 +37,7 @@ def extra_body_problems(value: Mapping[Any, Any], taken: Collection[str], *, cap
         path = ("extra_body", name)
         if name in RUNNERS_OWN:
             message = f"`{name}` is what runner itself sends, so it cannot be passed beside it"
-            yield ParamProblem(path, "wrong-place", message, f"write `{name}` as the job's own key, or leave it out")
+            yield ParamProblem(path, "wrong-place", message, RUNNERS_OWN[name])
         elif name in taken:
             yield ParamProblem(
                 path, "wrong-place", f"`{name}` is a parameter that is checked", f"write `params.{name}`"

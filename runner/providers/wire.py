@@ -386,7 +386,8 @@ def _wire(address: URL, headers: Mapping[str, str], max_concurrency: int) -> Mes
 
 
 def _headers(credentials: Credentials) -> dict[str, str]:
-    """Those of every request, by lower-case names; the user's own win, as with the SDK."""
+    """Those of every request, by lower-case names; the user's own win, as with the SDK, but for what replies may be
+    compressed with."""
     headers = {
         "accept": JSON,
         # Replies are short, and unfolding one takes longer than the bytes that it saves.
@@ -397,9 +398,10 @@ def _headers(credentials: Credentials) -> dict[str, str]:
     }
     if credentials.kind in {"api_key", "auth_token"}:
         headers["authorization"] = f"Bearer {credentials.value}"
-    for name, value in credentials.headers.items():
-        headers[name.lower()] = value
-    return headers
+    own = {name.lower(): value for name, value in credentials.headers.items()}
+    # A coding that cannot be unfolded here would make each reply one that was paid for and cannot be read.
+    own.pop("accept-encoding", None)
+    return headers | own
 
 
 def _user_agent() -> str:

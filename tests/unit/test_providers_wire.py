@@ -95,6 +95,21 @@ def test_replies_are_asked_for_as_they_are_by_a_program_that_says_its_name() -> 
     assert headers["user-agent"] == f"runner/{runner.__version__}"
 
 
+def test_no_header_of_ones_own_asks_for_replies_that_cannot_be_read() -> None:
+    async def main() -> dict[str, str]:
+        async with serve(reply(MESSAGE)) as server:
+            environ = {"ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": server.address}
+            environ["ANTHROPIC_CUSTOM_HEADERS"] = "Accept-Encoding: br, zstd\nUser-Agent: mine"
+            provider = connect(environ, max_concurrency=1)
+            await provider.send(sample_request())
+            await provider.aclose()
+            return server.requests[0].headers
+
+    headers = asyncio.run(main())
+    assert headers["accept-encoding"] == "identity"
+    assert headers["user-agent"] == "mine"
+
+
 def test_a_refused_download_is_read_although_it_was_asked_for_compressed() -> None:
     error = json.dumps({"type": "error", "error": {"type": "not_found_error", "message": "gone"}}).encode()
 
