@@ -42,6 +42,7 @@ _EXPECTED_WITH: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "less_than_equal": lambda ctx: f"a number of at most {ctx['le']}",
     "literal_error": lambda ctx: f"one of {ctx['expected']}".replace("'", "`").replace("True", "`true`"),
     "too_short": lambda ctx: f"at least {ctx['min_length']} item{'s' if ctx['min_length'] > 1 else ''}",
+    "too_long": lambda ctx: f"at most {ctx['max_length']} item{'s' if ctx['max_length'] > 1 else ''}",
     "string_too_long": lambda ctx: f"at most {ctx['max_length']} characters",
 }
 
