@@ -117,6 +117,7 @@ class UploadIndex:
     def close(self) -> None:
         for path in list(self._held):
             self._release(path)
+        self._sweep()
         self._connection.close()
 
     def name_of(self, content: Content) -> str:
@@ -255,6 +256,18 @@ class UploadIndex:
         if descriptor is not None:
             path.unlink(missing_ok=True)  # while it is held, so that it is ours
             os.close(descriptor)
+
+    def _sweep(self) -> None:
+        """Remove the claims that killed processes left: nobody holds them."""
+        for path in list(self._claims.iterdir()) if self._claims.is_dir() else ():
+            with contextlib.suppress(OSError):  # it was given up, or taken, meanwhile
+                descriptor = os.open(path, os.O_RDWR)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if _is_still(path, descriptor):
+                        path.unlink()
+                finally:
+                    os.close(descriptor)
 
     def _claim_path(self, scope: str, content: Content) -> Path:
         whole = f"{scope}/{content.media_type}/".encode() + content.sha256

@@ -80,7 +80,7 @@ def test_check_says_by_what_is_kept_what_a_model_has_not(project: Project, api: 
         "6:7 no-batches]: claude-haiku-5-5 takes no batches",
         "7:9 no-structured-outputs]: claude-haiku-5-5 has no structured outputs",
     ]
-    assert "`output.extract: json`" in done.stdout + done.stderr
+    assert "`extract: {json: true}` under `output`" in done.stdout + done.stderr
     assert api.traffic()["received"] == 0, "check asks nobody"
 
 

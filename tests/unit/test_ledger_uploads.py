@@ -133,6 +133,19 @@ def test_closing_gives_up_what_was_claimed(path: Path) -> None:
     assert not list(path.with_suffix(".claims").iterdir()), "and leaves nothing behind"
 
 
+def test_closing_removes_what_a_killed_process_left_and_nothing_that_is_held(path: Path) -> None:
+    with UploadIndex(path) as first:
+        assert first.claim("s", PDF)
+        left = path.with_suffix(".claims") / ("0" * 32)
+        left.touch()
+        with UploadIndex(path):
+            pass
+        assert not left.exists()
+        assert len(list(left.parent.iterdir())) == 1
+        with UploadIndex(path) as second:
+            assert not second.claim("s", PDF)
+
+
 def _claim_and_wait(path: Path, ready: multiprocessing.synchronize.Event) -> None:
     index = UploadIndex(path)
     index.intend("s", PDF)
