@@ -263,6 +263,6 @@ def _require_same_api(info: RunInfo, api: Api) -> None:
         raise LedgerError(
             f"run {info.run_id} belongs to {info.meta['address']}, and the environment now leads to {api.address}",
             code="other-address",
-            hint="set the address that the run began with (ANTHROPIC_BASE_URL, where it is not a platform's); its batches "
-            "and caches are there",
+            hint="set the address that the run began with (ANTHROPIC_BASE_URL, where it is not a platform's); its "
+            "batches and caches are there",
         )
