@@ -146,7 +146,7 @@ def test_an_observer_is_told_what_happens_in_order(api: SimulatedApi, job: Path)
     kinds = Counter(type(event) for event in told.events)
     assert (kinds[StepSent], kinds[StepEnded], kinds[SinkDelivered]) == (13, 13, 1)
     assert isinstance(told.events[0], RunStarted)
-    assert told.events[-1] == RunEnded(told.events[0].run_id, "finished")
+    assert told.events[-1] == RunEnded(told.events[0].run_id, "finished", rows_done=told.events[0].rows)
     ended = [event for event in told.events if isinstance(event, StepEnded)]
     assert Counter(event.status for event in ended) == {"succeeded": 12, "open": 1}
     (failed,) = [event.failure for event in ended if event.failure]
