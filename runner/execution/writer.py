@@ -45,8 +45,8 @@ from runner.types import Outcome, Step, maker_of
 
 GROUP = 500
 LINGER_S = 0.002
-"""Slots wait for their outcomes and for leases behind them: with 5 ms a run of 20,000 rows, 64 in flight at a server that
-answers at once, took 3.5 s, with 2 ms 2.85, at the same processor time; with 1 ms it gained no more."""
+"""Slots wait for their outcomes, and for leases behind them: with 5 ms a run of 20,000 rows, 64 in flight at a server
+that answers at once, took 3.5 s, with 2 ms 2.85, at the same processor time; with 1 ms it gained no more."""
 BACKLOG = 2_000
 """Posted outcomes that may wait to be written; the feeder's thread blocks beyond."""
 
