@@ -32,7 +32,7 @@ from runner.planning.content import (
     uploaded_block,
     url_block,
 )
-from runner.spec.sources import Unreadable, origin_of
+from runner.spec.origins import Unreadable, Unseen, origin_of
 from runner.templating import Expression, Printed
 from runner.types import PendingFile
 
@@ -40,7 +40,7 @@ Context = Mapping[str, Any]
 Stamp = Callable[[str], Hashable]
 """Gives what changes with the content of a file, by its path; None where it cannot be told."""
 Read = Callable[[str], bytes]
-"""Gives the content of a file by its path. Raises Unreadable."""
+"""Gives the content of a file by its path. Raises Unreadable, or Unseen where it may not look."""
 
 
 class Rendered(Protocol):
@@ -272,6 +272,8 @@ def media_draft(
                 return Draft(lambda _: uploaded_block(kind, known.file, further, known.weight), known.file.size_bytes)
         try:
             data, called = read(source), repr(source)
+        except Unseen:  # what is known of it is what is known of an address
+            return Draft(lambda _: url_block(kind, source, further, sight), images=images)
         except Unreadable as failure:
             if failure.missing and optional:
                 return None

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -21,7 +22,7 @@ import orjson
 from runner.catalog.models import snapshot_facts
 from runner.catalog.schema_weakening import weakened
 from runner.encoding import encode
-from runner.errors import Location, PlanError, Problem, SpecError
+from runner.errors import Location, PlanError, Problem, SetupError, SpecError
 from runner.media.content import Unsendable
 from runner.planning.blocks import BlockMaker, EmptyText, Rendered
 from runner.planning.content import Encoded, Sight
@@ -38,7 +39,7 @@ from runner.planning.pieces import (
 from runner.planning.requests import CacheShape, CompiledJob
 from runner.spec.content import Block, Message, TextSource
 from runner.spec.loaded import LoadedJob
-from runner.spec.sources import Unreadable
+from runner.spec.origins import Unreadable
 from runner.templating import Expression, TemplateFailure
 from runner.tools import Tool
 from runner.types import CacheTtl, Mode
@@ -232,7 +233,7 @@ class _Blocks:
         with self._located(path):
             names = reading.names(source)
             by_row = "row" in names
-            read = self._files.of_row if by_row else self._loaded.content_of
+            read = partial(self._of_row, path) if by_row else self._loaded.content_of
             stamp = self._files.stamp if by_row else _no_stamp
             maker = reading.maker(source, self._sight, read, stamp)
             if by_row:
@@ -240,6 +241,14 @@ class _Blocks:
             drafts = list(maker.drafts(self.context))
             images = sum(draft.images for draft in drafts)
             return tuple(draft.encode(images) for draft in drafts)
+
+    def _of_row(self, path: tuple[str | int, ...], name: str) -> bytes:
+        """The content of a file that a row names. A library that is missing for it is told at the block."""
+        try:
+            return self._files.of_row(name)
+        except SetupError as error:
+            error.where = error.where or self._loaded.locate(path)
+            raise
 
     @contextmanager
     def _located(self, path: tuple[str | int, ...]) -> Iterator[None]:

@@ -42,7 +42,7 @@ from runner.planning.pieces import (
     ends_with_assistant,
     pieces_of,
 )
-from runner.spec.sources import Unreadable
+from runner.spec.origins import Unreadable
 from runner.templating import Printed, TemplateFailure
 from runner.types import CacheTtl, Failure, Mode, PendingFile, Prefix, Request, Row, maker_of
 
@@ -307,7 +307,8 @@ class CompiledJob:
         except NoBlock as failure:
             return Failure("render_error", f"{failure}; row {row.key!r}")
         except (Unsendable, Unreadable) as failure:
-            return Failure("input_error", f"{failure.message} ({failure.hint}); row {row.key!r}")
+            kind = "connection_error" if getattr(failure, "passing", False) else "input_error"
+            return Failure(kind, f"{failure.message} ({failure.hint}); row {row.key!r}")
         except TooLarge as failure:
             return _too_large(row, failure.size_bytes)
         seen.update(more.seen)

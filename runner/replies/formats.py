@@ -22,7 +22,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 import idna
 
-from runner.spec.patterns import compile_pattern
+from runner.spec.patterns import is_pattern
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(
@@ -187,14 +187,6 @@ def _is_reference(text: str, pattern: re.Pattern[str], *, with_scheme: bool) -> 
     return literal is None or is_ipv6(literal) or bool(_IP_FUTURE.fullmatch(literal))
 
 
-def is_regex(text: str) -> bool:
-    try:
-        compile_pattern(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _matching(pattern: re.Pattern[str]) -> Callable[[str], bool]:
     return lambda text: pattern.fullmatch(text) is not None
 
@@ -217,7 +209,7 @@ FORMATS: Mapping[str, tuple[Callable[[str], bool], str]] = {
     "uri-template": (_matching(_URI_TEMPLATE), "a URI template such as /users/{id}"),
     "json-pointer": (_matching(_POINTER), "a JSON pointer such as /a/0"),
     "relative-json-pointer": (_matching(_RELATIVE_POINTER), "a relative JSON pointer such as 1/a"),
-    "regex": (is_regex, "a regular expression"),
+    "regex": (is_pattern, "a regular expression"),
     "uuid": (_matching(_UUID), "a UUID"),
 }
 """Each format's check of a text, and what it expects in words."""

@@ -1,8 +1,8 @@
 """What is wrong with a value that does not fit its schema, in words for people and for the model that is asked again.
 
-Owns   `Words`: an error of `jsonschema` as short messages, each led by the JSON pointer of the place, saying what was
-       expected and what was found.
-Knows  the keywords of JSON Schema. A schema's own words stand here as its author wrote them.
+Owns   `messages`: an error of `jsonschema` as short messages, each led by the JSON pointer of the place, saying what
+       was expected and what was found.
+Knows  the keywords of JSON Schema.
 """
 
 from __future__ import annotations
@@ -32,58 +32,52 @@ _NOUNS = {
 }
 
 
-class Words:
-    """`patterns` are the expressions of the schema as they were written, by how they are checked."""
+def messages(error: ValidationError) -> Iterator[str]:
+    """One message, or a few where the error comes down to others within the value."""
+    if error.validator in ("anyOf", "oneOf") and error.context:
+        yield from _alternatives(error)
+        return
+    yield f"{pointer(error.absolute_path)}: {_said(error)}"
 
-    def __init__(self, patterns: Mapping[str, str]) -> None:
-        self._patterns = patterns
 
-    def of(self, error: ValidationError) -> Iterator[str]:
-        """One message, or a few where the error comes down to others within the value."""
-        if error.validator in ("anyOf", "oneOf") and error.context:
-            yield from self._alternatives(error)
-            return
-        yield f"{pointer(error.absolute_path)}: {self._said(error)}"
+def _said(error: ValidationError) -> str:
+    if error.validator == "additionalProperties" and error.validator_value is False:
+        return _unexpected(error)
+    say = _SAID.get(str(error.validator))
+    return say(error) if say is not None else _shortened(error.message)
 
-    def _said(self, error: ValidationError) -> str:
-        if error.validator == "pattern":
-            pattern = self._patterns.get(str(error.validator_value), error.validator_value)
-            return f"expected text that matches {pattern}, found {_shown(error.instance)}"
-        if error.validator == "additionalProperties" and error.validator_value is False:
-            return self._unexpected(error)
-        say = _SAID.get(str(error.validator))
-        return say(error) if say is not None else _shortened(error.message)
 
-    def _unexpected(self, error: ValidationError) -> str:
-        schema: Any = error.schema
-        instance: Any = error.instance
-        known = schema.get("properties", {})
-        patterns = schema.get("patternProperties", {})
-        extra = [name for name in instance if name not in known and not any(re.search(p, name) for p in patterns)]
-        several = "are no properties" if len(extra) > 1 else "is no property"
-        expected = f"; expected {_listed(known)}" if known else ""
-        return f"{_listed(extra)} {several} here{expected}"
+def _unexpected(error: ValidationError) -> str:
+    schema: Any = error.schema
+    instance: Any = error.instance
+    known = schema.get("properties", {})
+    patterns = schema.get("patternProperties", {})
+    extra = [name for name in instance if name not in known and not any(re.search(p, name) for p in patterns)]
+    several = "are no properties" if len(extra) > 1 else "is no property"
+    expected = f"; expected {_listed(known)}" if known else ""
+    return f"{_listed(extra)} {several} here{expected}"
 
-    def _alternatives(self, error: ValidationError) -> Iterator[str]:
-        """What keeps a value from the alternative that it is nearest to."""
-        by_branch: dict[Any, list[ValidationError]] = {}
-        for inner in error.context or ():
-            by_branch.setdefault(inner.relative_schema_path[0], []).append(inner)
-        branches = list(by_branch.values())
-        near = [errors for errors in branches if not any(_is_other_type(inner) for inner in errors)]
-        if not near:
-            kinds: dict[str, None] = {}
-            for inner in (inner for errors in branches for inner in errors if _is_other_type(inner)):
-                kinds.update(dict.fromkeys(_types(inner)))
-            yield f"{pointer(error.absolute_path)}: expected {_either(kinds)}, found {_found(error.instance)}"
-            return
-        nearest = min(near, key=lambda errors: (any(_is_other_value(inner) for inner in errors), len(errors)))
-        told = [message for inner in nearest for message in self.of(inner)]
-        meant = [errors for errors in near if not any(_is_other_value(inner) for inner in errors)]
-        if len(near) == 1 or meant == [nearest]:
-            yield from told
-        else:
-            yield f"{told[0]} (this is one of {len(branches)} forms that it may have, and it has none)"
+
+def _alternatives(error: ValidationError) -> Iterator[str]:
+    """What keeps a value from the alternative that it is nearest to."""
+    by_branch: dict[Any, list[ValidationError]] = {}
+    for inner in error.context or ():
+        by_branch.setdefault(inner.relative_schema_path[0], []).append(inner)
+    branches = list(by_branch.values())
+    near = [errors for errors in branches if not any(_is_other_type(inner) for inner in errors)]
+    if not near:
+        kinds: dict[str, None] = {}
+        for inner in (inner for errors in branches for inner in errors if _is_other_type(inner)):
+            kinds.update(dict.fromkeys(_types(inner)))
+        yield f"{pointer(error.absolute_path)}: expected {_either(kinds)}, found {_found(error.instance)}"
+        return
+    nearest = min(near, key=lambda errors: (any(_is_other_value(inner) for inner in errors), len(errors)))
+    told = [message for inner in nearest for message in messages(inner)]
+    meant = [errors for errors in near if not any(_is_other_value(inner) for inner in errors)]
+    if len(near) == 1 or meant == [nearest]:
+        yield from told
+    else:
+        yield f"{told[0]} (this is one of {len(branches)} forms that it may have, and it has none)"
 
 
 def _is_other_type(error: ValidationError) -> bool:
@@ -140,6 +134,7 @@ _SAID: Mapping[str, Callable[[ValidationError], str]] = {
     "const": lambda error: f"expected {_shown(error.validator_value)}, found {_shown(error.instance)}",
     "required": _missing,
     "format": _wrong_format,
+    "pattern": lambda error: f"expected text that matches {error.validator_value}, found {_shown(error.instance)}",
     "minimum": _compared("at least"),
     "maximum": _compared("at most"),
     "exclusiveMinimum": _compared("more than"),

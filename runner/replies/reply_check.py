@@ -11,14 +11,16 @@ judged again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.encoding import decode
 from runner.replies.extract import Answer, text_of
 from runner.replies.passages import NotFound, Passage
-from runner.replies.rules import Rules
-from runner.replies.schema import Check
 from runner.types import Reply, Row
+
+if TYPE_CHECKING:
+    from runner.replies.rules import Rules
+    from runner.replies.schema import Check
 
 
 class ReplyCheck:

@@ -1,8 +1,8 @@
 """The local check of structured output.
 
 Owns   checking a value against the user's own JSON Schema (2020-12), compiled once a run: its formats asserted
-       (`replies.formats`), its patterns read as ECMA-262 (`spec.patterns`), decimals multiplied as they are written.
-       What is wrong is said by `replies.mismatches`.
+       (`replies.formats`), its patterns read as ECMA-262 and searched for in a time that is bounded
+       (`spec.patterns`), decimals multiplied as they are written. What is wrong is said by `replies.mismatches`.
 Knows  JSON Schema by way of `jsonschema`. References stay inside the schema: nothing is ever fetched.
 
 The API does constrain what it generates, but to its subset of JSON Schema, not under refusal or truncation, and
@@ -11,7 +11,9 @@ without a promise for the case of enum values; so every reply is checked here, a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from decimal import Decimal
 from fractions import Fraction
 from itertools import islice
@@ -21,11 +23,20 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 from referencing import Registry
+from referencing.exceptions import Unresolvable
 
-from runner.catalog.schema_references import HOLDS_LIST, HOLDS_NAMED, HOLDS_SCHEMA
+from runner.catalog.schema_references import (
+    HOLDS_LIST,
+    HOLDS_NAMED,
+    HOLDS_SCHEMA,
+    REFERENCES,
+    References,
+    SchemaPath,
+    schemas_in,
+)
 from runner.replies.formats import FORMATS
-from runner.replies.mismatches import Words
-from runner.spec.patterns import BadPattern, as_python
+from runner.replies.mismatches import messages
+from runner.spec.patterns import BadPattern, compile_pattern
 
 MAX_PROBLEMS = 5
 """A reply that is quite wrong has hundreds of errors; the first few say it."""
@@ -35,10 +46,11 @@ class Check:
     """A compiled schema. `problems` is empty for a value that fits."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        written: dict[str, str] = {}
-        prepared = _prepared({name: value for name, value in schema.items() if name != "$schema"}, written)
-        self._validator = _Validator(prepared, registry=Registry(), format_checker=_FORMAT_CHECKER)
-        self._words = Words(written)
+        self._schema = {name: value for name, value in schema.items() if name != "$schema"}
+        self._by_name = _has_patterned_names(self._schema)
+        if self._by_name:
+            self._schema = _with_anchors(self._schema)
+        self._validator = None if self._by_name else _validator(self._schema)
 
     def problems(self, value: Any) -> list[str]:
         """At most five short messages, each led by the JSON pointer of the place.
@@ -47,41 +59,83 @@ class Check:
         rules on every reply again at each opening, so an exception here would stop the run for good.
         """
         try:
-            told = (told for error in self._validator.iter_errors(value) for told in self._words.of(error))
+            validator = self._validator or _validator(_with_names(self._schema, _names(value)))
+            told = (told for error in validator.iter_errors(value) for told in messages(error))
             return list(islice(dict.fromkeys(islice(told, 4 * MAX_PROBLEMS)), MAX_PROBLEMS))
-        except (RecursionError, OverflowError) as error:
+        except (RecursionError, OverflowError, BadPattern, Unresolvable) as error:
             return [f"/: it cannot be checked ({error})"]
 
 
-def _prepared(schema: Any, written: dict[str, str]) -> Any:
-    """The schema with its patterns in Python's words; `written` tells each as it was."""
+def _validator(schema: Mapping[str, Any]) -> Any:
+    return _Validator(schema, registry=Registry(), format_checker=_FORMAT_CHECKER)
+
+
+def _has_patterned_names(schema: Mapping[str, Any]) -> bool:
+    return any("patternProperties" in part for _, part in schemas_in(schema))
+
+
+def _with_anchors(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema with references by anchor where they lead through `patternProperties`: the names there, which are part
+    of a pointer, are others for each value."""
+    anchored = deepcopy(dict(schema))
+    references = References(anchored)
+    schemas: dict[SchemaPath, Any] = dict(schemas_in(anchored))
+    for number, part in enumerate(schemas.values()):
+        for keyword in part.keys() & REFERENCES:
+            path = references.place(part[keyword])
+            if path is not None and "patternProperties" in path and path in schemas:
+                # No author's anchor has a colon.
+                part[keyword] = "#" + schemas[path].setdefault("$anchor", f"pattern:{number}")
+    return anchored
+
+
+def _with_names(schema: Any, names: frozenset[str]) -> Any:
+    """The schema with each pattern of `patternProperties` made the list of those of these names that it matches: the
+    library searches for patterns by itself there, and a search for names as they are has no ways to choose from."""
     if not isinstance(schema, Mapping):
         return schema
-    prepared: dict[str, Any] = {}
+    made: dict[str, Any] = {}
     for keyword, value in schema.items():
-        if keyword == "pattern" and isinstance(value, str):
-            prepared[keyword] = _translated(value, written)
-        elif keyword in HOLDS_SCHEMA:
-            prepared[keyword] = _prepared(value, written)
+        if keyword in HOLDS_SCHEMA:
+            made[keyword] = _with_names(value, names)
         elif keyword in HOLDS_LIST and isinstance(value, list):
-            prepared[keyword] = [_prepared(part, written) for part in value]
+            made[keyword] = [_with_names(part, names) for part in value]
         elif keyword in HOLDS_NAMED and isinstance(value, Mapping):
-            prepared[keyword] = {
-                _translated(name, written) if keyword == "patternProperties" else name: _prepared(part, written)
-                for name, part in value.items()
+            made[keyword] = {
+                _matched(name, number, names) if keyword == "patternProperties" else name: _with_names(part, names)
+                for number, (name, part) in enumerate(value.items())
             }
         else:
-            prepared[keyword] = value
-    return prepared
+            made[keyword] = value
+    return made
 
 
-def _translated(pattern: str, written: dict[str, str]) -> str:
-    try:
-        translated = f"(?a:{as_python(pattern)})"
-    except BadPattern:  # `runner check` has refused it before
-        return pattern
-    written[translated] = pattern
-    return translated
+def _matched(pattern: str, number: int, names: frozenset[str]) -> str:
+    """`number` tells patterns apart that match the same names."""
+    search = compile_pattern(pattern).search
+    listed = "|".join(re.escape(name) for name in sorted(names) if search(name))
+    return rf"\A(?:{listed})\Z(?#{number})" if listed else f"(?!)(?#{number})"
+
+
+def _names(value: Any) -> frozenset[str]:
+    """All property names in a value."""
+    names: set[str] = set()
+    pending = [value]
+    while pending:
+        match pending.pop():
+            case dict() as mapping:
+                names.update(mapping)
+                pending.extend(mapping.values())
+            case list() as items:
+                pending.extend(items)
+            case _:
+                pass
+    return frozenset(names)
+
+
+def _pattern(_validator: Any, pattern: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+    if isinstance(instance, str) and not compile_pattern(pattern).search(instance):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
 def _multiple_of(_validator: Any, divisor: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
@@ -109,4 +163,4 @@ def _format_checker() -> FormatChecker:
 
 _FORMAT_CHECKER = _format_checker()
 _extended: Any = extend  # its stubs are not typed
-_Validator: Any = _extended(Draft202012Validator, {"multipleOf": _multiple_of})
+_Validator: Any = _extended(Draft202012Validator, {"multipleOf": _multiple_of, "pattern": _pattern})

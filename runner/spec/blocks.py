@@ -17,8 +17,8 @@ from runner.media.scaling import can_scale
 from runner.spec.hints import choice_hint
 from runner.spec.media import INSTALL
 from runner.spec.node import ListNode, MapNode, Node, child, find, plain
+from runner.spec.origins import Origin, Unreadable, origin_of
 from runner.spec.output_checks import INSTEAD, is_structured
-from runner.spec.sources import Origin, Unreadable, origin_of
 
 _EVERYWHERE = frozenset({"cache", "optional", "if", "each"})
 _KEYS: Mapping[str, frozenset[str]] = {
@@ -124,7 +124,7 @@ def _written_origin(source: Node | None) -> Origin | None:
         origin = origin_of(text.strip())
     except Unreadable:
         return None  # told where it is read
-    return None if origin == "path" else origin
+    return None if origin in ("path", "store") else origin
 
 
 def _not_in_system(block: MapNode) -> Iterator[Problem]:

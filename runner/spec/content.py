@@ -28,7 +28,10 @@ class TextSource(Model):
         description="A template's name, looked up in the template folders, then from the root; rendered.",
     )
     file: str | None = Field(
-        None, min_length=1, description="A file's path from the root; taken as it is, never rendered."
+        None,
+        min_length=1,
+        description="A file's path from the root, or an object of a store (`s3://`, `gs://`, `az://`); taken as it is, "
+        "never rendered.",
     )
     cache: CacheMark = Field(
         None,
@@ -48,7 +51,8 @@ class DocumentSource(Model):
     source: str | None = Field(
         None,
         min_length=1,
-        description="A path, an `https://` address, a file id (`file_…`), or one `{{ expression }}` that gives one of "
+        description="A path, an `https://` address, an object of a store (`s3://`, `gs://`, `az://`), a file id "
+        "(`file_…`), or one `{{ expression }}` that gives one of "
         "these, bytes, or a list of them. A PDF or UTF-8 text, told by its bytes.",
         examples=["docs/handbook.pdf", "{{ row.pdf }}"],
     )
@@ -69,7 +73,8 @@ class Block(TextSource):
     image: str | None = Field(
         None,
         min_length=1,
-        description="A path, an `https://` address, a file id (`file_…`), or one `{{ expression }}` that gives one of "
+        description="A path, an `https://` address, an object of a store (`s3://`, `gs://`, `az://`), a file id "
+        "(`file_…`), or one `{{ expression }}` that gives one of "
         "these, bytes, or a list of them, which makes a block of each. PNG, JPEG, GIF or WebP, told by its bytes.",
         examples=["{{ row.photo }}", "photos/{{ row.id }}.jpg"],
     )

@@ -20,8 +20,11 @@ from runner.errors import Location, Problem, closest
 from runner.settings import shown_path
 from runner.spec.json_schema import schema_problems, schema_warnings
 from runner.spec.node import MapNode, Node, Path, ScalarNode, Source, Span, from_value, locate, plain
+from runner.spec.origins import Unreadable, in_store, of_store
 from runner.spec.output import fields_path, fields_schema, labels_schema
 from runner.spec.source import read_yaml
+from runner.spec.syntax import half_in_json
+from runner.storage import missing_for
 
 MAX_FILE_BYTES = 32_000_000
 """The API takes no request above 32 MB (api-facts), so no text of a request is larger; an asset is meant to be
@@ -32,16 +35,18 @@ _SEPARATORS = {",": "comma", "\t": "tab"}
 
 
 class Inputs:
-    """Reads the files of one job. `problems` collects what is wrong with them, `warnings` what is doubtful."""
+    """Reads the files of one job. `problems` collects what is wrong with them, `warnings` what is doubtful. `offline`:
+    no connection is made, and a text that lies in a store is one that says so."""
 
-    def __init__(self, root: FilePath) -> None:
+    def __init__(self, root: FilePath, *, offline: bool = False) -> None:
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self._root = root
+        self._offline = offline
 
     def file(self, node: ScalarNode) -> str | None:
-        """The text of a `{file: …}` block, as it is."""
-        data = self._bytes(node)
+        """The text of a `{file: …}` block, as it is: of a path, or of an object of a store."""
+        data = self._object(node) if in_store(str(node.value)) else self._bytes(node)
         return None if data is None else self._text(data, node)
 
     def asset(self, node: ScalarNode) -> Any:
@@ -140,7 +145,27 @@ class Inputs:
         root = read_yaml(text.replace("\t", " "), shown)
         if root.root is not None and not root.problems:
             return root.root
-        return from_value(value, Span(Source.of(shown, text), 0, 0, 0, 1))
+        source = Source.of(shown, text)
+        half = half_in_json(source)
+        if half is not None:
+            hint = "write the character itself, or both halves of it"
+            self.problems.append(Problem("bad-schema", "an escape that is half a character", half, hint))
+            return None
+        return from_value(value, Span(source, 0, 0, 0, 1))
+
+    def _object(self, node: ScalarNode) -> bytes | None:
+        name, where = str(node.value), node.span.location()
+        missing = missing_for(name)
+        if missing is not None:
+            self.problems.append(Problem(missing.code, missing.message, where, missing.hint))
+            return None
+        if self._offline:
+            return f"(the text of {name})".encode()
+        try:
+            return of_store(name)
+        except Unreadable as failure:
+            self.problems.append(Problem(failure.code, failure.message, where, failure.hint))
+            return None
 
     def _bytes(self, node: ScalarNode) -> bytes | None:
         name = str(node.value)

@@ -4,8 +4,8 @@ Owns   the shape of a job after all layers are merged, its short forms, the keys
        descriptions that become the reference page, the JSON Schema and an editor's hover text.
 Knows  nothing of files, YAML or Jinja; `spec.load` brings values here with their positions.
 
-What a request says stands in `spec.content`, what a reply must be in `spec.reply`, and how a model tells of its short
-forms in `spec.model`.
+Where rows come from stands in `spec.dataset`, what a request says in `spec.content`, what a reply must be in
+`spec.reply`, where records go in `spec.sink`, and how a model tells of its short forms in `spec.model`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from runner.spec.content import Message, Texts, TextSource
+from runner.spec.dataset import CrossedDataset, Dataset
 from runner.spec.model import Model, OneOrMany
 from runner.spec.reply import Output
-from runner.spec.values import Dollars, Duration, PositiveDuration, RowColumns, Share, ShareOfRows, to_pico
+from runner.spec.sink import SinkSpec
+from runner.spec.values import Dollars, Duration, PositiveDuration, Share, ShareOfRows, to_pico
 
 MAX_TURNS = 50
 """Each turn of a run in batch mode is a wave of batches of its own; more of them is likelier a mistake than meant."""
@@ -25,60 +27,6 @@ MAX_SAMPLES = 100
 """Each multiplies the bill; a vote of more says little that these do not."""
 NAME_PATTERN = r"^\w[\w.-]*$"
 """A job's name is part of file and folder names."""
-
-
-class Sample(Model):
-    """A random choice of rows that is the same each time."""
-
-    rows: int = Field(ge=1, description="How many rows; all of them where there are fewer.")
-    seed: int = Field(0, description="Another number, another choice.")
-
-
-class Dataset(Model):
-    """Where the rows come from. A string is short for `{path: …}`. Rows are selected in the order where, sample,
-    limit."""
-
-    short: ClassVar[str | None] = "path"
-    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("path", "sql", "files", "query", "hub", "job", "python"),)
-    later: ClassVar[frozenset[str]] = frozenset(
-        {
-            "sql",
-            "files",
-            "query",
-            "hub",
-            "job",
-            "python",
-            "url",
-            "bind",
-            "split",
-            "cross",
-            "distinct",
-            "offset",
-            "types",
-        }
-    )
-
-    path: str = Field(
-        min_length=1,
-        description="csv, tsv, jsonl or json (an array), also with .gz, .bz2, .xz or .zst. Globs are read in the "
-        "order of their names; `-` is stdin. Rendered by Jinja (sees `vars`).",
-        examples=["data/reviews.csv", "data/2026-*.jsonl.gz"],
-    )
-    key: Annotated[tuple[str, ...] | None, OneOrMany()] = Field(
-        None,
-        min_length=1,
-        description="The column, or columns, that name a row. Must be unique. Default: the position in the source.",
-        examples=["review_id"],
-    )
-    where: str | None = Field(
-        None,
-        min_length=1,
-        description="A Jinja expression over `row`; only rows for which it is true are taken. "
-        "Sees `row`, `vars`, `assets`.",
-        examples=['row.stars != "" and row.stars | int < 3'],
-    )
-    sample: Sample | None = Field(None, description="Take a random choice of the rows that `where` leaves.")
-    limit: int | None = Field(None, ge=1, description="Take no more rows than this.")
 
 
 class Limits(Model):
@@ -150,46 +98,6 @@ class Retry(Model):
     maximum_interval: Duration = Field(60.0, description="No wait is longer, unless the API asks for it.")
 
 
-class SinkSpec(Model):
-    """Where the records go. A string is short for `{path: …}`."""
-
-    short: ClassVar[str | None] = "path"
-    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("path", "url"),)
-    later: ClassVar[frozenset[str]] = frozenset(
-        {
-            "url",
-            "table",
-            "write",
-            "unique_key",
-            "headers",
-            "spreadsheet",
-            "partition_by",
-            "if",
-            "batch_size",
-            "transport",
-        }
-    )
-
-    path: str = Field(
-        min_length=1,
-        description="jsonl, csv or tsv, by its ending; `-` is stdout. Rendered by Jinja (sees `job`, `vars`, `run`).",
-        examples=["out/{{ job.name }}.jsonl"],
-    )
-    columns: dict[str, str] | None = Field(
-        None,
-        min_length=1,
-        description="Name: a Jinja expression over the record.",
-        examples=[{"id": "key", "label": "output.label"}],
-    )
-    rows: Literal["all", "succeeded", "failed"] = Field(
-        "all", description="Which records are written; `failed` are all that did not succeed."
-    )
-    include_row: RowColumns = Field(
-        True, description="Write the dataset's row with each record: all of it, none, or these columns."
-    )
-    overwrite: bool = Field(False, description="Replace a file at `path` that this job did not write.")
-
-
 class ProviderSpec(Model):
     """Who serves the model, and what its client is told, by the SDK's own names. Credentials are none of it: they come
     from the environment, as the SDK reads it."""
@@ -231,7 +139,7 @@ class ProviderSpec(Model):
 class Job(Model):
     """A job: what is asked of the model, for each row of a dataset, and where the answers go."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"rules", "cross"})
+    later: ClassVar[frozenset[str]] = frozenset({"rules"})
 
     name: str = Field(
         pattern=NAME_PATTERN, max_length=100, description="The job's name. Default: the file's name without its ending."
@@ -318,4 +226,9 @@ class JobFile(Job):
     name: str = Field("", pattern=NAME_PATTERN, max_length=100, description=Job.model_fields["name"].description)
     prompt: Texts = Field((), description="Short for one user message: a text, a block, or a list of them.")
     messages: tuple[Message, ...] = Field((), description=Job.model_fields["messages"].description)
+    cross: dict[str, CrossedDataset] = Field(
+        default_factory=dict,
+        description="Short for `cross` under `dataset`.",
+        examples=[{"question": "data/questions.csv"}],
+    )
     sinks: Annotated[tuple[SinkSpec, ...], OneOrMany()] = Field((), description=Job.model_fields["sinks"].description)

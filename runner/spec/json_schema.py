@@ -214,7 +214,7 @@ def _expression(pattern: str, where: Location) -> Iterator[Problem]:
     try:
         compile_pattern(pattern)
     except BadPattern as error:
-        yield Problem("bad-schema", f"this is no regular expression: {error}", where)
+        yield Problem("bad-schema", str(error), where, error.hint)
 
 
 _CHECKS: Mapping[str, Callable[[str, Node], Iterator[Problem]]] = {

@@ -125,7 +125,7 @@ class Layers:
         return [self._table(project, ("profiles", profile, "set"), project.overrides(profile))]
 
     def _table(self, project: ProjectFile, keys: tuple[str, ...], table: Mapping[str, Any]) -> MapNode:
-        node = _toml_node(project, keys, _nested(table))
+        node = toml_node(project, keys, _nested(table))
         assert isinstance(node, MapNode)
         return self.shaper.job(node)
 
@@ -171,6 +171,11 @@ class Layers:
         name, equals, _ = argument.partition("=")
         key_span = Span(source, 0, 0, 0, len(name))
         keys = tuple(name.split("."))
+        half = next((column for column, char in enumerate(argument) if "\ud800" <= char <= "\udfff"), None)
+        if half is not None:  # what Python makes of such bytes
+            found, hint = "the argument holds bytes that are no UTF-8", "give it in UTF-8"
+            self.problems.append(Problem("not-utf8", found, source.location(0, half), hint))
+            return None
         if not equals or not all(keys):
             hint = f"--{flag} {example}"
             self.problems.append(Problem("bad-assignment", "expected `name=value`", key_span.location(), hint))
@@ -206,9 +211,27 @@ def merge(base: MapNode, over: MapNode, model: type[Model] | None = JobFile, *, 
         if _is_null(entry.value) and below is not None and not free:
             del entries[name]
         elif below is not None and isinstance(below.value, MapNode) and isinstance(entry.value, MapNode):
-            inner = shapes[name].model if name in shapes else None
+            shape = shapes.get(name)
+            inner = shape.model if shape is not None else None
+            if shape is not None and shape.named:
+                entries[name] = Entry(entry.key, _merge_each(below.value, entry.value, inner))
+                continue
             under = MapNode({}, below.value.span) if _is_another(below.value, entry.value, inner) else below.value
             entries[name] = Entry(entry.key, merge(under, entry.value, inner, free=name in _FREE))
+        else:
+            entries[name] = entry
+    return MapNode(entries, over.span)
+
+
+def _merge_each(base: MapNode, over: MapNode, model: type[Model] | None) -> MapNode:
+    """Mappings of models under names: those of one name are merged."""
+    entries = dict(base.entries)
+    for name, entry in over.entries.items():
+        below = entries.get(name)
+        if _is_null(entry.value):
+            entries.pop(name, None)
+        elif below is not None and isinstance(below.value, MapNode) and isinstance(entry.value, MapNode):
+            entries[name] = Entry(entry.key, merge(below.value, entry.value, model))
         else:
             entries[name] = entry
     return MapNode(entries, over.span)
@@ -268,7 +291,8 @@ def _nested(table: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _toml_node(project: ProjectFile, keys: tuple[str, ...], value: Any) -> Node:
+def toml_node(project: ProjectFile, keys: tuple[str, ...], value: Any) -> Node:
+    """A value of the settings file as a tree that knows where it stands."""
     where = project.locate(*keys)
     source = Source(project.shown, project.lines)
     line, column = (where.line or 1) - 1, (where.column or 1) - 1
@@ -276,11 +300,11 @@ def _toml_node(project: ProjectFile, keys: tuple[str, ...], value: Any) -> Node:
     if isinstance(value, Mapping):
         entries = {}
         for name, item in value.items():
-            below = _toml_node(project, (*keys, name), item)
+            below = toml_node(project, (*keys, name), item)
             entries[name] = Entry(below.span, below)
         return MapNode(entries, span)
     if isinstance(value, list):
-        return ListNode(tuple(_toml_node(project, keys, item) for item in value), span)
+        return ListNode(tuple(toml_node(project, keys, item) for item in value), span)
     if isinstance(value, dt.date | dt.time):
         return ScalarNode(value.isoformat(), span)
     return ScalarNode(value, span)

@@ -11,20 +11,26 @@ another has spoken about the same place.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from runner.catalog.models import ModelFacts
-from runner.errors import Location, Problem, SpecError
+from runner.errors import Location, MissingExtras, Problem, SpecError
 from runner.settings import Settings, absolute, find_root, load_settings, shown_path
 from runner.spec.blocks import block_warnings, check_blocks
+from runner.spec.connections import ConnectionReader
+from runner.spec.dataset_checks import check_datasets
 from runner.spec.environment import Substitution
+from runner.spec.hints import choice_hint
 from runner.spec.inputs import Inputs
 from runner.spec.layers import Layers
 from runner.spec.loaded import LoadedJob, job_file_name, local_files
 from runner.spec.media import FixedMedia
-from runner.spec.node import Entry, MapNode, ScalarNode, from_value, plain
+from runner.spec.node import Entry, MapNode, ScalarNode, find, from_value, plain
+from runner.spec.node import Path as NodePath
 from runner.spec.shape import drop_nulls
+from runner.spec.statement import read_statements
 from runner.spec.templates import TemplateCheck
 from runner.spec.texts import Text, name_texts, texts_of
 from runner.spec.together import check_together
@@ -54,10 +60,12 @@ def load(
         variables: `name=value` for the job's `vars`.
         profile: of the project's settings file; default the setting `profile`.
         environ: the process's environment; default `os.environ`.
-        lenient: what only a run needs is a warning: a `${NAME}` that is not set, a variable that was not given.
+        lenient: what only a run needs is a warning: a `${NAME}` that is not set, a variable that was not given. No
+            connection is made: what lies in a store is not looked at.
         facts_of: what is known of models; default the snapshot.
     Raises:
         SpecError: all that is wrong, in file order.
+        MissingExtras: all libraries that it needs and that are not installed, where nothing else is wrong.
     """
     path = absolute(Path(path))
     if not path.is_file() or path.name.startswith("_"):
@@ -74,20 +82,26 @@ def load(
     substitution = Substitution(settings.environment, lenient)
     substituted = substitution.apply(tree)
 
+    reader_of_urls = ConnectionReader(settings, lenient=lenient)
+    connections = reader_of_urls.read(tree, substituted)
+
     texts = texts_of(tree, job_file_name(path, root))
     values: dict[str, Any] = plain(substituted)
     name_texts(values, texts)
     job, value_problems = validate(tree, values, layers.shaper.excused)
 
-    inputs = Inputs(root)
+    inputs = Inputs(root, offline=lenient)
+    statements = read_statements(tree, inputs)
     files = _files(inputs, texts)
+    for statement in statements.values():
+        files |= statement.files
     assets = _assets(inputs, tree)
     schema = inputs.output_schema(tree.get("output"))
 
     reader = ToolReader(tree, root)
     tools = reader.tools()
 
-    media = FixedMedia(tree, texts, local_files(settings), root)
+    media = FixedMedia(tree, texts, local_files(settings), root, offline=lenient)
     media.read_written()
 
     check = TemplateCheck(tree, texts, settings)
@@ -96,6 +110,7 @@ def load(
         *layers.problems,
         *layers.shaper.problems,
         *substitution.problems,
+        *reader_of_urls.problems,
         *value_problems,
         *inputs.problems,
         *media.problems,
@@ -109,13 +124,15 @@ def load(
     facts = facts_of(settings, values) if facts_of is not None else None
     together = [
         *check_together(tree, texts, templates, schema, root, lenient=lenient, facts=facts),
+        *check_datasets(tree, statements, lambda at: connections.get(_url_of(substituted, at))),
         *container_problems(tree, tools),
     ]
     problems += [problem for problem in together if problem.severity == "error"]
     if job is None or templates is None or problems:
-        raise SpecError(_in_order(problems, path))
+        raise _error(_in_order(problems, path))
     warnings = [
         *substitution.warnings,
+        *reader_of_urls.warnings,
         *inputs.warnings,
         *(problem for problem in together if problem.severity == "warning"),
         *block_warnings(tree),
@@ -132,15 +149,24 @@ def load(
         schema=schema,
         media=media.media,
         tools=tools,
+        connections=connections,
         resolved=plain(tree),
         warnings=tuple(_in_order(warnings, path)),
         tree=tree,
         places=check.places,
+        statements=statements,
+        offline=lenient,
     )
     media.read_rendered(templates, loaded.context)
     if media.problems:
-        raise SpecError(_in_order(media.problems, path))
+        raise _error(_in_order(media.problems, path))
     return loaded
+
+
+def _error(problems: Sequence[Problem]) -> SpecError | MissingExtras:
+    """All that is wrong: the job, unless it is sound and nothing but libraries is missing on this machine."""
+    is_sound = all(problem.code == "missing-extra" for problem in problems)
+    return MissingExtras(problems) if is_sound else SpecError(problems)
 
 
 def duplicate_names(jobs: Iterable[LoadedJob]) -> list[Problem]:
@@ -166,7 +192,9 @@ def _no_job(path: Path) -> Problem:
         return Problem(
             "not-a-job", "files whose names begin with `_` are bases, not jobs", Location(shown_path(path)), hint
         )
-    return Problem("file-not-found", "there is no such job file", Location(shown_path(path)))
+    beside = sorted(shown_path(each) for each in path.parent.glob("*.y*ml") if not each.name.startswith("_"))
+    cure = choice_hint(shown_path(path), beside, "Job files beside it") if beside else None
+    return Problem("file-not-found", "there is no such job file", Location(shown_path(path)), cure)
 
 
 def _with_defaults(tree: MapNode, path: Path) -> MapNode:
@@ -179,6 +207,11 @@ def _with_defaults(tree: MapNode, path: Path) -> MapNode:
         stem = name.value if isinstance(name, ScalarNode) else path.stem
         entries["sinks"] = Entry(tree.span, from_value([{"path": f"out/{stem}.jsonl"}], tree.span))
     return tree.with_entries(entries)
+
+
+def _url_of(substituted: MapNode, dataset: NodePath) -> str:
+    node = find(substituted, (*dataset, "url"))
+    return str(plain(node)) if node is not None else ""
 
 
 def _files(inputs: Inputs, texts: Sequence[Text]) -> dict[str, str]:
@@ -202,7 +235,15 @@ def _assets(inputs: Inputs, tree: MapNode) -> dict[str, Any]:
 
 
 _UNREADABLE = frozenset(
-    {"doubtful-number", "yaml-tag", "unquoted-template", "template-in-comment", "unset-variable", "bad-variable"}
+    {
+        "doubtful-number",
+        "yaml-tag",
+        "unquoted-template",
+        "template-in-comment",
+        "unset-variable",
+        "bad-variable",
+        "secret-in-file",
+    }
 )
 """A value that could not be read: whatever else is said of it would follow from that."""
 
@@ -214,12 +255,24 @@ def _in_order(problems: Sequence[Problem], path: Path) -> list[Problem]:
     kept = dict.fromkeys(
         problem for problem in problems if problem.code in _UNREADABLE or _place(problem) not in unreadable
     )
-    return sorted(kept, key=lambda problem: _rank(problem.where, own))
+    return sorted(_without_secrets(kept), key=lambda problem: _rank(problem.where, own))
 
 
-def _place(problem: Problem) -> tuple[str, int | None, int | None] | None:
+def _without_secrets(problems: Iterable[Problem]) -> list[Problem]:
+    """Where a password is written, no problem of that line shows it."""
+    problems = list(problems)
+    lines = {_place(problem)[:2] for problem in problems if problem.code == "secret-in-file"}
+    return [
+        replace(problem, where=replace(problem.where, source=None))
+        if problem.where is not None and _place(problem)[:2] in lines
+        else problem
+        for problem in problems
+    ]
+
+
+def _place(problem: Problem) -> tuple[str, int | None, int | None]:
     where = problem.where
-    return (where.file, where.line, where.column) if where else None
+    return (where.file, where.line, where.column) if where else ("", None, None)
 
 
 def _rank(where: Location | None, own: str) -> tuple[int, str, int, int]:

@@ -20,21 +20,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from runner.connections import Connection
 from runner.encoding import decode
 from runner.errors import Location, Problem, SpecError
 from runner.settings import Settings, shown_path
+from runner.spec.connections import ConnectionReader
 from runner.spec.environment import Substitution
 from runner.spec.job import Job
 from runner.spec.node import MapNode, Source, Span, from_value, locate, plain
 from runner.spec.node import Path as NodePath
+from runner.spec.origins import LocalFiles, Unseen, origin_of
 from runner.spec.shape import Excused
-from runner.spec.sources import LocalFiles
+from runner.spec.statement import WrittenStatement
 from runner.spec.texts import Places, inline_name, name_texts, texts_of
 from runner.spec.validate import validate
 from runner.templating import TemplateFailure, TemplateSet
@@ -66,10 +69,19 @@ class LoadedJob:
     media: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     tools: tuple[Tool, ...] = ()
     """With what functions say of themselves, as it was when the job was loaded: so a run asks the same to its end."""
+    connections: Mapping[str, Connection] = field(default_factory=dict, repr=False)
+    """By the `url` of a dataset or sink in `job`; they hold secrets."""
     warnings: tuple[Problem, ...] = ()
     tree: MapNode | None = field(default=None, repr=False)
     """The merged tree with its positions; None in a restored job."""
     places: Places = field(default=Places({}, {}, {}), repr=False)
+    statements: Mapping[NodePath, WrittenStatement] = field(default_factory=dict)
+    """The `sql` or `query` of its datasets, by where these are written; none in a restored job, whose rows are read."""
+    unset: Mapping[int, Problem] = field(default_factory=dict)
+    """Sinks, by their numbers, whose `${NAME}` has no value here, and why; only of a job that was restored to be read.
+    In `job` they stand as they are written."""
+    offline: bool = False
+    """Whether it was loaded to be checked by what local files show."""
 
     @property
     def environ(self) -> Mapping[str, str]:
@@ -89,8 +101,11 @@ class LoadedJob:
         return local_files(self.settings)
 
     def content_of(self, name: str) -> bytes:
-        """The content of a file that the job names itself. Raises Unreadable."""
+        """The content of a file that the job names itself. Raises Unreadable; Unseen where it lies in a store, and the
+        job was loaded to be checked, which makes no connection."""
         data = self.media.get(name)
+        if data is None and self.offline and origin_of(name) == "store":
+            raise Unseen
         return self.local_files.trusted(name) if data is None else data
 
     def locate(self, path: NodePath, *, key: bool = False) -> Location:
@@ -106,6 +121,10 @@ class LoadedJob:
         if self.tree is None and "#" in failure.template:
             return Location(shown_path(self.path))
         return self.places.locate(failure.template, failure.line)
+
+    def is_template(self, path: NodePath) -> bool:
+        """Whether the text at `path` is rendered."""
+        return inline_name(job_file_name(self.path, self.root), path) in self.templates.sources
 
     def render_path(self, path: NodePath, context: Mapping[str, Any]) -> str:
         """The value at `path` (of a dataset or sink), rendered where it is a template. Raises SpecError."""
@@ -148,11 +167,14 @@ class LoadedJob:
             _write_bytes(folder / f"media-{sha256(data).hexdigest()}", data)
 
     @classmethod
-    def restore(cls, folder: Path, settings: Settings) -> LoadedJob:
+    def restore(cls, folder: Path, settings: Settings, *, sends: bool = True) -> LoadedJob:
         """Read back what `store` wrote. Secrets are taken from the environment anew.
 
+        Args:
+            sends: whether the run is gone on with. Where it is only read, limits are not asked for, and a sink whose
+                `${NAME}` is not set is in `unset`.
         Raises:
-            SpecError: a `${NAME}` is not set any more, or the folder was written by another version.
+            SpecError: a `${NAME}` that is still needed is not set any more, or another version wrote the folder.
         """
         about = _read(folder / "job.json")
         if about["format"] != FORMAT:
@@ -161,7 +183,7 @@ class LoadedJob:
             raise SpecError([Problem("stored-format", found, Location(str(folder / "job.json")), hint)])
         root = settings.root
         path = root / about["path"]
-        job = _rebuild(about["job"], path, root, settings)
+        job, connections, unset = _rebuild(about["job"], path, root, settings, sends=sends)
         templates = TemplateSet.from_sources(_read(folder / "templates.json"))
         return cls(
             job=job,
@@ -175,6 +197,8 @@ class LoadedJob:
             schema=_read(folder / "schema.json"),
             media=_read_media(folder),
             tools=_stored_tools(folder / "tools.json"),
+            connections=connections,
+            unset=unset,
             resolved=about["job"],
             places=Places({}, {}, templates.sources),
         )
@@ -189,19 +213,52 @@ def job_file_name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def _rebuild(resolved: Mapping[str, Any], path: Path, root: Path, settings: Settings) -> Job:
+def _rebuild(
+    resolved: Mapping[str, Any], path: Path, root: Path, settings: Settings, *, sends: bool
+) -> tuple[Job, Mapping[str, Connection], Mapping[int, Problem]]:
+    """The job, with the values of `${NAME}` as they are now. The dataset's are not asked for: its rows are copied."""
     shown = shown_path(path)
-    tree = from_value(resolved, Span(Source(shown, ()), 0, 0, 0, 1))
-    assert isinstance(tree, MapNode)
-    substitution = Substitution(settings.environment)
+
+    def node(value: Mapping[str, Any]) -> MapNode:
+        made = from_value(value, Span(Source(shown, ()), 0, 0, 0, 1))
+        assert isinstance(made, MapNode)
+        return made
+
+    sinks: list[Any] = resolved.get("sinks") or []
+    unset = {} if sends else _unset_sinks([node({"sinks": [sink]}) for sink in sinks], settings)
+    tree = node({**resolved, "sinks": [sink for number, sink in enumerate(sinks) if number not in unset]})
+    needless = {"dataset"} if sends else {"dataset", "limits"}
+    substitution = Substitution(settings.environment, needless=frozenset(needless))
     substituted = substitution.apply(tree)
+    reader = ConnectionReader(settings)
+    connections = reader.read(_without(tree, "dataset"), substituted)
     values = plain(substituted)
-    name_texts(values, texts_of(substituted, job_file_name(path, root)))
-    job, problems = validate(tree, values, Excused())
-    problems = [*substitution.problems, *problems]
+    made = iter(values["sinks"])
+    values["sinks"] = [sink if number in unset else next(made, None) for number, sink in enumerate(sinks)]
+    whole = node(values)
+    name_texts(values, texts_of(whole, job_file_name(path, root)))
+    job, problems = validate(whole, values, Excused())
+    problems = [*substitution.problems, *reader.problems] or problems  # what lacks a value looks as if it were missing
     if job is None or problems:
         raise SpecError([Problem(problem.code, problem.message, Location(shown), problem.hint) for problem in problems])
-    return job
+    return job, connections, unset
+
+
+def _unset_sinks(sinks: Sequence[MapNode], settings: Settings) -> dict[int, Problem]:
+    """Which sinks of a job lack the value of a `${NAME}`, of their own or of their connection, and why. Each is given
+    as a job with that one sink."""
+    unset = {}
+    for number, sink in enumerate(sinks):
+        substitution, reader = Substitution(settings.environment), ConnectionReader(settings)
+        reader.read(sink, substitution.apply(sink))
+        problems = [*substitution.problems, *reader.problems]
+        if problems:
+            unset[number] = problems[0]
+    return unset
+
+
+def _without(tree: MapNode, name: str) -> MapNode:
+    return tree.with_entries({key: entry for key, entry in tree.entries.items() if key != name})
 
 
 def _stored_tools(path: Path) -> tuple[Tool, ...]:

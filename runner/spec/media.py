@@ -17,8 +17,9 @@ from runner.media.content import Content, MediaKind, Unsendable, too_large
 from runner.media.scaling import can_scale
 from runner.spec.inputs import missing_file
 from runner.spec.node import MapNode, Node, Path, child, find, plain
-from runner.spec.sources import LocalFiles, Unreadable, origin_of
+from runner.spec.origins import LocalFiles, Unreadable, origin_of
 from runner.spec.texts import ITEM, Text, bare_expression
+from runner.storage import missing_for
 from runner.templating import Expression, TemplateFailure, TemplateSet
 
 INSTALL = 'pip install "rowrunner[media]"'
@@ -27,13 +28,16 @@ INSTALL = 'pip install "rowrunner[media]"'
 class FixedMedia:
     """Reads the fixed sources of one job. `media` is content by its path as it is used, `problems` what is wrong."""
 
-    def __init__(self, tree: MapNode, texts: Sequence[Text], files: LocalFiles, root: FilePath) -> None:
+    def __init__(
+        self, tree: MapNode, texts: Sequence[Text], files: LocalFiles, root: FilePath, *, offline: bool = False
+    ) -> None:
         self.media: dict[str, bytes] = {}
         self.problems: list[Problem] = []
         self._tree = tree
         self._texts = texts
         self._files = files
         self._root = root
+        self._offline = offline
 
     def read_written(self) -> None:
         """Those that are written as they are."""
@@ -78,9 +82,15 @@ class FixedMedia:
         return block
 
     def _take(self, text: Text, source: str) -> None:
-        where, block = text.node.span.location(), self._block(text)
+        where, block, origin = text.node.span.location(), self._block(text), None
         try:
-            if origin_of(source) != "path":
+            origin = origin_of(source)
+            if origin not in ("path", "store"):
+                return
+            if origin == "store" and self._offline:
+                missing = missing_for(source)
+                if missing is not None:
+                    self.problems.append(Problem(missing.code, missing.message, where, missing.hint))
                 return
             data = self.media.get(source)
             if data is None:
@@ -95,7 +105,8 @@ class FixedMedia:
             if not failure.missing:
                 self.problems.append(Problem(failure.code, failure.message, where, failure.hint))
             elif plain_of(block, "optional") is not True:
-                self.problems.append(missing_file(source, self._root, where))
+                found = Problem(failure.code, failure.message, where, failure.hint)
+                self.problems.append(missing_file(source, self._root, where) if origin == "path" else found)
         except Unsendable as refused:
             self.problems.append(Problem(refused.code, refused.message, where, refused.hint))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from runner.errors import Problem
+from runner.errors import Problem, SetupError
 from runner.spec.hints import choice_hint
 from runner.spec.node import ListNode, MapNode, ScalarNode, child, find
 from runner.spec.regexes import BadRegex, compile_regex
@@ -41,6 +41,8 @@ def check_output(tree: MapNode, schema: Mapping[str, Any] | None) -> Iterator[Pr
             groups = tuple(compile_regex(regex.value).groupindex)
         except BadRegex as error:
             yield Problem("bad-regex", error.message, regex.span.location(), error.hint)
+        except SetupError as error:
+            yield Problem(error.code, error.message, regex.span.location(), error.hint)
         else:
             yield from _groups(regex, groups, schema, has_labels=output.get("labels") is not None)
     if schema is None and output.get("schema") is None and output.get("fields") is None:

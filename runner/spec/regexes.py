@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from runner.extras import missing_library
+
 MAX_MEMORY_BYTES = 8 << 20
 """RE2's own default, said here because what an expression may cost depends on it."""
 
@@ -26,12 +28,11 @@ class BadRegex(ValueError):
 
 
 def compile_regex(text: str) -> Any:
-    """The compiled expression, with the methods of `re.Pattern`. Raises BadRegex."""
+    """The compiled expression, with the methods of `re.Pattern`. Raises BadRegex, SetupError without the library."""
     try:
         import re2
     except ImportError as error:
-        found = "`regex` needs the library google-re2, which is not installed"
-        raise BadRegex(found, "pip install 'rowrunner[regex]', or use `json` or `xml_tag`") from error
+        raise missing_library("re2", "`regex`") from error
     options = re2.Options()
     options.log_errors = False  # it would write to stderr by itself
     options.max_mem = MAX_MEMORY_BYTES

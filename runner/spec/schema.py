@@ -26,7 +26,7 @@ from runner.spec.shape import FieldShape, field_shapes
 from runner.spec.tool_schema import tool_schema, tools_reference
 
 _VARIABLE = {"type": "string", "pattern": r"^\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}$"}
-"""`${NAME}` may stand for a whole value under `limits` (interface page, section 2)."""
+"""`${NAME}` may stand for a whole value under `limits` (`spec.environment`)."""
 _FIRST = ("name", "description", "extends", "model", "params", "system", "vars", "assets", "prompt", "messages")
 
 
@@ -109,7 +109,9 @@ def _requirements(model: type[Model], made: Mapping[str, Any]) -> dict[str, Any]
     required: dict[str, Any] = {"required": made["required"]} if "required" in made else {}
     for group in model.one_of:
         usable = [key for key in group if key in field_shapes(model)]
-        if len(usable) > 1 and model.needs_choice:
+        if len(usable) == 1 and model.needs_choice:
+            required["required"] = sorted({*required.get("required", ()), *usable})
+        elif len(usable) > 1 and model.needs_choice:
             required["oneOf"] = [{"required": [key]} for key in usable]
         elif len(usable) > 1:
             required["not"] = {"anyOf": [{"required": list(pair)} for pair in combinations(usable, 2)]}
@@ -206,7 +208,9 @@ _TITLES = {
     "Message": "`messages`",
     "TextSource": "`turns`",
     "VoteSpec": "`output.vote`",
+    "CrossedDataset": "`dataset.cross`",
     "Dataset": "`dataset`",
+    "SqlText": "`dataset.sql` and `dataset.query`",
     "Sample": "`dataset.sample`",
     "Output": "`output`",
     "Extract": "`output.extract`",
@@ -253,6 +257,8 @@ def _takes(shape: FieldShape, schema: Mapping[str, Any]) -> str:
             "ProviderSpec": "name or mapping",
             "Rule": "expression or mapping",
         }.get(shape.model.__name__, "mapping" if shape.model.short is None else "path or mapping")
+        if shape.named:
+            return f"mapping of names to: {noun}"
         if not shape.many:
             beside = [value for option in schema.get("anyOf", ()) for value in option.get("enum", ())]
             return " or ".join([", ".join(f"`{word}`" for word in beside), noun]) if beside else noun

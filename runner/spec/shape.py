@@ -11,9 +11,9 @@ what a weaker layer gives, and `drop_nulls` takes it away in the end.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -26,7 +26,7 @@ from runner.spec.model import Model, OneOrMany
 from runner.spec.node import Entry, ListNode, MapNode, Node, Path, ScalarNode, Span
 
 _TEMPLATE_NAME = re.compile(r"\S+\.j2")
-"""A string without spaces that ends in `.j2` names a template (interface page, section 2, "Text")."""
+"""A string without spaces that ends in `.j2` names a template (docs/job.md, "A block of content")."""
 
 
 _PARAMETERS = TAKEN.keys() | REFUSED.keys()
@@ -34,11 +34,13 @@ _PARAMETERS = TAKEN.keys() | REFUSED.keys()
 
 @dataclass(frozen=True, slots=True)
 class FieldShape:
-    """What a field holds: `model` is that of the value or, where `many`, of its items; `single` items need no list."""
+    """What a field holds: `model` is that of the value or, where `many`, of its items; `single` items need no list.
+    `named` are values under names of the user's choice."""
 
     model: type[Model] | None
     many: bool
     single: bool
+    named: bool = False
 
 
 @cache
@@ -57,6 +59,8 @@ def _field_shape(annotation: Any, single: bool) -> FieldShape:
         if get_origin(option) is tuple:
             item = get_args(option)[0]
             return FieldShape(item if _is_model(item) else None, True, single)
+        if get_origin(option) is dict and _is_model(get_args(option)[1]):
+            return FieldShape(get_args(option)[1], False, single, named=True)
         if _is_model(option):
             return FieldShape(option, False, single)
     return FieldShape(None, False, single)
@@ -96,7 +100,9 @@ class Shaper:
         """One layer: the whole of a job file, or a part of one."""
         kept = {name: entry for name, entry in node.entries.items() if not name.startswith("x-")}
         shaped = self._model(MapNode(kept, node.span), JobFile, ())
-        return _prompt_as_messages(shaped) if isinstance(shaped, MapNode) else MapNode({}, node.span)
+        if not isinstance(shaped, MapNode):
+            return MapNode({}, node.span)
+        return self._with_cross_in_dataset(_prompt_as_messages(shaped))
 
     def _model(self, node: Node, model: type[Model], path: Path) -> Node:
         if isinstance(node, ScalarNode) and isinstance(node.value, str) and model.short:
@@ -117,6 +123,8 @@ class Shaper:
     def _field(self, node: Node, shape: FieldShape, path: Path) -> Node:
         if isinstance(node, ScalarNode) and node.value is None:
             return node
+        if shape.named and shape.model is not None:
+            return _each(node, partial(self._named, shape.model, path))
         if not shape.many:
             return self._model(node, shape.model, path) if shape.model else node
         if not isinstance(node, ListNode):
@@ -128,6 +136,27 @@ class Shaper:
         return ListNode(
             tuple(self._model(item, shape.model, (*path, number)) for number, item in enumerate(node.items)), node.span
         )
+
+    def _named(self, model: type[Model], path: Path, name: str, node: Node) -> Node:
+        """A value under a name; null takes away what a weaker layer has there."""
+        return node if _is_null(node) else self._model(node, model, (*path, name))
+
+    def _with_cross_in_dataset(self, node: MapNode) -> MapNode:
+        """`cross` beside `dataset` is short for one in it."""
+        cross, dataset = node.entries.get("cross"), node.entries.get("dataset")
+        if cross is None:
+            return node
+        entries = {name: entry for name, entry in node.entries.items() if name != "cross"}
+        below = dataset.value if dataset is not None and isinstance(dataset.value, MapNode) else None
+        if below is not None and "cross" in below.entries:
+            hint = "keep the one under `dataset`"
+            self.problems.append(Problem("one-of", "`cross` is given twice", cross.key.location(), hint))
+        elif dataset is None or below is not None:
+            inner = MapNode(
+                {**(below.entries if below is not None else {}), "cross": cross}, (below or cross.value).span
+            )
+            entries["dataset"] = Entry(dataset.key if dataset is not None else cross.key, inner)
+        return node.with_entries(entries)
 
     def _known(self, node: MapNode, model: type[Model], path: Path) -> dict[str, Entry]:
         """The entries whose keys the model has; the others are told."""
@@ -173,11 +202,15 @@ def missing_choices(node: Node, model: type[Model], path: Path = ()) -> list[tup
     for group in model.one_of:
         usable = tuple(name for name in group if name in keys)
         needed = model.needs_choice or not node.entries
-        if needed and len(usable) > 1 and not any(name in node.entries for name in usable):
+        if needed and usable and not any(name in node.entries for name in usable):
             missing.append((path, usable))
     for name, shape in keys.items():
         value = node.get(name)
         if value is None or shape.model is None:
+            continue
+        if shape.named:
+            for each, entry in value.entries.items() if isinstance(value, MapNode) else ():
+                missing.extend(missing_choices(entry.value, shape.model, (*path, name, each)))
             continue
         items = enumerate(value.items) if shape.many and isinstance(value, ListNode) else None
         if items is None:
@@ -197,7 +230,10 @@ def drop_nulls(node: MapNode, model: type[Model] = Job) -> MapNode:
             continue
         shape = shapes.get(name)
         value = entry.value
-        if shape and shape.model and isinstance(value, MapNode):
+        if shape and shape.model and shape.named and isinstance(value, MapNode):
+            some = {key: item for key, item in value.entries.items() if not _is_null(item.value)}
+            value = _each(value.with_entries(some), partial(_without_nulls, shape.model))
+        elif shape and shape.model and isinstance(value, MapNode):
             value = drop_nulls(value, shape.model)
         elif shape and shape.model and isinstance(value, ListNode):
             items = (drop_nulls(item, shape.model) if isinstance(item, MapNode) else item for item in value.items)
@@ -206,6 +242,17 @@ def drop_nulls(node: MapNode, model: type[Model] = Job) -> MapNode:
             value = value.with_entries({key: item for key, item in value.entries.items() if not _is_null(item.value)})
         entries[name] = Entry(entry.key, value)
     return node.with_entries(entries)
+
+
+def _without_nulls(model: type[Model], _name: str, node: Node) -> Node:
+    return drop_nulls(node, model) if isinstance(node, MapNode) else node
+
+
+def _each(node: Node, change: Callable[[str, Node], Node]) -> Node:
+    """A mapping with each value changed; anything else as it is."""
+    if not isinstance(node, MapNode):
+        return node
+    return node.with_entries({key: Entry(item.key, change(key, item.value)) for key, item in node.entries.items()})
 
 
 @cache

@@ -5,12 +5,12 @@ Owns   the reading of one YAML text: PyYAML's parser delivers events, this modul
        what the parser refuses.
 Knows  nothing of jobs.
 
-Bounds, so that no input can hang or exhaust the process (reliability page, section 4.5)
+Bounds, so that no input can hang or exhaust the process
   * 1 MiB of UTF-8, one document, 50 levels, 10,000 nodes with aliases and merges counted as often as they are used.
   * Tags, duplicate keys, keys that are no plain text, recursive aliases: refused.
 
 Why not `safe_load`: it takes the last of two equal keys in silence, reads `no` as False and `22:22` as 1342, and
-hangs on a merge bomb of 340 bytes (decision 16). libyaml parses where it is there; its wording differs, so a text
+hangs on a merge bomb of 340 bytes. libyaml parses where it is there; its wording differs, so a text
 that it refuses is parsed once more in Python, and messages are the same on every machine.
 """
 

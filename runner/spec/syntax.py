@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from runner.errors import Problem
+from runner.errors import Location, Problem
 from runner.spec.node import Source
 
 _EATEN = re.compile(r"\s+(#.*\{[{%].*)$")
@@ -21,6 +21,7 @@ _EATEN_ANYWHERE = re.compile(r"(?<=[^\s#])\s+(#.*\{[{%].*)$")
 _TEMPLATE_START = re.compile(r"\{[{%]")
 _UNQUOTED_VALUE = re.compile(r"(?:^\s*(?:- +)*|:\s+|-\s+|[\[{,]\s*)(\{[{%].*)$")
 _UNQUOTED_VARIABLE = re.compile(r"(?:[:,\[{]\s*)([^\s,\[\]{}\"']*\$\{[A-Za-z_]\w*(?::-[^}]*)?\}[^\s,\[\]{}]*)")
+_JSON_ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|.)")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _TAB_INDENT = re.compile(r"^ *\t")
 
@@ -163,6 +164,25 @@ def half_character(source: Source, line: int) -> Problem:
     where = source.location(line, match.start(), match.end() - match.start()) if match else source.location(line, 0)
     hint = "write the character itself, or `\\U` with its 8 digits"
     return Problem("yaml-syntax", "an escape that is half a character", where, hint)
+
+
+def half_in_json(source: Source) -> Location | None:
+    """Where JSON has an escape that is half of a surrogate pair without the other half."""
+    for line, text in enumerate(source.lines):
+        first: re.Match[str] | None = None
+        for match in _JSON_ESCAPE.finditer(text):
+            code = int(match[1] or "0", 16)
+            is_second = 0xDC00 <= code < 0xE000
+            if first is not None and is_second and first.end() == match.start():
+                first = None
+            elif first is not None or is_second:
+                first = first or match
+                break
+            elif 0xD800 <= code < 0xDC00:
+                first = match
+        if first is not None:
+            return source.location(line, first.start(), len(first.group()))
+    return None
 
 
 def _collision(source: Source, first: int, stop: yaml.Mark) -> Problem | None:

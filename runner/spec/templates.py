@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path as FilePath
 
 from runner.errors import Location, Problem
 from runner.settings import Settings
 from runner.spec.hints import choice_hint
-from runner.spec.node import ListNode, MapNode, Node, ScalarNode, child, find
-from runner.spec.texts import ITEM, PER_ROW, RULE, WHERE, Places, Text, locate_in_scalar
+from runner.spec.node import ListNode, MapNode, Node, Path, ScalarNode, child, find
+from runner.spec.texts import ITEM, PER_ROW, RULE, WHERE, Places, Text, datasets_of, locate_in_scalar
 from runner.templating import Expression, NameUse, TemplateFailure, TemplateFinder, TemplateSet
 from runner.templating.analysis import Uses
 from runner.types import COLUMN_FIELDS, RECORD_FIELDS
@@ -66,7 +66,7 @@ class TemplateCheck:
             else:
                 self._check_names(text, templates.template(text.name).uses)
 
-    def _know(self, paths: Mapping[str, Path], sources: Mapping[str, str]) -> None:
+    def _know(self, paths: Mapping[str, FilePath], sources: Mapping[str, str]) -> None:
         known = self.places
         self.places = Places(known.inline, {**known.files, **paths}, {**known.sources, **sources})
 
@@ -107,6 +107,23 @@ class TemplateCheck:
                     hint = choice_hint(field.column, known, noun)
                     self._add("unknown-variable", f"`{variable}` has no `{field.column}`", where, hint)
 
+        if text.path[0] == "turns":
+            self._check_replies(uses, int(text.path[1]) + 1)
+
+    def _check_replies(self, uses: Uses, count: int) -> None:
+        """`replies` has one text for each turn before, which is `count` of them."""
+        for use in uses.indexes:
+            if use.variable == "replies" and not use.optional and not -count <= use.index < count:
+                where = self.places.locate(use.template, use.line, f"replies[{use.index}]")
+                there = (
+                    "`replies[0]` is the only one"
+                    if count == 1
+                    else f"there are `replies[0]` to `replies[{count - 1}]`"
+                )
+                hint = f"{there}, counted from the first turn, and `replies[-1]` is the one that came last"
+                found = f"turn {count + 1} has no `replies[{use.index}]`: {_replies(count)} before it"
+                self._add("no-such-reply", found, where, hint)
+
     def _refuse_name(self, text: Text, use: NameUse) -> None:
         where = self.places.locate(use.template, use.line, use.name)
         if use.name == "row" and text.path[0] == "system":
@@ -135,7 +152,7 @@ class TemplateCheck:
 
     def _known_in(self, name: str) -> frozenset[str]:
         """The names that an expression may use, by what it is called."""
-        if name == "dataset.where":
+        if is_where(name):
             return WHERE
         if name.startswith("messages."):
             return PER_ROW
@@ -171,6 +188,10 @@ class TemplateCheck:
         self.problems.append(Problem(code, message, where, hint))
 
 
+def _replies(count: int) -> str:
+    return "one reply stands" if count == 1 else f"{count} replies stand"
+
+
 def _names_hint(name: str, known: frozenset[str]) -> str:
     hint = choice_hint(name, sorted(known), "Names here")
     if known == RULE:
@@ -178,12 +199,22 @@ def _names_hint(name: str, known: frozenset[str]) -> str:
     return f"a column is `row.{name}`. {hint}" if "row" in known and "key" not in known else hint
 
 
+def where_name(dataset: Path) -> str:
+    """What the `where` of a dataset is called."""
+    return ".".join([*map(str, dataset), "where"])
+
+
+def is_where(name: str) -> bool:
+    return name == "dataset.where" or (name.startswith("dataset.cross.") and name.endswith(".where"))
+
+
 def expressions(tree: Node) -> Iterator[tuple[str, ScalarNode]]:
     """The Jinja expressions of a job (`expand`, `where`, `rules`, `columns`) with what they are called."""
     yield from _expansions(tree)
-    where = find(tree, ("dataset", "where"))
-    if isinstance(where, ScalarNode) and isinstance(where.value, str):
-        yield "dataset.where", where
+    for at in datasets_of(tree):
+        where = find(tree, (*at, "where"))
+        if isinstance(where, ScalarNode) and isinstance(where.value, str):
+            yield where_name(at), where
     rules = find(tree, ("output", "rules"))
     for number, rule in enumerate(rules.items if isinstance(rules, ListNode) else ()):
         text = child(rule, "rule")

@@ -28,6 +28,7 @@ WHERE = frozenset({"row", "vars", "assets"})
 RULE = frozenset({"output", "text", "stop_reason", "model", "content", "key", "row", "vars", "assets"})
 """What `output.rules` see: the parts of a record that are known when a reply is judged."""
 DATASET_PATH = frozenset({"vars"})
+"""What `dataset.path` and `dataset.bind` see."""
 SINK_PATH = frozenset({"job", "vars", "run"})
 
 _JINJA = re.compile(r"\{[{%#]")
@@ -74,6 +75,10 @@ def texts_of(tree: MapNode, job_file: str) -> list[Text]:
             texts.extend(_blocks(child(message, "content"), path, PER_ROW, job_file))
     texts.extend(_blocks(tree.get("turns"), ("turns",), PER_TURN, job_file))
     texts.extend(_paths(tree, job_file))
+    for at in datasets_of(tree):
+        bind = find(tree, (*at, "bind"))
+        if bind is not None:
+            texts.extend(_nested(bind, (*at, "bind"), DATASET_PATH, job_file))
     return texts
 
 
@@ -128,6 +133,19 @@ def _values(node: Node, here: Path, keys: Sequence[str], sees: frozenset[str], j
             yield from _value(value, (*here, key), sees, job_file)
 
 
+def _nested(node: Node, path: Path, sees: frozenset[str], job_file: str) -> Iterator[Text]:
+    """The values in a mapping or a list, however deep."""
+    match node:
+        case MapNode():
+            for name, entry in node.entries.items():
+                yield from _nested(entry.value, (*path, name), sees, job_file)
+        case ListNode():
+            for number, item in enumerate(node.items):
+                yield from _nested(item, (*path, number), sees, job_file)
+        case _:
+            yield from _value(node, path, sees, job_file)
+
+
 def _value(value: Node, path: Path, sees: frozenset[str], job_file: str) -> Iterator[Text]:
     if not isinstance(value, ScalarNode) or not isinstance(value.value, str):
         return
@@ -142,10 +160,19 @@ def bare_expression(text: str) -> str:
     return Expression.whole(text) or text
 
 
+def datasets_of(tree: Node) -> list[Path]:
+    """Where the datasets of a job are written: its own, and those that this one is crossed with."""
+    cross = find(tree, CROSS)
+    return [("dataset",), *((*CROSS, name) for name in cross.entries)] if isinstance(cross, MapNode) else [("dataset",)]
+
+
+CROSS: Path = ("dataset", "cross")
+
+
 def _paths(tree: MapNode, job_file: str) -> Iterator[Text]:
     """The paths that are templates."""
     sinks = tree.get("sinks")
-    places: list[tuple[Path, frozenset[str]]] = [(("dataset", "path"), DATASET_PATH)]
+    places: list[tuple[Path, frozenset[str]]] = [((*at, "path"), DATASET_PATH) for at in datasets_of(tree)]
     if isinstance(sinks, ListNode):
         places += [(("sinks", number, "path"), SINK_PATH) for number in range(len(sinks.items))]
     for path, sees in places:

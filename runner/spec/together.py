@@ -23,13 +23,14 @@ from runner.spec.node import ListNode, MapNode, Node, Path, ScalarNode, child, f
 from runner.spec.output_checks import check_output
 from runner.spec.params import batch_only, mode_of, param_problems
 from runner.spec.provider import provider_problems
+from runner.spec.sink_checks import check_sinks
+from runner.spec.table_checks import check_tables
 from runner.spec.templates import expressions
-from runner.spec.texts import Text, locate_in_scalar
+from runner.spec.texts import Text, datasets_of, locate_in_scalar
 from runner.spec.tools import calls_functions
+from runner.storage import as_path, check_writable, is_url, missing_for, shown
 from runner.templating import ColumnUse, Expression, TemplateFailure, TemplateSet
 from runner.types import CacheTtl, Mode
-
-_REMOTE = "://"
 
 
 def check_together(
@@ -51,8 +52,10 @@ def check_together(
         *_variables(tree, lenient=lenient),
         *check_conversation(tree, schema),
         *_breakpoints(tree),
-        *paths.dataset(),
+        *paths.datasets(),
         *paths.sinks(),
+        *check_sinks(tree),
+        *check_tables(tree),
         *_output_fields(tree, schema),
         *check_asking(tree, mode_of(tree), schema),
         *check_output(tree, schema),
@@ -183,22 +186,31 @@ class _Paths:
         self._named = {text.path: text for text in texts if text.kind == "path"}
         self.problems: list[Problem] = []
 
-    def dataset(self) -> list[Problem]:
-        node = find(self._tree, ("dataset", "path"))
-        path = self._rendered(("dataset", "path"), node)
-        if path is None or node is None or self._refused(node, path, dataset_for) or path == "-":
-            return self._taken()
+    def datasets(self) -> list[Problem]:
+        for at in datasets_of(self._tree):
+            self._dataset((*at, "path"))
+        return self._taken()
+
+    def _dataset(self, place: Path) -> None:
+        node = find(self._tree, place)
+        path = self._rendered(place, node)
+        if path is None or node is None or self._refused(node, path, dataset_for):
+            return
+        if path == "-":
+            if place != ("dataset", "path"):
+                found = "a dataset in `cross` cannot be read from stdin"
+                self.problems.append(Problem("bad-path", found, node.span.location(), "write it to a file"))
+            return
         where = node.span.location()
-        if _REMOTE in path:
-            hint = "download the file, or pipe it: `path: -`"
-            self.problems.append(Problem("not-supported-yet", "datasets at a URL are not supported yet", where, hint))
+        path = as_path(path)
+        if is_url(path):
+            self._missing_library(node, path)
         elif glob.has_magic(path):
             if not (self._root / path).is_file() and not _matches(path, self._root):
                 found = f"no file matches `{path}`"
                 self.problems.append(Problem("file-not-found", found, where, "paths start at the project's root"))
         elif not (self._root / path).is_file():
             self.problems.append(missing_file(path, self._root, where))
-        return self._taken()
 
     def sinks(self) -> list[Problem]:
         sinks = self._tree.get("sinks")
@@ -209,30 +221,48 @@ class _Paths:
             path = self._rendered(("sinks", number, "path"), node)
             if path is None or node is None or self._refused(node, path, sink_for):
                 continue
-            target = "-" if path == "-" else str((self._root / path).resolve())
+            if is_url(as_path(path)):
+                self._missing_library(node, path)
+            target = self._place(path)
             if target in seen:
-                found = f"sink {seen[target] + 1} writes to `{path}` too"
+                found = f"sink {seen[target] + 1} writes to `{shown(path)}` too"
                 self.problems.append(
                     Problem("duplicate-sink", found, node.span.location(), "give each sink a path of its own")
                 )
             elif target in sources:
-                found = f"`{path}` is the dataset itself"
+                found = f"`{shown(path)}` is the dataset itself"
                 hint = "write to a file of its own, such as out/…"
                 self.problems.append(Problem("sink-is-dataset", found, node.span.location(), hint))
             seen.setdefault(target, number)
         return self._taken()
 
     def _source_files(self) -> set[str]:
-        """The files of the dataset that can be known before a run."""
-        node = find(self._tree, ("dataset", "path"))
+        """The files of the datasets that can be known before a run."""
+        return set().union(*(self._files_of((*at, "path")) for at in datasets_of(self._tree)))
+
+    def _files_of(self, place: Path) -> set[str]:
+        node = find(self._tree, place)
         told = len(self.problems)
-        path = self._rendered(("dataset", "path"), node)
+        path = self._rendered(place, node)
         del self.problems[told:]
-        if path is None or path == "-" or _REMOTE in path or "\0" in path:
+        if path is None or path == "-" or "\0" in path:
             return set()
+        path = as_path(path)
+        if is_url(path):
+            return {path}
         # `Path.glob` takes no absolute patterns.
         found = glob.glob(path, root_dir=self._root, recursive=True) if glob.has_magic(path) else [path]  # noqa: PTH207
         return {str((self._root / each).resolve()) for each in found}
+
+    def _place(self, path: str) -> str:
+        """What a sink's path means, so that two spellings of one are equal."""
+        path = as_path(path)
+        return path if path == "-" or is_url(path) else str((self._root / path).resolve())
+
+    def _missing_library(self, node: Node, path: str) -> None:
+        missing = missing_for(path)
+        if missing is not None:
+            self.problems.append(Problem(missing.code, missing.message, node.span.location(), missing.hint))
 
     def _rendered(self, place: Path, node: Node | None) -> str | None:
         value = plain(node) if node is not None else None
@@ -258,6 +288,8 @@ class _Paths:
         """Whether there is nothing that reads or writes such a path; tells so."""
         try:
             kind_for(path)
+            if kind_for is sink_for and is_url(as_path(path)):
+                check_writable(path)
         except SpecError as error:
             where = node.span.location()
             self.problems += [Problem(found.code, found.message, where, found.hint) for found in error.problems]

@@ -57,7 +57,11 @@ def validate(tree: MapNode, values: Mapping[str, Any], excused: Excused) -> tupl
     """
     unchosen = missing_choices(tree, Job)
     problems = [
-        Problem("missing-key", f"{_among(names)} is missing", locate(tree, path), f"give one of {', '.join(names)}")
+        _missing(tree, (*path, *names))
+        if len(names) == 1
+        else Problem(
+            "missing-key", f"{_among(names)} is missing", locate(tree, path), f"give one of {', '.join(names)}"
+        )
         for path, names in unchosen
         if not excused.covers(find(tree, path), names)
     ]

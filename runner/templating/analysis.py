@@ -8,8 +8,8 @@ Knows  Jinja's nodes and scopes. It follows a variable through `{% set r = row %
        is one.
 
 A use is `optional` where rendering does not fail without it: under `is defined`, `| default`, or in a branch that is
-taken only when it is there (`{% if row.x is defined %}`, `{% if "x" in row %}`). A name is `hidden` where the caller's
-variables cannot be seen: in a template imported without context.
+taken only when it is there (`{% if row.x is defined %}`, `{% if "x" in row %}`; `proofs` reads these). A name is
+`hidden` where the caller's variables cannot be seen: in a template imported without context.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from dataclasses import dataclass
 
 from jinja2 import nodes
 
+from runner.encoding import printable
 from runner.templating.failure import TemplateFailure, did_you_mean
 from runner.templating.missing import FILTER_FOR_METHOD
+from runner.templating.proofs import Subject, proven_by
 from runner.templating.sandbox import GLOBALS
 from runner.templating.scopes import Block, Macro, Module, Scope, Self, Value, Whole, whole_only
 from runner.templating.syntax import Parsed
@@ -40,7 +42,8 @@ class NameUse:
 
 @dataclass(frozen=True, slots=True)
 class ColumnUse:
-    """An item of such a variable that is looked up by name: `row.text` is the column `text` of the variable `row`."""
+    """An item of such a variable that is looked up by name: `row.text` is the column `text` of the variable `row`, and
+    `row.question.text` the item `text` of `row.question`."""
 
     column: str
     template: str
@@ -49,11 +52,24 @@ class ColumnUse:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexUse:
+    """An item of such a variable that is looked up by a number as it is written: `replies[-1]`. `optional`: also where
+    it stands in a branch or a loop, which may be there for the variables that are long enough."""
+
+    variable: str
+    index: int
+    template: str
+    line: int
+    optional: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Uses:
     """All uses of one template, each once a line, in the order they are met; and what can work for no row."""
 
     names: tuple[NameUse, ...]
     items: Mapping[str, tuple[ColumnUse, ...]]
+    indexes: tuple[IndexUse, ...]
     failures: tuple[TemplateFailure, ...]
 
     def columns(self, variable: str) -> tuple[ColumnUse, ...]:
@@ -72,7 +88,8 @@ def uses_of(parsed: Parsed, known: Mapping[str, Parsed]) -> Uses:
         for (name, template, line, hidden), optional in walk.names.items()
     )
     failures = [*walk.failures.values(), *(_hidden_failure(use) for use in names if use.hidden and not use.optional)]
-    return Uses(names, {variable: tuple(uses) for variable, uses in items.items()}, tuple(failures))
+    indexes = tuple(IndexUse(*key, optional) for key, optional in walk.indexes.items())
+    return Uses(names, {variable: tuple(uses) for variable, uses in items.items()}, indexes, tuple(failures))
 
 
 def _hidden_failure(use: NameUse) -> TemplateFailure:
@@ -85,10 +102,6 @@ def _hidden_failure(use: NameUse) -> TemplateFailure:
     )
 
 
-_Subject = tuple[str, str | None]
-"""A variable, or an item of one, that a test can prove to be there."""
-
-
 class _Walk:
     """One analysis. `here` is the template whose nodes are being walked."""
 
@@ -96,11 +109,14 @@ class _Walk:
         self.known = known
         self.names: dict[tuple[str, str, int, bool], bool] = {}
         self.fields: dict[tuple[str, str, str, int], bool] = {}
+        self.indexes: dict[tuple[str, int, str, int], bool] = {}
         self.failures: dict[tuple[str, int, str], TemplateFailure] = {}
         self.here = ""
         self.root = Scope(None)
         self.blocks: dict[str, list[tuple[str, nodes.Block]]] = {}
-        self.proven: frozenset[_Subject] = frozenset()
+        self.proven: frozenset[Subject] = frozenset()
+        self.branches = 0
+        """How many branches and loops are around."""
         self.lenient = False
         self.walked: set[object] = set()
         self.modules: dict[object, Module | None] = {}
@@ -144,6 +160,11 @@ class _Walk:
         self.walked.add(key)
         return True
 
+    @property
+    def _sure(self) -> tuple[frozenset[Subject], bool]:
+        """What decides, beside its place, whether a use is optional."""
+        return self.proven, self.branches > 0
+
     # -- Uses
 
     def _use(self, name: str, line: int, hidden: bool) -> None:
@@ -155,6 +176,10 @@ class _Walk:
         optional = self.lenient or (variable, name) in self.proven
         key = (variable, name, self.here, line)
         self.fields[key] = self.fields.get(key, True) and optional
+
+    def _use_index(self, variable: str, index: int, line: int) -> None:
+        key = (variable, index, self.here, line)
+        self.indexes[key] = self.indexes.get(key, True) and (self.lenient or self.branches > 0)
 
     # -- Nodes
 
@@ -173,6 +198,18 @@ class _Walk:
             if child is not None:
                 self.visit(child, scope)
 
+    def _on_output(self, node: nodes.Output, scope: Scope) -> None:
+        for part in node.nodes:
+            if isinstance(part, nodes.Const) and isinstance(part.value, str) and printable(part.value) != part.value:
+                self.failures[self.here, part.lineno, "half"] = TemplateFailure(
+                    self.here,
+                    part.lineno,
+                    "the text that is printed here holds half of a surrogate pair, which has no UTF-8 form",
+                    "write the character itself, or `\\U` with its 8 digits",
+                    code="not-utf8",
+                )
+        self._all(node.nodes, scope)
+
     def _on_name(self, node: nodes.Name, scope: Scope) -> Value:
         bound, value = scope.find(node.name)
         if bound or node.name in GLOBALS:
@@ -188,19 +225,24 @@ class _Walk:
     def _on_getitem(self, node: nodes.Getitem, scope: Scope) -> Value:
         if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
             return self._item(node.node, node.arg.value, node.lineno, scope)
-        self._strictly(node.node, scope)
+        holder = self._strictly(node.node, scope)
         self._strictly(node.arg, scope)
+        index = _number(node.arg)
+        if index is not None and isinstance(holder, Whole):
+            self._use_index(holder.variable, index, node.lineno)
         return None
 
     def _item(self, holder: nodes.Expr, name: str, line: int, scope: Scope) -> Value:
         value = self._strictly(holder, scope)
         if isinstance(value, Whole):
             self._use_field(value.variable, name, line)
-        elif isinstance(value, Module):
+            # Items of items are followed too, as `row.question`; no deeper, so that there are finitely many.
+            return None if "." in value.variable else Whole(f"{value.variable}.{name}")
+        if isinstance(value, Module):
             if name not in value.exports:
                 self._not_exported(value, name, line)
             return value.exports.get(name)
-        elif isinstance(value, Self):
+        if isinstance(value, Self):
             return Block(name, 0)
         return None
 
@@ -263,55 +305,34 @@ class _Walk:
 
     def _on_if(self, node: nodes.If, scope: Scope) -> None:
         kept = self.proven
-        for branch in (node, *node.elif_):
-            self.visit(branch.test, scope)
-            with self._proving(branch.test, True, scope):
-                self._all(branch.body, scope)
-            self.proven |= self._proves(branch.test, False, scope)
-        self._all(node.else_, scope)
+        self.visit(node.test, scope)
+        with self._branching():
+            for branch in (node, *node.elif_):
+                if branch is not node:
+                    self.visit(branch.test, scope)
+                with self._proving(branch.test, True, scope):
+                    self._all(branch.body, scope)
+                self.proven |= proven_by(branch.test, False, scope)
+            self._all(node.else_, scope)
         self.proven = kept
 
     @contextmanager
     def _proving(self, test: nodes.Node, outcome: bool, scope: Scope) -> Iterator[None]:
         kept = self.proven
-        self.proven |= self._proves(test, outcome, scope)
+        self.proven |= proven_by(test, outcome, scope)
         try:
-            yield
+            with self._branching():
+                yield
         finally:
             self.proven = kept
 
-    def _proves(self, test: nodes.Node, outcome: bool, scope: Scope) -> frozenset[_Subject]:
-        """What must be there if `test` came out as `outcome`."""
-        if isinstance(test, nodes.Not):
-            return self._proves(test.node, not outcome, scope)
-        if isinstance(test, nodes.And if outcome else nodes.Or):
-            return self._proves(test.left, outcome, scope) | self._proves(test.right, outcome, scope)
-        if isinstance(test, nodes.Test) and test.name == ("defined" if outcome else "undefined"):
-            return self._subject(test.node, scope)
-        if isinstance(test, nodes.Compare) and len(test.ops) == 1 and isinstance(test.expr, nodes.Const):
-            operand = test.ops[0]
-            if operand.op == ("in" if outcome else "notin"):
-                return frozenset(
-                    (variable, str(test.expr.value))
-                    for variable, item in self._subject(operand.expr, scope)
-                    if item is None
-                )
-        return frozenset()
-
-    def _subject(self, node: nodes.Expr, scope: Scope) -> frozenset[_Subject]:
-        if isinstance(node, nodes.Name):
-            bound, value = scope.find(node.name)
-            if not bound:
-                return frozenset({(node.name, None)})
-            return frozenset({(value.variable, None)}) if isinstance(value, Whole) else frozenset()
-        item: str | None = None
-        if isinstance(node, nodes.Getattr):
-            item = node.attr
-        elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str):
-            item = node.arg.value
-        if item is None or not isinstance(node, nodes.Getattr | nodes.Getitem):
-            return frozenset()
-        return frozenset((variable, item) for variable, inner in self._subject(node.node, scope) if inner is None)
+    @contextmanager
+    def _branching(self) -> Iterator[None]:
+        self.branches += 1
+        try:
+            yield
+        finally:
+            self.branches -= 1
 
     # -- Binding
 
@@ -344,8 +365,9 @@ class _Walk:
         self.visit(node.iter, scope)
         inner = Scope(scope, names={"loop": None})
         self._bind(node.target, None, inner)
-        self._all((node.test, *node.body), inner)
-        self._all(node.else_, Scope(scope))
+        with self._branching():
+            self._all((node.test, *node.body), inner)
+            self._all(node.else_, Scope(scope))
 
     def _on_filterblock(self, node: nodes.FilterBlock, scope: Scope) -> None:
         inner = Scope(scope)
@@ -403,7 +425,7 @@ class _Walk:
     def _call_macro(self, macro: Macro, places: list[Value], named: dict[str, Value], spread: bool) -> None:
         given: dict[str, Value] = dict(zip((arg.name for arg in macro.node.args), places, strict=False)) | named
         key = frozenset((name, whole_only(value)) for name, value in given.items())
-        if not self._first((macro.node, macro.scope, key, self.proven)):
+        if not self._first((macro.node, macro.scope, key, *self._sure)):
             return
         inner = Scope(macro.scope, names={"varargs": None, "kwargs": None, "caller": None})
         lenient, self.lenient = self.lenient, False
@@ -422,7 +444,7 @@ class _Walk:
 
     def _call_block(self, block: Block, scope: Scope) -> None:
         chain = self.blocks.get(block.name, [])
-        if block.depth >= len(chain) or not self._first((block, chain[block.depth][1], scope, self.proven)):
+        if block.depth >= len(chain) or not self._first((block, chain[block.depth][1], scope, *self._sure)):
             return
         template, node = chain[block.depth]
         inner = Scope(scope, names={"super": Block(block.name, block.depth + 1)})
@@ -440,7 +462,8 @@ class _Walk:
         inner = Scope(scope) if node.with_context else Scope(None, hidden=True)
         for name in _constants(node.template):
             parsed = self.known.get(name)
-            if parsed is not None and self._first(("include", name, inner.bindings(), inner.is_hidden(), self.proven)):
+            key = ("include", name, inner.bindings(), inner.is_hidden(), *self._sure)
+            if parsed is not None and self._first(key):
                 self.template(parsed, inner)
 
     def _on_import(self, node: nodes.Import, scope: Scope) -> None:
@@ -461,7 +484,7 @@ class _Walk:
         if parsed is None:
             return None
         inner = Scope(scope) if node.with_context else Scope(None, hidden=True)
-        key = (parsed.name, inner.bindings(), inner.is_hidden(), self.proven)
+        key = (parsed.name, inner.bindings(), inner.is_hidden(), *self._sure)
         if key not in self.modules:
             self.modules[key] = None  # what it stands for to itself, should it import itself
             self.template(parsed, inner)
@@ -476,6 +499,14 @@ class _Walk:
             did_you_mean(name, module.exports, what="It has"),
             code="unknown-name",
         )
+
+
+def _number(node: nodes.Expr) -> int | None:
+    """A whole number as it is written, with or without a minus."""
+    if isinstance(node, nodes.Neg):
+        number = _number(node.node)
+        return None if number is None else -number
+    return node.value if isinstance(node, nodes.Const) and type(node.value) is int else None
 
 
 def _constants(node: nodes.Expr) -> list[str]:

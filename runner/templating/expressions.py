@@ -12,13 +12,14 @@ from functools import cached_property
 from typing import Any
 
 import jinja2
-from jinja2 import Undefined
+from jinja2 import Undefined, nodes
 from jinja2.runtime import Context
 from jinja2.utils import Namespace
 
 from runner.templating.analysis import ColumnUse, Uses, uses_of
 from runner.templating.bounds import DEFAULT_BOUNDS, Bounds, Meter, active, counted
 from runner.templating.failure import RENDER_ERRORS, Refusal, all_at_once, failure_of
+from runner.templating.lookups import items_of
 from runner.templating.sandbox import GLOBALS, Sandbox
 from runner.templating.syntax import RESULT, compile_into, lex, parse_expression
 
@@ -78,6 +79,30 @@ class Expression:
     def columns(self, variable: str = "row") -> tuple[ColumnUse, ...]:
         """The items of a variable that it looks up by name, and where."""
         return self.uses.columns(variable)
+
+    def items(self, variable: str) -> frozenset[str] | None:
+        """All items of a variable that it may look at; None where it may be any."""
+        return items_of(self._parsed, {}, variable)
+
+    @cached_property
+    def path(self) -> tuple[str | int, ...] | None:
+        """The names and places of an expression that only looks something up: `output.items[0]`; None of any other."""
+        assign = self._parsed.tree.body[0]
+        return _path(assign.node) if isinstance(assign, nodes.Assign) else None
+
+
+def _path(node: nodes.Node) -> tuple[str | int, ...] | None:
+    match node:
+        case nodes.Name():
+            return (node.name,)
+        case nodes.Getattr():
+            holder, last = node.node, node.attr
+        case nodes.Getitem(arg=nodes.Const(value=last)) if type(last) in {str, int}:
+            holder = node.node
+        case _:
+            return None
+    above = _path(holder)
+    return None if above is None else (*above, last)
 
 
 def _settled(value: Any) -> Any:

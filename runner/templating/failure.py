@@ -163,7 +163,7 @@ def explain(error: BaseException) -> Refusal:
 
 _OPERANDS = re.compile(
     r"(?:operand type\(s\) for (?P<sign>\S+?)(?: or \S+)?: |'(?P<compared>\S+)' not supported between instances of )"
-    r"'(?P<left>\w+)' and '(?P<right>\w+)'"
+    r"'(?P<left>[\w.]+)' and '(?P<right>[\w.]+)'"
 )
 """Python's words for two values that do not go together, in arithmetic and in comparisons."""
 
@@ -176,9 +176,20 @@ _TYPE_WORDS = {
     "dict": "a mapping",
     "list": "a list",
     "bytes": "bytes",
+    "date": "a date",
+    "datetime": "a datetime",
+    "time": "a time",
+    "timedelta": "a duration",
+    "Decimal": "a decimal",
 }
 
-_NULL_CURE = "a value is null here; test it first: `{% if x is not none %}…{% endif %}`"
+_MADE_OF_TEXT = {"date": "date", "datetime": "datetime", "Decimal": "decimal"}
+"""Types that a filter makes of a text, with its name."""
+
+_NULL_CURE = (
+    "a value is null here; test it first: `{% if x is not none %}…{% endif %}`, "
+    "or in an expression `x is not none and …`"
+)
 
 
 def word_for(kind: type) -> str:
@@ -187,7 +198,7 @@ def word_for(kind: type) -> str:
 
 
 def _word(kind: str) -> str:
-    return _TYPE_WORDS.get(kind, f"a {kind}")
+    return _TYPE_WORDS.get(kind.rpartition(".")[2], f"a {kind}")
 
 
 def mismatch(sign: str, left: type, right: type) -> Refusal:
@@ -196,12 +207,15 @@ def mismatch(sign: str, left: type, right: type) -> Refusal:
 
 
 def _mismatch(sign: str, left: str, right: str) -> Refusal:
-    kinds = {left, right}
+    kinds = {left.rpartition(".")[2], right.rpartition(".")[2]}
+    typed = sorted(kinds & _MADE_OF_TEXT.keys())
     cure = None
     if "NoneType" in kinds:
         cure = _NULL_CURE
     elif "str" in kinds and kinds & {"int", "float"}:
         cure = "csv columns are text: turn one into a number with `| int` or `| float`; `~` joins texts"
+    elif "str" in kinds and typed:
+        cure = f'make one of the text: `("…" | {_MADE_OF_TEXT[typed[0]]})`'
     return Refusal(f"`{sign}` does not work between {_word(left)} and {_word(right)}", cure)
 
 

@@ -18,6 +18,7 @@ from runner.templating.list_filters import LIST_FILTERS, OTHER_FILTERS, UNDEFINE
 from runner.templating.missing import Missing
 from runner.templating.printing import text_of
 from runner.templating.text_filters import TEXT_FILTERS, VALUE_FILTERS
+from runner.templating.typed_filters import TYPED_FILTERS
 
 NOT_AVAILABLE = {
     "random": "a prompt must be the same on every run, or its answer could not be reused; use `dataset.sample`",
@@ -78,10 +79,11 @@ def _is_upper(value: Any) -> bool:
     return text_of(value).isupper()
 
 
+_OF_VALUES = {**VALUE_FILTERS, **OTHER_FILTERS, **TYPED_FILTERS}
 FILTERS: dict[str, Callable[..., Any]] = {
     **{name: _guarded(name, function, text_of) for name, function in TEXT_FILTERS.items()},
     **{name: _guarded(name, function, counted) for name, function in LIST_FILTERS.items()},
-    **{name: _guarded(name, function, _identity) for name, function in {**VALUE_FILTERS, **OTHER_FILTERS}.items()},
+    **{name: _guarded(name, function, _identity) for name, function in _OF_VALUES.items()},
     **UNDEFINED_FILTERS,
 }
 

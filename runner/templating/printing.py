@@ -4,7 +4,7 @@
     true, false              lower case
     whole numbers, floats    digits; the shortest text that reads back as the same float
     Decimal                  plain digits, no exponent
-    date, time, datetime     ISO 8601
+    date, time, datetime     ISO 8601; so do durations
     lists, mappings          compact JSON; non-ASCII and `<>&'` as they are, order kept
     bytes                    an error: what is no text has no place in a prompt's text
 
@@ -25,9 +25,7 @@ from jinja2 import Undefined
 
 from runner.templating.bounds import Meter, active, counted
 from runner.templating.failure import Refusal
-
-_MAX_PLAIN_DIGITS = 1_000
-"""A Decimal of more digits keeps its exponent: `1E+999999999` would print as a gigabyte of zeros."""
+from runner.values import TEXT_FORMS, json_form
 
 
 def text_of(value: Any) -> str:
@@ -39,12 +37,6 @@ def text_of(value: Any) -> str:
 def _null(_: None) -> str:
     active.get().nulls += 1
     return ""
-
-
-def _decimal(value: Decimal) -> str:
-    if value.is_finite() and abs(value.adjusted()) < _MAX_PLAIN_DIGITS:
-        return format(value, "f")
-    return str(value)
 
 
 def _seldom(value: Any) -> str:
@@ -121,10 +113,8 @@ def _refuse_endless(value: Any, meter: Meter, indent: int) -> None:
 
 def _json_value(value: Any) -> Any:
     """What the encoder does not know, one level at a time."""
-    if isinstance(value, dt.date | dt.time):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return _json_decimal(value)
+    if isinstance(value, dt.date | dt.time | dt.timedelta | Decimal):
+        return json_form(value)
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Undefined):
@@ -137,29 +127,13 @@ def _json_value(value: Any) -> Any:
     raise Refusal(f"a value of type {type(value).__name__} cannot be written as JSON")
 
 
-def _json_decimal(value: Decimal) -> int | float | str:
-    if not value.is_finite() or abs(value.adjusted()) >= _MAX_PLAIN_DIGITS:
-        return str(value)
-    if value == value.to_integral_value():
-        return int(value)
-    number = float(value)
-    return number if Decimal(repr(number)) == value else format(value, "f")
-
-
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_json_value)
 
 _WRITERS: dict[type, Callable[[Any], str]] = {
-    str: lambda value: value,
-    bool: lambda value: "true" if value else "false",
-    int: int.__repr__,
-    float: float.__repr__,
+    **TEXT_FORMS,
     type(None): _null,
     dict: json_text,
     list: json_text,
     tuple: json_text,
-    dt.datetime: dt.datetime.isoformat,
-    dt.date: dt.date.isoformat,
-    dt.time: dt.time.isoformat,
-    Decimal: _decimal,
 }
-"""By type, in an order that also serves subclasses: `bool` before `int`, `datetime` before `date`."""
+"""By type, in an order that also serves subclasses."""

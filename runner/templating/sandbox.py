@@ -5,8 +5,9 @@ Owns   `Sandbox`, the Jinja environment of one template set, and the code genera
 Knows  Jinja's internals of the 3.1 series; the tests of the payloads hold what is relied on here.
 
 Invariants
-  * No Python attribute of a value is ever read for a template: on data `a.b` is the item `b`; Jinja's own objects
-    (`loop`, `self`, modules, namespaces) answer to a closed list of names.
+  * No Python attribute of a value is ever read for a template: on data `a.b` is the item `b`; dates and times have
+    their numbers as items, and Jinja's own objects (`loop`, `self`, modules, namespaces) answer to a closed list of
+    names.
   * Only macros, blocks, `loop` and three functions can be called.
   * A name is looked up in the closed set of templates; nothing here can open a file.
   * Nothing is evaluated while a template is compiled (`optimized=False`, no constant printing).
@@ -14,6 +15,7 @@ Invariants
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping
 from types import MethodType
 from typing import Any
@@ -66,6 +68,12 @@ _LOOP_NAMES = frozenset({
     "index", "index0", "revindex", "revindex0", "first", "last", "length", "depth", "depth0", "previtem", "nextitem",
     "cycle", "changed",
 })  # fmt: skip
+
+
+_CLOCK = frozenset({"hour", "minute", "second", "microsecond"})
+_DAY = frozenset({"year", "month", "day"})
+_MOMENTS: Mapping[type, frozenset[str]] = {dt.date: _DAY, dt.datetime: _DAY | _CLOCK, dt.time: _CLOCK}
+"""The items that dates and times have: `row.opened.year`."""
 
 
 class BoundedCode(CodeGenerator):
@@ -222,6 +230,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 return obj[name]
             except KeyError:
                 return Missing(f"there is no block `{name}`")
+        if kind in _MOMENTS and name in _MOMENTS[kind]:
+            return getattr(obj, name)
         if callable(obj):
             return Missing(f"a macro or function has no item `{name}`")
         return Missing(obj=obj, name=name)

@@ -131,7 +131,14 @@ def _hint(message: str) -> str | None:
     for tag, hint in _TAG_HINTS.items():
         if f"unknown tag '{tag}'" in message:
             return hint
-    return None
+    return next((f"every `{begin}` needs its `{end}`" for end_name, begin, end in _ENDS if end_name in message), None)
+
+
+_ENDS = (
+    (", expected 'end of print statement'", "{{", "}}"),
+    (", expected 'end of statement block'", "{%", "%}"),
+)
+"""How Jinja says that it found no closing braces. Where it was surprised by them, `unexpected '…'`, they are there."""
 
 
 def _checked(name: str, text: str, tree: nodes.Template) -> Parsed:

@@ -34,6 +34,7 @@ from runner.templating.failure import (
     failure_of,
 )
 from runner.templating.finder import TemplateFinder
+from runner.templating.lookups import items_of
 from runner.templating.sandbox import GLOBALS, Sandbox
 from runner.templating.syntax import Parsed, compile_into
 
@@ -97,6 +98,10 @@ class Template:
     def columns(self, variable: str = "row") -> tuple[ColumnUse, ...]:
         """The items of a variable that it looks up by name, and where."""
         return self.uses.columns(variable)
+
+    def items(self, variable: str) -> frozenset[str] | None:
+        """All items of a variable that it may look at; None where it may be any."""
+        return items_of(self._parsed, self._known, variable)
 
 
 class TemplateSet:

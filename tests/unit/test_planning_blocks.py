@@ -159,7 +159,7 @@ def test_an_optional_text_is_left_out_where_it_is_empty(tmp_path: Path) -> None:
         ('{image: "{{ row.x }}"}', {"a": 1}, "is a mapping"),
         ('{image: "{{ row.x }}"}', "none.png", "there is no file 'none.png'"),
         ('{image: "{{ row.x }}"}', "../../etc/passwd", "lies outside of the project"),
-        ('{image: "{{ row.x }}"}', "s3://bucket/a.png", "`s3://` is not supported yet"),
+        ('{image: "{{ row.x }}"}', "sftp://host/a.png", "`sftp:` is no address that the API fetches"),
         ('{image: "{{ row.x }}"}', b"%PDF-1.4 /Type /Page", "send it as a document: `document:`"),
         ('{image: "{{ row.x }}"}', b"II*\x00\xff", "is a TIFF image, and an image block takes PNG, JPEG, GIF and WebP"),
         ('{document: "{{ row.x }}"}', b"PK\x03\x04\x00", "is a ZIP archive, as Word, Excel and PowerPoint files are"),

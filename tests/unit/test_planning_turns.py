@@ -77,7 +77,7 @@ def test_the_marks_of_turns_count_for_the_dearest_write(tmp_path: Path) -> None:
     assert first_of(job).cache_ttl == "5m"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40)
 @given(replies=st.lists(st.text("abc é好", min_size=1, max_size=60), min_size=3, max_size=3))
 def test_no_request_is_larger_than_its_bound_in_the_plan(tmp_path: Path, replies: list[str]) -> None:
     """Tokens are reckoned as bytes here: a reply has at most `max_tokens` of them."""

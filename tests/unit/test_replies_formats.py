@@ -109,7 +109,7 @@ LONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_text_takes_long(name: str) -> None:
     """One that took as long as the square of its length would not be done in this time."""

@@ -7,7 +7,6 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from referencing.exceptions import Unresolvable
 
 from runner.replies.schema import MAX_PROBLEMS, Check
 
@@ -96,12 +95,12 @@ def test_references_out_of_the_schema_are_never_fetched() -> None:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        with pytest.raises(Unresolvable):
-            Check({"$ref": f"http://127.0.0.1:{server.server_port}/schema.json"}).problems(1)
+        (problem,) = Check({"$ref": f"http://127.0.0.1:{server.server_port}/schema.json"}).problems(1)
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
+    assert problem.startswith("/: it cannot be checked")
     assert asked == []
 
 
@@ -122,3 +121,45 @@ def test_a_pattern_ends_where_the_text_ends_and_is_told_as_it_was_written() -> N
 def test_a_schema_of_another_draft_is_read_as_2020_12() -> None:
     schema = {"$schema": "http://json-schema.org/draft-04/schema#", "exclusiveMinimum": 1}
     assert Check(schema).problems(1) == ["/: expected more than 1, found 1"]
+
+
+def test_a_text_with_more_ways_than_there_is_time_for_is_judged() -> None:
+    check = Check({"properties": {"a": {"pattern": "^(a+)+$"}}})
+    assert check.problems({"a": "a" * 5_000}) == []
+    (problem,) = check.problems({"a": "a" * 5_000 + "!"})
+    assert problem.startswith("/a: expected text that matches ^(a+)+$")
+
+
+@pytest.mark.parametrize("further", ["additionalProperties", "unevaluatedProperties"])
+def test_names_are_matched_in_bounded_time_too(further: str) -> None:
+    schema = {"patternProperties": {"^(a+)+$": {"type": "null"}, "^a": {"maxLength": 1}}, further: False}
+    check = Check({"properties": {"all": schema, "b": True}})
+    assert check.problems({"all": {"a": None, "aa": None}, "b": {"x": 1}}) == []
+    assert check.problems({"all": {"aa": 1}}) == ["/all/aa: expected null, found the number 1"]
+    assert check.problems({"all": {"a" * 60 + "!": "no"}}) == [
+        f'/all/{"a" * 60}!: expected at most 1 character, found 2: "no"'
+    ]
+    assert [problem for problem in check.problems({"all": {"x" + "a" * 60: 1}}) if "x" in problem]
+
+
+def test_a_reference_may_lead_to_what_a_pattern_of_names_holds() -> None:
+    by_name = {"^x-": {"properties": {"v": {"type": "null"}, "again": {"$ref": "#/patternProperties/%5Ex-"}}}}
+    inner = {"$ref": "#/patternProperties/^x-/properties/v"}
+    check = Check({"patternProperties": by_name, "properties": {"a": {"$ref": "#/patternProperties/^x-"}, "b": inner}})
+    for _ in range(2):
+        assert check.problems({"x-1": {"v": None}, "a": {"again": {"v": None}}, "b": None}) == []
+        assert check.problems({"a": {"again": {"v": 1}}, "b": 2}) == [
+            "/a/again/v: expected null, found the number 1",
+            "/b: expected null, found the number 2",
+        ]
+    assert by_name["^x-"]["properties"]["again"] == {"$ref": "#/patternProperties/%5Ex-"}
+
+
+def test_a_reference_that_leads_nowhere_is_a_problem_of_the_reply() -> None:
+    (problem,) = Check({"patternProperties": {"a": True}, "$ref": "#/patternProperties/a"}).problems({"a": 1})
+    assert problem.startswith("/: it cannot be checked")
+
+
+def test_a_pattern_that_is_not_supported_is_a_problem_of_the_reply() -> None:
+    (problem,) = Check({"pattern": r"(a)\1"}).problems("aa")
+    assert problem.startswith("/: it cannot be checked (the pattern cannot be used")

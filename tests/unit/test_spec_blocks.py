@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.errors import SpecError
+from runner.errors import MissingExtras, SpecError
 from runner.planning.compile import compile_job
 from runner.types import Request, Row
 from support.harness import ROOT
@@ -34,7 +34,7 @@ def without_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_pillow")
 def test_without_pillow_asking_for_it_is_an_error_with_its_cure(tmp_path: Path) -> None:
-    with pytest.raises(SpecError) as raised:
+    with pytest.raises(MissingExtras) as raised:
         load_job(tmp_path, JOB % "{image: 'https://example.org/{{ row.id }}.png', resize: fit}")
     (problem,) = raised.value.problems
     assert (problem.code, problem.hint) == ("missing-extra", 'pip install "rowrunner[media]"')

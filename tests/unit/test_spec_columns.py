@@ -43,3 +43,12 @@ def test_a_use_is_told_once_though_two_blocks_include_it(tmp_path: Path, monkeyp
 def test_where_the_columns_are_not_known_nothing_is_said(tmp_path: Path) -> None:
     loaded = load(make_project(tmp_path, files={"templates/review.md.j2": "{{ row.x }}"}), environ={})
     assert check_columns(loaded, None) == []
+
+
+def test_keys_and_types_are_of_the_datasets_own_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    dataset = "{path: data/reviews.csv, key: [id, q], types: {q: integer}, cross: {q: data/q.csv}}"
+    job = JOB.replace("data/reviews.csv", dataset)
+    loaded = load(make_project(tmp_path, job=job, files={"data/q.csv": "id\n1\n"}), environ={})
+    found = check_columns(loaded, (*HEADER, "q"), {"q": ("id",)})
+    assert [problem.message for problem in found] == ["the dataset has no column `q`"] * 2

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -351,3 +352,19 @@ def test_breakpoints_of_a_job_for_batches_alone_need_no_order_in_parallel(tmp_pa
     params = "params: {max_tokens: 1024, betas: [output-300k-2026-03-24]}"
     system = "system: [{text: one, cache: true}, {text: two, cache: 1h}]"
     assert loaded(tmp_path, "\n".join([*lines, params, system, "mode: batch\n"])).job.mode == "batch"
+
+
+@pytest.mark.parametrize(
+    ("sets", "variables", "place"),
+    [
+        ((), ["tone=mi\udcffld"], "<--var>:1:8"),
+        (["params.stop_sequences=[a, b\udcff]"], (), "<--set>:1:28"),
+        (["description=\udcff"], (), "<--set>:1:13"),
+        (["x-\udcff=1"], (), "<--set>:1:3"),
+    ],
+)
+def test_bytes_of_an_argument_that_are_no_utf_8_are_told_at_their_place(
+    tmp_path: Path, sets: Sequence[str], variables: Sequence[str], place: str
+) -> None:
+    (problem,) = problems(tmp_path, JOB + "vars: {tone: strict}\n", sets=sets, variables=variables)
+    assert (problem.code, str(problem.where)) == ("not-utf8", place)

@@ -69,7 +69,15 @@ def test_secrets_are_taken_anew_when_a_job_is_restored(tmp_path: Path) -> None:
     assert LoadedJob.restore(folder, load_settings(tmp_path, {"CAP": "9"})).job.limits.max_cost_usd == 9
     with pytest.raises(SpecError) as raised:
         LoadedJob.restore(folder, load_settings(tmp_path, {}))
-    assert raised.value.code == "unset-variable"
+    assert [problem.code for problem in raised.value.problems] == ["unset-variable"]
+
+
+def test_of_a_sink_without_its_variable_only_the_variable_is_told_when_a_job_is_restored(tmp_path: Path) -> None:
+    job = JOB + 'sinks:\n  - url: "${HOOK}"\n'
+    load(make_project(tmp_path, job=job), environ={"HOOK": "https://example.com/"}).store(tmp_path / "inputs")
+    with pytest.raises(SpecError) as raised:
+        LoadedJob.restore(tmp_path / "inputs", load_settings(tmp_path, {}))
+    assert [problem.code for problem in raised.value.problems] == ["unset-variable"]
 
 
 def test_a_job_of_another_format_is_refused(tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ from jsonschema import Draft7Validator
 
 from runner.catalog.parameters import TAKEN
 from runner.spec.content import Message, TextSource
-from runner.spec.job import Dataset, JobFile, Limits, Retry, Sample, SinkSpec
+from runner.spec.dataset import Dataset, Sample
+from runner.spec.job import JobFile, Limits, Retry
 from runner.spec.model import Model
 from runner.spec.node import plain
 from runner.spec.reply import Output
 from runner.spec.schema import job_reference, json_schema
 from runner.spec.shape import field_shapes
+from runner.spec.sink import SinkSpec
 from runner.spec.source import parse_yaml
 
 MODELS: list[type[Model]] = [JobFile, TextSource, Message, Dataset, Sample, Output, Limits, Retry, SinkSpec]

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 import yaml
 
+from runner.encoding import printable
+from runner.errors import Location
 from runner.spec.node import Source
 from runner.spec.source import read_yaml
-from runner.spec.syntax import eaten_template, syntax_problem, unquoted_template
+from runner.spec.syntax import eaten_template, half_in_json, syntax_problem, unquoted_template
 
 
 @pytest.mark.parametrize(
@@ -53,3 +57,24 @@ def test_a_comment_is_eaten_text_only_where_it_holds_a_template() -> None:
 
 def test_a_brace_alone_is_a_mapping() -> None:
     assert unquoted_template(Source.of("j", "a: { {b: 1}: 2 }"), 0, 3) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        (r'"\ud83d\ude00"', None),
+        (r'"\ud83d\ude00\n\ud83d\ude00"', None),
+        (r'"\\ud83d"', None),
+        (r'"\ud83d"', 2),
+        (r'"a\ude00"', 3),
+        (r'"\ude00\ude01"', 2),
+        (r'"\ude00\ud83d"', 2),
+        (r'"\ud83d\ud83d\ude00"', 2),
+        (r'"\ud83d \ude00"', 2),
+        (r'"\ud83d\ude00\ud83d\n"', 14),
+    ],
+)
+def test_half_of_a_pair_is_found_in_json(text: str, column: int | None) -> None:
+    found = half_in_json(Source.of("a.json", f"[1,\n{text}]"))
+    assert found == (None if column is None else Location("a.json", 2, column, 6, f"{text}]"))
+    assert (found is not None) == (printable(loaded := json.loads(text)) != loaded)

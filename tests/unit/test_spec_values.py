@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from runner.spec.content import TextSource
-from runner.spec.job import Limits, Retry, SinkSpec
+from runner.spec.job import Limits, Retry
+from runner.spec.sink import SinkSpec
 from runner.spec.values import Share
 
 

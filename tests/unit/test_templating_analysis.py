@@ -212,3 +212,49 @@ def test_a_method_called_on_data_can_work_for_no_row(template: str, method: str)
 )
 def test_what_templates_may_call_is_no_method_on_data(template: str) -> None:
     TemplateSet.load(TemplateFinder([], Path()), [], {"t": template})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{{ row.q.text }}{{ row['q']['n'] }}", {"text": False, "n": False}),
+        ("{% set q = row.q %}{{ q.text }}", {"text": False}),
+        ("{% macro m(x) %}{{ x.text }}{% endmacro %}{{ m(row.q) }}", {"text": False}),
+        ("{{ row.q.text | default('') }}", {"text": True}),
+        ("{% if row.q.text is defined %}{{ row.q.text }}{% endif %}", {"text": True}),
+        ("{% if 'text' in row.q %}{{ row.q.text }}{% endif %}{{ row.q.n }}", {"text": True, "n": False}),
+        ("{{ row.q.text.more }}", {"text": False}),
+        ("{% for x in row.q %}{{ x.text }}{% endfor %}", {}),
+        ("{% macro m(x) %}{{ m(x.child) }}{% endmacro %}{{ m(row.q) }}", {"child": False}),
+    ],
+)
+def test_items_of_an_item_are_followed(text: str, expected: dict[str, bool]) -> None:
+    uses = TemplateSet.from_sources({"t": text}).template("t").columns("row.q")
+    assert {use.column: use.optional for use in uses} == expected
+
+
+def numbers(text: str) -> dict[int, bool]:
+    """Number to whether its use is optional."""
+    uses = TemplateSet.from_sources({"t": text, **OTHERS}).template("t").uses.indexes
+    return {use.index: use.optional for use in uses if use.variable == "replies"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{{ replies[0] }}{{ replies[-2] | upper }}{{ replies.3 }}", {0: False, -2: False, 3: False}),
+        ("{{ replies[n] }}{{ replies[1:] }}{{ replies['a'] }}{{ replies[1.5] }}{{ replies[true] }}", {}),
+        ("{% set said = replies %}{{ said[4] }}", {4: False}),
+        ("{% macro m(said) %}{{ said[4] }}{% endmacro %}{{ m(replies) }}", {4: False}),
+        ("{% macro m(said) %}{{ said[4] }}{% endmacro %}{% if x %}{{ m(replies) }}{% endif %}", {4: True}),
+        ("{% macro m(r) %}{{ r[4] }}{% endmacro %}{% if x %}{{ m(replies) }}{% endif %}{{ m(replies) }}", {4: False}),
+        ("{{ replies[4] | default('') }}{{ replies[5] is defined }}", {4: True, 5: True}),
+        ("{% if replies[4] %}{{ replies[5] }}{% elif replies[6] %}{% endif %}", {4: False, 5: True, 6: True}),
+        ("{% if x %}{% else %}{{ replies[5] }}{% endif %}", {5: True}),
+        ("{{ replies[4] if x }}{{ x and replies[5] }}{{ x or replies[6] }}", {4: True, 5: True, 6: True}),
+        ("{% for x in replies %}{{ replies[4] }}{% else %}{{ replies[5] }}{% endfor %}", {4: True, 5: True}),
+        ("{% if x %}{{ replies[4] }}{% endif %}{{ replies[4] }}", {4: False}),
+    ],
+)  # fmt: skip
+def test_items_that_are_looked_up_by_number_are_found(text: str, expected: dict[int, bool]) -> None:
+    assert numbers(text) == expected

@@ -44,7 +44,7 @@ PRINTED = [
     (Decimal("1E+999999999"), "1E+999999999"),
     (dt.date(2026, 11, 22), "2026-11-22"),
     (dt.datetime(2026, 11, 22, 1, 2, 3, tzinfo=dt.UTC), "2026-11-22T01:02:03+00:00"),
-    (dt.datetime(2026, 11, 22, 1, 2, 3), "2026-11-22T01:02:03"),  # noqa: DTZ001 - a database's timestamp without zone
+    (dt.datetime(2026, 11, 22, 1, 2, 3), "2026-11-22T01:02:03"),
     (dt.time(1, 2, 3), "01:02:03"),
     ([], "[]"),
     ([1, "é", None, True, 1.5], '[1,"é",null,true,1.5]'),

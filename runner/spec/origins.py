@@ -1,10 +1,12 @@
-"""Where the content of an image or a document comes from: a file id, an address or a path; which paths may be read.
+"""Where the content of an image or a document comes from: a file id, an address, a store or a path; which paths may be
+read.
 
-Owns   the reading of such a text (`origin_of`), and `LocalFiles`, which reads files for rows within the project only.
+Owns   the reading of such a text (`origin_of`), and `LocalFiles`, which reads files for rows within the project only,
+       and objects of stores by `storage`.
 Knows  folders. A path that the author of a job wrote plainly is trusted; one that comes from a row stays inside the
        root or a folder of the setting `data_dirs`: links are resolved first, dotfiles and the state folder are never
        read.
-Source: interface page, section 2, "Blocks".
+What a job may write in its place is in docs/blocks.md.
 """
 
 from __future__ import annotations
@@ -17,24 +19,34 @@ from pathlib import Path
 from typing import Literal
 
 from runner.catalog.api import MAX_REQUEST_BYTES
+from runner.errors import SetupError
+from runner.storage import StorageError, locate, read_small, shown
 
-Origin = Literal["file-id", "url", "path"]
+Origin = Literal["file-id", "url", "store", "path"]
 
 _FILE_ID = re.compile(r"file_[A-Za-z0-9_-]+")
 _SCHEME = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*)://|data:[a-z]+/)")
 """`s3://…` and `data:image/…`; not `C:\\…`, nor a file whose name has a colon."""
-_STORES = frozenset({"s3", "gs", "gcs", "az", "abfs", "abfss", "hf"})
+_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
 
 
 class Unreadable(Exception):
-    """Content that cannot be had. `missing`: there is nothing there, which a block with `optional` may do without."""
+    """Content that cannot be had. `missing`: there is nothing there, which a block with `optional` may do without.
+    `passing`: the same might go well another time."""
 
-    def __init__(self, message: str, hint: str, *, missing: bool = False, code: str = "unreadable-file") -> None:
+    def __init__(
+        self, message: str, hint: str, *, missing: bool = False, passing: bool = False, code: str = "unreadable-file"
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.missing = missing
+        self.passing = passing
         self.code = code
+
+
+class Unseen(Exception):
+    """Content that is there for whoever makes a connection, which `check` does not."""
 
 
 def origin_of(text: str) -> Origin:
@@ -48,9 +60,7 @@ def origin_of(text: str) -> Origin:
         return "path"
     name = (scheme.group(1) or "data").lower()
     if name in _STORES:
-        raise Unreadable(
-            f"`{name}://` is not supported yet", "download the file, and give its path", code="not-supported-yet"
-        )
+        return "store"
     if name == "http":
         raise Unreadable("the API fetches no `http://` address", "give an `https://` address", code="bad-source")
     if name == "data":
@@ -74,13 +84,21 @@ class LocalFiles:
 
     def trusted(self, name: str) -> bytes:
         """The content of a file that the author of the job named. Raises Unreadable."""
+        if origin_of(name) == "store":
+            try:
+                return of_store(name)
+            except SetupError as error:
+                raise Unreadable(error.message, str(error.hint), code=error.code) from error
         path = self._path(name)
         if not path.exists():
             raise _missing(name)
         return _read(path, name)
 
     def of_row(self, name: str) -> bytes:
-        """The content of a file that a row names. Raises Unreadable."""
+        """The content of a file that a row names. Raises Unreadable, SetupError for a store whose library is not
+        installed: that is no row's fault, and so no row fails for it."""
+        if origin_of(name) == "store":
+            return of_store(name)
         path = self._path(name)
         try:
             real = path.resolve(strict=True)
@@ -91,11 +109,14 @@ class LocalFiles:
         # The resolved path has no link left; one put there since then is refused.
         return _read(real, name, getattr(os, "O_NOFOLLOW", 0))
 
-    def stamp(self, name: str) -> tuple[int, ...] | None:
+    def stamp(self, name: str) -> tuple[int | str | None, ...] | None:
         """What changes when the file that a name means does; None where there is none."""
         try:
+            if origin_of(name) == "store":
+                file = locate(name)
+                return None if file.mark is None else (file.size, file.mark)
             found = self._path(name).stat()
-        except (OSError, ValueError, Unreadable):
+        except (OSError, ValueError, Unreadable, StorageError, SetupError):
             return None
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
@@ -127,6 +148,29 @@ def _as_far_as_it_goes(path: Path) -> Path:
         return Path(os.path.normpath(path))
 
 
+def in_store(text: str) -> bool:
+    """Whether a text that names content names an object of a store."""
+    scheme = _SCHEME.match(text)
+    return scheme is not None and (scheme.group(1) or "").lower() in _STORES
+
+
+def of_store(url: str) -> bytes:
+    """The content of an object. Raises Unreadable, SetupError."""
+    try:
+        data = read_small(url, MAX_REQUEST_BYTES)
+        if data is None:
+            raise _too_large(shown(url), locate(url).size or MAX_REQUEST_BYTES + 1)
+        return data
+    except StorageError as error:
+        hint = "look at its name; write `optional: true` to do without it" if error.missing else str(error.hint)
+        raise Unreadable(error.message, hint, missing=error.missing, passing=error.passing, code=error.code) from error
+
+
+def _too_large(name: str, size: int) -> Unreadable:
+    found = f"{name!r} has {size:,} bytes, and a request may have {MAX_REQUEST_BYTES:,}"
+    return Unreadable(found, "split the file, or give it as an `https://` address", code="file-too-large")
+
+
 def _missing(name: str) -> Unreadable:
     return Unreadable(
         f"there is no file {name!r}",
@@ -146,8 +190,7 @@ def _read(path: Path, name: str, flags: int = 0) -> bytes:
         if not stat.S_ISREG(about.st_mode):
             raise Unreadable(f"{name!r} is not a regular file", "name a file")
         if about.st_size > MAX_REQUEST_BYTES:
-            found = f"{name!r} has {about.st_size:,} bytes, and a request may have {MAX_REQUEST_BYTES:,}"
-            raise Unreadable(found, "split the file, or give it as an `https://` address", code="file-too-large")
+            raise _too_large(name, about.st_size)
         with os.fdopen(handle, "rb", closefd=False) as file:
             return file.read()
     finally:
