@@ -1,7 +1,7 @@
 """Which files a path means.
 
 Owns   globs and their order, and what is said where there is no such file.
-Knows  the file system; opens nothing.
+Knows  the file system, and `storage` for paths that are URLs; opens nothing.
 
 A path that exists is that file, even where its name has `*`, `?` or `[` in it; else these make it a glob. Matches are
 sorted by their bytes, so that the order of rows depends neither on the file system nor on the locale. A file that is
@@ -18,9 +18,22 @@ from pathlib import Path
 
 from runner.datasets.problems import data_error
 from runner.errors import InputError
+from runner.storage import RemoteFile, StorageError, as_path, find, is_url, shown
 
 _MAX_LISTED = 10_000
 """Names read of a folder when looking for near matches."""
+
+
+def find_any(pattern: str, root: Path) -> tuple[Path | RemoteFile, ...]:
+    """The files that a path or a URL means, at least one, in bytewise order. Raises InputError, StorageError."""
+    if not is_url(as_path(pattern)):
+        return find_files(as_path(pattern), root)
+    try:
+        return find(pattern, root)
+    except StorageError as error:
+        if not error.missing:
+            raise
+        raise data_error(error.code, error.message, shown(pattern), hint=error.hint) from error
 
 
 def find_files(pattern: str, root: Path) -> tuple[Path, ...]:
@@ -41,8 +54,10 @@ def find_files(pattern: str, root: Path) -> tuple[Path, ...]:
     return tuple(once.values())
 
 
-def display_name(path: Path, root: Path) -> str:
-    """A file as messages name it: relative to the root where it lies below."""
+def display_name(path: Path | RemoteFile, root: Path) -> str:
+    """A file as messages name it: relative to the root where it lies below, a URL without what may be secret."""
+    if isinstance(path, RemoteFile):
+        return path.name
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 

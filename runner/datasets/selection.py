@@ -15,10 +15,13 @@ problems.
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
+import math
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -28,10 +31,13 @@ from runner.encoding import encode_text
 from runner.errors import InputError, Problem, UsageError, closest
 from runner.templating import TemplateFailure
 from runner.types import Row
+from runner.values import held, text_form
 
 Where = Callable[[Mapping[str, Any]], Any]
 """Given a row's values, true or false; raises TemplateFailure."""
 
+Part = str | int | float
+"""Of a key: a text or a number."""
 _Placed = tuple[int, SourceRow]
 """A row and its position in the source."""
 _Keyed = tuple[str, SourceRow]
@@ -46,7 +52,9 @@ class Selection:
 
     `key` names the columns that make the key; without it, it is the 0-based position in the source, before any
     selection. `sample` is (rows, seed): at most so many rows, each equally likely. `only_keys`, for trials, picks
-    among the rows that all else has selected, and reads no further than the last of them.
+    among the rows that all else has selected, and reads no further than the last of them. `crossed` are what rows of
+    crossed datasets add to a key: of so many rows that follow on one another each has one of them, and together they
+    are one position.
     """
 
     key: Sequence[str] | None = None
@@ -55,6 +63,7 @@ class Selection:
     offset: int = 0
     limit: int | None = None
     only_keys: Collection[str] = ()
+    crossed: Sequence[Sequence[Part]] | None = None
 
 
 class SelectedRow(NamedTuple):
@@ -93,7 +102,11 @@ def _selected(dataset: Dataset, selection: Selection, found: ProblemList) -> Ite
     if selection.sample is not None:
         placed = _sampled(placed, *selection.sample)
     stop = None if selection.limit is None else selection.offset + selection.limit
-    keyed = _keyed(islice(placed, selection.offset, stop), selection.key, found)
+    taken = islice(placed, selection.offset, stop)
+    if selection.crossed is None:
+        keyed = _keyed(taken, selection.key, found)
+    else:
+        keyed = _keyed_pairs(taken, selection.key, selection.crossed, found)
     return _picked(keyed, selection.only_keys, found) if selection.only_keys else keyed
 
 
@@ -146,6 +159,19 @@ def _keyed(placed: Iterator[_Placed], columns: Sequence[str] | None, found: Prob
         yield row_key, source
 
 
+def _keyed_pairs(
+    placed: Iterator[_Placed], columns: Sequence[str] | None, crossed: Sequence[Sequence[Part]], found: ProblemList
+) -> Iterator[_Keyed]:
+    for position, source in placed:
+        number, place = divmod(position, len(crossed))
+        try:
+            own: Sequence[Part] = key_parts(source.values, columns) if columns else [number]
+        except _NoKey as error:
+            found.add(_row_problem(source, error.code, str(error), error.hint))
+            continue
+        yield encode_text([*own, *crossed[place]]), source
+
+
 def _picked(keyed: Iterator[_Keyed], only_keys: Collection[str], found: ProblemList) -> Iterator[_Keyed]:
     missing = dict.fromkeys(only_keys)
     seen: list[str] = []
@@ -171,20 +197,32 @@ class _NoKey(Exception):
 def key_of(values: Mapping[str, Any], columns: Sequence[str]) -> str:
     """A row's key: the value of one column as text, of several a compact JSON array, in which `1` and `"1"` differ.
 
-    Numbers and booleans stand as in JSON. A null, a list or a mapping is no key, nor is one that is empty throughout.
+    Numbers and booleans stand as in JSON; dates, times and Decimals are the texts that templates print of them
+    (`2026-01-31`, `12.50`), also in an array. A null, a list, a mapping, bytes or NaN is no key, nor is one that is
+    empty throughout.
     """
+    return key_text(key_parts(values, columns))
+
+
+def key_text(parts: Sequence[Part]) -> str:
+    """The key that these parts make."""
+    if len(parts) > 1:
+        return encode_text(list(parts))
+    return parts[0] if isinstance(parts[0], str) else encode_text(parts[0])
+
+
+def key_parts(values: Mapping[str, Any], columns: Sequence[str]) -> list[Part]:
+    """What a row's key is made of, a value a column."""
     parts = [_part(values, column) for column in columns]
     if not any(part != "" for part in parts):
         named = " and ".join(repr(column) for column in columns)
         raise _NoKey(
             "empty-key", f"the key {named} is empty", "give every row a value there, or leave such rows out by `where`"
         )
-    if len(parts) > 1:
-        return encode_text(parts)
-    return parts[0] if isinstance(parts[0], str) else encode_text(parts[0])
+    return parts
 
 
-def _part(values: Mapping[str, Any], column: str) -> str | int | float:
+def _part(values: Mapping[str, Any], column: str) -> Part:
     try:
         value = values[column]
     except KeyError:
@@ -194,13 +232,23 @@ def _part(values: Mapping[str, Any], column: str) -> str | int | float:
     if value is None:
         hint = "give every row a value there, or leave such rows out by `where`"
         raise _NoKey("null-key", f"the key {column!r} is null", hint)
-    if not isinstance(value, (str, int, float)):
-        raise _NoKey("unusable-key", f"the key {column!r} is {_shown(value)}", "a key is a string or a number")
+    if isinstance(value, _PRINTED):
+        return text_form(held(value))
+    if not isinstance(value, (str, int, float)) or value != value:  # noqa: PLR0124 - NaN alone is not itself
+        raise _NoKey("unusable-key", f"the key {column!r} is {_shown(value)}", _KEY_KINDS)
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        raise _NoKey("unusable-key", f"the key {column!r} is a number of thousands of digits", _KEY_KINDS)
     if isinstance(value, str) and not _is_unicode(value):
         raise _NoKey(
             "unusable-key", f"the key {column!r} has half of a surrogate pair", "mend the text: it has no UTF-8 form"
         )
     return value
+
+
+_KEY_KINDS = "a key is a string, a number, a date or a time"
+_MAX_BITS = 13_000
+"""Of a whole number in a key: some 3,900 digits, fewer than Python refuses to write."""
+_PRINTED = (Decimal, dt.date, dt.time, dt.timedelta)
 
 
 def _is_unicode(text: str) -> bool:
@@ -213,12 +261,17 @@ def _is_unicode(text: str) -> bool:
 
 def _shown(value: object) -> str:
     """What kind of value it is; a value itself only where it cannot be private."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value!r}, which is no number"
     if value is None or isinstance(value, (bool, int, float)):
         return encode_text(value)
     return _KINDS.get(type(value), f"a {type(value).__name__}")
 
 
-_KINDS: Mapping[type, str] = {str: "a string", list: "a list", tuple: "a list", dict: "a mapping"}
+_KINDS: Mapping[type, str] = {
+    str: "a string", bytes: "bytes", list: "a list", tuple: "a list", dict: "a mapping", dt.date: "a date",
+    dt.datetime: "a datetime", dt.time: "a time", dt.timedelta: "a duration", Decimal: "a decimal",
+}  # fmt: skip
 
 
 def _row_problem(source: SourceRow, code: str, message: str, hint: str | None) -> Problem:

@@ -1,7 +1,7 @@
-"""From a file on disk to text: decompression, encoding, lines.
+"""From a file, on disk or at a URL, to text: decompression, encoding, lines.
 
 Owns   the four compressions and strict UTF-8 with or without a byte order mark.
-Knows  nothing of formats. Gives either lines or chunks, in bounded memory.
+Knows  nothing of formats, and of URLs only that `storage` opens them. Gives either lines or chunks, in bounded memory.
 
 Invariants
   * A line ends at byte 0x0A and nowhere else: not at U+2028, not at a lone carriage return. Line numbers are physical.
@@ -25,12 +25,13 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import zstandard
 
 from runner.datasets.problems import data_error
 from runner.errors import InputError
+from runner.storage import RemoteFile
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Twice the API's limit of 32 MB a request (api-facts): no longer row could be sent."""
@@ -65,10 +66,10 @@ _DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.Zst
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One text to read: a file, or stdin where `path` is None. `name` is how messages call it."""
+    """One text to read: a file, here or at a URL, or stdin where `path` is None. `name` is how messages call it."""
 
     name: str
-    path: Path | None
+    path: Path | RemoteFile | None
 
     def lines(self) -> Generator[str, None, None]:
         """Lines with their ends, the byte order mark removed. Raises InputError."""
@@ -159,21 +160,29 @@ class Source:
         return data_error("damaged-file", message, self.name, hint="make or fetch the file again")
 
 
-def _open(path: Path) -> io.BufferedReader:
-    suffix = path.suffix.lower()
-    if suffix not in _DECOMPRESSORS:
-        return io.BufferedReader(io.FileIO(path), _CHUNK_BYTES)
-    if path.stat().st_size == 0:  # no compression has an empty form, but gzip's reader lets it pass
-        raise EOFError("it has no bytes at all")
-    # the decompressors' own readline is slow Python: a BufferedReader asks them for large pieces only
-    return io.BufferedReader(cast(io.RawIOBase, _DECOMPRESSORS[suffix](path)), _CHUNK_BYTES)
+@contextmanager
+def _open(path: Path | RemoteFile) -> Iterator[io.BufferedReader]:
+    with _opened_bytes(path) as file:
+        suffix = path.suffix.lower()
+        if suffix not in _DECOMPRESSORS:
+            yield file
+            return
+        if not file.peek(1):  # no compression has an empty form, but gzip's reader lets it pass
+            raise EOFError("it has no bytes at all")
+        # the decompressors' own readline is slow Python: a BufferedReader asks them for large pieces only
+        with cast(io.BufferedReader, io.BufferedReader(_DECOMPRESSORS[suffix](file), _CHUNK_BYTES)) as stream:
+            yield stream
+
+
+def _opened_bytes(path: Path | RemoteFile) -> io.BufferedReader:
+    return path.open() if isinstance(path, RemoteFile) else io.BufferedReader(io.FileIO(path), _CHUNK_BYTES)
 
 
 class _ZstdFile(io.RawIOBase):
     """A zstd file of one or more frames, which tells a cut-off frame from the end."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
         self._decompressor = zstandard.ZstdDecompressor()
         self._frame: zstandard.ZstdDecompressionObj | None = None
         self._input = b""
@@ -208,13 +217,9 @@ class _ZstdFile(io.RawIOBase):
             self._frame = None
         return True
 
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
-
-_DECOMPRESSORS: Mapping[str, Callable[[Path], object]] = {
-    ".gz": gzip.GzipFile,
+_DECOMPRESSORS: Mapping[str, Callable[[io.BufferedReader], Any]] = {
+    ".gz": lambda file: gzip.GzipFile(fileobj=file),
     ".bz2": bz2.BZ2File,
     ".xz": lzma.LZMAFile,
     ".zst": _ZstdFile,

@@ -1,4 +1,4 @@
-"""The dataset of text files: csv, tsv, jsonl, json; one file, a glob over several, or stdin.
+"""The dataset of text files: csv, tsv, jsonl, json; one file or URL, a glob over several, or stdin.
 
 Owns   which reader takes which file, and how problems over several files come together.
 Knows  its options and the root. Files are found when it is made, so that a missing one is told at once; each is opened
@@ -9,13 +9,14 @@ stdin is read once, as jsonl where no format is given; it is not decompressed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, cast, get_args
 
-from runner.datasets import SourceRow
+from runner.column_types import STRING, ColumnType
+from runner.datasets import DatasetContext, SourceRow
 from runner.datasets.csv_text import DELIMITERS, CsvReader
-from runner.datasets.discovery import display_name, find_files
+from runner.datasets.discovery import display_name, find_any
 from runner.datasets.json_array import read_json_array
 from runner.datasets.json_lines import read_json_lines
 from runner.datasets.options import TextFormat, TextOptions
@@ -32,21 +33,21 @@ class TextDataset:
 
     Options: ClassVar[type[TextOptions]] = TextOptions
 
-    def __init__(self, options: TextOptions, root: Path) -> None:
-        """Find the files. Raises InputError where there are none."""
+    def __init__(self, options: TextOptions, context: DatasetContext) -> None:
+        """Find the files. Raises InputError where there are none, StorageError where a store does not answer."""
         if options.path == STDIN:
             self._sources: tuple[Source, ...] = (Source(STDIN_NAME, None),)
             self._format: TextFormat = options.format or "jsonl"
         else:
-            files = find_files(options.path, root)
-            self._sources = tuple(Source(display_name(file, root), file) for file in files)
+            files = find_any(options.path, context.root)
+            self._sources = tuple(Source(display_name(file, context.root), file) for file in files)
             self._format = options.format or _format_of(self._sources)
         self._drained = False
 
     @classmethod
     def open(cls, path: str, root: Path) -> TextDataset:
         """The dataset at a path, its format told by the suffix. Raises InputError."""
-        return cls(TextOptions(path=path), root)
+        return cls(TextOptions(path=path), DatasetContext(root))
 
     def columns(self) -> tuple[str, ...] | None:
         """The header of the first csv or tsv file; None for other formats, and for stdin, which cannot be read
@@ -54,6 +55,11 @@ class TextDataset:
         if self._format not in DELIMITERS or self._sources[0].path is None:
             return None
         return CsvReader(self._sources[0], DELIMITERS[self._format]).header()
+
+    def column_types(self) -> Mapping[str, ColumnType] | None:
+        """Of csv and tsv: all are texts."""
+        columns = self.columns()
+        return None if columns is None else dict.fromkeys(columns, STRING)
 
     def rows(self) -> Iterator[SourceRow]:
         """All rows. Raises InputError with the first problems where the data has any; no row after them is yielded."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -111,11 +113,22 @@ def test_every_row_is_as_likely_in_a_sample() -> None:
         ({"id": True}, ["id"], "true"),
         ({"id": 0}, ["id"], "0"),
         ({"a": "x", "b": 1}, ["b", "a"], '[1,"x"]'),
+        ({"id": dt.date(2026, 1, 31)}, ["id"], "2026-01-31"),
+        ({"id": dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)}, ["id"], "2026-01-31T12:00:00+00:00"),
+        ({"id": dt.time(9, 30)}, ["id"], "09:30:00"),
+        ({"id": dt.timedelta(hours=1)}, ["id"], "PT1H"),
+        ({"id": Decimal("12.50")}, ["id"], "12.50"),
+        ({"a": dt.date(2026, 1, 31), "b": Decimal("1E+2")}, ["a", "b"], '["2026-01-31","100"]'),
         ({"a": 'é"', "b": ""}, ["a", "b"], '["é\\"",""]'),
     ],
 )
 def test_a_key_is_a_column_as_text_or_a_compact_array_of_several(values: Any, columns: list[str], key: str) -> None:
     assert key_of(values, columns) == key
+
+
+def test_a_number_that_python_does_not_write_is_no_key() -> None:
+    found = problems(Rows([{"id": 10**3900}, {"id": -(10**5000)}]), Selection(key=["id"]))
+    assert [(problem.code, str(problem.where)) for problem in found] == [("unusable-key", "rows.jsonl:2")]
 
 
 def test_rows_without_a_key_are_all_told_with_their_places() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.datasets import problems
+from runner.datasets import DatasetContext, problems
 from runner.datasets.options import TextOptions
 from runner.datasets.text import TextDataset
 from runner.errors import InputError
@@ -76,7 +76,7 @@ def test_a_name_that_tells_no_format_is_an_error(tmp_path: Path, name: str, code
 
 def test_a_format_can_be_given(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a\tb\n1\t2\n")
-    dataset = TextDataset(TextOptions(path="a.txt", format="tsv"), tmp_path)
+    dataset = TextDataset(TextOptions(path="a.txt", format="tsv"), DatasetContext(tmp_path))
     assert [row.values for row in dataset.rows()] == [{"a": "1", "b": "2"}]
 
 
@@ -98,7 +98,7 @@ def test_stdin_is_jsonl_unless_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     feed(monkeypatch, b'{"a": 1}\n')
     assert [(row.values, row.file) for row in TextDataset.open("-", tmp_path).rows()] == [({"a": 1}, "stdin")]
     feed(monkeypatch, b"a,b\n1,2\n")
-    dataset = TextDataset(TextOptions(path="-", format="csv"), tmp_path)
+    dataset = TextDataset(TextOptions(path="-", format="csv"), DatasetContext(tmp_path))
     assert dataset.columns() is None  # reading the header would take it from `rows`
     assert [row.values for row in dataset.rows()] == [{"a": "1", "b": "2"}]
 
