@@ -3,6 +3,9 @@
 Owns   the default columns of a table, their clashes, and columns that are expressions.
 Knows  records and expressions. Nothing of formats: a cell is a JSON value.
 
+A name is a text that UTF-8 holds, as every table needs: half of a surrogate pair in it, which a dataset's column may
+have, is U+FFFD, as it is in a value.
+
 In an expression every field of the record is a name, and `content` (the reply's blocks) and `warnings` (of the job's
 rules) too. What belongs to a null is
 null (a failed row has no label, a sound one no error). A field that the output's schema has and the reply left out is
@@ -11,17 +14,19 @@ null as well. Any other name that is not there is an error, which `runner check`
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from types import NoneType
 from typing import Any, Protocol
 
+from runner.encoding import printable
 from runner.errors import DeliveryError, Problem, SpecError
 from runner.sinks import SinkContext
 from runner.sinks.options import SinkOptions
 from runner.templating import Expression, TemplateFailure
 from runner.types import COLUMN_FIELDS, FIELDS_OF_SOME_JOBS, RECORD_FIELDS, Record
+from runner.values import held
 
 
 class Columns(Protocol):
@@ -31,6 +36,10 @@ class Columns(Protocol):
     def names(self) -> tuple[str, ...]: ...
 
     def cells(self, record: Record) -> list[Any]: ...
+
+    def by_column(self, records: Sequence[Record]) -> list[Sequence[Any]]:
+        """The same of many records: all values of each column."""
+        ...
 
 
 def output_fields(schema: Mapping[str, Any] | None) -> tuple[str, ...] | None:
@@ -43,7 +52,7 @@ def default_columns(row_columns: Iterable[str], schema: Mapping[str, Any] | None
     """The columns of a table without `columns`: key, the row's, output or output_<field>, status and error."""
     fields = output_fields(schema)
     outputs = ["output"] if fields is None else [f"output_{field}" for field in fields]
-    return ["key", *row_columns, *outputs, "status", "error_kind", "error_message"]
+    return [printable(name) for name in ("key", *row_columns, *outputs, "status", "error_kind", "error_message")]
 
 
 def clashes(names: Sequence[str]) -> list[str]:
@@ -56,7 +65,10 @@ def clash_problem(names: Sequence[str]) -> Problem | None:
     twice = clashes(names)
     if not twice:
         return None
-    message = f"the table would have two columns {' and two '.join(map(repr, twice))}: the dataset's and the record's"
+    whose = "the dataset's and the record's"
+    if any("\ufffd" in name for name in twice):
+        whose = "in place of U+FFFD their names have halves of surrogate pairs, which no table holds"
+    message = f"the table would have two columns {' and two '.join(map(repr, twice))}: {whose}"
     return Problem(
         "column-clash", message, hint="name the columns by `columns:`, or leave the row's out by `include_row:`"
     )
@@ -108,6 +120,37 @@ class DefaultColumns:
         told = (None, None) if error is None else (error.get("kind"), error.get("message"))
         return [record.key, *[row.get(name) for name in self._row_columns], *outputs, record.status, *told]
 
+    def by_column(self, records: Sequence[Record]) -> list[Sequence[Any]]:
+        rows = [record.row for record in records]
+        outputs = [record.output for record in records]
+        errors = [record.error for record in records]
+        columns: list[Sequence[Any]] = [[record.key for record in records]]
+        columns += _items(rows, self._row_columns)
+        columns += [outputs] if self._fields is None else _items(outputs, self._fields)
+        columns.append([record.status for record in records])
+        columns += _items(errors, ("kind", "message"))
+        return columns
+
+
+def _items(holders: list[Any], names: Sequence[str]) -> list[Sequence[Any]]:
+    """The items of these names of mappings, name by name; null where a mapping lacks one, or is none."""
+    if len(names) > 1 and holders:
+        try:
+            return list(zip(*map(itemgetter(*names), holders), strict=True))  # half the time of what follows
+        except (KeyError, TypeError):  # a row has no such column; a failed one has no output
+            pass
+    if holders.count(None) == len(holders):
+        return [holders] * len(names)
+    fields = [holder if type(holder) is dict else _fields_of(holder) for holder in holders]
+    return [[each.get(name) for each in fields] for name in names]
+
+
+def _fields_of(output: Any) -> Mapping[str, Any]:
+    return output if isinstance(output, Mapping) else _NO_FIELDS
+
+
+_NO_FIELDS: Mapping[str, Any] = {}
+
 
 class ExpressionColumns:
     """Columns computed from a record."""
@@ -120,6 +163,11 @@ class ExpressionColumns:
     def names(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self._expressions)
 
+    @property
+    def paths(self) -> tuple[tuple[str | int, ...] | None, ...]:
+        """What each column looks up, where it only looks something up."""
+        return tuple(expression.path for _, expression in self._expressions)
+
     def cells(self, record: Record) -> list[Any]:
         """The values of a record. Raises DeliveryError that names the column and the record's key."""
         context = self._context(record)
@@ -129,11 +177,18 @@ class ExpressionColumns:
                 value = expression.evaluate(context)
             except TemplateFailure as failure:
                 raise _column_error(name, record, failure.message, failure.hint) from failure
-            if not isinstance(value, _STORABLE) or (isinstance(value, float) and not math.isfinite(value)):
-                hint = "end the expression in `| list`, `| string` or `| default(none)`"
-                raise _column_error(name, record, f"{type(value).__name__} is no JSON value", hint)
+            if type(value) not in _STORED:
+                try:
+                    value = held(value)
+                except TypeError:
+                    hint = "end the expression in `| list`, `| string` or `| default(none)`"
+                    raise _column_error(name, record, f"{type(value).__name__} is no value of a table", hint) from None
             cells.append(value)
         return cells
+
+    def by_column(self, records: Sequence[Record]) -> list[Sequence[Any]]:
+        rows = [self.cells(record) for record in records]
+        return [[cells[place] for cells in rows] for place in range(len(self._expressions))]
 
     def _context(self, record: Record) -> dict[str, Any]:
         context = {name: getattr(record, name) for name in _NAMES}
@@ -147,5 +202,5 @@ def _column_error(name: str, record: Record, why: str, hint: str | None) -> Deli
     return DeliveryError(message, hint=hint, code="column-failed")
 
 
-_STORABLE = (str, int, float, bool, NoneType, list, tuple, dict)
+_STORED = frozenset({str, int, float, bool, NoneType, list, dict})
 _NAMES = (*RECORD_FIELDS, *FIELDS_OF_SOME_JOBS, *COLUMN_FIELDS)

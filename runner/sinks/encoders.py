@@ -20,8 +20,10 @@ import orjson
 from runner.encoding import encode_text, printable
 from runner.sinks import SinkContext
 from runner.sinks.columns import Columns, expression_columns, make_columns
-from runner.sinks.options import FileFormat, SinkOptions
-from runner.types import RECORD_FIELDS, Record
+from runner.sinks.options import DelimitedOptions, FileFormat, SinkOptions
+from runner.sinks.spreadsheets import as_text
+from runner.types import FIELDS_OF_SOME_JOBS, RECORD_FIELDS, Record
+from runner.values import TEXT_FORMS, TypedValues, json_form
 
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 
@@ -37,7 +39,8 @@ class Encoder(Protocol):
 def make_encoder(file_format: FileFormat, options: SinkOptions, context: SinkContext) -> Encoder:
     """The encoder a sink's options ask for. Raises SpecError where default columns clash."""
     if file_format != "jsonl":
-        return DelimitedEncoder(make_columns(options, context), _DELIMITERS[file_format])
+        escapes = isinstance(options, DelimitedOptions) and options.spreadsheet
+        return DelimitedEncoder(make_columns(options, context), _DELIMITERS[file_format], escapes=escapes)
     if options.columns is not None:
         return JsonTableEncoder(expression_columns(options.columns, context))
     return RecordEncoder(options.include_row)
@@ -58,9 +61,11 @@ class RecordEncoder:
     def _line(self, record: Record) -> bytes:
         """What `encode_text` makes of a record, in a third of the time."""
         quick = self._value(record)
-        for name in _NOT_ALWAYS_ALIKE:
-            if name in quick and not _is_alike(quick[name]):
-                quick[name] = orjson.Fragment(encode_text(quick[name]))
+        usual = record.turns is None and record.samples is None
+        for name in _NOT_ALWAYS_ALIKE if usual else _NOT_ALWAYS_ALIKE_OF_SOME_JOBS:
+            part = quick.get(name)
+            if type(part) is not str and not _is_alike(part):
+                quick[name] = orjson.Fragment(encode_text(part))
         try:
             return orjson.dumps(quick, option=orjson.OPT_APPEND_NEWLINE)
         except TypeError:  # JSONEncodeError is one
@@ -68,10 +73,12 @@ class RecordEncoder:
 
     def _value(self, record: Record) -> dict[str, Any]:
         value = dict(zip(RECORD_FIELDS, _record_values(record), strict=True))
+        if type(record.row) is TypedValues:
+            value["row"] = json_form(record.row)
         if self._include_row is False:
             del value["row"]
         elif self._include_row is not True:
-            value["row"] = {name: record.row.get(name) for name in self._include_row}
+            value["row"] = {name: value["row"].get(name) for name in self._include_row}
         if record.turns is not None or record.samples is not None:
             value |= record.of_some_jobs()
         return value
@@ -81,13 +88,16 @@ _record_values = attrgetter(*RECORD_FIELDS)
 _ALIKE = {str, int, bool, type(None)}
 """What the quick encoder writes as `encode_text` does, where it takes it: it refuses integers of many digits and halves
 of surrogate pairs, and writes some floats in another way."""
-_NOT_ALWAYS_ALIKE = ("output", "row", "cost_usd", "turns", "samples", "vote")
+_NOT_ALWAYS_ALIKE = ("output", "row", "cost_usd")
+_NOT_ALWAYS_ALIKE_OF_SOME_JOBS = (*_NOT_ALWAYS_ALIKE, *FIELDS_OF_SOME_JOBS)
 
 
 def _is_alike(value: Any) -> bool:
     """Whether both encoders write the same; of a mapping's values only plain ones are looked at."""
     if type(value) is dict:
         return _ALIKE.issuperset(map(type, value.values())) and _TEXT_NAMES.issuperset(map(type, value))
+    if type(value) is float:
+        return 1e-4 <= abs(value) < 1e16 or value == 0  # beyond, one writes 9.9e-05 and the other 0.000099
     return type(value) in _ALIKE
 
 
@@ -112,20 +122,22 @@ class JsonTableEncoder:
 class DelimitedEncoder:
     """csv and tsv."""
 
-    def __init__(self, columns: Columns, delimiter: str) -> None:
+    def __init__(self, columns: Columns, delimiter: str, *, escapes: bool = False) -> None:
+        """`escapes`: whether texts that a spreadsheet would compute are kept from it."""
         self._columns = columns
+        self._cell = _escaped if escapes else _cell
         self._lines: list[str] = []
         # Before Python 3.11.9 the writer quotes a lone carriage return only where its own line end has one (measured
         # with 3.11.7), and unquoted it breaks every reader: so it is told CRLF, and `write` makes a line feed of that.
         self._writer = csv.writer(self, delimiter=delimiter, lineterminator="\r\n")
 
     def header(self) -> bytes:
-        self._writer.writerow(self._columns.names)
+        self._writer.writerow(map(self._cell, self._columns.names))
         return self._take()
 
     def encode(self, records: Sequence[Record]) -> bytes:
-        cells = self._columns.cells
-        self._writer.writerows([_cell(value) for value in cells(record)] for record in records)
+        cells, cell = self._columns.cells, self._cell
+        self._writer.writerows([cell(value) for value in cells(record)] for record in records)
         return self._take()
 
     def write(self, line: str) -> None:
@@ -140,14 +152,31 @@ class DelimitedEncoder:
 
 def _cell(value: Any) -> Any:
     """A value as the csv writer takes it: text and numbers as they are, None as an empty field."""
-    return value if type(value) in _PLAIN else encode_text(value)
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind in TEXT_FORMS:
+        return TEXT_FORMS[kind](value)
+    form = json_form(value)
+    return form if type(form) is str else encode_text(form)
+
+
+def _escaped(value: Any) -> Any:
+    return as_text(_cell(value), value)
 
 
 _PLAIN = {str, int, float, type(None)}
 
 
 def _json_lines(values: Iterable[Any]) -> bytes:
-    return _utf8(_joined([encode_text(value) for value in values]))
+    return _utf8(_joined([_json_text(value) for value in values]))
+
+
+def _json_text(value: Any) -> str:
+    try:
+        return encode_text(value)
+    except (TypeError, ValueError):  # a date, bytes, NaN
+        return encode_text(json_form(value))
 
 
 def _joined(lines: list[str]) -> str:

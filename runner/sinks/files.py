@@ -1,9 +1,6 @@
-"""The sink of one file: jsonl, csv or tsv, compressed or not.
+"""The sink of one text file, here or at a URL: jsonl, csv or tsv, compressed or not.
 
-Owns   the steps from records to a file in its place. Knows  its options, the encoders and staged files.
-
-It replaces its own last output. A file that this job did not write stays as it is: the delivery is refused before
-anything is paid (`check`) and again just before the rename, unless the file already has exactly the new content.
+Owns   which format a file has. Knows  its options, the encoders and staged files.
 """
 
 from __future__ import annotations
@@ -14,75 +11,40 @@ from typing import ClassVar, cast, get_args
 
 from runner.errors import Problem, SpecError
 from runner.plugins import kind_of
-from runner.sinks import Delivered, SinkContext
+from runner.sinks import SinkContext
 from runner.sinks.encoders import make_encoder
 from runner.sinks.options import FileFormat, FileOptions
+from runner.sinks.staged_sink import Staged, StagedSink
 from runner.sinks.staging import StagedFile
-from runner.sinks.targets import check_target, told
+from runner.storage import file_name
 from runner.types import Record
 
 
-class FileSink:
+class FileSink(StagedSink):
     """Records to one file, in the order they are given."""
 
     Options: ClassVar[type[FileOptions]] = FileOptions
 
     def __init__(self, options: FileOptions, context: SinkContext) -> None:
-        """Raises SpecError for a name that tells no format, or default columns that clash."""
-        self._target = options.path
-        self._path = context.root / options.path
+        """Raises SpecError for a name that tells no format, a URL that takes no files, columns that clash."""
+        super().__init__(options.path, context, overwrite=options.overwrite)
+        self._suffix = Path(file_name(options.path)).suffix
         self._format: FileFormat = options.format or _format_of(options.path)
         self._encoder = make_encoder(self._format, options, context)
-        self._overwrite = options.overwrite
-        self._known_sha256 = frozenset(context.known_sha256)
-        self._staged: StagedFile | None = None
-        self._records = 0
+        self._output: StagedFile | None = None
 
     @property
     def kind(self) -> str:
         return self._format
 
-    @property
-    def target(self) -> str:
-        return self._target
+    def _begin(self, staging: Path) -> Staged:
+        self._output = StagedFile(staging / "part", self._suffix)
+        self._output.write(self._encoder.header())
+        return self._output
 
-    def check(self) -> None:
-        check_target(self._path, self._target, overwrite=self._overwrite, known_sha256=self._known_sha256)
-
-    def open(self, staging: Path) -> None:
-        with told(self._target):
-            self._staged = StagedFile(staging / "part", self._path.suffix)
-            self._staged.write(self._encoder.header())
-        self._records = 0
-
-    def write(self, records: Sequence[Record]) -> None:
-        with told(self._target):
-            self._opened().write(self._encoder.encode(records))
-        self._records += len(records)
-
-    def seal(self) -> Delivered:
-        with told(self._target):
-            sha256 = self._opened().seal()
-        return Delivered(self._format, self._target, self._records, sha256)
-
-    def commit(self) -> None:
-        sealed = self.seal()
-        known = self._known_sha256 | {cast(str, sealed.sha256)}
-        check_target(self._path, self._target, overwrite=self._overwrite, known_sha256=known)
-        with told(self._target):
-            self._opened().publish(self._path)
-        self._staged = None
-
-    def abort(self) -> None:
-        if self._staged is not None:
-            with told(self._target):
-                self._staged.discard()
-            self._staged = None
-
-    def _opened(self) -> StagedFile:
-        if self._staged is None:
-            raise ValueError("the sink is not open")
-        return self._staged
+    def _take(self, records: Sequence[Record]) -> None:
+        assert self._output is not None
+        self._output.write(self._encoder.encode(records))
 
 
 def _format_of(target: str) -> FileFormat:

@@ -4,7 +4,7 @@ Owns   durability (fsync of file and folder before anybody relies on them), the 
 Knows  bytes; nothing of records.
 
 A reader of the target sees the old content or the new, never half: it is renamed within one file system. Where the
-staging folder is on another one, the content is first copied beside the target.
+staging folder is on another one, the content is first copied beside the target. At a URL `storage` publishes it.
 
 Source: rename(2) ("atomically replaced"), fsync(2) ("does not necessarily ensure that the entry in the directory … has
 also reached disk"). Compressed files bear no name and no time, so that equal records make equal bytes.
@@ -25,6 +25,8 @@ from typing import IO, Protocol, cast
 
 import zstandard
 
+from runner.storage import RemoteTarget
+
 
 class _Output(Protocol):
     def write(self, data: bytes, /) -> object: ...
@@ -33,7 +35,7 @@ class _Output(Protocol):
 
 
 class StagedFile:
-    """One file in the making. Every method may raise OSError."""
+    """One file in the making. Every method may raise OSError, `publish` also what a RemoteTarget raises."""
 
     def __init__(self, path: Path, suffix: str) -> None:
         """Create the file at `path`, compressed as the target's last `suffix` (`.gz`) says."""
@@ -54,12 +56,16 @@ class StagedFile:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            _fsync_folder(self._path.parent)
+            sync_folder(self._path.parent)
             self._sha256 = self._hashed.digest.hexdigest()
         return self._sha256
 
-    def publish(self, target: Path) -> None:
+    def publish(self, target: Path | RemoteTarget) -> None:
         """Put the sealed file in the place of `target`, whose folder is made where it is missing."""
+        if isinstance(target, RemoteTarget):
+            target.publish(self._path, self.seal())
+            self._path.unlink()
+            return
         target = target.resolve()  # a link stays, and the file it points at is replaced
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -68,7 +74,7 @@ class StagedFile:
             if error.errno != errno.EXDEV:
                 raise
             self._copy_beside(target)
-        _fsync_folder(target.parent)
+        sync_folder(target.parent)
 
     def send(self, output: IO[bytes]) -> None:
         """Copy the sealed content to an open stream."""
@@ -130,7 +136,8 @@ def _compressed(output: _Hashed, suffix: str) -> _Output:
             return output
 
 
-def _fsync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

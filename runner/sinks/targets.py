@@ -1,7 +1,7 @@
 """Targets: where a file sink writes, and whether it may.
 
 Owns   the names of trial outputs and the protection of files that are not ours.
-Knows  the file system and digests of earlier outputs; nothing of records.
+Knows  the file system, `storage` for URLs, and digests of earlier outputs; nothing of records.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from runner.errors import DeliveryError
 from runner.plugins import COMPRESSIONS
+from runner.storage import RemoteTarget, as_path, is_url
+from runner.storage import shown as shown_url
 
 STDOUT = "-"
 
@@ -22,28 +24,42 @@ def trial_path(path: str) -> str:
     """Where a trial writes what a run would write to `path`: `out/x.jsonl.gz` becomes `out/x.trial.jsonl.gz`."""
     if path == STDOUT:
         return path
-    target = PurePosixPath(path)
+    folder, slash, name = path.rpartition("/")  # of a URL too, whose `//` a path would not keep
+    target = PurePosixPath(name)
     suffixes = target.suffix
     if suffixes[1:].lower() in COMPRESSIONS:
         suffixes = PurePosixPath(target.stem).suffix + suffixes
     stem = target.name[: len(target.name) - len(suffixes)]
-    return str(target.with_name(f"{stem}.trial{suffixes}"))
+    return f"{folder}{slash}{stem}.trial{suffixes}"
 
 
-def check_target(path: Path, shown: str, *, overwrite: bool, known_sha256: Collection[str]) -> None:
+def place_of(path: str, root: Path) -> Path | RemoteTarget:
+    """What a sink's `path` means, a URL too; touches nothing. Raises SpecError for a URL that cannot be written."""
+    return RemoteTarget(path) if is_url(as_path(path)) else root / as_path(path)
+
+
+def shown_target(path: str) -> str:
+    """A sink's `path` as people see it: a URL without what may be secret."""
+    return shown_url(path) if is_url(path) else path
+
+
+def check_target(path: Path | RemoteTarget, shown: str, *, overwrite: bool, known_sha256: Collection[str]) -> None:
     """Make sure that a file can be put at `path` and that what is there may be replaced. Reads it, changes nothing.
 
     Ours, and so replaceable, is a file whose content has one of `known_sha256`. Raises DeliveryError that names the
     cure.
     """
+    if isinstance(path, RemoteTarget):
+        path.check(overwrite=overwrite, known_sha256=known_sha256)
+        return
     with told(shown):
         if not path.exists():
-            _check_folder(path.parent, shown)
+            check_parent(path.parent, shown)
             return
         if not path.is_file():
             what = "a folder" if path.is_dir() else "not a regular file"
             raise DeliveryError(f"{shown} is {what}", hint="name a file in the sink's `path`", code="bad-target")
-        _check_folder(path.parent, shown)
+        check_parent(path.parent, shown)
         if not overwrite and sha256_of(path) not in known_sha256:
             message = f"{shown} exists, and this job did not write it (or it was changed since)"
             hint = "move it away, write to another path, or set `overwrite: true` on the sink"
@@ -67,7 +83,7 @@ def told(shown: str) -> Iterator[None]:
         raise DeliveryError(message, hint=hint, code="delivery-failed") from error
 
 
-def _check_folder(folder: Path, shown: str) -> None:
+def check_parent(folder: Path, shown: str) -> None:
     """The folder, or the nearest one above it that exists, must take files."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent

@@ -8,4 +8,12 @@ asserts.
 
 A suite needs no test framework. It fails with an AssertionError that says which promise was broken. The built-ins pass
 the same suites (`tests/contract/`).
+
+The folder, in the order to read it in:
+
+    datasets        `check_dataset`
+    sinks           `check_sink`
+    part_sinks      `check_part_sink`, of sinks that take parts
+    tables          `check_table`, beside it where the target is a table
+    providers       `check_provider`
 """

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import datetime as dt
+from collections.abc import Callable, Collection, Mapping, Sequence
+from decimal import Decimal
 from itertools import islice
 from typing import Any
 
-from runner.datasets import Dataset
+from runner.datasets import Dataset, declared_types
 
 Make = Callable[[Sequence[Mapping[str, Any]]], Dataset]
-"""Makes a source that holds exactly these rows, in this order, and opens it. All rows have the same columns and every
-value is a string, so that any format can hold them. Each call is a new source."""
+"""Makes a source that holds exactly these rows, in this order, and opens it. All rows have the same columns, and the
+values of a column are of one kind: strings, which any format can hold, or one of `KINDS` that the source is said to
+keep. Each call is a new source."""
 
 MANY = 5_000
 """Rows enough to show that a dataset streams: more than one block of any reader in use."""
@@ -28,17 +31,40 @@ _TEXTS = (
     "0123",
 )
 
+_ZONE = dt.timezone(dt.timedelta(hours=5, minutes=30))
+KINDS: Mapping[str, Sequence[Any]] = {
+    "boolean": (True, None, False),
+    "integer": (0, None, -1, 2**53, 17),
+    "number": (0.1, None, -1.5e300, 1e-7),
+    "decimal": (Decimal("12.50"), None, Decimal("-0.01"), Decimal("99999999.99")),
+    "bytes": (b"\x00\xff", None, b"", b"plain"),
+    "date": (dt.date(2026, 1, 31), None, dt.date(1969, 12, 31), dt.date(2000, 2, 29)),
+    "datetime": tuple(map(dt.datetime.fromisoformat, ("2026-01-31T12:30:15", "1969-12-31T23:59:59.500"))),
+    "datetime with a zone": (dt.datetime(2026, 1, 31, 12, 30, 15, tzinfo=_ZONE), None),
+    "time": (dt.time(1, 2, 3), None, dt.time(23, 59, 59)),
+    "duration": (dt.timedelta(days=1, seconds=2), None, dt.timedelta(milliseconds=500)),
+    "list": ([1, 2], None, [], [None]),
+    "mapping": ({"a": 1, "b": None}, None, {"a": None, "b": "x"}),
+}
+"""Values of each kind that a source may keep as they are, with nulls among them."""
 
-def check_dataset(make: Make, *, reopens: bool = True) -> None:
-    """Hold a dataset to its contract. `reopens` is False for a source that can be read only once (stdin).
+
+def check_dataset(
+    make: Make, *, reopens: bool = True, keeps: Collection[str] = (), empty_is_null: bool = False
+) -> None:
+    """Hold a dataset to its contract. `reopens` is False for a source that can be read only once (stdin). `keeps` are
+    those of `KINDS` whose values come back as they were; `empty_is_null` says that the source has no empty text, and
+    gives null for one.
 
     Raises:
         AssertionError: a promise is broken.
     """
     _empty(make)
     _one_row(make)
-    _values(make)
+    _values(make, empty_is_null=empty_is_null)
     _wide(make)
+    for kind in keeps:
+        _kind(make, kind)
     _order_and_laziness(make, reopens=reopens)
 
 
@@ -51,15 +77,36 @@ def _one_row(make: Make) -> None:
     assert _values_of(make(rows)) == rows, "one row is read as it is"
 
 
-def _values(make: Make) -> None:
-    rows = [{"id": str(number), "text": text} for number, text in enumerate(_TEXTS)]
+def _values(make: Make, *, empty_is_null: bool) -> None:
+    rows: list[dict[str, Any]] = [{"id": str(number), "text": text} for number, text in enumerate(_TEXTS)]
     dataset = make(rows)
+    if empty_is_null:
+        rows = [{**row, "text": row["text"] or None} for row in rows]
     columns = dataset.columns()
     assert columns is None or columns == ("id", "text"), f"columns() names the columns in order, not {columns}"
     found = _values_of(dataset)
     assert len(found) == len(rows), f"{len(found)} of {len(rows)} rows were read"
     for got, expected in zip(found, rows, strict=True):
         assert got == expected, f"a value changed on its way: {expected!r} became {got!r}"
+
+
+def _kind(make: Make, kind: str) -> None:
+    rows = [{"id": str(number), "value": value} for number, value in enumerate(KINDS[kind])]
+    dataset = make(rows)
+    found = _values_of(dataset)
+    assert found == rows, f"values of the kind {kind} changed on their way: {rows} became {found}"
+    for got, expected in zip(found, rows, strict=True):
+        made, value = got["value"], expected["value"]
+        assert type(made) is type(value), f"{value!r} became {made!r}, of another type"
+        if isinstance(value, dt.datetime):
+            assert made.utcoffset() == value.utcoffset(), f"{value!r} became {made!r}, of another zone"
+        if isinstance(value, Decimal):
+            assert str(made) == str(value), f"{value!r} became {made!r}, of other digits"
+    declared = declared_types(dataset)
+    if declared is not None:
+        assert tuple(declared) == ("id", "value"), f"column_types() names the columns in order, not {tuple(declared)}"
+        assert declared["value"].kind == kind.split(maxsplit=1)[0], f"{kind} is declared as {declared['value']}"
+        assert (declared["value"].zone is not None) == ("zone" in kind), "a zone is declared where there is one"
 
 
 def _wide(make: Make) -> None:

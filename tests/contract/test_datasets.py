@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 import zstandard
 
-from runner.datasets import Dataset, SourceRow
+from runner.datasets import Dataset, DatasetContext, SourceRow
 from runner.datasets.options import TextOptions
 from runner.plugins import dataset_for
-from runner.testing.datasets import check_dataset
+from runner.testing.datasets import KINDS, check_dataset
+from support.table_files import TABLE_WRITERS, arrow_table, write_xlsx
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -58,10 +59,11 @@ def test_a_text_file_keeps_the_contract(tmp_path: Path, kind: str, compression: 
         path = f"{next(numbers)}.{kind}{compression}"
         (tmp_path / path).write_bytes(COMPRESSORS[compression](WRITERS[kind](rows).encode()))
         plugin = dataset_for(path)
-        dataset: Dataset = plugin.load()(plugin.options()(path=path), tmp_path)
+        dataset: Dataset = plugin.load()(plugin.options()(path=path), DatasetContext(tmp_path))
         return dataset
 
-    check_dataset(make)
+    keeps = ("boolean", "integer", "number", "list", "mapping") if kind in ("jsonl", "json") else ()
+    check_dataset(make, keeps=keeps)
 
 
 def test_several_files_keep_the_contract(tmp_path: Path) -> None:
@@ -75,7 +77,7 @@ def test_several_files_keep_the_contract(tmp_path: Path) -> None:
                 WRITERS["jsonl"](rows[part * len(rows) // 3 : (part + 1) * len(rows) // 3])
             )
         plugin = dataset_for("*.jsonl")
-        dataset: Dataset = plugin.load()(plugin.options()(path="*.jsonl"), folder)
+        dataset: Dataset = plugin.load()(plugin.options()(path="*.jsonl"), DatasetContext(folder))
         return dataset
 
     check_dataset(make)
@@ -86,7 +88,8 @@ def test_stdin_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def make(rows: Rows) -> Dataset:
         buffer = io.BufferedReader(io.BytesIO(WRITERS[kind](rows).encode()))
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(buffer))
-        dataset: Dataset = dataset_for("-").load()(TextOptions.model_validate({"path": "-", "format": kind}), tmp_path)
+        options = TextOptions.model_validate({"path": "-", "format": kind})
+        dataset: Dataset = dataset_for("-").load()(options, DatasetContext(tmp_path))
         return dataset
 
     check_dataset(make, reopens=False)
@@ -126,3 +129,54 @@ def test_the_suite_notices_a_dataset_that(broken: str) -> None:
 
 def test_the_suite_accepts_a_sound_dataset() -> None:
     check_dataset(lambda rows: Held([SourceRow(row, "f") for row in rows]))
+
+
+ALL_BUT_NONE = tuple(KINDS)
+ORC_KEEPS = tuple(kind for kind in KINDS if kind not in ("time", "duration", "datetime with a zone"))
+"""ORC has no times and durations, and its timestamps with a zone are UTC's."""
+SHEET_KEEPS = ("boolean", "integer", "number", "date", "datetime", "time", "duration")
+
+
+@pytest.mark.parametrize("kind", TABLE_WRITERS)
+def test_a_table_file_keeps_the_contract(tmp_path: Path, kind: str) -> None:
+    numbers = itertools.count()
+
+    def make(rows: Rows) -> Dataset:
+        path = f"{next(numbers)}.{kind}"
+        TABLE_WRITERS[kind](arrow_table(rows), tmp_path / path)
+        return opened(path, tmp_path)
+
+    check_dataset(make, keeps=ORC_KEEPS if kind == "orc" else ALL_BUT_NONE)
+
+
+def test_several_table_files_keep_the_contract(tmp_path: Path) -> None:
+    numbers = itertools.count()
+
+    def make(rows: Rows) -> Dataset:
+        folder = tmp_path / str(next(numbers))
+        folder.mkdir()
+        table = arrow_table(rows)
+        for part in range(3):
+            start, stop = part * len(rows) // 3, (part + 1) * len(rows) // 3
+            TABLE_WRITERS["parquet"](table.slice(start, stop - start), folder / f"{part}.parquet")
+        return opened("*.parquet", folder)
+
+    check_dataset(make, keeps=ALL_BUT_NONE)
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_workbook_keeps_the_contract(tmp_path: Path, before: int) -> None:
+    numbers = itertools.count()
+
+    def make(rows: Rows) -> Dataset:
+        path = f"{next(numbers)}.xlsx"
+        write_xlsx(rows, tmp_path / path, before=before)
+        return opened(path, tmp_path)
+
+    check_dataset(make, keeps=SHEET_KEEPS, empty_is_null=True)
+
+
+def opened(path: str, root: Path) -> Dataset:
+    plugin = dataset_for(path)
+    dataset: Dataset = plugin.load()(plugin.options()(path=path), DatasetContext(root))
+    return dataset

@@ -22,6 +22,7 @@ from runner.providers.arrival import MAX_UNSTREAMED_TOKENS
 from runner.testing.providers import sample_request
 from runner.types import Failure, Request
 from support.engine_fakes import body_of
+from support.idle_time import run_in_idle_time
 from support.loopback_tls import authority_file, server_context
 from support.raw_server import Answer, Exchange, RawServer, reply, serve
 from support.transports import connect
@@ -68,7 +69,7 @@ def try_once(
             sent = await provider.send(request or sample_request(), on_begin=on_begin)
             return sent, server.requests, len(begun)
 
-    return asyncio.run(main())
+    return run_in_idle_time(main())
 
 
 def failure_of(sent: Sent) -> Failure:
@@ -339,7 +340,7 @@ def ask(answer: Answer, call: Callable[[AnyProvider], Awaitable[Any]], **changes
         async with serve(answer) as server, provider_of(server, **changes) as provider:
             return await call(provider), server.requests
 
-    return asyncio.run(main())
+    return run_in_idle_time(main())
 
 
 def test_counting_sends_only_what_the_endpoint_takes() -> None:

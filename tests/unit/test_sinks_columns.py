@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,20 @@ def test_the_default_columns_of_a_text_output() -> None:
         "error_kind",
         "error_message",
     ]
+
+
+def test_half_a_character_in_a_name_becomes_one_that_a_table_holds() -> None:
+    context = replace(CONTEXT, row_columns=("id", "n\ud800"))
+    columns = make_columns(SinkOptions(), context)
+    assert columns.names[:3] == ("key", "id", "n\ufffd")
+    record = sample_record(row={"id": "a", "n\ud800": "b"})
+    assert columns.cells(record)[:3] == [record.key, "a", "b"]
+
+
+def test_two_names_that_differ_in_half_a_character_clash() -> None:
+    context = replace(CONTEXT, row_columns=("n\ud800", "n\udc00"))
+    with pytest.raises(SpecError, match="two columns 'n\ufffd': in place of U\\+FFFD their names have halves"):
+        make_columns(SinkOptions(), context)
 
 
 def test_the_default_columns_of_an_object_have_one_for_each_field() -> None:
@@ -114,11 +131,35 @@ def test_an_unknown_name_names_column_record_and_cure(text: str) -> None:
     assert caught.value.hint is not None
 
 
-def test_a_value_that_json_cannot_hold_is_told() -> None:
-    with pytest.raises(DeliveryError, match="no JSON value"):
-        value("1e308 * 10", sample_record())
+def test_a_value_that_no_table_holds_is_told() -> None:
+    with pytest.raises(DeliveryError, match="is no value of a table"):
+        value("row.odd", replace(sample_record(), row={"odd": {1, 2}}))
+
+
+def test_typed_values_of_a_row_are_cells_as_they_are() -> None:
+    when = dt.datetime(2026, 1, 31, 12, 30, tzinfo=dt.UTC)
+    record = replace(sample_record(), row={"when": when, "price": Decimal("12.50"), "x": float("inf")})
+    assert value("row.when", record) == when
+    assert value("row.price", record) == Decimal("12.50")
+    assert value("row.x", record) == float("inf")
 
 
 def test_text_that_is_no_expression_is_told_before_any_record() -> None:
     with pytest.raises(TemplateFailure):
         expression_columns({"c": "output."}, CONTEXT)
+
+
+@pytest.mark.parametrize("schema", [None, SCHEMA, {"properties": {"label": {}}}])
+@pytest.mark.parametrize("include_row", [True, False, ("text",)])
+def test_many_records_by_column_are_their_cells(schema: Any, include_row: Any) -> None:
+    """The quick way, and the ways that rows without a column and failed rows take."""
+    context = SinkContext(Path(), row_columns=("id", "text"), schema=schema)
+    columns = make_columns(SinkOptions(include_row=include_row), context)
+    sound = [sample_record(index, output={"label": "a", "score": index}) for index in range(3)]
+    odd = [failed_record(3), sample_record(4, row={"text": "x"}), sample_record(5, row={}, output={"label": None})]
+    for records in ([], sound, odd, [*sound, *odd], [failed_record(index) for index in range(2)]):
+        rows = [columns.cells(record) for record in records]
+        by_column = [list(values) for values in columns.by_column(records)]
+        assert by_column == [[row[place] for row in rows] for place in range(len(columns.names))]
+    computed = expression_columns({"k": "key", "i": "index + 1"}, context)
+    assert computed.by_column(sound) == [["k-0", "k-1", "k-2"], [1, 2, 3]]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import datetime as dt
+import io
 import json
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,9 +18,10 @@ from hypothesis import strategies as st
 from runner.encoding import encode_text, printable
 from runner.sinks import SinkContext
 from runner.sinks.encoders import make_encoder
-from runner.sinks.options import FileFormat, SinkOptions
+from runner.sinks.options import DelimitedOptions, FileFormat, SinkOptions
 from runner.testing.sinks import failed_record, sample_record
 from runner.types import RECORD_FIELDS, Record
+from runner.values import TypedValues
 
 
 def encoded(file_format: str, *records: Record, row_columns: tuple[str, ...] = ("id",), **options: Any) -> str:
@@ -42,6 +47,28 @@ def test_the_row_can_be_left_out_of_jsonl_or_narrowed() -> None:
     record = sample_record(row={"id": "1", "text": "t"})
     assert "row" not in json.loads(encoded("jsonl", record, include_row=False))
     assert json.loads(encoded("jsonl", record, include_row=("text", "absent")))["row"] == {"text": "t", "absent": None}
+
+
+TYPED = TypedValues(
+    day=dt.date(2026, 1, 31), price=Decimal("12.50"), exact=Decimal("12345678901234567.89"), photo=b"\x00\xff",
+    x=float("nan"),
+)  # fmt: skip
+TYPED_JSON = {"day": "2026-01-31", "price": 12.5, "exact": "12345678901234567.89", "photo": "AP8=", "x": "NaN"}
+
+
+def test_typed_values_stand_in_jsonl_by_their_json_form() -> None:
+    record = sample_record(row=TYPED)
+    assert json.loads(encoded("jsonl", record))["row"] == TYPED_JSON
+    assert json.loads(encoded("jsonl", record, include_row=("day", "absent")))["row"] == {
+        "day": "2026-01-31", "absent": None,
+    }  # fmt: skip
+    columns = {name: f"row.{name}" for name in TYPED}
+    assert json.loads(encoded("jsonl", record, columns=columns)) == TYPED_JSON
+
+
+def test_typed_values_stand_in_csv_as_they_print() -> None:
+    text = encoded("csv", sample_record(row=TYPED), row_columns=tuple(TYPED))
+    assert "2026-01-31,12.50,12345678901234567.89,AP8=,nan," in text
 
 
 def test_jsonl_with_columns_has_only_these() -> None:
@@ -110,3 +137,38 @@ def test_a_quickly_written_record_is_what_the_canonical_encoder_writes(
 ) -> None:
     record = replace(sample_record(), output=output, row=row, cost_usd=cost_usd)
     assert encoded("jsonl", record) == printable(encode_text(record.to_dict())) + "\n"
+
+
+def test_texts_that_begin_like_formulas_get_an_apostrophe_where_asked() -> None:
+    """OWASP, "CSV Injection"; numbers are no texts."""
+    values = {
+        "=h": "=1+1",
+        "b": "+1",
+        "c": "-2+3",
+        "d": "@x",
+        "e": "\tx",
+        "f": "\rx",
+        "g": "a=1",
+        "h": -1.5,
+        "i": -3,
+        "j": None,
+    }
+    records = [sample_record(row=values)]
+    context = SinkContext(Path(), row_columns=tuple(values))
+    columns = {name: f"row['{name}']" for name in values}
+
+    def written(*, spreadsheet: bool) -> list[list[str]]:
+        options = DelimitedOptions(path="x.csv", columns=columns, spreadsheet=spreadsheet)
+        encoder = make_encoder("csv", options, context)
+        return list(csv.reader(io.StringIO((encoder.header() + encoder.encode(records)).decode(), newline="")))
+
+    header, cells = written(spreadsheet=True)
+    assert header == ["'=h", *"bcdefghij"]
+    assert cells == ["'=1+1", "'+1", "'-2+3", "'@x", "'\tx", "'\rx", "a=1", "-1.5", "-3", ""]
+    assert written(spreadsheet=False)[1] == ["=1+1", "+1", "-2+3", "@x", "\tx", "\rx", "a=1", "-1.5", "-3", ""]
+
+
+def test_bytes_that_look_like_a_formula_in_base64_are_kept_from_it_and_decimals_are_numbers() -> None:
+    record = sample_record(row={"data": b"\xfb\xff", "money": Decimal("-1.50")})
+    options = DelimitedOptions(path="x.tsv", columns={"d": "row.data", "m": "row.money"}, spreadsheet=True)
+    assert make_encoder("tsv", options, SinkContext(Path())).encode([record]) == b"'+/8=\t-1.50\n"
