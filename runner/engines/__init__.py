@@ -9,6 +9,39 @@ what a reply is worth, or where records go.
                       Provider.send
                            │
                            └──Outcome──▶  book  (durable, then decided)  ──Decision──▶  engine
+
+The folder, in the order to read it in:
+
+    parallel        many single requests at once
+      backlog         steps that are not leased: from the feed, or waiting for their next try
+      order           the first request of a cached prefix leads, the others follow
+      limits          whether one more may leave now
+        width           how many may be in flight
+        pacing          how fast they may leave: a gauge for each quantity that is limited a minute
+        costs           what one will take of the limits
+        limit_headers   what the API says of them
+        shared_pool     a key's limits, shared by all processes of a user on this machine
+          pool_file       the file that holds them
+    batch           the same steps in batches, each sent at most once
+      filling         from the feed into staged batches
+        packing         what goes into one
+        custom_ids      what brings a result back to its step
+        staging         bodies on disk, until they are sent
+      purse           what the cap leaves for the next one
+      priming         one request first, so that the others find its prefix cached
+      submitting      staged batches on their way, one after the other
+        sending         one create, and what is certain about it afterwards
+      doubts          creates whose reply never came, of one sitting
+        reconcile       which batch at the API is whose
+    tracking        all batches that are at the API, until each is closed
+      following       one of them, a step at a time
+        polling         when to look again, and what a look means
+        deadline        until when it may be waited for
+        collect         its results downloaded, read, booked and checked
+          landed          the file as it came
+    retry           when a failed attempt may be made again
+    pauses          waiting that ends when the run stops
+    halt            how a run is told to stop
 """
 
 from __future__ import annotations
@@ -123,7 +156,8 @@ class Book(Protocol):
 
     async def record_all(self, outcomes: Sequence[Outcome]) -> Sequence[Decision]:
         """The same of outcomes that came together; the decisions in their order. Once this has begun they are in the
-        book's hands, whatever becomes of who awaits it."""
+        book's hands, whatever becomes of who awaits it, and a lease that is asked for from then on is made after them,
+        or at the same moment."""
         ...
 
     async def release(self, steps: Sequence[Step]) -> None:

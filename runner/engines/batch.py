@@ -7,7 +7,7 @@ Owns   the order of things, and when a drain is over. The parts decide: `filling
 Knows  contracts only: a provider, a feed, a book, a clock, an observer.
 
 Invariants
-  * One create is in flight (decision 4); the next batch is packed and staged meanwhile.
+  * One create is in flight, so at most one is in doubt after a crash; the next batch is packed and staged meanwhile.
   * What is in doubt stays where it is and is never sent again from here. Other steps may go on being sent while one
     batch is in doubt; with two, nothing more is sent until one of them is resolved.
   * Nothing new leaves once the run stops or its deadline's point of no return has come. Batches stay at the API.

@@ -8,9 +8,9 @@ Knows  the provider, the book and the reader of landed files. Not when to try ag
 
 Invariants
   * Nothing is read before it is durable, and a reply that has landed is never lost again: a file that is landed later
-    adds what was missing, and changes nothing that was there (decision 6).
+    adds what was missing, and changes nothing that was there.
   * A batch closes only when each of its steps has an outcome, and the distinct ids found, counted by how they ended,
-    are what the API counted (decision 10, I5). That a download looked whole proves nothing.
+    are what the API counted. That a download looked whole proves nothing.
   * After a crash anywhere the landed file is read from its start; what was settled before changes nothing.
 
 A file that lacks ids is fetched again, up to `MAX_REFETCHES` times; tallies that disagree while no id is lacking, once.
@@ -113,7 +113,7 @@ def name_of(batch: Batch) -> str:
 
 
 def canceled_failure(cause: CancelCause | None) -> Failure:
-    """What a canceled request counts as (decision 19): to be sent again, unless the user canceled the run."""
+    """What a canceled request counts as as docs/batch.md has it: to be sent again, unless the user canceled the run."""
     match cause:
         case "user":
             return Failure("canceled", "canceled with `runner cancel`")

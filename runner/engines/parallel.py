@@ -6,8 +6,10 @@ Owns   the life of a step between the feed and the book: taken, leased, sent, re
 Knows  contracts only: a provider, a feed, a book, a clock, an observer.
 
 Invariants
-  * A request leaves only after its lease is durable; leased and unfinished are at most 2 × max_concurrency, and of
-    these at most max_concurrency have left, so that a killed process has at most two paid requests a slot in doubt.
+  * A request leaves only after its lease is durable; leased and not recorded are, in the book, at most
+    2 × max_concurrency at every moment, so that a killed process has at most two paid requests a slot in doubt. What
+    the book has been handed it records before, or with, the leases that it is asked for afterwards: so those count as
+    recorded when room for leases is looked for (`_lease_room`). At most max_concurrency are in flight.
   * A reply or failure of the provider is recorded exactly once. An exception is a bug, never a row's failure: nothing
     more is admitted, what is in flight is awaited and recorded, and then the exception is raised.
   * A step that an outcome opens is told to the feed, which brings it soon; it is leased like any other.
@@ -105,12 +107,15 @@ class ParallelEngine:
         """Leased, and free to leave as soon as the limits allow."""
         self._unfinished = 0
         """Leased, and neither recorded nor given back."""
+        self._handed_over = 0
+        """Those among them whose outcome the book has: what it leases from here on comes after."""
         self._settled = 0
         self._cap_blocks = False
         """The cap refused the next step, and nothing has been settled since."""
         self._feed_is_dry = False
         self._held_bytes = 0
         self._taking: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop
         self._flight: set[asyncio.Task[None]] = set()
         """The slots that are sending."""
         self._ended: list[_Ended] = []
@@ -128,6 +133,7 @@ class ParallelEngine:
     async def drain(self) -> StopReason | None:
         """Send until nothing is left (None) or the run has to stop (the reason). Raises what a bug or the book
         raised."""
+        self._loop = asyncio.get_running_loop()
         self._halt.listen(self._notice_halt)
         try:
             await self._admit()
@@ -151,12 +157,14 @@ class ParallelEngine:
             self._free(self._order.late())
             self._dispatch()
             room = self._lease_room()
+            self._take_more(leaving=room)
             if room > 0:
                 await self._lease(room)
                 continue
-            if self._is_drained() and await self._feed.peek_is_empty():
-                return
-            self._take_more()
+            if self._is_drained():
+                if await self._feed.peek_is_empty():
+                    return
+                continue  # it has more by now, which has to be taken: nothing else would wake this up
             self._set_alarm()
             self._tell_held()
             await self._wake.wait()
@@ -179,7 +187,7 @@ class ParallelEngine:
         ahead = len(self._ready)
         if self._cap_blocks or not self._backlog.pending or ahead > self._max_concurrency // 2:
             return 0
-        return min(self._max_concurrency - ahead, 2 * self._max_concurrency - self._unfinished)
+        return min(self._max_concurrency - ahead, 2 * self._max_concurrency - self._unfinished + self._handed_over)
 
     async def _lease(self, room: int) -> None:
         group = self._backlog.first(room)
@@ -201,11 +209,13 @@ class ParallelEngine:
         self._feed_is_dry = False  # what was recorded since may have opened further steps
         return True
 
-    def _take_more(self) -> None:
-        enough = self._backlog.pending > self._max_concurrency // 2 or self._backlog.is_full
+    def _take_more(self, *, leaving: int) -> None:
+        """Have the next lease's steps at hand when its time comes, `leaving` being those that this one takes."""
+        left = max(0, self._backlog.pending - leaving)
+        enough = left > self._max_concurrency // 2 or self._backlog.is_full
         enough = enough or self._held_bytes >= MOST_HELD_BYTES
         if self._taking is None and not self._feed_is_dry and not enough:
-            self._taking = asyncio.create_task(self._take(self._max_concurrency - self._backlog.pending))
+            self._taking = self._loop.create_task(self._take(self._max_concurrency - left))
             self._taking.add_done_callback(self._taken)
 
     async def _take(self, limit: int) -> None:
@@ -237,7 +247,7 @@ class ParallelEngine:
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_at = at
-        self._alarm = None if at is None else asyncio.create_task(self._ring(at))
+        self._alarm = None if at is None else self._loop.create_task(self._ring(at))
 
     async def _ring(self, at: float) -> None:
         await self._clock.sleep(max(0.0, at - self._clock.monotonic()))
@@ -249,7 +259,7 @@ class ParallelEngine:
     def _dispatch(self) -> None:
         """Let leased steps leave, as many as limits and order allow."""
         while (departure := self._next()) is not None:
-            task = asyncio.create_task(self._slot(departure))
+            task = self._loop.create_task(self._slot(departure))
             self._flight.add(task)
             task.add_done_callback(self._landed)
         if self._ready:
@@ -271,9 +281,8 @@ class ParallelEngine:
         while departure is not None:
             await self._attempt(*departure)
             departure = self._next()
-            self._dispatch()  # what a grown width or a freed prefix admits besides
-            if len(self._ready) <= self._max_concurrency // 2:
-                self._wake.set()
+            if self._ready:
+                self._dispatch()  # what a grown width or a freed prefix admits besides
 
     async def _attempt(self, prepared: Prepared, permit: Permit, leads: bool) -> None:
         """One request, from its departure until its outcome is handed over."""
@@ -344,23 +353,26 @@ class ParallelEngine:
     def _hand_over(self, prepared: Prepared, outcome: Outcome) -> None:
         """Record it together with what else ends in this turn of the loop."""
         if not self._ended:
-            asyncio.get_running_loop().call_soon(self._record)
+            self._loop.call_soon(self._record)
         self._ended.append((prepared, outcome))
 
     def _record(self) -> None:
         ended, self._ended = self._ended, []
         if ended:
-            task = asyncio.create_task(self._recorded(ended))
+            task = self._loop.create_task(self._recorded(ended))
             self._recording.add(task)
             task.add_done_callback(self._landed)
+            self._wake.set()  # behind that task: the book gets the leases that follow together with the outcomes
 
     async def _recorded(self, ended: Sequence[_Ended]) -> None:
         """Until they are durable and decided."""
+        self._handed_over += len(ended)
         try:
             decisions = await self._book.record_all([outcome for _, outcome in ended])
         except Exception:
             self._book_is_lost = True
             raise
+        self._handed_over -= len(ended)
         for (prepared, outcome), decision in zip(ended, decisions, strict=True):
             self._settle(prepared, outcome, decision)
 

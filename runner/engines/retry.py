@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from runner.types import Failure
 
 MAX_RETRY_AFTER_S = 300.0
-"""The longest `retry-after` that is believed (decision 1): servers have been seen to ask for days."""
+"""The longest `retry-after` that is believed: servers have been seen to ask for days."""
 
 
 FREE_REFUSALS = 30

@@ -1,7 +1,7 @@
 """Creating a batch at the API: one POST an intent, and what is certain about it afterwards.
 
-Owns   the order watermark, intent, body, `sending` mark, last chunk, reply (decision 2), and `fate`: what a reply that
-       is no batch proves.
+Owns   the order watermark, intent, body, `sending` mark, last chunk, reply (docs/batch.md, "Paid once"), and `fate`:
+       what a reply that is no batch proves.
 Knows  a provider, the book, a staged body. When to try again is `batch`'s to decide.
 
 Invariants

@@ -1,10 +1,7 @@
 """The pool of a key, shared by all processes of a user on this machine, and remembered for the next run.
 
-Owns   one small file for each key and address, its lock and its format.
-Knows  the numbers of a pool. Of the key only a salted digest, made by whoever opens it.
-
-    magic · crc32 of the rest · what `Pool.dump` gives · the clock's offset, when it was written, the healthy width
-    and its age · a place for each process: its id and when it last asked
+Owns   who takes from it and when: turns, processes that come, go and die, and what of an earlier run is still of use.
+Knows  the numbers of a pool. The file that holds them, one for each key and address, is `engines.pool_file`.
 
 Rules
   * Every access is: lock, read, change, write, unlock; some 20 µs. The lock is `flock`, so it goes with its holder. It
@@ -19,7 +16,6 @@ Rules
   * One that was deleted under a run is found missing within a minute: who finds it so makes it again, and the others
     find that one.
   * Times in it are the machine's monotonic clock. When that has begun anew (a boot), limits stay and moments go.
-  * The file is read and written, not mapped: a mapped file that somebody truncates kills its readers.
 
 To join, a process opens the pool with the same folder and scope, and gives it to its `Limits`. That is all:
 which run it is of does not matter.
@@ -28,38 +24,22 @@ which run it is of does not matter.
 from __future__ import annotations
 
 import errno
-import fcntl
-import hashlib
 import math
 import os
-import secrets
-import stat
-import struct
-import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final
 
 from runner.clock import Clock
+from runner.engines import pool_file
 from runner.engines.limit_headers import Told
-from runner.engines.pacing import LONGEST_WAIT_S, POOL_NUMBERS, Grant, Mark, Pool
-
-PROCESSES: Final = 32
-"""Places for processes; further ones share without one, and take no turns."""
-_WIDTH = 4
-"""Numbers of a place: process id, when it last asked, when it last took, until when it waits."""
-_MAGIC = b"RUNLIM01"
-_HEAD = struct.Struct("<8sI4x")
-_BODY = struct.Struct(f"<{POOL_NUMBERS + 5}d{_WIDTH * PROCESSES}d")
-SIZE_BYTES: Final = _HEAD.size + _BODY.size
+from runner.engines.pacing import LONGEST_WAIT_S, Grant, Mark, Pool
+from runner.engines.pool_file import BESIDE, PLACE, PROCESSES, Numbers, Scope
 
 _RETRY_S = 0.002
 _SPINS = 20
-_TRIES_AT_FIRST = 20_000
-"""About 20 ms."""
 _OPENINGS = 5
 """So often others may delete the file between its opening and its locking."""
 _PATIENCE_S = 2.0
@@ -79,25 +59,6 @@ _GONE_S = 60.0
 """A process that has not asked for so long is not counted, alive or not."""
 
 Warn = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Whose limits these are. `parts` hold the credential: only their digest leaves the process.
-
-    `is_lasting`: what was learned is of use to later runs; not so for a server on this machine, whose port may be
-    another one's tomorrow.
-    """
-
-    parts: tuple[str, ...]
-    is_lasting: bool = True
-
-    def __repr__(self) -> str:
-        return "Scope(…)"
-
-    def digest(self, salt: bytes) -> str:
-        text = "\0".join(self.parts).encode()
-        return hashlib.blake2b(text, key=salt, digest_size=16, person=b"runner-limits").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,22 +83,20 @@ def open_pool(folder: Path, scope: Scope, clock: Clock, warn: Warn) -> Pool:
 def remembered(folder: Path, scope: Scope, clock: Clock) -> Remembered | None:
     """What is known of a key; None where nothing is. Changes nothing."""
     try:
-        salt = (folder / _SALT).read_bytes()
-        data = (folder / _name(scope, salt)).read_bytes()
+        numbers = pool_file.read_unopened(folder, scope)
     except OSError:
         return None
-    values = _unpacked(data)
-    if values is None:
+    if numbers is None:
         return None
     pool = Pool()
-    pool.load(values[:POOL_NUMBERS])
-    _, written_at, width, width_at, _ = values[POOL_NUMBERS : POOL_NUMBERS + 5]
+    pool.load(numbers.pool)
+    _, written_at, width, width_at, _ = numbers.beside
     now = clock.now().timestamp()
     if now - written_at > _LIMITS_LIVE_S or not (pool.is_limited or width):
         return None
     first, second, third = (round(gauge.limit) for gauge in pool.gauges)
     healthy = int(width) if width and now - width_at < _WIDTH_LIVES_S else None
-    alive = sum(_is_alive(pid, at, clock.monotonic()) for pid, at in _places(values))
+    alive = sum(_living(numbers.places, clock.monotonic()))
     return Remembered((first, second, third), healthy, alive, max(0.0, now - written_at))
 
 
@@ -163,8 +122,8 @@ class SharedPool(Pool):
         self._warn = warn
         self._lasting = scope.is_lasting
         self._folder = folder
-        self._extra = [0.0] * 5
-        self._processes = [0.0] * (_WIDTH * PROCESSES)
+        self._beside = [0.0] * BESIDE
+        self._places = [0.0] * (PLACE * PROCESSES)
         self._depth = 0
         self._held = False
         self._place: int | None = None
@@ -195,21 +154,21 @@ class SharedPool(Pool):
                 return Grant(0, max(now, turn_at) + _YIELD_S, None, self.mark(now))
             grant = super().take(wanted, costs, owed, now)
             if self._place is not None:
-                at = self._place * _WIDTH
+                at = self._place * PLACE
                 if grant.permits:
-                    self._processes[at + 2 : at + 4] = [now, 0.0]
+                    self._places[at + 2 : at + 4] = [now, 0.0]
                 else:
                     # A process that was killed while it waited is waited for no longer than one that lives.
-                    self._processes[at + 3] = min(grant.ask_at, now + LONGEST_WAIT_S) + _WAITS_S
+                    self._places[at + 3] = min(grant.ask_at, now + LONGEST_WAIT_S) + _WAITS_S
             return grant
 
     def _yields_to(self, now: float) -> float | None:
         """When somebody will ask who has not taken for longer; None where nobody waits. Without turns, whoever asks
         most often would take all."""
-        if self._place is None or max(self._processes[3::_WIDTH]) <= now:
+        if self._place is None or max(self._places[3::PLACE]) <= now:
             return None
-        mine = self._processes[self._place * _WIDTH + 2]
-        turns = zip(self._processes[2::_WIDTH], self._processes[3::_WIDTH], strict=True)
+        mine = self._places[self._place * PLACE + 2]
+        turns = zip(self._places[2::PLACE], self._places[3::PLACE], strict=True)
         waiting = [waits_until for took_at, waits_until in turns if waits_until > now and took_at < mine]
         return min(waiting) - _WAITS_S if waiting else None
 
@@ -253,7 +212,7 @@ class SharedPool(Pool):
 
     def healthy_width(self) -> float | None:
         """Its part for this process."""
-        width, at = self._extra[2:4]
+        width, at = self._beside[2:4]
         if not width or self._clock.now().timestamp() - at > _WIDTH_LIVES_S:
             return None
         return width / self._shared_with
@@ -261,10 +220,10 @@ class SharedPool(Pool):
     def close(self, width: int) -> None:
         if self._file is not None:
             with suppress(OSError):
-                _lock(self._file)  # a moment's wait holds up nobody now
+                pool_file.lock(self._file)  # a moment's wait holds up nobody now
         with self as held:
             if held and self._file is not None:
-                self._extra[2:4] = [float(width * self._shared_with), self._clock.now().timestamp()]
+                self._beside[2:4] = [float(width * self._shared_with), self._clock.now().timestamp()]
                 if self._place is not None:
                     self._clear(self._place)
                 if not self._lasting and not any(self._living()):
@@ -277,10 +236,9 @@ class SharedPool(Pool):
     def _open(self, known: Sequence[float] | None = None) -> None:
         """Open the file and take a place in it. The last one to leave may have deleted it meanwhile: then another.
         `known` is what a new one begins with."""
-        _make_folder(self._folder)
-        self._path = self._folder / _name(self._scope, _salt_of(self._folder))
+        self._path = pool_file.path_of(self._folder, self._scope)
         for _ in range(_OPENINGS):
-            self._file = _open_private(self._path)
+            self._file = pool_file.open_private(self._path)
             try:
                 if self._join(self._file, known):
                     return
@@ -294,7 +252,7 @@ class SharedPool(Pool):
         """Where the file has been deleted, go on with the one that is in its place now, or make it. What this process
         knows goes into a new one; of one that others have made, theirs holds."""
         self._look_at = now + _LOOK_EVERY_S
-        if self._file is None or _is_at(self._path, self._file):
+        if self._file is None or pool_file.is_at(self._path, self._file):
             return
         self._release()
         known = self.dump()
@@ -305,14 +263,12 @@ class SharedPool(Pool):
 
     def _remove(self, file: int) -> None:
         with suppress(OSError):
-            if _is_at(self._path, file):
+            if pool_file.is_at(self._path, file):
                 self._path.unlink()
 
     def _living(self) -> Sequence[bool]:
         """For each place, whether there is a process at it."""
-        now = self._clock.monotonic()
-        places = zip(self._processes[::_WIDTH], self._processes[1::_WIDTH], strict=True)
-        return [_is_alive(pid, at, now) for pid, at in places]
+        return _living(self._places, self._clock.monotonic())
 
     def __enter__(self) -> bool:
         """Hold the lock and the file's numbers; False where they cannot be had now, and all that is changed is this
@@ -337,28 +293,22 @@ class SharedPool(Pool):
             self._stop_sharing(_because(trouble, self._folder))
         finally:
             if self._file is not None:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
+                pool_file.unlock(self._file)
 
     def _acquire(self, file: int) -> bool:
-        for _ in range(_SPINS):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            break
-        else:
+        if not any(pool_file.lock_now(file) for _ in range(_SPINS)):
             return self._was_busy()
         self._busy_since = None
         try:
-            values = _unpacked(os.pread(file, SIZE_BYTES, 0))
+            numbers = pool_file.read(file)
         except OSError as error:
             self._stop_sharing(_because(error, self._folder))
             return True
-        if values is None:
+        if numbers is None:
             # Somebody was killed in the middle of a write, or wrote what is none of ours: what this process knows is
             # as good, and is written back.
             return True
-        self._take_over(values)
+        self._take_over(numbers)
         if any(self._late):
             late, self._late = self._late, [0.0] * 6
             super().settle(late, self._clock.monotonic())
@@ -375,48 +325,44 @@ class SharedPool(Pool):
             return True
         return False
 
-    def _take_over(self, values: Sequence[float]) -> None:
-        self.load(values[:POOL_NUMBERS])
-        self._extra = list(values[POOL_NUMBERS : POOL_NUMBERS + 5])
-        self._processes = list(values[POOL_NUMBERS + 5 :])
+    def _take_over(self, numbers: Numbers) -> None:
+        self.load(numbers.pool)
+        self._beside = list(numbers.beside)
+        self._places = list(numbers.places)
 
     def _store(self, file: int) -> None:
         wall, now = self._clock.now().timestamp(), self._clock.monotonic()
-        self._extra[0], self._extra[1] = wall - now, wall
+        self._beside[0], self._beside[1] = wall - now, wall
         if self._place is not None:
-            self._processes[self._place * _WIDTH : self._place * _WIDTH + 2] = [float(os.getpid()), now]
-        body = _BODY.pack(*self.dump(), *self._extra, *self._processes)
-        os.pwrite(file, _HEAD.pack(_MAGIC, zlib.crc32(body)) + body, 0)
+            self._places[self._place * PLACE : self._place * PLACE + 2] = [float(os.getpid()), now]
+        pool_file.write(file, Numbers(self.dump(), self._beside, self._places))
 
     def _join(self, file: int, known: Sequence[float] | None) -> bool:
         """Take a place, and decide what of an earlier run is still of use; False where the file has been deleted."""
-        _lock(file)
+        pool_file.lock(file)
         try:
-            if not _is_at(self._path, file):
+            if not pool_file.is_at(self._path, file):
                 return False
-            data = os.pread(file, SIZE_BYTES, 0)
-            if data and not data.startswith(_MAGIC):
-                raise OSError(errno.EINVAL, "it is no file of limits, or one of another version")
-            values = _unpacked(data)
-            if values is not None:
-                self._take_over(values)
-            self._begin(known, is_new=values is None)
+            numbers = pool_file.read_own(file)
+            if numbers is not None:
+                self._take_over(numbers)
+            self._begin(known, is_new=numbers is None)
             self._store(file)
         finally:
-            fcntl.flock(file, fcntl.LOCK_UN)
+            pool_file.unlock(file)
         return True
 
     def _begin(self, known: Sequence[float] | None, *, is_new: bool) -> None:
         wall, now = self._clock.now().timestamp(), self._clock.monotonic()
         if is_new:
-            self._processes = [0.0] * (_WIDTH * PROCESSES)
-        offset, written_at = self._extra[:2]
+            self._places = [0.0] * (PLACE * PROCESSES)
+        offset, written_at = self._beside[:2]
         booted = abs(offset - (wall - now)) > _DRIFT_S
         alive = [not booted and lives for lives in self._living()]
         is_alone = not any(alive)
         if is_new or (is_alone and not self._lasting) or wall - written_at > _LIMITS_LIVE_S:
             self.load(Pool().dump())
-            self._extra = [0.0] * 5
+            self._beside = [0.0] * BESIDE
             if known is not None:
                 self.load(known)
             elif self._prepare is not None:
@@ -430,7 +376,7 @@ class SharedPool(Pool):
         self._shared_with = 1 + sum(alive)
 
     def _clear(self, place: int) -> None:
-        self._processes[place * _WIDTH : (place + 1) * _WIDTH] = [0.0] * _WIDTH
+        self._places[place * PLACE : (place + 1) * PLACE] = [0.0] * PLACE
 
     def _stop_sharing(self, reason: str) -> None:
         """Go on alone, with what is known."""
@@ -446,97 +392,9 @@ class SharedPool(Pool):
             os.close(file)  # the lock goes with it
 
 
-_SALT = "salt"
-_SALT_BYTES = 32
-
-
-def _salt_of(folder: Path) -> bytes:
-    """The folder's salt, made once: written whole under another name first, so that nobody reads half of it."""
-    path = folder / _SALT
-    with suppress(FileNotFoundError):
-        return _checked_salt(path.read_bytes())
-    draft = folder / f".{_SALT}-{secrets.token_hex(8)}"
-    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(file, secrets.token_bytes(_SALT_BYTES))
-    finally:
-        os.close(file)
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass  # another process was first
-    finally:
-        draft.unlink()
-    return _checked_salt(path.read_bytes())
-
-
-def _checked_salt(salt: bytes) -> bytes:
-    if len(salt) != _SALT_BYTES:
-        raise OSError(errno.EINVAL, f"`{_SALT}` is not {_SALT_BYTES} bytes long")
-    return salt
-
-
-def _name(scope: Scope, salt: bytes) -> str:
-    return f"{scope.digest(salt)}.limits"
-
-
-def _make_folder(folder: Path) -> None:
-    """The folder, ours alone where it is made here. Raises OSError where it is not to be trusted.
-
-    One that is there stays as it is: a user may have named one that serves others too, and the files are closed to
-    others by themselves. But in a folder that everybody may write to, such as /tmp, anyone may have made it first.
-    """
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700, parents=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise OSError(errno.EPERM, "it is not this user's own folder")
-    if found.st_mode & 0o022 and folder.parent.stat().st_mode & 0o002:
-        raise OSError(errno.EPERM, "others may write to it")
-
-
-def _open_private(path: Path) -> int:
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    found = os.fstat(file)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-        os.close(file)
-        raise OSError(errno.EPERM, "it is not this user's own file")
-    return file
-
-
-def _is_at(path: Path, file: int) -> bool:
-    """Whether the open file is the one that the path leads to."""
-    try:
-        return os.path.samestat(path.lstat(), os.fstat(file))
-    except FileNotFoundError:
-        return False
-
-
-def _lock(file: int) -> None:
-    """Lock at the beginning, where a moment's wait holds up nobody. Raises OSError after some hundred tries."""
-    for _ in range(_TRIES_AT_FIRST):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        return
-    raise OSError(errno.EAGAIN, "it is held by a process that does not move")
-
-
-def _unpacked(data: bytes) -> Sequence[float] | None:
-    """The numbers of a file; None where it is empty, cut off or damaged."""
-    if len(data) != SIZE_BYTES:
-        return None
-    magic, checksum = _HEAD.unpack_from(data)
-    body = data[_HEAD.size :]
-    if magic != _MAGIC or zlib.crc32(body) != checksum:
-        return None
-    return _BODY.unpack(body)
-
-
-def _places(values: Sequence[float]) -> Sequence[tuple[float, float]]:
-    processes = values[POOL_NUMBERS + 5 :]
-    return list(zip(processes[::_WIDTH], processes[1::_WIDTH], strict=True))
+def _living(places: Sequence[float], now: float) -> Sequence[bool]:
+    """For each place, whether there is a process at it."""
+    return [_is_alive(pid, asked_at, now) for pid, asked_at in zip(places[::PLACE], places[1::PLACE], strict=True)]
 
 
 def _is_alive(pid: float, asked_at: float, now: float) -> bool:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from runner.clock import Clock
 from runner.engines import BatchBook, Judge, StopReason
@@ -35,6 +35,8 @@ from runner.engines.retry import RetryPolicy
 from runner.events import Observer
 from runner.ledger import Batch, CancelCause
 from runner.providers import BatchProvider
+
+T = TypeVar("T")
 
 MAX_CALLS = 8
 """Calls of all batches under way; far below the API's requests a minute (rate limits page: 1,000 at least)."""
@@ -94,7 +96,7 @@ class Tracker:
             self._take_progress,
         )
         self._followers: dict[int, Follower] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._watch: asyncio.Task[None] | None = None
         self._verdict: asyncio.Task[None] | None = None
         self._decided = 0
@@ -144,13 +146,19 @@ class Tracker:
         self._raise_error()
 
     async def look_once(self) -> None:
-        """Look at every followed batch once, now, and collect those that have ended. Returns early when the run is
-        halted. Raises what the book raises."""
+        """Look at every followed batch once, now, and collect those that have ended, also those that end while others
+        are collected. Returns early when the run is halted. Raises what the book raises."""
         self._listen()
-        if not self._is_over:
-            looks = [self._start(self._look(follower)) for follower in self._open_followers()]
-            if looks:
-                await asyncio.wait(looks)
+        due = self._open_followers()
+        while due and not self._is_over:
+            looks = [self._start(self._look(follower)) for follower in due]
+            await asyncio.wait(looks)
+            self._raise_error()
+            due = [
+                follower
+                for follower, look in zip(due, looks, strict=True)
+                if not look.cancelled() and look.result() == "under_way" and not (follower.at_api or follower.closed)
+            ]
         self._raise_error()
         blocked = self._blocked()
         if blocked is not None:
@@ -178,15 +186,16 @@ class Tracker:
             await self._pause(follower.kick, wait_s)
             wait_s = await self._advance(follower)
 
-    async def _look(self, follower: Follower) -> None:
+    async def _look(self, follower: Follower) -> Literal["under_way", "done"]:
+        """`under_way`: the API answered that it still works on it. Its other task may see it end a moment later."""
         for _ in range(STEPS_ONCE):
             wait_s = await self._advance(follower)
-            has_ended = not follower.at_api
             if follower.closed or follower.blocked is not None or self.reason is not None:
-                return
-            if not has_ended and not 0 < follower.failures < FAILURES_ONCE:
-                return
+                return "done"
+            if follower.at_api and not 0 < follower.failures < FAILURES_ONCE:
+                return "under_way"
             await self._clock.sleep(wait_s)
+        return "done"
 
     async def _advance(self, follower: Follower) -> float:
         """One step with a batch, and what follows from it for all."""
@@ -213,13 +222,13 @@ class Tracker:
             for task in tasks:
                 task.cancel()
 
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _start(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and self._error is None:
             self._error = task.exception()
@@ -300,7 +309,7 @@ class Tracker:
         self._cancel_tasks()
         self._news.set()
 
-    def _cancel_tasks(self) -> list[asyncio.Task[None]]:
+    def _cancel_tasks(self) -> list[asyncio.Task[Any]]:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -1,58 +1,83 @@
 """Execution: the only place where the parts meet. This module is its front door, and lazy.
 
-Read it as the table of contents of a row's life:
+The folder, in the order to read it in, which is that of a row's life:
 
-    api         the user's API, or the stand-in started for a command
-    folders     where runs live, and who may work on a job
-    pricing     the prices that a run keeps
-    converge    `runner run`: go on, or make a new run
-    asked       what it was asked for
-    superseding the runs that a new one takes the place of
-    beginning   a new run, up to its first request
-      enrolment   the dataset's rows are copied into it
-      choosing    its mode, and whether it primes
-      facts       what is known of models, asked for once a day
-      confirm     the bill before it is run up
-    in_time     a deadline that cannot be kept
-    limiting    whose limits a run meets, and who shares them
-    assemble    everything a run needs, put together
-    under_way   all that a run under way needs
-    advance     a run under way
-      passes      its open steps, one pass after another
-      batching    a pass in batches
-      doubt       the user's word on what nobody can prove
-      signals     Ctrl-C, once and twice
-      feeder      open steps become requests (a thread)
-      earlier     answers that were paid for before
-      writer      leases and outcomes become durable (a thread)
-      judging     what becomes of a step
-      workers     a pass by several processes, which this one holds
-        assignment     what a worker is told
-        worker         such a process
-        remote_book    the ledger as it sees it
-        channel        what they say to one another, in groups
-        outcome_tuples and in which form
-    holding     what held it back, in words
-    reply_checks    what a job asks of a reply, from the job or from a run's folder
-    records     from what is durable to what a sink gets
-      conversing  of rows with several turns or samples
-    targets     the sinks of a run, made and checked
-    outputs     which files are the job's own
-    delivery    records go to the sinks
-    resuming    resume, retry, cancel
-    following   batches followed to their end, and nothing sent
-    standing    what a run has at the API
-    known_batches   whose batches are whose, on this machine
-    exporting   sinks written again
+    converge        `runner run`: go on, or make a new run
+      asked           what it was asked for
+      superseding     the runs that a new one takes the place of
+    beginning       a new run, up to its first request
+      enrolment       the dataset's rows are copied into it
+        sources         the dataset that the job names
+        column_notes    which columns the rows have, and of what type
+      twins           rows that come to the same request
+      choosing        its mode, and whether it primes
+      confirm         the bill before it is run up
+    assemble        everything a run needs, put together
+      api             the user's API, or the stand-in started for a command
+      folders         where runs live, and who may work on a job
+      facts           what is known of models, asked for once a day
+      pricing         the prices that a run keeps
+      limiting        whose limits it meets, and who shares them
+      known_batches   whose batches are whose, on this machine
+      advising        what is worth saying before anything is sent
+      asking          what the job wants done about replies that are no answer
+      reply_checks    what it asks of a reply, from the job or from a run's folder
+      under_way       what came of it: all that a run under way needs
+    advance         a run under way
+      in_time         a deadline that cannot be kept
+      passes          its open steps, one pass after another
+        loop            the event loop on which it sends
+        signals         Ctrl-C, once and twice
+        warming         what fills the cache before the rows of a pass
+        batching        a pass in batches
+      doubt           the user's word on what nobody can prove
+      feeder          open steps become requests (a thread)
+        earlier         answers that were paid for before
+        composing       the request of any open step
+        grouping        rows of one cached prefix come together
+        tool_rounds     what a reply calls for is run first
+        uploads         files that requests name are sent first
+          uploading       one content and its id
+          parked          requests that wait for such ids
+      writer          leases and outcomes become durable (a thread)
+      judging         what becomes of a step
+      workers         a pass by several processes, which this one holds
+        assignment      what a worker is told
+        worker_count    how many there are
+        worker_process  how one is started
+        worker          what it does
+        remote_book     the ledger as it sees it
+        channel         what they say to one another, in groups
+        outcome_tuples  and in which form
+      holding         what held it back, in words
+    targets         the sinks of a run, made and checked
+      outputs         which files are the job's own
+    projecting      records go to the sinks
+      records         from what is durable to what a sink gets
+        conversing      of rows with several turns or samples
+      delivery        sinks that are replaced as a whole
+        rereading       the records once more, for those that look at all of them first
+      parts           those that are given what they lack
+      live            and those that are given it while the run goes on
+      versions        and whether a record is still what it was
+    summary         how a run stands, and the exit status
+      standing        what it has at the API
+      log             log.jsonl, beside each run
+    resuming        resume, retry, cancel
+      following       batches followed to their end, and nothing sent
+    exporting       sinks written again
     revalidating    replies judged again, by a job file that has changed
-    showing     one row, one run, for people
-    planned     what a run would do, and cost
-    checking    what is wrong with jobs, from local files alone
-    doctoring   whether this machine is ready
-    starter     a project to start from
-    python      the same verbs, from Python
-    summary     how a run stands, and the exit status
-    log         log.jsonl, beside each run
+    showing         one row, one run, for people
+    planned         what a run would do, and cost
+      upload_forecast   and upload
+    checking        what is wrong with jobs, from local files alone
+      reaching        … with their databases
+    stored_files    files that runs have left at the API
+    doctoring       whether this machine is ready
+      about_models    what is known of a model
+      findings        one line of what is found
+    starter         a project to start from
+    python          the same verbs, from Python
 
 A name is imported when it is first used, so that `runner --help` and `runner check` load none of it.
 """

@@ -14,17 +14,20 @@ import re
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from typing import ClassVar
 
 from runner.engines import StopReason
 from runner.errors import Problem
 from runner.events import BatchMoved, Event, Observer, Observers, RunEnded, RunStarted, Task, Warned
-from runner.execution.delivery import deliver
+from runner.execution.delivery import Note
 from runner.execution.enrolment import no_rows
 from runner.execution.holding import HeldTime
 from runner.execution.in_time import CURE, assumed_rate, told_of_deadline
+from runner.execution.live import live_sinks
 from runner.execution.log import RunLog
 from runner.execution.outputs import note_in
 from runner.execution.passes import send_all
+from runner.execution.projecting import project
 from runner.execution.standing import open_batches, soon_lost
 from runner.execution.summary import Summary, stop_note, summarise, tolerance_note
 from runner.execution.under_way import Advance
@@ -60,7 +63,7 @@ def _at_work(run: Advance, act: Callable[[Advance], Ended], task: Task, heard: _
     run.ledger.set_meta({"elapsed_s": elapsed_s, "state": state, **notes})
     summary = summarise(run.ledger, stopped_by=stopped_by, warnings=heard.warnings, prices=run.prices)
     counts = summary.counts
-    run.observer.notify(RunEnded(run.run_id, summary.status, counts.total - counts.open))
+    run.observer.notify(RunEnded(run.run_id, summary.status, counts.asking - counts.open_asking))
     return summary
 
 
@@ -87,12 +90,14 @@ def _begin(run: Advance, task: Task) -> None:
             why,
             task,
             run.samples,
+            counts.twins,
+            counts.open_twins,
         )
     )
     waiting = open_batches(run.ledger)
     if run.deadline_at is not None and task == "send":
         left_s = (run.deadline_at - run.clock.now()).total_seconds()
-        late = told_of_deadline(_requests(run, counts.open), left_s, assumed_rate(run.job.limits))
+        late = told_of_deadline(_requests(run, counts.open_asking), left_s, assumed_rate(run.job.limits))
         if late is not None:
             run.observer.notify(Warned("short-deadline", f"{late}; {CURE}"))
     for text in soon_lost(run.run_id, waiting, run.clock.now()):
@@ -109,7 +114,7 @@ def _begin(run: Advance, task: Task) -> None:
                 batch.priming,
             )
         )
-    for problem in (*run.warnings, *([] if counts.total else [no_rows()])):
+    for problem in (*run.warnings, *([] if counts.total else [no_rows(run.job.dataset)])):
         _tell(problem, run.observer)
 
 
@@ -119,21 +124,22 @@ def _requests(run: Advance, rows: int) -> int:
 
 
 def _sent_and_delivered(run: Advance) -> Ended:
+    note = note_in(run.ledger, run.folder)
     waits = run.ledger.counts().open or open_batches(run.ledger)
-    stopped_by = send_all(run) if waits else None
+    stopped_by = _sent(run, note) if waits else None
     if stopped_by is not None:
         return "open", stopped_by
-    deliver(
-        run.records.records(run.ledger),
-        run.make_targets(),
-        run.folder / "staged",
-        run.observer,
-        note=note_in(run.ledger, run.folder),
-    )
+    project(run.ledger, run.records, run.make_targets(), run.folder, run.observer, note=note)
     for rule, rows in run.records.broken.items():
         count = "1 row" if rows == 1 else f"{rows:,} rows"
         run.observer.notify(Warned("rule-warned", f"the rule `{rule}` does not hold for {count}"))
     return "finished", None
+
+
+def _sent(run: Advance, note: Note) -> StopReason | None:
+    """Send, and meanwhile give live sinks what settles."""
+    with live_sinks(run.folder, run.records, run.make_live, run.observer, note) as live:
+        return send_all(run if live is None else replace(run, on_settled=live.settled))
 
 
 _COMMAND = re.compile(r"`runner (resume|cancel|show)(?: RUN)?( --\w+)?`")
@@ -157,6 +163,8 @@ def _tell(problem: Problem, observer: Observer) -> None:
 
 class _Heard:
     """Hears warnings, for the summary. A sink's own trouble stands there with the sink."""
+
+    hears_each_row: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.warnings: list[str] = []

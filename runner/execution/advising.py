@@ -8,6 +8,7 @@ from runner.clock import Clock
 from runner.errors import Problem
 from runner.execution.api import options_of
 from runner.execution.asking import asking_of
+from runner.execution.twins import advice_on_twins
 from runner.planning.advice import advise, advise_on_others
 from runner.planning.capable import Served, block_problems
 from runner.planning.requests import CompiledJob
@@ -24,4 +25,5 @@ def advice_on(loaded: LoadedJob, compiled: CompiledJob, catalog: Catalog, clock:
         *advise(compiled, facts, locate=loaded.locate, today=today),
         *advise_on_others(compiled, others, catalog.facts, locate=loaded.locate, today=today),
         *block_problems(loaded.job, facts, served, loaded.locate),
+        *advice_on_twins(loaded),
     ]

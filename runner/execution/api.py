@@ -1,6 +1,7 @@
 """Which API a command talks to: the user's, or the stand-in that it starts for itself.
 
-Owns   the address and whether answers are simulated; starting and ending the stand-in around a command (decision 13).
+Owns   the address and whether answers are simulated; starting and ending the stand-in around a command
+       (docs/decisions/0003).
 Knows  providers by name. Credentials stay inside the environment mapping and the provider made from it.
 """
 
@@ -11,19 +12,25 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from runner.clock import Clock
+from runner.deferred import deferred
 from runner.encoding import encode
 from runner.errors import Problem, SetupError, SpecError
 from runner.plugins import find_provider
 from runner.providers import Provider
-from runner.providers.credentials import address_of, find_credentials
+from runner.providers.credentials import address_of, find_credentials, parse_custom_headers
 from runner.providers.options import Offers, ProviderOptions, require
 from runner.providers.transport import choose
-from runner.simulator import Options, launch
 from runner.spec.job import ProviderSpec
+
+if TYPE_CHECKING:
+    from runner import simulator
+else:
+    simulator = deferred("runner.simulator")  # 13 ms
 
 __all__ = ["SIMULATOR", "Api", "address_for", "address_of", "options_of", "reach"]
 
@@ -56,6 +63,16 @@ class Api:
             rule = [found.federation.organization_id, found.federation.rule_id, found.federation.service_account_id]
         parts = [self.address, found.kind, found.value, found.workspace, rule]
         return hashlib.sha256(encode([*parts, dict(sorted(found.headers.items()))])).digest()
+
+    @property
+    def betas(self) -> tuple[str, ...]:
+        """Those that the environment has every request carry, in one order. The model may answer otherwise with them,
+        and no request's identity has them."""
+        if self.simulated:
+            return ()
+        headers = parse_custom_headers(self.environ.get("ANTHROPIC_CUSTOM_HEADERS", ""))
+        named = (value for name, value in headers.items() if name.lower() == "anthropic-beta")
+        return tuple(sorted({beta for value in named for beta in map(str.strip, value.split(",")) if beta}))
 
     def require_credential(self) -> None:
         """Raise SetupError where there is no usable credential: before a run is made that could not send."""
@@ -144,5 +161,5 @@ def reach(
         yield Api(address_for(served_by, environ), False, environ, transport, served_by)
         return
     simulator_state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with launch(Options(state=simulator_state)) as running:
+    with simulator.launch(simulator.Options(state=simulator_state)) as running:
         yield Api(SIMULATOR, True, running.environ, transport)

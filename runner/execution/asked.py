@@ -44,7 +44,7 @@ class RunOptions:
 
     @property
     def is_trial(self) -> bool:
-        """Trials never touch production (interface, section 3)."""
+        """Trials never touch production (docs/glossary.md)."""
         return self.trial or self.simulate or self.narrowing.narrows
 
     @property

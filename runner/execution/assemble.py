@@ -28,7 +28,7 @@ from runner.execution.limiting import make_limits
 from runner.execution.pricing import require_price, stored_prices
 from runner.execution.records import record_maker
 from runner.execution.reply_checks import RowLookup, check_of, stored_check, stored_job
-from runner.execution.targets import checked_targets, make_targets
+from runner.execution.targets import checked_targets, live_targets, make_targets
 from runner.execution.under_way import ATTENDED, Advance, Sitting
 from runner.execution.uploading import UploadPlan
 from runner.ledger import Rule
@@ -70,7 +70,7 @@ def assemble(
     known = known or (Known.of(state, api, clock, loaded.settings) if to_send else Known(Catalog(), ()))
     facts = known.catalog.facts(job.model)
     if to_send:
-        checked_targets(info, loaded, state)
+        checked_targets(info, loaded, state, row_count=ledger.counts().total)
     known_batches = KnownBatches(state, observer)
     return Advance(
         run_id=info.run_id,
@@ -90,6 +90,7 @@ def assemble(
         make_limits=lambda told: make_limits(job, loaded.settings, api, clock, told),
         open_earlier=earlier_of(info, state, clock),
         make_targets=lambda: make_targets(info, loaded, state),
+        make_live=lambda pause: live_targets(info, loaded, pause),
         upload_plan=lambda mode: _upload_plan(info, state, api, loaded, mode),
         known_ids=known_batches.ids,
         records=record_maker(info, loaded),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from runner.clock import to_rfc3339
-from runner.engines import BatchBook, Feed, StopReason
+from runner.engines import BatchBook, Feed
 from runner.engines.batch import BatchEngine
 from runner.engines.deadline import Deadline, requests_per_batch
 from runner.engines.halt import Halt
@@ -26,7 +26,7 @@ from runner.engines.tracking import Tracker
 from runner.errors import SetupError
 from runner.events import Warned
 from runner.execution.in_time import assumed_row_rate
-from runner.execution.under_way import Advance
+from runner.execution.under_way import Advance, Drained
 from runner.planning import mode
 from runner.providers import BatchProvider, Provider
 from runner.types import Mode, Request, Usage
@@ -50,7 +50,7 @@ def plan_of(run: Advance, *, with_deadline: bool = True) -> BatchPlan:
     """Read what a pass in batches, or following them, needs."""
     deadline, most = deadline_of(run) if with_deadline else None, run.settings.batch_max_requests
     if deadline is not None:
-        most = min(most, requests_per_batch(deadline, run.ledger.counts().total))
+        most = min(most, requests_per_batch(deadline, run.ledger.counts().asking))
     sizes = BatchSizes(
         max_requests=most,
         max_bytes=run.settings.batch_max_bytes,
@@ -58,15 +58,6 @@ def plan_of(run: Advance, *, with_deadline: bool = True) -> BatchPlan:
     )
     meta = run.ledger.meta
     return BatchPlan(str(meta["mark"]), sizes, deadline, bool(meta.get("priming")))
-
-
-@dataclass(frozen=True, slots=True)
-class Drained:
-    """How a pass ended; `too_late`: the point of no return has come; `held` batches at the API may be one in doubt."""
-
-    stopped_by: StopReason | None
-    too_late: bool = False
-    held: int = 0
 
 
 async def drain(
@@ -162,7 +153,7 @@ def is_too_late(run: Advance) -> bool:
     if deadline is None:
         return False
     if run.ledger.meta.get("past_deadline") is None:
-        if run.clock.now() < deadline.point_of_no_return(run.ledger.counts().open):
+        if run.clock.now() < deadline.point_of_no_return(run.ledger.counts().open_asking):
             return False
         note_too_late(run)
     return True
@@ -180,6 +171,6 @@ def deadline_of(run: Advance) -> Deadline | None:
     at = run.deadline_at
     if at is None or not can_fall_back(run):
         return None
-    rate, open_rows = assumed_row_rate(run.job), run.ledger.counts().open
+    rate, open_rows = assumed_row_rate(run.job), run.ledger.counts().open_asking
     deadline = Deadline(at, run.created_at, rate, open_rows)
     return deadline if run.ledger.meta.get("past_deadline") is None else replace(deadline, at=run.created_at)

@@ -28,6 +28,7 @@ from runner.execution.resuming import require_detachable
 from runner.execution.summary import Summary, summarise
 from runner.execution.superseding import collected, give_up
 from runner.execution.targets import is_written
+from runner.execution.twins import note_twins
 from runner.execution.under_way import Sitting
 from runner.ledger import Ledger
 from runner.ledger.refusals import disk_errors
@@ -57,6 +58,7 @@ def begin(asked: Asked, given_up: Sequence[RunInfo]) -> Summary:
         enrol(loaded, ledger, asked.options.narrowing)
         if previous is not None and _nothing_new(asked, ledger, previous):
             return replace(_of_previous(asked, previous), nothing_to_do=True)
+        note_twins(loaded, ledger, asked.observer)
         prices, known = (
             load_run_prices(loaded, asked.clock),
             Known.of(asked.state, asked.api, asked.clock, loaded.settings),
@@ -88,6 +90,7 @@ def _meta(asked: Asked, previous: RunInfo | None) -> Mapping[str, Any]:
         "profile": line.profile,
         "address": line.address,
         "simulated": line.simulated,
+        "betas": list(line.betas),
         "line": line.digest,
         "scope": line.scope,
         "trial": options.is_trial,

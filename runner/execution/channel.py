@@ -25,7 +25,7 @@ Message: TypeAlias = tuple[Any, ...]
 """Its kind, a text, and its values."""
 
 LINGER_S = 0.002
-"""Less than half of what the writer waits for outcomes to share a sync, so that a row's way is hardly longer."""
+"""As long as the writer waits for outcomes to share a sync."""
 GROUP = 256
 GROUP_BYTES = 2**20
 _LENGTH = struct.Struct("<Q")

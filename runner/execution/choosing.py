@@ -37,7 +37,7 @@ def choose_mode(
     `mode` cannot be had."""
     least = loaded.settings.batch_min_rows
     samples = loaded.job.samples
-    requests = ledger.counts().total * samples
+    requests = ledger.counts().asking * samples
     if loaded.job.mode == "auto" and requests >= least and not info.trial and _may_have_answers(info, state):
         requests = _to_send(loaded, ledger, open_earlier, -(-least // samples)) * samples
     choice = choose(
@@ -80,14 +80,14 @@ def _to_send(loaded: LoadedJob, ledger: Ledger, open_earlier: Callable[[], Earli
     """How many rows have no earlier answer; all rows that were not looked at count once `enough` were found."""
     earlier = open_earlier()
     if earlier is None:
-        return ledger.counts().total
+        return ledger.counts().asking
     compiled = compile_job(loaded, mode="parallel")  # the identity of a request is the same in both
     found = 0
     with closing(earlier):
-        for seen, row in enumerate(ledger.rows(), start=1):
+        for seen, row in enumerate(ledger.rows(twins=False), start=1):
             request = compiled.request(row)
             if isinstance(request, Request) and earlier.find(Step(row.index), row, request) is None:
                 found += 1
                 if found >= enough:
-                    return found + ledger.counts().total - seen
+                    return found + ledger.counts().asking - seen
     return found

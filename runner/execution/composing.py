@@ -26,6 +26,9 @@ from runner.types import Failure, Reply, Request, Row, Step
 
 _LOST = "the conversation that led to {} cannot be followed any more: its replies are judged otherwise now"
 
+_CURE = "`runner run --new` and then `runner retry` begin it again"
+"""A retry goes back to the beginning of a turn, never to an earlier one; in a new run that is where the row failed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Awaited:
@@ -58,7 +61,7 @@ class Composer:
             return self._compiled.request(row)
         exchanges = self._exchanges(ledger, step)
         if exchanges is None:
-            return Failure("input_error", f"{_LOST.format(step_words(step))}; `runner retry` begins again")
+            return Failure("input_error", f"{_LOST.format(step_words(step))}; {_CURE}")
         if isinstance(exchanges, Awaited | Standing):
             return exchanges
         return self._conversations.request(row, exchanges)

@@ -1,6 +1,6 @@
 """What running a job means: go on with its unfinished run, or make a run of what has no answer yet.
 
-Owns   the choice between the two (interface, section 3), going on, and the words for a job that changed.
+Owns   the choice between the two, going on, and the words for a job that changed.
 Knows  the state folder. A new run is `beginning`'s, what it takes the place of `superseding`'s.
 
     unfinished run, same job      ─▶ goes on
@@ -48,6 +48,9 @@ def run_job(
             hint="take the `-` sink out, or use --summary FILE for the summary",
         )
     state = StateFolder(loaded.settings.state_dir)
+    state.require_folder()
+    if options.simulate:
+        state.create()  # the stand-in keeps its accounts there, and could say less of what is wrong with it
     with reach(
         loaded.environ,
         simulate=options.simulate,
@@ -64,7 +67,7 @@ def converge(
 ) -> Summary:
     """Converge a job that was read, at an API that was reached. Raises what `run_job` raises."""
     state = StateFolder(loaded.settings.state_dir)
-    line = line_of(loaded, api.address, api.simulated)
+    line = line_of(loaded, api.address, api.simulated, api.betas)
     with state.own(line, trial=options.is_trial):
         return _converged(Asked(loaded, options, state, api, line, observer, confirm, clock))
 

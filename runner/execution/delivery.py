@@ -1,6 +1,7 @@
 """Delivery: the records of a run are projected to its sinks, each whole or not at all.
 
-Owns   opening the sinks, one pass over the records for all of them, and the ledger's note of each.
+Owns   opening the sinks that are replaced as a whole, one pass over the records for all of them, and the ledger's note
+       of each. Those that take parts are `parts`.
 Knows  sinks by their contract and by name. A sink that fails is told and stops no other; the run then ends with
        status 4 and `runner export` delivers again.
 
@@ -19,11 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.encoding import encode_text
 from runner.errors import RunnerError
 from runner.events import Observer, SinkDelivered, Warned
 from runner.ledger import Delivery
-from runner.sinks import Delivered, Sink
+from runner.sinks import Delivered, PartSink, Refused, Sink
 from runner.types import Record
 
 CHUNK_WEIGHT = 2**18
@@ -40,6 +40,18 @@ class Target:
     number: int
     sink: Sink
     wants: Callable[[Record], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class PartTarget:
+    """One sink of a run that takes parts. `definition` is a digest (hex) of what the job says of it: where that
+    changes, it starts anew. A `live` one is given records while the run goes on."""
+
+    number: int
+    sink: PartSink
+    wants: Callable[[Record], bool]
+    definition: str
+    live: bool = False
 
 
 def wants(rows: str) -> Callable[[Record], bool]:
@@ -70,11 +82,29 @@ def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
 def _weight(record: Record) -> int:
     """About how much text a record holds: its reply's, and its row's longest values."""
     reply = len(record.text or "") + (len(record.output) if isinstance(record.output, str) else 0)
-    return reply + sum([len(value) if type(value) is str else _length(value) for value in record.row.values()])
+    return reply + row_weight(record)
+
+
+def row_weight(record: Record) -> int:
+    """About how much text the row of a record holds: its longest values'."""
+    return sum([len(value) if type(value) is str else _length(value) for value in record.row.values()])
 
 
 def _length(value: Any) -> int:
-    return len(encode_text(value)) if isinstance(value, list | dict) else 0
+    """By `repr`, which every value has: in a list may be dates, bytes, numbers that JSON has no form for."""
+    return len(repr(value)) if isinstance(value, list | dict | bytes) else 0
+
+
+def left_out(count: int, delivered: int, first: Refused) -> str:
+    """What is told of a target that does not hold all records."""
+    many = f"{count:,} records do" if count > 1 else "1 record does"
+    return f"{many} not fit and {delivered:,} are delivered: {first.key!r}: {first.message}"
+
+
+def told(error: OSError | RunnerError) -> str:
+    """What is kept of why a sink failed."""
+    hint = error.hint if isinstance(error, RunnerError) and error.hint else None
+    return f"{error}; {hint}" if hint else str(error)
 
 
 Note = Callable[[Delivery], None]
@@ -129,9 +159,19 @@ class _Projection:
         if sealed is None or self._error is not None:
             return self._failed()
         self._ended = True
+        if sealed.left_out:
+            return self._all_but(sealed)
         delivery = self._note("delivered", sealed)
         self._observer.notify(SinkDelivered(sealed.kind, sealed.target, sealed.records))
         return delivery
+
+    def _all_but(self, sealed: Delivered) -> Delivery:
+        """How a target stands that has all records but those that it cannot hold."""
+        for each in sealed.refused:
+            message = f"{sealed.target} cannot hold the record {each.key!r}: {each.message}"
+            self._observer.notify(Warned("record-refused", message))
+        self._error = left_out(sealed.left_out, sealed.records, sealed.refused[0])
+        return self._failed(sealed)
 
     def let_go(self) -> None:
         """Give up what is neither delivered nor given up yet."""
@@ -158,8 +198,7 @@ class _Projection:
             self._fail(error)
 
     def _fail(self, error: OSError | RunnerError) -> None:
-        hint = error.hint if isinstance(error, RunnerError) and error.hint else None
-        self._error = f"{error}; {hint}" if hint else str(error)
+        self._error = told(error)
         self.let_go()
         self._observer.notify(Warned("sink-failed", f"{self._sink.target} was not delivered: {self._error}"))
 
@@ -171,7 +210,10 @@ class _Projection:
         self._keep(delivery)
         return delivery
 
-    def _failed(self) -> Delivery:
-        delivery = Delivery(self._target.number, self._sink.kind, self._sink.target, "failed", error=self._error)
+    def _failed(self, sealed: Delivered | None = None) -> Delivery:
+        records, sha256 = (0, None) if sealed is None else (sealed.records, sealed.sha256)
+        delivery = Delivery(
+            self._target.number, self._sink.kind, self._sink.target, "failed", records, sha256, self._error
+        )
         self._keep(delivery)
         return delivery

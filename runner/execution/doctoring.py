@@ -92,7 +92,10 @@ def _state(settings: Settings) -> Finding:
         state.create()
         runs = state.runs()
     except (OSError, RunnerError) as error:
-        return Finding("state", "error", f"{state.path}: {error}", "make the folder writable, or set `state_dir`")
+        hint = (
+            error.hint if isinstance(error, RunnerError) else None
+        ) or "make the folder writable, or set `state_dir`"
+        return Finding("state", "error", f"{state.path}: {error}", hint)
     free = shutil.disk_usage(state.path).free
     message = f"{state.path}: {_counted(len(runs), 'run')}, {free / 2**30:.1f} GiB free"
     if free < LITTLE_SPACE:

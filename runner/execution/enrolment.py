@@ -1,32 +1,30 @@
 """Enrolment: the selected rows of a dataset are copied into a run, before anything is paid.
 
-Owns   opening the dataset that a job names, applying the job's selection, and handing the rows to the ledger.
-Knows  datasets by their contract and name. From here on nothing reads the source.
+Owns   applying the job's selection to its dataset, and handing the rows to the ledger.
+Knows  datasets by their contract. From here on nothing reads the source.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from itertools import starmap
-from pathlib import Path
-from typing import Any
 
-from runner.datasets import Dataset
-from runner.datasets.selection import Selection, select
-from runner.errors import Location, Problem, SpecError
+from runner.datasets import Dataset, declared_types
+from runner.datasets.crossing import Crossed
+from runner.datasets.selection import select
+from runner.errors import Location, Problem, SetupError, SpecError
+from runner.execution.column_notes import ColumnNotes
 from runner.execution.folders import StateFolder
+from runner.execution.sources import columns_of_sides, open_dataset, selection_of
 from runner.ledger import EnrolledRow, Ledger
+from runner.ledger.refusals import disk_errors
 from runner.ledger.sqlite import SqliteLedger
-from runner.plugins import dataset_for
+from runner.scratch import scratch_folder
 from runner.spec.columns import check_columns
+from runner.spec.dataset import Dataset as DatasetOfJob
 from runner.spec.load import LoadedJob
-
-MAX_COLUMNS = 10_000
-"""Column names that are remembered of rows that differ (json objects used as mappings): a bound on memory, not on
-data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +40,22 @@ class Trial:
 
 
 def enrol(loaded: LoadedJob, ledger: Ledger, trial: Trial) -> int:
-    """Copy the selected rows into the run; returns how many. Raises SpecError and InputError.
+    """Copy the selected rows into the run; returns how many. Raises SpecError, InputError and SetupError.
 
-    Notes the columns there are in the ledger's meta, in the order in which they first appear: a table's default
-    columns.
+    Notes the columns there are and their types in the ledger's meta, the columns in the order in which they first
+    appear: a table's default columns.
     """
-    columns: dict[str, None] = {}
-    count = ledger.enrol(_noting(enrolled_rows(loaded, trial), columns), samples=loaded.job.samples)
-    ledger.set_meta({"columns": list(columns)})
+    dataset = open_dataset(loaded)
+    declared = declared_types(dataset)
+    notes = ColumnNotes(declared)
+    try:
+        count = ledger.enrol(notes.noting(_selected(loaded, dataset, trial)), samples=loaded.job.samples)
+    except SetupError as error:  # a library that only some of the rows need
+        error.where = error.where or loaded.locate(("dataset",))
+        raise
+    if declared is not None:  # each of a glob's files has had its say by now
+        notes = ColumnNotes(declared_types(dataset))
+    ledger.set_meta(notes.to_meta())
     return count
 
 
@@ -57,8 +63,10 @@ def enrol(loaded: LoadedJob, ledger: Ledger, trial: Trial) -> int:
 def enrolled_aside(loaded: LoadedJob, state: StateFolder, trial: Trial) -> Iterator[Ledger]:
     """The rows as a run would have them, in a folder that is thrown away. Raises what `enrol` raises."""
     state.create()
-    with tempfile.TemporaryDirectory(prefix="aside-", dir=state.path, ignore_cleanup_errors=True) as folder:
-        ledger = SqliteLedger.create(Path(folder), {})
+    with ExitStack() as stack:
+        with disk_errors(state.path):
+            folder = stack.enter_context(scratch_folder(state.path, "aside-"))
+        ledger = SqliteLedger.create(folder, {})
         try:
             enrol(loaded, ledger, trial)
             yield ledger
@@ -66,65 +74,41 @@ def enrolled_aside(loaded: LoadedJob, state: StateFolder, trial: Trial) -> Itera
             ledger.close()
 
 
-def no_rows(where: Location | None = None) -> Problem:
-    """The warning of a run, or a plan, that has no rows."""
-    message = "the dataset has no rows, or `where` selects none of them"
-    hint = 'csv values are texts: compare `row.stars == "5"`, or `row.stars | int == 5`'
+def no_rows(dataset: DatasetOfJob, where: Location | None = None) -> Problem:
+    """The warning of a run, or a plan, that has no rows: all that may be to blame for it in this job."""
+    others = []
+    if dataset.cross:
+        others.append(f"one that they are crossed with has none ({', '.join(dataset.cross)})")
+    if dataset.where is not None:
+        others.append("`where` selects none of them")
+    if dataset.offset:
+        others.append(f"`offset` leaves out the first {dataset.offset:,}")
+    message = f"the dataset has no rows{''.join(f', or {other}' for other in others)}"
+    hint = (
+        'csv values are texts: compare `row.stars == "5"`, or `row.stars | int == 5`'
+        if dataset.where is not None
+        else None
+    )
     return Problem("no-rows", message, where, hint, "warning")
-
-
-def _noting(rows: Iterable[EnrolledRow], columns: dict[str, None]) -> Iterator[EnrolledRow]:
-    last: Sequence[str] = ()
-    for enrolled in rows:
-        names = tuple(enrolled.row.values)
-        if names != last and len(columns) < MAX_COLUMNS:
-            columns.update(dict.fromkeys(names))
-            last = names
-        yield enrolled
 
 
 def enrolled_rows(loaded: LoadedJob, trial: Trial) -> Iterator[EnrolledRow]:
     """The selected rows in the dataset's order, with where each stands."""
-    dataset = open_dataset(loaded)
-    problems = check_columns(loaded, dataset.columns())
+    return _selected(loaded, open_dataset(loaded), trial)
+
+
+def _selected(loaded: LoadedJob, dataset: Dataset, trial: Trial) -> Iterator[EnrolledRow]:
+    problems = check_columns(loaded, dataset.columns(), columns_of_sides(dataset))
     if problems:
         raise SpecError(problems)
-    spec = loaded.job.dataset
-    selection = Selection(
-        key=spec.key,
-        where=_where(loaded),
-        sample=(spec.sample.rows, spec.sample.seed) if spec.sample else None,
-        limit=_least(spec.limit, trial.limit),
+    selection = selection_of(loaded, loaded.job.dataset, ("dataset",))
+    narrowed = replace(
+        selection,
+        crossed=dataset.keys() if isinstance(dataset, Crossed) else None,
+        limit=_least(selection.limit, trial.limit),
         only_keys=tuple(trial.keys),
     )
-    return starmap(EnrolledRow, select(dataset, selection))
-
-
-def open_dataset(loaded: LoadedJob) -> Dataset:
-    """The dataset that the job names; nothing of its rows is read yet. Raises SpecError, InputError."""
-    path = dataset_path(loaded)
-    plugin = dataset_for(path)
-    options = plugin.options()(path=path)
-    dataset: Dataset = plugin.load()(options, root=loaded.root)
-    return dataset
-
-
-def dataset_path(loaded: LoadedJob) -> str:
-    """`dataset.path`, rendered with the job's variables. Raises SpecError."""
-    return loaded.render_path(("dataset", "path"), {"vars": loaded.job.vars})
-
-
-def _where(loaded: LoadedJob) -> Any:
-    text = loaded.job.dataset.where
-    if text is None:
-        return None
-    expression = loaded.templates.expression(text, "dataset.where")
-    context = {"vars": loaded.job.vars, "assets": loaded.assets}
-
-    def where(row: Mapping[str, Any]) -> object:
-        return expression.evaluate({**context, "row": row})
-
-    return where
+    return starmap(EnrolledRow, select(dataset, narrowed))
 
 
 def _least(*limits: int | None) -> int | None:

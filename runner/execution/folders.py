@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from runner.encoding import encode
+from runner.encoding import encode, printable
 from runner.errors import LedgerError, UsageError
 from runner.ledger.folder import DATABASE, open_private, sync_entries
 from runner.ledger.refusals import damaged, disk_errors
@@ -36,27 +36,32 @@ from runner.spec.load import LoadedJob
 @dataclass(frozen=True, slots=True)
 class Line:
     """What a run belongs to. `job` is the job file's path from the root, `address` the API's base URL or
-    `simulator`."""
+    `simulator`, `betas` those that the environment has every request carry."""
 
     job: str
     profile: str | None
     address: str
     simulated: bool
+    betas: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(encode([self.job, self.profile, self.address, self.simulated])).hexdigest()[:32]
+        return _digest(self.job, self.profile, self.address, self.simulated, *self.betas)
 
     @property
     def scope(self) -> str:
         """What replies may be shared within: the API that gave them, whatever the job."""
-        return hashlib.sha256(encode([self.address, self.simulated])).hexdigest()[:32]
+        return _digest(self.address, self.simulated, *self.betas)
 
 
-def line_of(loaded: LoadedJob, address: str, simulated: bool) -> Line:
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(encode(parts)).hexdigest()[:32]
+
+
+def line_of(loaded: LoadedJob, address: str, simulated: bool, betas: tuple[str, ...]) -> Line:
     path, root = loaded.path, loaded.root
     job_file = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
-    return Line(job_file, loaded.profile, address, simulated)
+    return Line(job_file, loaded.profile, address, simulated, betas)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +94,12 @@ class RunInfo:
         """It has its rows, and some of them, or its sinks, still wait."""
         return bool(self.meta["state"] == "open")
 
-    def stored_job(self, settings: Settings) -> LoadedJob:
-        """The job as it was when the run began. Raises SpecError, and LedgerError where the folder lacks it."""
+    def stored_job(self, settings: Settings, *, sends: bool = True) -> LoadedJob:
+        """The job as it was when the run began; `sends`: whether the run is gone on with, or else only read. Raises
+        SpecError, and LedgerError where the folder lacks it."""
         inputs = self.folder / "inputs"
         try:
-            return LoadedJob.restore(inputs, settings)
+            return LoadedJob.restore(inputs, settings, sends=sends)
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise damaged(f"the job in {inputs} cannot be read: {error}") from error
 
@@ -126,9 +132,26 @@ class StateFolder:
 
     def create(self) -> None:
         """Make the folder where it is missing. Raises LedgerError where that is not possible."""
+        self.require_folder()
         with disk_errors(self.path):
             for folder in (self.path, self.runs_path, self.path / "locks"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def require_folder(self) -> None:
+        """Raise LedgerError where no run could be seen in the folder: something else stands in its place, or its path
+        is no UTF-8, and SQLite takes no other."""
+        if printable(str(self.path)) != str(self.path):
+            raise LedgerError(
+                f"the path of the state folder {self.path} holds bytes that are no UTF-8",
+                code="not-utf8",
+                hint="rename what is above it, or set `state_dir`",
+            )
+        if self.path.exists() and not self.path.is_dir():
+            raise LedgerError(
+                f"the state folder {self.path} is no folder",
+                code="cannot-write",
+                hint="move what stands there away, or set `state_dir`",
+            )
 
     def new_run(self, line: Line, meta: Mapping[str, Any], now: datetime) -> tuple[RunInfo, SqliteLedger]:
         """Make a run's folder and its ledger; its id sorts by time. Call it while owning the line.
@@ -183,6 +206,7 @@ class StateFolder:
 
     def _read_all(self) -> list[tuple[str, RunInfo | LedgerError]]:
         """Ids and facts of all runs, oldest first. A folder whose ledger was deleted is no run any more."""
+        self.require_folder()
         folders = sorted(ledger.parent for ledger in self.runs_path.glob(f"[!.]*/{DATABASE}"))
         read = [(folder.name, _read(folder)) for folder in folders]
         return [(name, run) for name, run in read if isinstance(run, RunInfo) or run.code != "no-ledger"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from operator import itemgetter
+from typing import ClassVar
 
 from runner.clock import Clock
 from runner.events import Event, HeldBack
@@ -60,6 +61,8 @@ def held_of_all(told: Sequence[HeldBack], limits: Limits) -> HeldBack:
 
 class HeldTime:
     """An observer that sums up what held a run back."""
+
+    hears_each_row: ClassVar[bool] = False
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

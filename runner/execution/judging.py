@@ -29,7 +29,7 @@ PASSING = frozenset(
         "conflict_error",
     }
 )
-"""Error kinds that say nothing about the request: a later run sends such rows again (interface, section 3)."""
+"""Error kinds that say nothing about the request: a later run sends such rows again."""
 
 
 _ACCEPT = Accept()
@@ -93,8 +93,7 @@ def make_rule(judge: Judge, retry: RetryPolicy, *, uploads: bool = False) -> Rul
         failure = outcome.failure
         assert failure is not None, "an outcome has a reply or a failure"
         if outcome.end == "canceled":
-            # Nobody worked on it, so it says nothing about the row; whose cancel it was is in `retryable`
-            # (decision 19).
+            # Nobody worked on it, so it says nothing about the row; whose cancel it was is in `retryable`.
             return Ruling("open" if failure.retryable and not outcome.reused else "canceled", failure)
         if _try_again(outcome, failure, retry, uploads=uploads):
             return Ruling("open", failure)

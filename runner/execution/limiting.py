@@ -22,7 +22,8 @@ from runner.catalog.models import model_of_platform
 from runner.clock import Clock
 from runner.engines.limits import Ceilings, Limits
 from runner.engines.pacing import Pool
-from runner.engines.shared_pool import Scope, SharedPool, open_pool
+from runner.engines.pool_file import Scope
+from runner.engines.shared_pool import SharedPool, open_pool
 from runner.errors import RunnerError
 from runner.events import Observer, Warned
 from runner.execution.api import SIMULATOR, Api

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import ClassVar
 
 from runner.clock import Clock, to_rfc3339
 from runner.encoding import encode
@@ -41,6 +42,8 @@ class RunLog:
     A log that cannot be written ends in silence: the run does not hang on it, and a full disk stops the run where
     something is lost, at the ledger.
     """
+
+    hears_each_row: ClassVar[bool] = False
 
     def __init__(self, path: Path, clock: Clock) -> None:
         """Raises LedgerError where the file cannot be opened."""

@@ -14,14 +14,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from runner.catalog.prices import Prices
+from runner.deferred import deferred
 from runner.engines import Book, Engine, Feed, Prepared, StopReason
 from runner.engines.halt import Halt
 from runner.engines.parallel import ParallelEngine
 from runner.errors import LedgerError
 from runner.events import Observer, StepEnded, Warned
-from runner.execution import batching, doubt
+from runner.execution import doubt
 from runner.execution.composing import Composer
 from runner.execution.feeder import BATCH_WINDOW_BYTES, WINDOW_BYTES, Feeder
 from runner.execution.loop import on_loop
@@ -29,10 +31,11 @@ from runner.execution.signals import signals
 from runner.execution.standing import at_api, open_batches
 from runner.execution.summary import SIGNALLED
 from runner.execution.tool_rounds import ToolRounds, calling
-from runner.execution.under_way import Advance
+from runner.execution.under_way import Advance, Drained
 from runner.execution.uploads import Uploads, files_of
 from runner.execution.warming import warm_up_of
-from runner.execution.workers import GivenRulings, Workers, how_many
+from runner.execution.worker_count import how_many
+from runner.execution.workers import GivenRulings, Workers
 from runner.execution.writer import Writer
 from runner.ledger import Batch, Counts, Ledger, OpenStep, Rule, Ruling
 from runner.planning.estimate import least_prefix_bytes
@@ -41,8 +44,13 @@ from runner.providers import Provider
 from runner.spec.values import Share
 from runner.types import Mode, Outcome, Request
 
+if TYPE_CHECKING:
+    from runner.execution import batching
+else:
+    batching = deferred("runner.execution.batching")  # 9 ms that a run of parallel mode does not need
+
 TOLERATED_FROM_ROWS = 100
-"""A share of failures says nothing about fewer finished rows (interface, section 2)."""
+"""A share of failures says nothing about fewer finished rows (docs/job.md, `max_failures`)."""
 
 
 def send_all(run: Advance) -> StopReason | None:
@@ -179,17 +187,17 @@ class _Passes:
         money = self.run.ledger.money()
         return most <= cap_pico - money.spent - money.reserved - money.doubtful
 
-    async def _pass(self, mode: Mode, *, detach: bool) -> batching.Drained:
+    async def _pass(self, mode: Mode, *, detach: bool) -> Drained:
         """Send, or follow, once; nothing but the writer's thread touches the ledger meanwhile."""
         if mode == "parallel":
             compiled = self.run.compiled_for(mode)
             workers = how_many(self.run, compiled)
             if workers > 1:
-                return batching.Drained(await self._by_workers(workers, compiled))
+                return Drained(await self._by_workers(workers, compiled))
             warm_up, provider = warm_up_of(self.run, compiled), self.provider
             async with self._at_work(compiled) as (feeder, writer):
                 engine = parallel_engine(self.run, provider, feeder, writer, self.halt, warm_up)
-                return batching.Drained(await engine.drain())
+                return Drained(await engine.drain())
         plan, provider = batching.plan_of(self.run), batching.batches_of(self.provider)
         async with self._at_work(self.run.compiled_for(mode)) as (feeder, writer):
             drained = await batching.drain(self.run, plan, provider, feeder, writer, self.halt, detach=detach)
@@ -307,6 +315,7 @@ def _writer(run: Advance, after_group: Callable[[], None], rule: Rule | None = N
         clock=run.clock,
         on_posted=_tell(run.observer),
         after_group=after_group,
+        on_settled=run.on_settled,
     )
 
 

@@ -33,6 +33,7 @@ from runner.execution.folders import Line, StateFolder, line_of
 from runner.execution.in_time import CURE, assumed_rate, assumed_row_rate, told_of_deadline
 from runner.execution.pricing import load_run_prices, require_price
 from runner.execution.records import to_usd
+from runner.execution.twins import note_twins
 from runner.execution.upload_forecast import Forecast, UploadForecast
 from runner.ledger import Ledger
 from runner.ledger.reuse import ReplyIndex
@@ -52,8 +53,8 @@ from runner.types import Failure, Mode, Request, Row, Step
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What `runner plan` says. Rows are `new`, `changed` (same key, another request) or `reused`; those that cannot be
-    rendered are in `unsendable`, by error kind."""
+    """What `runner plan` says. Rows are `new`, `changed` (same key, another request), `reused`, or `twins` of one of
+    these (`distinct`), which are not sent; those that cannot be rendered are in `unsendable`, by error kind."""
 
     job: str
     job_file: str
@@ -64,6 +65,7 @@ class Plan:
     new: int
     changed: int
     reused: int
+    twins: int
     unsendable: Mapping[str, int]
     first_unsendable: Sequence[Failure]
     estimate: Estimate
@@ -102,6 +104,7 @@ class Plan:
                 "new": self.new,
                 "changed": self.changed,
                 "reused": self.reused,
+                "twins": self.twins,
                 "unsendable": sum(self.unsendable.values()),
             },
             "failures": dict(self.unsendable),
@@ -169,13 +172,14 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
     api = _api(loaded, options)
     catalog, told = refreshed(state, api, clock, max_age_s=loaded.settings.models_max_age_s)
     facts = catalog.facts(loaded.job.model)
-    line = line_of(loaded, api.address, api.simulated)
+    line = line_of(loaded, api.address, api.simulated, api.betas)
     with (
         enrolled_aside(loaded, state, options.narrowing) as ledger,
         _earlier(state, line, options, clock) as earlier,
         UploadForecast(state, api, compiled.mode, clock) as uploads,
     ):
-        most = _most_in_a_batch(loaded, ledger.counts().total, clock)
+        twins = note_twins(loaded, ledger)
+        most = _most_in_a_batch(loaded, ledger.counts().asking, clock)
         further = _further(loaded, compiled, prices)
         estimator = _estimator(loaded, compiled, prices, facts, most)
         counted = _count(ledger, compiled, earlier, estimator, uploads, further)
@@ -192,10 +196,11 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
         model=loaded.job.model,
         mode=choice.mode,
         why=choice.why,
-        rows=counted.rows,
+        rows=counted.rows + twins,
         new=counted.new,
         changed=counted.changed,
         reused=counted.reused,
+        twins=twins,
         unsendable=dict(counted.unsendable),
         first_unsendable=tuple(counted.first_unsendable),
         estimate=estimate,
@@ -219,15 +224,16 @@ def plan_job(path: Path, options: RunOptions, clock: Clock | None = None) -> Pla
 
 
 def render_job(path: Path, options: RunOptions) -> Iterator[tuple[Row, Request | Failure]]:
-    """Each selected row with its exact request, in order."""
+    """Each selected row with its exact request, in order; of rows that are asked once (`distinct`) the first."""
     loaded = load(
         path, sets=options.sets, variables=options.variables, profile=options.profile, environ=options.environ
     )
     with enrolled_aside(loaded, StateFolder(loaded.settings.state_dir), options.narrowing) as ledger:
         batches = options_of(loaded.job.provider).offers.batches
-        choice = _choice(loaded, options, ledger.counts().total, None, batches=batches)
+        note_twins(loaded, ledger)
+        choice = _choice(loaded, options, ledger.counts().asking, None, batches=batches)
         compiled = compile_job(loaded, mode=choice.mode)
-        for row in ledger.rows():
+        for row in ledger.rows(twins=False):
             yield row, compiled.request(row)
 
 
@@ -326,7 +332,7 @@ def _count(
     further: FurtherRequests,
 ) -> _Count:
     counted = _Count(estimator)
-    for row in ledger.rows():
+    for row in ledger.rows(twins=False):
         counted.rows += 1
         request = compiled.request(row, counted.printed)
         if isinstance(request, Failure):
@@ -349,7 +355,7 @@ def _count(
 def _of_rows(loaded: LoadedJob, counted: _Count) -> Iterator[Problem]:
     """What only the rows themselves show."""
     if not counted.rows:
-        yield no_rows(loaded.locate(("dataset",)))
+        yield no_rows(loaded.job.dataset, loaded.locate(("dataset",)))
     most = counted.estimator.most_input_tokens
     if counted.too_long and most is not None:
         tokens, key = counted.longest

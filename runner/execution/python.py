@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.encoding import encode_text
 from runner.events import Observer, Observers
 from runner.execution.asked import RunOptions
+from runner.execution.column_notes import COLUMNS, types_in
 from runner.execution.converge import run_job
 from runner.execution.folders import StateFolder
 from runner.execution.planned import Plan, plan_job
@@ -18,12 +19,20 @@ from runner.execution.records import record_maker, to_usd
 from runner.execution.resuming import resume_run
 from runner.execution.revalidating import Revalidated, revalidate_run
 from runner.execution.summary import Summary
+from runner.execution.targets import sink_context
+from runner.extras import require
 from runner.ledger import Counts
 from runner.ledger.sqlite import SqliteLedger
 from runner.settings import Settings, find_root, load_settings
+from runner.sinks.in_memory import arrow_table
 from runner.spec.load import LoadedJob
 from runner.spec.load import load as load_job
 from runner.types import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +65,40 @@ class Result:
     def records(self) -> Iterator[Record]:
         """One record for every selected row, in the dataset's order; bounded memory."""
         info = StateFolder(self.settings.state_dir).find(self.summary.run_id)
-        loaded = info.stored_job(self.settings)
+        loaded = info.stored_job(self.settings, sends=False)
         ledger = SqliteLedger.open(info.folder, read_only=True)
         try:
             yield from record_maker(info, loaded).records(ledger)
         finally:
             ledger.close()
+
+    def to_arrow(self) -> pa.Table:
+        """The records as an Arrow table, with the columns and types that a parquet file of them has; all in memory.
+
+        Raises SetupError where pyarrow is missing, SpecError where a column of the dataset is named like one of the
+        record's, as a table's is.
+        """
+        return self._table("result.to_arrow()")
+
+    def to_pandas(self, **options: Any) -> pd.DataFrame:
+        """The same as a pandas data frame; `options` are those of `pyarrow.Table.to_pandas`. Raises SetupError too
+        where pandas is missing."""
+        require("pandas", "result.to_pandas()")
+        frame: pd.DataFrame = self._table("result.to_pandas()").to_pandas(**options)
+        return frame
+
+    def to_polars(self) -> pl.DataFrame:
+        """The same as a polars data frame. Raises SetupError too where polars is missing."""
+        require("polars", "result.to_polars()")
+        import polars as pl
+
+        return pl.DataFrame(self._table("result.to_polars()"))
+
+    def _table(self, what: str) -> pa.Table:
+        info = StateFolder(self.settings.state_dir).find(self.summary.run_id)
+        loaded = info.stored_job(self.settings, sends=False)
+        context = sink_context(loaded, tuple(info.meta.get(COLUMNS, ())), types=types_in(info.meta))
+        return arrow_table(replace(context, records=self.records), what)
 
 
 def run(

@@ -6,7 +6,6 @@ Owns   the making of `Record`s from the ledger's results. A record is recomputed
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -23,7 +22,7 @@ from runner.replies.extract import Answer, text_of
 from runner.replies.judge import is_no_whole_answer
 from runner.replies.reply_check import ReplyCheck
 from runner.spec.load import LoadedJob
-from runner.types import PICO_PER_USD, BinaryValues, Record, Reply, Row, maker_of
+from runner.types import PICO_PER_USD, Record, Reply, Row, maker_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +53,25 @@ class RecordMaker:
         return replace(self.record(found.result), turns=found.turns, samples=found.samples, vote=found.vote)
 
     def record(self, result: RowResult) -> Record:
-        reply = parse_reply(result.body) if result.body else None
-        answer = self._answer(reply) if reply is not None else None
-        succeeded = result.status == "succeeded"
+        reply = parse_reply(result.body, usage=result.usage) if result.body else None
+        check, succeeded = self.check, result.status == "succeeded"
+        output: Any = None
+        text: str | None = None
         warnings: tuple[str, ...] = ()
-        is_whole = succeeded and reply is not None and not is_no_whole_answer(reply.stop_reason)
-        if is_whole and reply is not None and answer is not None and self.check is not None and self.check.warns:
-            warnings = self._warnings(answer, reply, result.row)
+        if reply is not None and check is None:
+            text_only = text_of(reply.content)
+            output, text = (text_only, None) if succeeded else (None, text_only)
+        elif reply is not None and check is not None:
+            output, text, warnings = self._checked(check, reply, result, succeeded=succeeded)
         return _record(
             result.row.key,
             result.row.index,
             result.status,
-            answer.output if answer is not None and succeeded and not self._is_kept(reply) else None,
-            _text(answer.text if answer is not None else None, self._structured, succeeded),
+            output,
+            text,
             reply.stop_reason if reply is not None else None,
             result.failure.to_dict() if result.failure is not None else None,
-            result.row.values if type(result.row.values) is not BinaryValues else _in_base64(result.row.values),
+            result.row.values,
             reply.model if reply is not None else self.model,
             result.mode,
             result.attempts,
@@ -88,43 +90,28 @@ class RecordMaker:
             warnings,
         )
 
-    @property
-    def _structured(self) -> bool:
-        return self.check is not None and self.check.structured
+    def _checked(
+        self, check: ReplyCheck, reply: Reply, result: RowResult, *, succeeded: bool
+    ) -> tuple[Any, str | None, tuple[str, ...]]:
+        """Output, text and warnings of a reply of which the job asks something.
 
-    def _answer(self, reply: Reply) -> Answer:
-        if self.check is not None:
-            return self.check.answer(reply.content)
-        text = text_of(reply.content)
-        return Answer(text, text)
+        The text is the raw one where there is a schema; a cut-off or refused reply keeps its text too, as it has no
+        output. One that counts although it is no whole answer (`on_truncation`, `on_refusal`: `keep`) may begin like
+        JSON by accident, `12` of `123`; so where there is a schema it has a text and no output.
+        """
+        answer, whole = check.answer(reply.content), not is_no_whole_answer(reply.stop_reason)
+        output = answer.output if succeeded and (whole or not check.structured) else None
+        text = answer.text if check.structured or not succeeded else None
+        warns = succeeded and whole and check.warns
+        return output, text, self._warnings(check, answer, reply, result.row) if warns else ()
 
-    def _warnings(self, answer: Answer, reply: Reply, row: Row) -> tuple[str, ...]:
-        assert self.check is not None
-        told = self.check.warnings(answer, reply, row)
+    def _warnings(self, check: ReplyCheck, answer: Answer, reply: Reply, row: Row) -> tuple[str, ...]:
+        told = check.warnings(answer, reply, row)
         self.broken.update(rule for rule, _ in told)
         return tuple(problem for _, problem in told)
 
-    def _is_kept(self, reply: Reply | None) -> bool:
-        """Whether a reply counts although it is no whole answer (`on_truncation`, `on_refusal`: `keep`). Its beginning
-        may be JSON by accident, `12` of `123`; so where there is a schema it has a text and no output."""
-        return self._structured and reply is not None and is_no_whole_answer(reply.stop_reason)
-
 
 _record = maker_of(Record)
-
-
-def _in_base64(value: Any) -> Any:
-    """A row's values as records have them: a text in base64 for bytes."""
-    if isinstance(value, bytes):
-        return b64encode(value).decode()
-    if isinstance(value, dict):
-        return {name: _in_base64(item) for name, item in value.items()}
-    return [_in_base64(item) for item in value] if isinstance(value, list) else value
-
-
-def _text(text: str | None, structured: bool, succeeded: bool) -> str | None:
-    """The raw text where there is a schema; a cut-off or refused reply keeps its text too, as it has no output."""
-    return text if structured or not succeeded else None
 
 
 def _time(moment: datetime | None) -> str | None:

@@ -10,17 +10,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from runner.deferred import deferred
 from runner.encoding import decode
 from runner.ledger.sqlite import SqliteLedger
 from runner.replies.passages import JsonPassage, Passage, RegexPassage, TagPassage, TypesOf
 from runner.replies.reply_check import ReplyCheck
 from runner.replies.rules import Rule, Rules
-from runner.replies.schema import Check
 from runner.spec.loaded import LoadedJob
 from runner.spec.regexes import compile_regex
 from runner.types import Row
+
+if TYPE_CHECKING:
+    from runner.replies import schema as schemas
+else:
+    schemas = deferred("runner.replies.schema")  # 45 ms that texts do not need
 
 LABEL = "label"
 """The one field that `output.labels` is short for."""
@@ -54,7 +59,7 @@ def _made(
     rules = _rules(output.get("rules") or (), schema, {"vars": resolved.get("vars") or {}, "assets": assets})
     if schema is None and passage is None and rules is None:
         return None
-    return ReplyCheck(Check(schema) if schema is not None else None, passage, rules)
+    return ReplyCheck(schemas.Check(schema) if schema is not None else None, passage, rules)
 
 
 def _passage(output: Mapping[str, Any], schema: Mapping[str, Any] | None) -> Passage | None:

@@ -9,21 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.clock import Clock, SystemClock
+from runner.deferred import deferred
 from runner.errors import LedgerError, UsageError
 from runner.events import Observer
 from runner.execution.advance import advance, at_work
 from runner.execution.api import Api, reach
 from runner.execution.assemble import assemble
 from runner.execution.folders import Line, RunInfo, StateFolder
-from runner.execution.following import cancel
 from runner.execution.summary import Summary
 from runner.execution.under_way import ATTENDED, Advance, Sitting
 from runner.ledger.sqlite import SqliteLedger
 from runner.settings import Settings
 from runner.types import Mode
+
+if TYPE_CHECKING:
+    from runner.execution import following
+else:
+    following = deferred("runner.execution.following")
 
 _AFTERWARDS = "`runner show {0}` shows how it ended; `runner retry {0}` sends the rows again that did not succeed"
 
@@ -81,7 +86,7 @@ def resume(
         _require(now, ("open",), _AFTERWARDS.format(info.run_id))
         sitting, canceling = how.sitting(now.meta), bool(now.meta.get("canceling"))
         run = _assembled(now, ledger, state, settings, api, observer, clock, sitting, to_send=not canceling)
-        return at_work(run, cancel, "cancel") if canceling else advance(run)
+        return at_work(run, following.cancel, "cancel") if canceling else advance(run)
 
 
 def cancel_run(
@@ -113,12 +118,12 @@ def cancel_at(
 ) -> Summary:
     """`cancel_run` at an API that was reached."""
     _require_to_cancel(info)
-    with _owned(info, state, api) as ledger:
+    with _owned(info, state, api, to_send=False) as ledger:
         now = _now(info, ledger)
         _require_to_cancel(now)
         sitting = Sitting(detach=detach)
         run = _assembled(now, ledger, state, settings, api, observer, clock, sitting, to_send=False)
-        return at_work(run, cancel, "cancel")
+        return at_work(run, following.cancel, "cancel")
 
 
 def _require_to_cancel(info: RunInfo) -> None:
@@ -194,9 +199,9 @@ def _reopen(info: RunInfo, ledger: SqliteLedger, kinds: Sequence[str], keys: Seq
         ledger.set_meta({"state": meta["state"], "canceling": meta.get("canceling")})
         present = ", ".join(f"{kind} ({number})" for kind, number in sorted(failures.items()))
         raise UsageError(
-            f"run {info.run_id} has no such failed rows",
+            f"run {info.run_id} has no {'such ' if present else ''}failed rows",
             code="nothing-to-retry",
-            hint=f"its failures: {present}" if present else "none of its rows failed",
+            hint=f"its failures: {present}" if present else f"`runner show {info.run_id}` shows how its rows stand",
         )
 
 
@@ -217,9 +222,11 @@ def _reach(
 
 
 @contextmanager
-def _owned(info: RunInfo, state: StateFolder, api: Api) -> Iterator[SqliteLedger]:
+def _owned(info: RunInfo, state: StateFolder, api: Api, *, to_send: bool = True) -> Iterator[SqliteLedger]:
     """The run's ledger, while no other process is at its job. Raises LedgerError."""
     _require_same_api(info, api)
+    if to_send:
+        _require_same_betas(info, api)
     with state.own(line_of_run(info), trial=info.trial), SqliteLedger.open(info.folder) as ledger:
         yield ledger
 
@@ -255,7 +262,8 @@ def _assembled(
 
 def line_of_run(info: RunInfo) -> Line:
     meta = info.meta
-    return Line(str(meta["job_file"]), meta["profile"], str(meta["address"]), bool(meta["simulated"]))
+    betas = tuple(meta.get("betas", ()))
+    return Line(str(meta["job_file"]), meta["profile"], str(meta["address"]), bool(meta["simulated"]), betas)
 
 
 def _require_same_api(info: RunInfo, api: Api) -> None:
@@ -266,3 +274,17 @@ def _require_same_api(info: RunInfo, api: Api) -> None:
             hint="set the address that the run began with (ANTHROPIC_BASE_URL, where it is not a platform's); its "
             "batches and caches are there",
         )
+
+
+def _require_same_betas(info: RunInfo, api: Api) -> None:
+    betas = line_of_run(info).betas
+    if api.betas != betas:
+        raise LedgerError(
+            f"run {info.run_id} began with {_listed(betas)}, and the environment now has {_listed(api.betas)}",
+            code="other-betas",
+            hint="set `anthropic-beta` in ANTHROPIC_CUSTOM_HEADERS as it was; a job's own betas are its `params.betas`",
+        )
+
+
+def _listed(betas: Sequence[str]) -> str:
+    return f"the betas {', '.join(betas)}" if betas else "no betas"

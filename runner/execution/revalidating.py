@@ -23,24 +23,28 @@ from typing import Any
 
 from runner.clock import Clock, SystemClock
 from runner.encoding import encode
+from runner.errors import SpecError
 from runner.events import Observer, Observers, Warned
 from runner.execution.asking import asking_of
-from runner.execution.delivery import deliver
+from runner.execution.column_notes import COLUMNS, MAX_COLUMNS
 from runner.execution.folders import RunInfo, StateFolder, store_again
 from runner.execution.judging import make_judge, make_rule
 from runner.execution.log import RunLog
 from runner.execution.outputs import note_in
+from runner.execution.projecting import project
 from runner.execution.records import record_maker
 from runner.execution.reply_checks import RowLookup, check_of
 from runner.execution.resuming import line_of_run
 from runner.execution.summary import Summary, summarise
 from runner.execution.targets import checked_targets
+from runner.execution.twins import require_same_for_twins
 from runner.execution.under_way import retry_policy
 from runner.ledger import Rejudged
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.compile import compile_job
 from runner.planning.identity import fingerprint_changes, job_fingerprint
 from runner.settings import Settings
+from runner.spec.columns import check_columns_kept
 from runner.spec.job import Job
 from runner.spec.load import LoadedJob, load
 from runner.templating import TemplateSet
@@ -97,6 +101,8 @@ def revalidate_run(
         now = replace(info, meta=ledger.meta)
         stored = now.stored_job(settings)
         applied = with_output_of(stored, current)
+        _require_columns(current, ledger.meta.get(COLUMNS))
+        require_same_for_twins(ledger, applied)
         watching = Observers(observer, log)
         targets = checked_targets(now, applied, state)
         warnings = _warnings(stored, applied, current)
@@ -105,11 +111,20 @@ def revalidate_run(
         with closing(RowLookup(info.folder)) as row_of:
             came_to = _judged_again(now, ledger, applied, row_of)
         if ledger.meta["state"] == "finished":
-            maker = record_maker(now, applied)
-            staging = info.folder / "staged"
-            deliver(maker.records(ledger), targets, staging, watching, note=note_in(ledger, info.folder))
+            maker, note = record_maker(now, applied), note_in(ledger, info.folder)
+            project(ledger, maker, targets, info.folder, watching, note=note)
         changed = fingerprint_changes(applied, current)
         return Revalidated(summarise(ledger, warnings=warnings), came_to, changed)
+
+
+def _require_columns(current: LoadedJob, columns: Sequence[str] | None) -> None:
+    """Raise SpecError for what looks at columns that the run's rows do not have: a rule would fail all of them. Not all
+    of them may be known: of a run from before they were noted, or of more than are remembered."""
+    if columns is None or len(columns) >= MAX_COLUMNS:
+        return
+    problems = check_columns_kept(current, columns)
+    if problems:
+        raise SpecError(problems)
 
 
 def with_output_of(stored: LoadedJob, current: LoadedJob) -> LoadedJob:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from runner.catalog.prices import Prices
@@ -24,8 +25,9 @@ from runner.execution.records import record_maker, to_usd
 from runner.execution.reply_checks import check_of
 from runner.execution.standing import open_batches, soon_lost
 from runner.execution.summary import Summary, summarise
-from runner.ledger import RowResult
+from runner.ledger import Delivery, RowResult
 from runner.ledger.folder import is_owned
+from runner.ledger.journal import records_given
 from runner.ledger.sqlite import SqliteLedger
 from runner.message import parse_reply
 from runner.planning.compile import compile_job
@@ -33,6 +35,7 @@ from runner.rounds import step_words
 from runner.settings import Settings
 from runner.tools import calls_of
 from runner.types import Attempt, Failure, Record, Request, Step
+from runner.values import json_form
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +62,16 @@ class ShownRow:
     request: Request | Failure
     attempts: Sequence[Attempt]
     tool_results: Sequence[ShownResult] = ()
+    twin_of: str | None = None
+    """The key of the row whose request is this one's too, and whose attempts these are."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "record": self.record.to_dict(),
+            "record": json_form(self.record.to_dict()),
             "request": None if isinstance(self.request, Failure) else _body(self.request),
             "attempts": [_attempt(attempt) for attempt in self.attempts],
             "tool_results": [asdict(result) for result in self.tool_results],
+            "twin_of": self.twin_of,
         }
 
     @property
@@ -76,7 +82,8 @@ class ShownRow:
     def text(self, *, with_system: bool = True) -> str:
         """For people: the prompt, the reply's text, and where there were several attempts a line for each."""
         record = self.record
-        parts = [f"== {record.key} · {record.status}{_cost(record)}"]
+        cost = _cost(record) if self.twin_of is None else f" · the same request as {self.twin_of}"
+        parts = [f"== {record.key} · {record.status}{cost}"]
         if with_system and self.system:
             parts.append(self.system)
         if not isinstance(self.request, Failure):
@@ -99,9 +106,18 @@ def read_summary(info: RunInfo, clock: Clock | None = None) -> Summary:
     with SqliteLedger.open(info.folder, read_only=True) as ledger:
         warnings = list(soon_lost(info.run_id, open_batches(ledger), now))
         summary = summarise(ledger, warnings=warnings, prices=_prices_of(info))
+    summary = replace(summary, sinks=[_as_far(sink, info.folder) for sink in summary.sinks])
     if not owned or summary.status in ("finished", "canceled"):  # those are only exported
         return summary
     return replace(summary, status="running", stopped_by=None, resume=None)
+
+
+def _as_far(sink: Delivery, run: Path) -> Delivery:
+    """How far a sink is that is given records now: its journal knows, and the ledger only in the end."""
+    if sink.state != "pending":
+        return sink
+    given = records_given(run, sink.sink)
+    return sink if given is None else replace(sink, records=given)
 
 
 def _prices_of(info: RunInfo) -> Prices | None:
@@ -140,7 +156,7 @@ def conversations(state: StateFolder, settings: Settings, run_id: str) -> Iterat
 
 class _Shower:
     def __init__(self, info: RunInfo, settings: Settings, ledger: SqliteLedger) -> None:
-        loaded = info.stored_job(settings)
+        loaded = info.stored_job(settings, sends=False)
         self._ledger = ledger
         self._records = record_maker(info, loaded)
         self._calls = loaded.job.calls_functions
@@ -152,7 +168,9 @@ class _Shower:
         result = self._ledger.result(index)
         record = self._records.record_of(result, self._ledger)
         tool_results = self._tool_results(index) if self._calls else ()
-        return ShownRow(record, self._request(result), self._ledger.attempts(index), tool_results)
+        first = self._ledger.first_of(index)
+        twin_of = None if first == index else self._ledger.row(first).key
+        return ShownRow(record, self._request(result), self._ledger.attempts(index), tool_results, twin_of)
 
     def _request(self, result: RowResult) -> Request | Failure:
         """What the row's deciding step says, with all that was said before it."""

@@ -18,7 +18,7 @@ from runner.engines import StopReason
 from runner.engines.halt import INTERRUPTED, Halt
 
 DRAIN_S = 30.0
-"""How long the first Ctrl-C waits for what is in flight (interface, section 3)."""
+"""How long the first Ctrl-C waits for what is in flight (docs/reliability.md, "Interrupting")."""
 
 _TERMINATED = StopReason("terminated", "terminated by SIGTERM", INTERRUPTED.hint)
 

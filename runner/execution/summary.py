@@ -1,6 +1,6 @@
 """How a run stands: counted from its ledger, never assumed.
 
-Owns   the summary object of `--format json` (interface, section 5) and the exit status that follows from it.
+Owns   the summary object of `--format json` and the exit status that follows from it.
 Knows  the ledger's contract. A summary can be made of any run at any time, also while another process advances it.
 """
 
@@ -59,7 +59,7 @@ class Summary:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of `--format json`; its fields are fixed by the interface page."""
+        """The JSON object of `--format json`; its fields stay what they are: programs read them."""
         counts, money = self.counts, self.money
         return {
             "format": FORMAT,

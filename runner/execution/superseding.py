@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from runner.deferred import deferred
 from runner.errors import LedgerError
 from runner.events import Task, Warned
 from runner.execution.advance import Ended, at_work
 from runner.execution.asked import Asked
 from runner.execution.assemble import assemble, stored_rule
 from runner.execution.folders import RunInfo
-from runner.execution.following import cancel, collect
 from runner.execution.standing import open_batches
 from runner.execution.summary import Summary
 from runner.execution.under_way import Advance, Sitting
 from runner.ledger.sqlite import SqliteLedger
+
+if TYPE_CHECKING:
+    from runner.execution import following
+else:
+    following = deferred("runner.execution.following")
 
 
 def ended_as_canceled(asked: Asked, info: RunInfo) -> bool:
@@ -27,7 +33,7 @@ def ended_as_canceled(asked: Asked, info: RunInfo) -> bool:
     ended yet."""
     if not info.meta.get("canceling"):
         return False
-    summary = _follow(asked, info, cancel, "cancel")
+    summary = _follow(asked, info, following.cancel, "cancel")
     if summary.status != "canceled":
         stopped = summary.stopped_by
         why, cure = (f": {stopped.message}", stopped.hint) if stopped is not None else ("", None)
@@ -47,7 +53,7 @@ def collected(asked: Asked, given_up: Sequence[RunInfo]) -> Summary | None:
         if waits:
             message = f"the open batches of run {info.run_id} are collected first; what they answer is reused"
             asked.observer.notify(Warned("collected-first", message))
-            summary = _follow(asked, info, collect, "collect")
+            summary = _follow(asked, info, following.collect, "collect")
             if summary.stopped_by is not None:
                 later = f"the new run has not begun: run {info.run_id} comes first; then give the same command again"
                 return replace(summary, warnings=(*summary.warnings, later))

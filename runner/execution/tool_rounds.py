@@ -21,16 +21,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from runner.deferred import deferred
 from runner.engines.halt import Halt
 from runner.errors import SetupError
 from runner.events import Observer, Warned
 from runner.execution.under_way import Advance
-from runner.replies.schema import Check
 from runner.tools import Tool, ToolCall, ToolError, ToolResult, client_tools
 from runner.tools.calling import Caller
 from runner.tools.functions import Function, find_function
 from runner.types import Step
+
+if TYPE_CHECKING:
+    from runner.replies import schema as schemas
+else:
+    schemas = deferred("runner.replies.schema")
 
 Keep = Callable[[Step, Sequence[ToolResult]], Awaitable[None]]
 """Makes results of calls of the reply to a step durable."""
@@ -42,7 +48,7 @@ Ended = Callable[[BaseException | None], None]
 class _Callable:
     tool: Tool
     function: Function
-    check: Check
+    check: schemas.Check
 
 
 class ToolRounds:
@@ -152,4 +158,4 @@ def _found(tool: Tool, root: Path) -> _Callable:
         raise SetupError(
             f"the tool `{tool.name}`: {error.message}", code=error.code, hint=error.hint or "mend it and resume the run"
         ) from error
-    return _Callable(tool, function, Check(tool.input_schema))
+    return _Callable(tool, function, schemas.Check(tool.input_schema))

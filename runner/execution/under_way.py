@@ -14,13 +14,13 @@ from pathlib import Path
 from runner.catalog.models import ModelFacts
 from runner.catalog.prices import Prices
 from runner.clock import Clock
-from runner.engines import Judge
+from runner.engines import Judge, StopReason
 from runner.engines.limits import Limits
 from runner.engines.retry import RetryPolicy
 from runner.errors import Problem
 from runner.events import Observer
 from runner.execution.api import Api
-from runner.execution.delivery import Target
+from runner.execution.delivery import PartTarget, Target
 from runner.execution.earlier import Earlier
 from runner.execution.judging import make_judge, make_rule
 from runner.execution.records import RecordMaker
@@ -54,6 +54,15 @@ ATTENDED = Sitting()
 
 
 @dataclass(frozen=True, slots=True)
+class Drained:
+    """How a pass ended; `too_late`: the point of no return has come; `held` batches at the API may be one in doubt."""
+
+    stopped_by: StopReason | None
+    too_late: bool = False
+    held: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Advance:
     """All that one run needs to go on. The ledger is open for writing; `connect` makes the provider on the loop that
     uses it."""
@@ -79,8 +88,10 @@ class Advance:
     make_limits: Callable[[Observer], Limits]
     """How fast the rows of one pass in parallel may leave."""
     open_earlier: Callable[[], Earlier | None]
-    make_targets: Callable[[], Sequence[Target]]
+    make_targets: Callable[[], Sequence[Target | PartTarget]]
     """Called when there is something to deliver: what was exported while the run went on is known then."""
+    make_live: Callable[[Callable[[float], bool]], Sequence[PartTarget]]
+    """The sinks that are given records while the run goes on; they wait by what they are given."""
     upload_plan: Callable[[Mode], UploadPlan]
     """How a pass in a mode uploads. Raises SetupError without a credential."""
     known_ids: Callable[[], AbstractSet[str]]
@@ -93,6 +104,8 @@ class Advance:
     """What is worth saying about the job before anything is sent."""
     resumed: bool
     sitting: Sitting = ATTENDED
+    on_settled: Callable[[Sequence[int]], None] | None = None
+    """Told of rows that may have got their outcome, where somebody wants to know; on the writer's thread."""
 
     @property
     def mode(self) -> Mode:

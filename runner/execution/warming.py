@@ -33,7 +33,7 @@ def warm_up_of(run: Advance, compiled: CompiledJob) -> Prepared | None:
         compiled,
         facts=run.facts,
         prices=run.prices,
-        requests=run.ledger.counts().open,
+        requests=run.ledger.counts().open_asking,
         at_once=run.job.limits.max_concurrency,
     )
     if not considered.pays:

@@ -1,8 +1,9 @@
 """Workers: one pass in parallel mode, sent by several processes and held by this one.
 
-Owns   how many there are, their processes from start to end, who gets which open steps, and the order between them
-       where one has to wait for another. What a worker is, is in `execution.worker`.
-Knows  the writer, the run and contracts. Seen from outside this is an engine: `drain` it.
+Owns   their processes from start to end, who gets which open steps, and the order between them where one has to wait
+       for another. What a worker is, is in `execution.worker`, how one is started in `execution.worker_process`.
+Knows  the writer, the run and contracts. How many there are it is told (`execution.worker_count`). Seen from outside
+       this is an engine: `drain` it.
 
     worker 0 ── render, send, read, rule ──┐  leases, outcomes (grouped)
     worker 1 ── render, send, read, rule ──┼──────────────▶ this process ──▶ writer ──▶ ledger, spool
@@ -27,90 +28,33 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
-import signal
 import socket
 import subprocess
-import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from runner.engines import Decision, Prepared, StopReason
 from runner.engines.halt import Halt
 from runner.errors import SetupError
-from runner.events import HeldBack, StepEnded, StepSent, Stopping, Warned
+from runner.events import HeldBack, StepEnded, StepSent, Stopping
 from runner.execution.assignment import Assignment, portable
 from runner.execution.channel import Channel, Message
 from runner.execution.feeder import OpenedMeanwhile
 from runner.execution.holding import held_of_all
 from runner.execution.outcome_tuples import OutcomeTuple, StepTuple, open_step_tuples, outcome_of, step_of, step_tuple
 from runner.execution.under_way import Advance
+from runner.execution.worker_process import Process, Spawn, how_it_ended, spawn_worker
 from runner.execution.writer import Writer
 from runner.ledger import Lease, OpenStep, Rule, Ruling
-from runner.planning.requests import CompiledJob
 from runner.tools import ToolResult
 from runner.types import Outcome, Step
-
-SLOTS_A_WORKER = 250
-ROWS_A_WORKER = 10_000
-"""From how many requests in flight, and open rows, on `auto` takes one more worker. One process sends 2,000 rows a
-second and more; 250 in flight come to that where a reply takes an eighth of a second, which is as fast as replies are.
-A worker takes a second to start, in which one process sends a fifth of these rows."""
 
 _GRACE_S = 5.0
 """How long a worker that was told to drop everything, or that has ended, gets until it is killed."""
 
 _FAILED = StopReason("bug", "a worker has failed")
 """What the others are told; whoever called gets the error itself."""
-
-
-def how_many(run: Advance, compiled: CompiledJob) -> int:
-    """How many processes are to send what is open in this run; 1: none but this one.
-
-    Rows with cached prefixes of their own are sent by one: those of a prefix wait for the first of them, which only
-    who sends them all can see.
-    """
-    if run.mode != "parallel" or sys.platform == "win32":
-        return 1
-    if compiled.row_prefixes:
-        if run.settings.workers not in (1, "auto"):
-            run.observer.notify(Warned("one-worker", _ONE_WORKER))
-        return 1
-    return count_of(run.settings.workers, run.ledger.counts().open, run.job.limits.max_concurrency, _cores())
-
-
-def _cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def count_of(wanted: int | Literal["auto"], open_rows: int, max_concurrency: int, cores: int) -> int:
-    """As many workers as are wanted, and none that would have nothing to send."""
-    worthwhile = min(cores, open_rows // ROWS_A_WORKER, max_concurrency // SLOTS_A_WORKER)
-    return max(1, min(worthwhile if wanted == "auto" else wanted, open_rows, max_concurrency))
-
-
-class Process(Protocol):
-    """What is needed of a worker's process: `subprocess.Popen` has it."""
-
-    @property
-    def pid(self) -> int: ...
-
-    def wait(self, timeout: float | None = None) -> int:
-        """The return code, negative for a signal. Raises subprocess.TimeoutExpired."""
-        ...
-
-    def kill(self) -> None: ...
-
-
-Spawn = Callable[[socket.socket], Process]
-"""Starts a worker that has this end of the channel; the caller closes it afterwards."""
-
-
-_ONE_WORKER = "`workers` is left aside: rows that share a cached prefix of their own are sent by one process"
 
 
 class GivenRulings:
@@ -293,7 +237,7 @@ class Workers:
         self._stop(
             StopReason(
                 "worker_died",
-                f"worker {desk.number + 1} of {self._count} (process {desk.process.pid}) {_how_it_ended(status)}",
+                f"worker {desk.number + 1} of {self._count} (process {desk.process.pid}) {how_it_ended(status)}",
                 "look whether the machine ran out of memory; run it again, or `runner resume`, to go on where it "
                 "stopped (with fewer `workers`, if it was memory)",
             )
@@ -373,6 +317,9 @@ class Workers:
                 case ("post", values, ruling):
                     outcomes.append((None, self._ruled(values, ruling)))
                 case ("lease", call, leases):
+                    if outcomes:  # what came before takes effect before
+                        self._begin(self._record(desk, outcomes))
+                        outcomes = []
                     self._begin(self._lease(desk, call, [_lease_of(lease) for lease in leases]))
                 case ("release", call, steps):
                     self._begin(self._release(desk, call, [step_of(step) for step in steps]))
@@ -544,31 +491,3 @@ class Workers:
 def _lease_of(values: tuple[StepTuple, bytes, int]) -> Lease:
     step, request_hash, bound_pico = values
     return Lease(step_of(step), request_hash, bound_pico)
-
-
-def _how_it_ended(status: int) -> str:
-    if status >= 0:
-        return f"ended with exit status {status}"
-    with suppress(ValueError):
-        return f"was killed by {signal.Signals(-status).name}"
-    return f"was killed by signal {-status}"
-
-
-def spawn_worker(end: socket.socket) -> subprocess.Popen[bytes]:
-    """Start a worker with its end of the channel. It has no terminal to read from or to be interrupted by, and says on
-    stderr what goes wrong before it can say it here. `-P`: it gets a credential, and imports nothing from the folder
-    that it happens to be started in."""
-    return subprocess.Popen(  # noqa: S603 - our own module, our own arguments
-        [sys.executable, "-P", "-m", "runner.execution.worker", str(end.fileno())],
-        pass_fds=[end.fileno()],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        env=_environment(),
-        start_new_session=True,  # Ctrl-C at the terminal is this process's to handle
-    )
-
-
-def _environment() -> Mapping[str, str]:
-    # The child must find this very package, also from a checkout that is not installed.
-    root = str(Path(__file__).parents[2])
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}

@@ -1,11 +1,15 @@
 """The writer's thread: the only one that writes the ledger and the spool; engines see it as a `Book` or a `BatchBook`.
 
 Owns   grouping. Outcomes that arrive within `LINGER_S` of one another, up to `GROUP`, become durable with one fsync
-       and one commit; leases, and all that concerns batches, are latency the engine waits for and go at once.
+       and one commit; leases, and all that concerns batches, are latency the engine waits for and go at once. Leases
+       that come with outcomes share their commit: in a steady run that is nearly all of them.
 Knows  the ledger's contract and the rule. Nothing of what a reply is worth.
 
 Invariants
   * A future is resolved only after what it stands for is durable.
+  * A lease takes effect behind the outcomes that were handed over before it, or at the same moment: an engine may
+    lease what those make room for. Of a group the outcomes go first, also before calls that came before them: whoever
+    made such a call has no answer yet, so nobody has gone by it.
   * After an error (disk full, a damaged ledger) nothing more is written: every waiting and later call raises that
     error.
 
@@ -71,11 +75,15 @@ class _Call:
     future: asyncio.Future[Any]
     waits: bool = False
     """Whether it can wait for what follows closely, as outcomes do."""
+    joins: bool = False
+    """Whether it may share a transaction with the outcomes of its group."""
 
 
 _Command = _Records | _Call
 OnPosted = Callable[[Sequence[tuple[Outcome, Ruling]]], None]
 """Called on the loop with outcomes that were posted rather than awaited, once they are durable."""
+OnSettled = Callable[[Sequence[int]], None]
+"""Called on the writer's thread with rows that may have got their outcome, once that is durable."""
 
 
 class Writer:
@@ -90,6 +98,7 @@ class Writer:
         clock: Clock,
         on_posted: OnPosted,
         after_group: Callable[[], None],
+        on_settled: OnSettled | None = None,
     ) -> None:
         self._ledger = ledger
         self._rule = rule
@@ -97,6 +106,7 @@ class Writer:
         self._clock = clock
         self._on_posted = on_posted
         self._after_group = after_group
+        self._on_settled = on_settled
         self._queue: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
         self._room = threading.BoundedSemaphore(BACKLOG)
         self._gate = threading.Lock()
@@ -118,7 +128,7 @@ class Writer:
 
     async def lease(self, prepared: Sequence[Prepared]) -> int:
         leases = [_lease(item.step, item.request.hash, item.bound_pico or 0) for item in self._bounded(prepared)]
-        return await self._called(lambda: self._ledger.lease(leases, self._cap_pico))
+        return await self.take_leases(leases)
 
     async def record(self, outcome: Outcome) -> Decision:
         (decision,) = await self.record_all((outcome,))
@@ -130,7 +140,7 @@ class Writer:
         return await future
 
     async def release(self, steps: Sequence[Step]) -> None:
-        await self._called(lambda: self._ledger.release(steps), waits=True)
+        await self._called(lambda: self._ledger.release(steps), waits=True, joins=True)
 
     async def keep_results(self, step: Step, results: Sequence[ToolResult]) -> None:
         """Make results of calls of the reply to a step durable."""
@@ -148,7 +158,7 @@ class Writer:
 
     async def take_leases(self, leases: Sequence[Lease]) -> int:
         """As `lease`, of steps that were prepared elsewhere."""
-        return await self._called(lambda: self._ledger.lease(leases, self._cap_pico))
+        return await self._called(lambda: self._ledger.lease(leases, self._cap_pico), joins=True)
 
     # -- of batches ------------------------------------------------------------------------------------------------
 
@@ -188,9 +198,13 @@ class Writer:
         return await self._called(lambda: self._ledger.landed(number))
 
     async def settle_batch(self, number: int, lines: Sequence[Landed], accepted: AcceptedLines) -> Settled:
-        return await self._called(
-            lambda: self._ledger.settle_batch(number, lines, self._rule, self._clock.now(), accepted)
-        )
+        return await self._called(lambda: self._settle_batch(number, lines, accepted))
+
+    def _settle_batch(self, number: int, lines: Sequence[Landed], accepted: AcceptedLines) -> Settled:
+        settled = self._ledger.settle_batch(number, lines, self._rule, self._clock.now(), accepted)
+        if self._on_settled is not None:
+            self._on_settled([*accepted.rows, *(line.step.row for line in lines)])
+        return settled
 
     def _left_pico(self) -> int | None:
         """May be below zero: a cap that was lowered while the run was open, or prices that were off."""
@@ -201,9 +215,9 @@ class Writer:
 
     # -- handing over ----------------------------------------------------------------------------------------------
 
-    async def _called(self, act: Callable[[], T], *, waits: bool = False) -> T:
+    async def _called(self, act: Callable[[], T], *, waits: bool = False, joins: bool = False) -> T:
         future: asyncio.Future[T] = self._loop.create_future()
-        self._put(_Call(act, future, waits))
+        self._put(_Call(act, future, waits, joins))
         return await future
 
     def _bounded(self, prepared: Sequence[Prepared]) -> Iterable[Prepared]:
@@ -235,9 +249,11 @@ class Writer:
                 self._loop.call_soon_threadsafe(_resolve, resolutions)
 
     def _gather(self) -> tuple[list[_Command], bool]:
-        """Wait for a command and take those that follow closely; False with the last ones."""
+        """Wait for a command and take those that follow closely, or, with one that cannot wait, those that are there;
+        False with the last ones."""
         commands: list[_Command] = []
         size = 0
+        waits = True
         command = self._queue.get()
         deadline = self._clock.monotonic() + LINGER_S
         while True:
@@ -248,7 +264,8 @@ class Writer:
             if size >= GROUP:
                 return commands, True
             try:
-                wait = 0.0 if isinstance(command, _Call) and not command.waits else deadline - self._clock.monotonic()
+                waits = waits and (isinstance(command, _Records) or command.waits)
+                wait = deadline - self._clock.monotonic() if waits else 0.0
                 command = self._queue.get(timeout=wait) if wait > 0 else self._queue.get_nowait()
             except queue.Empty:
                 return commands, True
@@ -256,23 +273,47 @@ class Writer:
     def _write(self, commands: Sequence[_Command]) -> list[tuple[asyncio.Future[Any], Any]]:
         """Outcomes first: they free reservations that a lease of the same group may need."""
         records = [command for command in commands if isinstance(command, _Records)]
+        calls = [command for command in commands if isinstance(command, _Call)]
+        if not records:
+            return _acted(calls)
+        outcomes = [outcome for command in records for outcome in command.outcomes]
+        if calls and all(call.joins for call in calls):
+            with self._ledger.together():
+                rulings = self._ledger.record(outcomes, self._rule)
+                answers = _acted(calls)
+            return self._tell(records, rulings) + answers
+        rulings = self._ledger.record(outcomes, self._rule)
+        return self._tell(records, rulings) + _acted(calls)
+
+    def _tell(self, records: Sequence[_Records], rulings: Sequence[Ruling]) -> list[tuple[asyncio.Future[Any], Any]]:
+        """Tell of outcomes that are durable; returns what the futures of those that are awaited get."""
+        if self._on_settled is not None:
+            self._tell_settled(records, rulings)
         resolutions: list[tuple[asyncio.Future[Any], Any]] = []
-        if records:
-            rulings = self._ledger.record([outcome for command in records for outcome in command.outcomes], self._rule)
-            posted: list[tuple[Outcome, Ruling]] = []
-            start = 0
-            for command in records:
-                own = rulings[start : start + len(command.outcomes)]
-                start += len(own)
-                if command.future is None:
-                    posted.extend(zip(command.outcomes, own, strict=True))
-                else:
-                    resolutions.append((command.future, [_decision(ruling) for ruling in own]))
-            assert start == len(rulings), "a ruling for each outcome"
-            if posted:
-                self._loop.call_soon_threadsafe(self._on_posted, posted)
-        resolutions.extend((call.future, call.act()) for call in commands if isinstance(call, _Call))
+        posted: list[tuple[Outcome, Ruling]] = []
+        start = 0
+        for command in records:
+            own = rulings[start : start + len(command.outcomes)]
+            start += len(own)
+            if command.future is None:
+                posted.extend(zip(command.outcomes, own, strict=True))
+            else:
+                resolutions.append((command.future, [_decision(ruling) for ruling in own]))
+        assert start == len(rulings), "a ruling for each outcome"
+        if posted:
+            self._loop.call_soon_threadsafe(self._on_posted, posted)
         return resolutions
+
+    def _tell_settled(self, records: Sequence[_Records], rulings: Sequence[Ruling]) -> None:
+        outcomes = (outcome for command in records for outcome in command.outcomes)
+        assert self._on_settled is not None
+        self._on_settled(
+            [
+                outcome.step.row
+                for outcome, ruling in zip(outcomes, rulings, strict=True)
+                if ruling.state != "open" and outcome.step.row >= 0
+            ]
+        )
 
     def _fail(self, commands: list[_Command], error: BaseException) -> None:
         while True:  # bounded: `_put` refuses from here on
@@ -290,6 +331,10 @@ class Writer:
         posted = sum(isinstance(command, _Records) and command.future is None for command in commands)
         if posted:
             self._room.release(posted)
+
+
+def _acted(calls: Sequence[_Call]) -> list[tuple[asyncio.Future[Any], Any]]:
+    return [(call.future, call.act()) for call in calls]
 
 
 _SUCCEEDED = Decision("succeeded")

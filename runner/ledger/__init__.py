@@ -5,17 +5,52 @@ Knows  steps and outcomes. Nothing of jobs, engines, providers or sinks.
 
 A run's folder holds `ledger.db` (the index), `rows/` (the input, as it was when the run began) and `spool/` (the log of
 outcomes). A frame in the spool is durable before the ledger speaks of it; opening the ledger takes up frames that it
-does not know yet and cuts only a torn last one (decision 6).
+does not know yet and cuts only a torn last one (docs/decisions/0001).
 
 Money, in pico-dollars: `spent` is billed for what the ledger knows, `reserved` the upper bounds of what is leased or
 in an open batch, `doubtful` the upper bounds of attempts that may have been billed though their reply never came.
 Their sum never passes the cap that a lease is given.
+
+The folder, in the order to read it in:
+
+    sqlite          `SqliteLedger`, which keeps the contract by what follows
+      folder          a run's folder: private, on a local disk, with one owner
+      database        its SQLite connection
+      schema          the tables
+      recovery        what opening does about the end of the last owner
+      refusals        the errors that several of these raise
+    enrolment       every selected row goes into the run
+      rows            the run's own copy of its input
+      bulk            statements over thousands of rows
+      twins           rows of the same request
+    steps           which are open, and the leases of those under way
+    recording       outcomes become durable, are ruled on and booked
+      spool           the log of outcomes
+      frames          an outcome as bytes
+      settlement      what durable outcomes do to the tables
+      sampling        rows with several samples
+      totals          running totals: rows by status, money, tokens
+      tool_results    what functions gave to a reply's calls
+    batches         their states, and the moves between them
+      landings        what a batch brought, as the API sent it
+      collecting      its lines become outcomes
+    results         every row with what became of it
+      rejudging       ruled on again, by another rule
+      reopening       `runner retry`
+      canceling       `runner cancel`
+    deliveries      how far each sink is
+      journal         what a sink that takes parts was given
+    audit           do the tables agree with each other?
+    reuse           the reply index: which run holds an answer that was paid for before
+      holders         the runs that it names
+    uploads         the index of uploaded files
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -43,7 +78,7 @@ BatchState = Literal[
 ]
 
 CancelCause = Literal["deadline", "user"]
-"""Why we asked for a batch's cancellation: what becomes of its canceled rows follows it (decision 19)."""
+"""Why we asked for a batch's cancellation: what becomes of its canceled rows follows it (docs/batch.md)."""
 
 
 class EnrolledRow(NamedTuple):
@@ -56,7 +91,8 @@ class EnrolledRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Rows by status, and failed ones by error kind. `total` is the sum of the five; `reused` overlaps them."""
+    """Rows by status, and failed ones by error kind. `total` is the sum of the five; `reused` overlaps them: rows that
+    cost nothing, because an earlier run has paid for their answer, or a row whose twin they are."""
 
     total: int = 0
     open: int = 0
@@ -69,6 +105,24 @@ class Counts:
     attempts: int = 0
     requests: int = 0
     """Steps that have had at least one attempt which was sent (reused ones were not)."""
+    twins: int = 0
+    """Rows that have no requests of their own: each ends as the row does whose twin it is."""
+    open_twins: int = 0
+
+    @property
+    def shared(self) -> int:
+        """Twins that have ended."""
+        return self.twins - self.open_twins
+
+    @property
+    def asking(self) -> int:
+        """Rows that have requests of their own."""
+        return self.total - self.twins
+
+    @property
+    def open_asking(self) -> int:
+        """Those of them that are open."""
+        return self.open - self.open_twins
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +185,7 @@ class RowResult:
     """All a record is made of, for one row: the deciding attempt's reply, the sums over all attempts of this run.
 
     The last step of a row decides it; of a row with several samples, the last step of the first sample that succeeded,
-    or of the first one where none did.
+    or of the first one where none did. A twin's is its first row's, but for what it cost: it has had no attempts.
     """
 
     row: Row
@@ -164,14 +218,17 @@ class EarlierReply:
     request_id: str | None
 
 
+DeliveryState = Literal["pending", "staged", "delivered", "failed"]
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How far a sink is: `pending`, `staged` or `delivered`; `error` is the last failure's message."""
+    """How far a sink is; `error` is the last failure's message. `pending`: what it has is not all yet."""
 
     sink: int
     kind: str
     target: str
-    state: Literal["pending", "staged", "delivered", "failed"]
+    state: DeliveryState
     records: int = 0
     sha256: str | None = None
     error: str | None = None
@@ -332,6 +389,12 @@ class Ledger(Protocol):
 
     def set_meta(self, values: Mapping[str, Any]) -> None: ...
 
+    def together(self) -> AbstractContextManager[None]:
+        """All that is written within becomes durable at once (FULL), at its end: one sync for all of it. Where any of
+        it fails none of it is there, and this ledger takes no more: what reached the spool is taken up at the next
+        opening."""
+        ...
+
     def close(self) -> None: ...
 
     # -- enrolment -------------------------------------------------------------------------------------------------
@@ -344,12 +407,37 @@ class Ledger(Protocol):
         """
         ...
 
-    def rows(self, start: int = 0) -> Iterator[Row]: ...
+    def note_twins(self, digests: Iterable[bytes | None]) -> int:
+        """Make each row a twin of the first one before it that has the same digest: it has no steps, and ends as that
+        one does; returns how many there are. `digests` are those of all rows, in order; None is like no other.
+
+        To be called once, between enrolment and the first lease. Rows with the same digest are asked for once, so what
+        a row's replies are worth must depend on nothing that is not in it.
+        """
+        ...
+
+    def first_of(self, row: int) -> int:
+        """The row whose twin this is; the row itself where it is none."""
+        ...
+
+    def with_twins(self, rows: Iterable[int], most: int) -> Sequence[int] | None:
+        """These rows and all their twins, in order; None where the twins are more than `most`."""
+        ...
+
+    def spread(self, most: int) -> Sequence[int]:
+        """At most so many rows that have requests of their own, evenly over the run, in order."""
+        ...
+
+    def rows(self, start: int = 0, *, twins: bool = True) -> Iterator[Row]: ...
 
     def row(self, index: int) -> Row: ...
 
     def find(self, key: str) -> int | None:
         """The index of the row with this key."""
+        ...
+
+    def settled_rows(self, start: int, limit: int) -> Sequence[int]:
+        """The next rows from `start` on that have their outcome, in order."""
         ...
 
     # -- steps -----------------------------------------------------------------------------------------------------
@@ -380,7 +468,8 @@ class Ledger(Protocol):
         ...
 
     def reopen(self, *, kinds: Sequence[str] = (), keys: Sequence[str] = ()) -> int:
-        """Make failed, expired and canceled rows open again with fresh tries (`runner retry`); returns how many.
+        """Make failed, expired and canceled rows open again with fresh tries (`runner retry`); returns how many. Twins
+        go together.
 
         A step that has had no reply is open again. A turn whose last reply was no answer begins anew with its first
         request, since what was asked again of it led nowhere.
@@ -408,6 +497,7 @@ class Ledger(Protocol):
 
     def result(self, index: int) -> RowResult: ...
 
+    # A twin has had what its first row has had.
     def attempts(self, row: int) -> Sequence[Attempt]: ...
 
     def replies(self, row: int) -> Sequence[StepReply]:
@@ -508,7 +598,7 @@ class Ledger(Protocol):
 
 __all__ = [
     "ACCEPTED_COLUMNS", "NONE_ACCEPTED", "UNPRICED", "AcceptedLines", "Attempt", "AttemptEnd", "Batch", "BatchFacts",
-    "BatchState", "BatchStep", "CancelCause", "Counts", "Delivery", "EarlierReply", "EnrolledRow", "Landed", "Lease",
-    "Ledger", "Mode", "Money", "OpenStep", "Rejudged", "RowResult", "Rule", "Ruling", "Settled", "StepReply",
-    "StepState",
+    "BatchState", "BatchStep", "CancelCause", "Counts", "Delivery", "DeliveryState", "EarlierReply", "EnrolledRow",
+    "Landed", "Lease", "Ledger", "Mode", "Money", "OpenStep", "Rejudged", "RowResult", "Rule", "Ruling", "Settled",
+    "StepReply", "StepState",
 ]  # fmt: skip

@@ -1,7 +1,8 @@
 """The audit: do the tables of a ledger agree with each other? Every total is counted again.
 
 Owns   the queries that say what must hold (reliability invariants I1, I5, I7), for tests and for `runner doctor`.
-Knows  the tables (mode 0 is `batch`). Reads only, and takes seconds where a run has millions of rows.
+Knows  the tables (mode 0 is `batch`, status -1 that of a twin). Reads only, and takes seconds where a run has
+       millions of rows.
 """
 
 from __future__ import annotations
@@ -15,9 +16,16 @@ from runner.ledger.database import Database, fetch
 from runner.ledger.folder import DATABASE, SPOOL
 from runner.ledger.landings import landed_path
 
+_STANDS: Final = """
+    WITH stands AS (
+        SELECT r.idx, own.status, own.kind FROM rows AS r LEFT JOIN twins AS t ON t.row = r.idx
+        JOIN rows AS own ON own.idx = coalesce(t.first, r.idx)
+    )
+"""
+"""How each row stands; a twin as its first row does."""
 _MUST_BE_EMPTY: Final[dict[str, str]] = {
     "rows without a step, or steps of no row": """
-        SELECT idx FROM rows WHERE NOT EXISTS (SELECT 1 FROM steps WHERE steps.row = rows.idx)
+        SELECT idx FROM rows WHERE (status = -1) = EXISTS (SELECT 1 FROM steps WHERE steps.row = rows.idx)
         UNION ALL SELECT row FROM steps WHERE row >= 0 AND row NOT IN (SELECT idx FROM rows)
     """,
     "open rows without a step to do, or ended rows with one": """
@@ -38,16 +46,23 @@ _MUST_BE_EMPTY: Final[dict[str, str]] = {
     """,
     "rows by status that differ from the totals": """
         SELECT 1 FROM totals WHERE
-            rows_open <> (SELECT count(*) FROM rows WHERE status = 0)
-            OR rows_succeeded <> (SELECT count(*) FROM rows WHERE status = 1)
-            OR rows_failed <> (SELECT count(*) FROM rows WHERE status = 2)
-            OR rows_expired <> (SELECT count(*) FROM rows WHERE status = 3)
-            OR rows_canceled <> (SELECT count(*) FROM rows WHERE status = 4)
+            rows_open <> (SELECT count(*) FROM stands WHERE status = 0)
+            OR rows_succeeded <> (SELECT count(*) FROM stands WHERE status = 1)
+            OR rows_failed <> (SELECT count(*) FROM stands WHERE status = 2)
+            OR rows_expired <> (SELECT count(*) FROM stands WHERE status = 3)
+            OR rows_canceled <> (SELECT count(*) FROM stands WHERE status = 4)
             OR rows_reused <> (SELECT count(*) FROM rows WHERE reused)
+            OR twins <> (SELECT count(*) FROM twins)
+            OR twins_open <> (SELECT count(*) FROM twins JOIN rows ON idx = first WHERE status = 0)
+    """,
+    "twins of twins, of later rows or of none, or rows that are twins without one": """
+        SELECT t.row FROM twins AS t LEFT JOIN rows AS r ON r.idx = t.first
+        WHERE r.status IS NULL OR r.status = -1 OR t.first >= t.row
+        UNION ALL SELECT idx FROM rows WHERE (status = -1) <> (idx IN (SELECT row FROM twins))
     """,
     "failures by kind that differ from the rows": """
         SELECT kind, rows FROM failure_kinds WHERE rows <> 0
-        EXCEPT SELECT kind, count(*) FROM rows WHERE status = 2 GROUP BY kind
+        EXCEPT SELECT kind, count(*) FROM stands WHERE status = 2 GROUP BY kind
     """,
     "money or tokens that differ from the attempts and leases": """
         SELECT 1 FROM totals WHERE
@@ -101,7 +116,7 @@ def audit(folder: Path) -> list[str]:
     connection = database.connection
     try:
         with connection:  # one snapshot
-            wrong = [what for what, query in _MUST_BE_EMPTY.items() if fetch(connection, f"{query} LIMIT 1")]
+            wrong = [what for what, query in _MUST_BE_EMPTY.items() if fetch(connection, f"{_STANDS} {query} LIMIT 1")]
             if _missing_files(connection, folder / SPOOL):
                 wrong.append("landed files that are missing or not as long as they were")
     finally:

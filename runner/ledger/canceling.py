@@ -6,11 +6,15 @@ Knows  the tables `rows` and `steps`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import apsw
 
-from runner.ledger.database import Database, fetch_value
+from runner.ledger.database import Database, fetch, fetch_value
+from runner.ledger.sampling import end_sampled
 from runner.ledger.schema import ROW_CODE, STEP_CODE
-from runner.ledger.totals import Changes
+from runner.ledger.totals import Changes, read_counts
 
 _STEPS_A_TRANSACTION = 200_000
 
@@ -36,23 +40,26 @@ _END_STEPS = "UPDATE steps SET state = ? WHERE state = 0 AND row IN (SELECT row 
 _END_ROWS = "UPDATE rows SET status = ?, kind = NULL, reused = 0 WHERE idx IN (SELECT row FROM temp.canceled)"
 
 
-def cancel_open(database: Database) -> int:
-    """End the rows that are open and of which no step is leased or answered; returns how many."""
-    total, last = 0, -1
+def cancel_open(database: Database, samples: int = 1) -> int:
+    """End the rows that are open and of which no step is leased or answered; returns how many are canceled. A row of
+    which a sample has succeeded already has succeeded."""
+    before, last = read_counts(database.connection).canceled, -1
     while True:
         following: int | None = fetch_value(database.connection, _UP_TO, (last, _STEPS_A_TRANSACTION))
         if following is None:
-            return total
+            return read_counts(database.connection).canceled - before  # with their twins
         with database.transaction(durable=True) as connection:
-            total += _cancel_between(connection, last, following)
+            if samples > 1:
+                _end_samples(connection, last, following)
+            else:
+                _cancel_between(connection, last, following)
         last = following
 
 
-def _cancel_between(connection: apsw.Connection, after: int, last: int) -> int:
+def _cancel_between(connection: apsw.Connection, after: int, last: int) -> None:
     busy = fetch_value(connection, _BUSY, (after, last))
     count = _cancel_some(connection, after, last) if busy else _cancel_all(connection, after, last)
     Changes(rows_open=-count, rows_canceled=count).write(connection)
-    return count
 
 
 def _cancel_all(connection: apsw.Connection, after: int, last: int) -> int:
@@ -63,11 +70,24 @@ def _cancel_all(connection: apsw.Connection, after: int, last: int) -> int:
 
 
 def _cancel_some(connection: apsw.Connection, after: int, last: int) -> int:
-    connection.execute("CREATE TEMP TABLE canceled (row INTEGER PRIMARY KEY)")
-    try:
-        connection.execute(_CHOOSE, (after, last))
+    with _chosen(connection, after, last):
         connection.execute(_END_STEPS, (STEP_CODE["canceled"],))
         connection.execute(_END_ROWS, (ROW_CODE["canceled"],))
         return connection.changes()
+
+
+def _end_samples(connection: apsw.Connection, after: int, last: int) -> None:
+    with _chosen(connection, after, last):
+        connection.execute(_END_STEPS, (STEP_CODE["canceled"],))
+        end_sampled(connection, [row for (row,) in fetch(connection, "SELECT row FROM temp.canceled")])
+
+
+@contextmanager
+def _chosen(connection: apsw.Connection, after: int, last: int) -> Iterator[None]:
+    """The rows to end, as a table."""
+    connection.execute("CREATE TEMP TABLE canceled (row INTEGER PRIMARY KEY)")
+    try:
+        connection.execute(_CHOOSE, (after, last))
+        yield
     finally:
         connection.execute("DROP TABLE temp.canceled")

@@ -8,6 +8,7 @@ Durability
     on.
   * `transaction(durable=False)` is synchronous=NORMAL: a crash of the process loses nothing, a power cut may lose the
     newest, in order. For what can be made again from the spool.
+  * `together` makes one transaction, a durable one, of several: outcomes and the leases that follow them.
   * Every durable commit is counted in the database, and the count is then written, unsynced, to a small file beside
     it. The file can lag but never lead, so a database that is behind it has lost committed transactions (a removed
     `-wal` file).
@@ -34,6 +35,7 @@ from runner.ledger.schema import APPLICATION_ID, MIGRATIONS, READ_OLDER
 _OLDEST_SQLITE = 3_051_003
 _BUSY_TIMEOUT_MS = 10_000
 _COMMIT_COUNT = "commits"
+_COUNT_COMMIT = "UPDATE durable_commits SET number = number + 1 RETURNING number"
 _CHECKED_BYTES = 256 << 20
 """Up to here all pages are checked at opening, at about 150 MB/s; in a larger file when they are read."""
 
@@ -147,6 +149,8 @@ class Database:
         self._path = path
         self._broken: LedgerError | None = None
         self._synchronous = -1
+        self._shared: contextlib.ExitStack | None = None
+        """What `together` ends, while it lasts: its transaction, once one within has asked for it."""
         self._commits_descriptor: int | None = None
         if apsw.SQLITE_VERSION_NUMBER < _OLDEST_SQLITE:
             raise LedgerError(
@@ -228,15 +232,13 @@ class Database:
         path = self._path.with_name(_COMMIT_COUNT)
         self._commits_descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
         noted = os.pread(self._commits_descriptor, 32, 0).strip()
-        if noted.isdigit() and int(noted) > self._commits():
+        commits = int(fetch_value(self.connection, "SELECT number FROM durable_commits"))
+        if noted.isdigit() and int(noted) > commits:
             raise damaged(
-                f"{self._path} has lost transactions it had committed ({self._commits()} of {int(noted)} are there);"
+                f"{self._path} has lost transactions it had committed ({commits} of {int(noted)} are there);"
                 f" was {self._path.name}-wal removed?"
             )
-        self._note_commits()
-
-    def _commits(self) -> int:
-        return int(fetch_value(self.connection, "SELECT number FROM durable_commits"))
+        self._note_commits(commits)
 
     def _be_synchronous(self, level: int) -> None:
         if self._synchronous != level:
@@ -248,28 +250,59 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool) -> Iterator[apsw.Connection]:
-        """All or nothing. Raises LedgerError `disk-full`, `disk-error`, `damaged`."""
+        """All or nothing; within `together` a part of that. Raises LedgerError `disk-full`, `disk-error`, `damaged`."""
         self.check_writable()
+        if self._shared is None:
+            with self._own_transaction(durable=durable):
+                yield self.connection
+            return
+        if not self.connection.in_transaction:
+            self._shared.enter_context(self._own_transaction(durable=True))
+        yield self.connection
+
+    @contextlib.contextmanager
+    def _own_transaction(self, *, durable: bool) -> Iterator[None]:
         connection = self.connection
         try:
             with translated(self._path):
                 self._be_synchronous(2 if durable else 1)
                 with all_or_nothing(connection):
-                    yield connection
-                    if durable:
-                        connection.execute("UPDATE durable_commits SET number = number + 1")
+                    yield
+                    commits = int(fetch_value(connection, _COUNT_COMMIT)) if durable else 0
                 if durable:
-                    self._note_commits()
+                    self._note_commits(commits)
         except LedgerError as error:
             if error.code in ("disk-error", "damaged"):
                 self.refuse_writes(error)
             raise
 
-    def _note_commits(self) -> None:
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Make one transaction, and a durable one, of all those within. Where one fails nothing of any of them is left,
+        and this connection refuses to write from then on: one of them may have gone by what it wrote elsewhere.
+
+        It begins with the first of them, so that what is written elsewhere before (the spool) is there even where the
+        database is in use or full. Raises LedgerError as `transaction` does.
+        """
+        try:
+            with contextlib.ExitStack() as shared:
+                self._shared = shared
+                try:
+                    yield
+                finally:
+                    self._shared = None
+        except LedgerError as error:
+            self.refuse_writes(error)
+            raise
+        except BaseException as error:
+            self.refuse_writes(out_of_step(error))
+            raise
+
+    def _note_commits(self, commits: int) -> None:
         assert self._commits_descriptor is not None
         # Fixed width, one small write, unsynced: it survives the process, and a power cut only leaves it behind.
         with disk_errors(self._path):
-            os.pwrite(self._commits_descriptor, b"%020d\n" % self._commits(), 0)
+            os.pwrite(self._commits_descriptor, b"%020d\n" % commits, 0)
 
     def refuse_writes(self, reason: LedgerError) -> None:
         """From here on every transaction raises `reason`: the ledger has to be opened anew first."""
@@ -285,6 +318,15 @@ class Database:
         if self._commits_descriptor is not None:
             os.close(self._commits_descriptor)
             self._commits_descriptor = None
+
+
+def out_of_step(error: BaseException) -> LedgerError:
+    """What further writes are refused with after an error that was none of the disk's."""
+    return LedgerError(
+        f"the ledger is behind its spool after {type(error).__name__}",
+        code="reopen",
+        hint="`runner resume` takes the rest up",
+    )
 
 
 def _connect(path: Path, read_only: bool) -> apsw.Connection:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 import apsw
@@ -18,13 +19,17 @@ import apsw
 from runner.encoding import decode, encode, printable
 from runner.errors import InputError, LedgerError, Location, Problem
 from runner.ledger import EnrolledRow
+from runner.ledger.bulk import insert_flat
 from runner.ledger.database import Database, fetch, fetch_value
 from runner.ledger.refusals import disk_errors
 from runner.ledger.rows import RowReader, RowWriter
 from runner.ledger.schema import OPEN
 from runner.ledger.totals import Changes
+from runner.values import held, json_form
 
 _SHOWN_CLASHES = 20
+_LOADED_VALUES = 4 * 1_024
+"""Of the table `rows`, inserted at a time: four of each row."""
 
 SAMPLES = "samples"
 """In the run's meta: how many conversations each row has, where that is more than one."""
@@ -73,7 +78,9 @@ def _load(
     connection: apsw.Connection, folder: Path, writer: RowWriter, rows: Iterable[EnrolledRow], samples: int
 ) -> int:
     sources: dict[str, int] = {}
-    connection.executemany("INSERT INTO rows VALUES (?, ?, ?, ?, 0, NULL, 0)", _loading(rows, writer, sources))
+    loading = chain.from_iterable(_loading(rows, writer, sources))
+    while some := list(islice(loading, _LOADED_VALUES)):
+        insert_flat(connection, "INSERT INTO rows VALUES ", "({},{},{},{},0,NULL,0)", some)
     writer.finish()
     connection.executemany(
         "INSERT INTO sources VALUES (?, ?)", [(number, printable(file)) for file, number in sources.items()]
@@ -100,8 +107,26 @@ def _loading(
         row = enrolled.row
         if row.index != index:
             raise ValueError(f"row {row.key!r} has index {row.index} at place {index}")
-        add(row)
+        try:
+            add(row)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise _unusable(enrolled, error) from error
         yield index, key_hash(row.key), sources.setdefault(enrolled.file, len(sources)), enrolled.line
+
+
+def _unusable(enrolled: EnrolledRow, error: Exception) -> InputError:
+    """A value that no row holds, with its column."""
+    column, why = "", str(error)
+    for name, value in enrolled.row.values.items():
+        try:
+            encode(json_form(held(value)))
+        except (TypeError, ValueError, RecursionError) as found:
+            deep = "a value that is nested too deep cannot stand in a row"
+            column, why = f"the column {name!r}: ", deep if isinstance(found, RecursionError) else str(found)
+            break
+    message = f"the row {enrolled.row.key!r} cannot be kept: {column}{why}"
+    hint = "give texts, numbers, dates, times, bytes, and lists or mappings of these"
+    return InputError([Problem("unusable-value", message, Location(enrolled.file, enrolled.line), hint)])
 
 
 def _clashes(connection: apsw.Connection, folder: Path) -> list[Problem]:

@@ -19,8 +19,8 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -66,6 +66,7 @@ def to_millis(moment: datetime) -> int:
     return (moment - _EPOCH) // _MILLISECOND
 
 
+@lru_cache(maxsize=1_024)  # as in `clock.to_rfc3339`
 def from_millis(millis: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=millis)
 
@@ -189,7 +190,7 @@ def split_frame(data: bytes) -> tuple[Prefix, memoryview, memoryview]:
 def _reply(body: bytes, request_id: str | None, usage: Usage) -> Reply:
     """The reply as it was judged when it came; what it counts for this run (nothing, if reused) the header says."""
     try:
-        return replace(parse_reply(body, request_id), usage=usage)
+        return parse_reply(body, request_id, usage)
     except ValueError as error:
         raise BrokenFrame(f"of no message ({error})") from error
 

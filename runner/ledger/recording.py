@@ -16,7 +16,7 @@ import apsw
 
 from runner.errors import LedgerError
 from runner.ledger import Rule, Ruling
-from runner.ledger.database import Database
+from runner.ledger.database import Database, out_of_step
 from runner.ledger.settlement import Settlement, check_new, is_new, ruling_of, set_mark
 from runner.ledger.spool import SpoolWriter
 from runner.ledger.steps import Known, StepFacts, StepKey, facts_of, facts_of_rows, step_key
@@ -82,7 +82,7 @@ class Recorder:
             self._database.refuse_writes(error)
             raise
         except BaseException as error:
-            self._database.refuse_writes(_out_of_step(error))
+            self._database.refuse_writes(out_of_step(error))
             raise
         return rulings
 
@@ -91,11 +91,3 @@ def _standing(connection: apsw.Connection, outcome: Outcome) -> Ruling:
     facts = facts_of(connection, outcome.step)
     assert facts is not None  # `_new_among` has looked
     return ruling_of(connection, outcome, facts)
-
-
-def _out_of_step(error: BaseException) -> LedgerError:
-    return LedgerError(
-        f"the ledger is behind its spool after {type(error).__name__}",
-        code="reopen",
-        hint="`runner resume` takes the rest up",
-    )

@@ -111,8 +111,8 @@ class _Work:
             if each == "failed" and of_kind is not None:
                 changes.kinds[of_kind] += by
         if status != decided.status:
-            now = status == "succeeded"
-            self.came_to += Rejudged(to_succeeded=int(now), to_failed=int(not now))
+            now, rows = status == "succeeded", 1 + decided.twins
+            self.came_to += Rejudged(to_succeeded=rows * now, to_failed=rows * (not now))
 
     def write(self, connection: apsw.Connection) -> None:
         connection.executemany(_SET_FAILURE, self._failures)

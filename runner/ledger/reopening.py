@@ -13,7 +13,7 @@ import apsw
 from runner.encoding import encode
 from runner.ledger.database import fetch
 from runner.ledger.schema import END_CODE, ROW_CODE, ROW_STATUSES
-from runner.ledger.totals import Changes
+from runner.ledger.totals import Changes, read_counts
 from runner.rounds import RESTART_BIT, most
 
 _FAILED = ROW_CODE["failed"]
@@ -81,13 +81,12 @@ def _json(values: Sequence[object]) -> str:
 
 
 def _open_chosen(connection: apsw.Connection) -> int:
-    changes, total = Changes(), 0
+    changes, open_before = Changes(), read_counts(connection).open
     for status, kind, count in fetch(connection, _CHOSEN):
         changes.add_rows(ROW_STATUSES[status], -count)
-        total += count
+        changes.rows_open += count
         if status == _FAILED and kind is not None:
             changes.kinds[kind] -= count
-    changes.rows_open += total
     changes.write(connection)
     connection.execute(_OPEN_ROWS)
     connection.execute(_LAST_STEPS)
@@ -96,4 +95,4 @@ def _open_chosen(connection: apsw.Connection) -> int:
         connection.execute(_BEGIN_ANEW)
     finally:
         connection.execute("DROP TABLE temp.last_steps")
-    return total
+    return read_counts(connection).open - open_before  # with their twins

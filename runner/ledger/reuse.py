@@ -3,7 +3,7 @@
 Owns   `replies.db`, a map from a request's identity to a frame or a landed line in some run's spool.
 Knows  run folders and their ledgers, which it only reads; `holders` reads what is at a place.
 
-The index is never truth: it can be deleted at any time and is made again from the runs (decision 11). So a damaged
+The index is never truth: it can be deleted at any time and is made again from the runs. So a damaged
 one, or one of another format, is thrown away without a word, a run that cannot be read is passed over, and what
 `find` returns has been read from the spool and checked against the identity that was asked for.
 

@@ -4,10 +4,11 @@ Owns   the block files: writing them once at enrolment, reading rows one by one 
 Knows  rows and their encoding. Where a block is, the table `blocks` says.
 
 A block is 16 bytes (magic, crc32 of what follows them, sizes) and about 128 KiB of lines, zstd-compressed: a line is
-the canonical JSON array `[key, values]`, or where values hold bytes `[key, values, places]`: at each place (a list of
-keys and positions) stands a text in base64. A block with such a line has a magic of its own, so that a version which
-knows none of them refuses it instead of giving texts for bytes. A block is large enough to compress well, and small
-enough that reading one row is quick.
+the canonical JSON array `[key, values]`, or where values hold what JSON does not (`runner.values`) `[key, values,
+marks]`: an object with the places at which a JSON value stands for another kind. Where bytes are all there is of that,
+the marks are the list of their places alone. A block with such lines has a magic of its own, one for bytes and one for
+the rest, so that a version which does not know them refuses it instead of giving texts for bytes and dates. A block is
+large enough to compress well, and small enough that reading one row is quick.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import json
 import os
 import struct
 import zlib
-from base64 import b64decode, b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,10 +32,14 @@ from runner.encoding import encode
 from runner.ledger.database import fetch_one
 from runner.ledger.folder import open_private, sync_entries
 from runner.ledger.refusals import damaged, disk_errors
-from runner.types import BinaryValues, Row, maker_of
+from runner.types import Row, maker_of
+from runner.values import HELD_BESIDE_JSON, marked, unmarked
 
 _MAGIC = b"\xffRB\xfe"
 _MAGIC_WITH_BYTES = b"\xffRC\xfe"
+_MAGIC_WITH_TYPES = b"\xffRD\xfe"
+_MAGICS = (_MAGIC, _MAGIC_WITH_BYTES, _MAGIC_WITH_TYPES)
+"""Each of these knows the lines of those before it."""
 _HEAD = struct.Struct("<4sIII")
 _BLOCK_BYTES = 128 << 10
 _SEGMENT_BYTES = 256 << 20
@@ -53,32 +58,32 @@ _scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder())["scan_on
 _TEXTS = {str}
 
 
-def _encoded(key: str, values: dict[str, Any]) -> bytes:
-    """The canonical JSON of a row. Of texts alone, as of csv, the quick encoder writes the same in a tenth of the
-    time; it writes some numbers in another way."""
-    if set(map(type, values.values())) == _TEXTS:
+def _encoded(key: str, values: dict[str, Any]) -> tuple[bytes, bytes]:
+    """The line of a row, and the magic of the block that may hold it. Raises TypeError for what a row cannot hold.
+
+    Of texts alone, as of csv, the quick encoder writes the canonical JSON in a tenth of the time; it writes some
+    numbers in another way.
+    """
+    kinds = set(map(type, values.values()))
+    if kinds == _TEXTS:
         try:
-            return orjson.dumps((key, values))
+            return orjson.dumps((key, values)), _MAGIC
         except TypeError:  # half of a surrogate pair
             pass
-    return encode((key, values))
+    if kinds.isdisjoint(HELD_BESIDE_JSON):
+        try:
+            return encode((key, values)), _MAGIC
+        except (TypeError, ValueError):  # deeper down, or NaN
+            pass
+    plain, marks = marked(values)
+    if not marks:  # relatives of JSON's own kinds: a tuple's, numpy's
+        return encode((key, plain)), _MAGIC
+    if marks.keys() == _BYTES:
+        return encode((key, plain, marks["bytes"])), _MAGIC_WITH_BYTES
+    return encode((key, plain, marks)), _MAGIC_WITH_TYPES
 
 
-def _encoded_with_bytes(key: str, values: dict[str, Any]) -> bytes:
-    places: list[list[str | int]] = []
-    return encode((key, _as_texts(values, [], places), places))
-
-
-def _as_texts(value: Any, here: list[str | int], places: list[list[str | int]]) -> Any:
-    """The value with a text in base64 for bytes, whose places are noted."""
-    if isinstance(value, bytes | bytearray | memoryview):
-        places.append(here)
-        return b64encode(value).decode()
-    if isinstance(value, Mapping):
-        return {name: _as_texts(item, [*here, name], places) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_as_texts(item, [*here, number], places) for number, item in enumerate(value)]
-    return value
+_BYTES = {"bytes"}
 
 
 def _decoded(line: bytes) -> tuple[str, dict[str, Any]]:
@@ -90,16 +95,9 @@ def _decoded(line: bytes) -> tuple[str, dict[str, Any]]:
     except orjson.JSONDecodeError:  # half of a surrogate pair
         pass
     (key, values, *more), _ = _scan(line.decode(), 0)
-    return key, _with_bytes(values, more[0]) if more else values
-
-
-def _with_bytes(values: dict[str, Any], places: list[list[str | int]]) -> dict[str, Any]:
-    for *above, last in places:
-        holder: Any = values
-        for part in above:
-            holder = holder[part]
-        holder[last] = b64decode(holder[last])
-    return BinaryValues(values)
+    if not more:
+        return key, values
+    return key, unmarked(values, more[0] if type(more[0]) is dict else {"bytes": more[0]})
 
 
 _row = maker_of(Row)
@@ -115,7 +113,11 @@ class Block(NamedTuple):
 
 
 class RowWriter:
-    """Writes all rows of a run, once. `blocks` and `sha256` are complete after `finish`."""
+    """Writes all rows of a run, once. `blocks` and `sha256` are complete after `finish`.
+
+    A thread of its own hashes and packs a block while the next one is read: both let go of the interpreter, and take a
+    quarter of an enrolment.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -127,6 +129,9 @@ class RowWriter:
         self._count = 0
         self._segment, self._offset = 1, 0
         self._descriptor = self._create_segment(self._segment)
+        self._packer = ThreadPoolExecutor(1, "runner-rows")
+        self._packing: tuple[Future[bytes], int] | None = None
+        """The block that is being packed, and how many rows it has."""
         self.blocks: list[Block] = []
 
     def _create_segment(self, segment: int) -> int:
@@ -138,24 +143,32 @@ class RowWriter:
         return self._digest.hexdigest()
 
     def add(self, row: Row) -> None:
-        """Raises TypeError or ValueError for a value that JSON cannot hold."""
+        """Raises TypeError for a value that no row holds, RecursionError for one that is nested too deep."""
         values = row.values if type(row.values) is dict else dict(row.values)
-        try:
-            line = _encoded(row.key, values)
-        except TypeError:
-            line = _encoded_with_bytes(row.key, values)
-            self._magic = _MAGIC_WITH_BYTES
+        line, magic = _encoded(row.key, values)
+        if magic is not _MAGIC and magic > self._magic:
+            self._magic = magic
         self._lines.append(line)
         self._waiting += len(line)
         if self._waiting >= _BLOCK_BYTES:
-            self._write_block()
+            self._end_block()
 
-    def _write_block(self) -> None:
+    def _end_block(self) -> None:
         raw = b"\n".join(self._lines)
+        before, self._packing = self._packing, (self._packer.submit(self._packed, raw, self._magic), len(self._lines))
+        self._lines, self._waiting, self._magic = [], 0, _MAGIC
+        if before is not None:
+            self._write_block(*before)
+
+    def _packed(self, raw: bytes, magic: bytes) -> bytes:
+        """On the packer's thread, one block after another."""
         self._digest.update(raw)
         self._digest.update(b"\n")
         packed = self._compressor.compress(raw)
-        data = memoryview(_HEAD.pack(self._magic, zlib.crc32(packed), len(packed), len(raw)) + packed)
+        return _HEAD.pack(magic, zlib.crc32(packed), len(packed), len(raw)) + packed
+
+    def _write_block(self, packing: Future[bytes], rows: int) -> None:
+        data = memoryview(packing.result())
         with disk_errors(self._folder):
             if self._offset >= _SEGMENT_BYTES:
                 self._start_segment()
@@ -163,13 +176,15 @@ class RowWriter:
             self._offset += len(data)
             while data:
                 data = data[os.write(self._descriptor, data) :]
-        self._count += len(self._lines)
-        self._lines, self._waiting, self._magic = [], 0, _MAGIC
+        self._count += rows
 
     def finish(self) -> None:
         """Write what waits and make everything durable."""
         if self._lines:
-            self._write_block()
+            self._end_block()
+        if self._packing is not None:
+            self._write_block(*self._packing)
+            self._packing = None
         with disk_errors(self._folder):
             os.fsync(self._descriptor)
             sync_entries(self._folder)
@@ -182,6 +197,7 @@ class RowWriter:
         self._segment, self._offset = self._segment + 1, 0
 
     def close(self) -> None:
+        self._packer.shutdown(cancel_futures=True)
         os.close(self._descriptor)
 
 
@@ -243,7 +259,7 @@ class RowReader:
             raise damaged(f"{path} ends inside the block at byte {block.offset}")
         magic, crc, _, raw_bytes = _HEAD.unpack_from(data)
         packed = data[_HEAD.size :]
-        if magic not in (_MAGIC, _MAGIC_WITH_BYTES) or zlib.crc32(packed) != crc:
+        if magic not in _MAGICS or zlib.crc32(packed) != crc:
             raise damaged(f"{path}: the block at byte {block.offset} is damaged")
         return self._decompressor.decompress(packed, max_output_size=raw_bytes).split(b"\n")
 

@@ -41,6 +41,8 @@ MODE_CODE: Final = codes_of(MODES)
 OPEN: Final = STEP_CODE["open"]
 LEASED: Final = STEP_CODE["leased"]
 ANSWERED: Final = STEP_CODE["answered"]
+TWIN: Final = -1
+"""Stands for the status of a row that has none of its own: it ends as another row does (`twins`)."""
 
 _VERSION_1 = """
 CREATE TABLE meta (
@@ -203,8 +205,28 @@ _TOOL_RESULTS = """ (  -- of calls that the reply to a step made; `packed`: with
 _VERSION_3 = f"CREATE TABLE tool_results{_TOOL_RESULTS}"
 _READ_2_AS_3 = f"CREATE TEMP TABLE tool_results{_TOOL_RESULTS}"
 
-MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1, _VERSION_2, _VERSION_3)
+_TWINS = """ (  -- rows of the same request as an earlier one, which alone has steps; `twins_by_first` is made with them
+    row INTEGER PRIMARY KEY,
+    first INTEGER NOT NULL
+) STRICT;
+"""
 
-READ_OLDER: Final[dict[int, str]] = {1: _READ_1_AS_2 + _READ_2_AS_3, 2: _READ_2_AS_3}
+_VERSION_4 = f"""
+CREATE TABLE twins{_TWINS}
+ALTER TABLE totals ADD COLUMN twins INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE totals ADD COLUMN twins_open INTEGER NOT NULL DEFAULT 0;
+"""
+_READ_3_AS_4 = f"""
+CREATE TEMP TABLE twins{_TWINS}
+CREATE TEMP VIEW totals AS SELECT *, 0 AS twins, 0 AS twins_open FROM main.totals;
+"""  # noqa: S608 - our own names
+
+MIGRATIONS: Final[tuple[str, ...]] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+
+READ_OLDER: Final[dict[int, str]] = {
+    1: _READ_1_AS_2 + _READ_2_AS_3 + _READ_3_AS_4,
+    2: _READ_2_AS_3 + _READ_3_AS_4,
+    3: _READ_3_AS_4,
+}
 """What makes a database of an older version look like the newest to a connection that only reads: temporary views,
 which SQLite finds before the tables of the same name. Nothing is written to the file."""

@@ -18,6 +18,7 @@ import mmap
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ SEGMENT_BYTES = 256 << 20
 """Large enough that a million replies are a handful of files, small enough to copy and delete."""
 _WRITE_BYTES = 1 << 20
 _OPEN_SEGMENTS = 16
+_AHEAD_BYTES = 1 << 20
 
 _sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has only fsync
 
@@ -66,6 +68,19 @@ class SpoolReader:
         self._folder = folder
         self._decoder = FrameDecoder()
         self._descriptors: OrderedDict[int, int] = OrderedDict()
+        self._ahead = (0, 0, b"")
+        """A segment, a place in it, and the bytes from there on."""
+
+    @contextmanager
+    def ahead_of(self, segment: int, offset: int) -> Iterator[None]:
+        """Read some of a segment at once, for frames that are known by now and asked for within the block: a call of
+        the system for each is a fifth of reading it."""
+        with suppress(OSError):  # it is told of the frame that cannot be read
+            self._ahead = (segment, offset, os.pread(self._descriptor(segment), _AHEAD_BYTES, offset))
+        try:
+            yield
+        finally:
+            self._ahead = (0, 0, b"")
 
     def body(self, place: Place) -> bytes:
         """The message object of the frame or line there. Raises LedgerError `damaged`."""
@@ -90,15 +105,22 @@ class SpoolReader:
         return damaged(f"{segment_path(self._folder, place.segment)}: the {what} at byte {place.offset} is {error}")
 
     def _read(self, place: Place) -> bytes:
-        descriptor = self._descriptors.get(place.segment)
+        segment, offset, length = place
+        ahead, start, data = self._ahead
+        if segment == ahead and start <= offset and offset + length <= start + len(data):
+            return data[offset - start : offset - start + length]
+        return os.pread(self._descriptor(segment), length, offset)
+
+    def _descriptor(self, segment: int) -> int:
+        descriptor = self._descriptors.get(segment)
         if descriptor is None:
-            descriptor = open_private(segment_path(self._folder, place.segment), os.O_RDONLY)
-            self._descriptors[place.segment] = descriptor
+            descriptor = open_private(segment_path(self._folder, segment), os.O_RDONLY)
+            self._descriptors[segment] = descriptor
             if len(self._descriptors) > _OPEN_SEGMENTS:
                 os.close(self._descriptors.popitem(last=False)[1])
         else:
-            self._descriptors.move_to_end(place.segment)
-        return os.pread(descriptor, place.length, place.offset)
+            self._descriptors.move_to_end(segment)
+        return descriptor
 
     def close(self) -> None:
         while self._descriptors:

@@ -2,16 +2,17 @@
 
 Owns   which transaction each method is, and how durable: the parts below write inside it.
 Knows  the parts: `database`, `enrolment`, `steps`, `settlement`, `recovery`, `results`, `batches`, `landings`,
-       `collecting`, `reopening`, `canceling`, `spool`.
+       `collecting`, `reopening`, `canceling`, `twins`, `spool`.
 
 Durable (FULL) are promises the outside world acts on: leases, batch intents and marks, meta, deliveries, reopening.
 NORMAL are outcomes, since their frames are synced before, and releases, since a lost one only leaves a bound in
-doubt.
+doubt; within `together` they are as durable as what shares their transaction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -61,6 +62,7 @@ from runner.ledger.settlement import read_mark, settle_answered
 from runner.ledger.spool import SEGMENT_BYTES, SpoolReader, SpoolWriter
 from runner.ledger.steps import Known, affordable, open_step, open_steps, release, take_leases
 from runner.ledger.totals import read_counts, read_money, read_usage
+from runner.ledger.twins import first_of, note_twins, settled_rows, spread, with_twins, without_twins
 from runner.tools import ToolResult
 from runner.types import Attempt, Outcome, Row, Step, Usage
 
@@ -158,6 +160,9 @@ class SqliteLedger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def together(self) -> AbstractContextManager[None]:
+        return self._database.together()
+
     # -- the run ---------------------------------------------------------------------------------------------------
     @property
     def meta(self) -> Mapping[str, Any]:
@@ -174,8 +179,23 @@ class SqliteLedger:
             self._recorder.samples = samples
         return count
 
-    def rows(self, start: int = 0) -> Iterator[Row]:
-        return self._rows.rows(start)
+    def note_twins(self, digests: Iterable[bytes | None]) -> int:
+        self._forget()
+        with self._database.transaction(durable=True) as connection:
+            return note_twins(connection, digests)
+
+    def first_of(self, row: int) -> int:
+        return first_of(self._connection, row)
+
+    def with_twins(self, rows: Iterable[int], most: int) -> Sequence[int] | None:
+        return with_twins(self._connection, rows, most)
+
+    def spread(self, most: int) -> Sequence[int]:
+        return spread(self._connection, most)
+
+    def rows(self, start: int = 0, *, twins: bool = True) -> Iterator[Row]:
+        rows = self._rows.rows(start)
+        return rows if twins or not self.counts().twins else without_twins(self._connection, rows, start)
 
     def row(self, index: int) -> Row:
         """Raises IndexError where there is no such row."""
@@ -184,6 +204,9 @@ class SqliteLedger:
     def find(self, key: str) -> int | None:
         index: int | None = fetch_value(self._connection, "SELECT idx FROM rows WHERE key_hash = ?", (key_hash(key),))
         return index
+
+    def settled_rows(self, start: int, limit: int) -> Sequence[int]:
+        return settled_rows(self._connection, start, limit)
 
     # -- steps -----------------------------------------------------------------------------------------------------
     def open_steps(self, after: Step | None, limit: int) -> Sequence[OpenStep]:
@@ -230,7 +253,7 @@ class SqliteLedger:
 
     def reopen(self, *, kinds: Sequence[str] = (), keys: Sequence[str] = ()) -> int:
         self._forget()
-        found = [index for index in map(self.find, keys) if index is not None]
+        found = [self.first_of(index) for index in map(self.find, keys) if index is not None]
         with self._database.transaction(durable=True) as connection:
             return reopen(connection, kinds, found if keys else None)
 
@@ -345,7 +368,7 @@ class SqliteLedger:
 
     def cancel_open(self) -> int:
         self._forget()
-        return cancel_open(self._database)
+        return cancel_open(self._database, samples_of(self._connection))
 
 
 _SET_META = "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"

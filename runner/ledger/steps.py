@@ -46,14 +46,10 @@ _OPEN_STEPS = """
 _BEFORE_ROWS: Final = (-1, 2**63 - 1, 0, 0)
 """Behind the last step that is of no row. To ask for `row >= 0` as well would be taken for where to begin: each page
 would go over all those before it."""
-_NEXT_ATTEMPTS = """
-    SELECT s.row, s.turn, s.sample, s.round, s.attempts + 1, s.tries, s.sent
-    FROM carray(?) AS wanted CROSS JOIN steps AS s ON s.row = wanted.value
-    WHERE s.state = 0
-"""
 _LEASE_STEPS = """
     UPDATE steps SET state = ?, attempts = attempts + 1
     WHERE row IN carray(?) AND turn = ? AND sample = ? AND round = ? AND state = 0
+    RETURNING row, turn, sample, round, attempts, tries, sent
 """
 _LEASES = "INSERT INTO leases VALUES "
 _LEASE = "({},{},{},{},{},{},{},{},?1,?2)"  # constants: batch, started_at
@@ -188,11 +184,13 @@ def _take_some(
     keys = [step_key(lease.step) for lease in leases]
     of_no_row = [key for key in keys if key[0] < 0]
     connection.executemany("INSERT OR IGNORE INTO steps VALUES (?, ?, ?, ?, 0, 0, 0, 0)", of_no_row)
-    all_rows = [key[0] for key in keys]
-    found = fetch(connection, _NEXT_ATTEMPTS, (numbers(all_rows),))
-    opened = {each[:4]: each[4:] for each in found}
-    values: list[Any] = []
     rows: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+    for key in keys:
+        rows[key[1:]].append(key[0])
+    opened: dict[tuple[int, ...], tuple[int, ...]] = {}
+    for rest, same in rows.items():
+        opened.update({each[:4]: each[4:] for each in fetch(connection, _LEASE_STEPS, (LEASED, numbers(same), *rest))})
+    values: list[Any] = []
     for key, lease in zip(keys, leases, strict=True):
         facts = opened.pop(key, None)
         if facts is None:
@@ -201,11 +199,8 @@ def _take_some(
         if known is not None:
             known[key] = StepFacts(LEASED, number, tries, sent, number, lease.bound_pico, constants[0])
         values += (*key, number, MODE_CODE[lease.mode], lease.bound_pico, lease.request_hash)
-        rows[key[1:]].append(key[0])
-    for rest, same in rows.items():
-        connection.execute(_LEASE_STEPS, (LEASED, numbers(same), *rest))
     insert_flat(connection, _LEASES, _LEASE, values, constants)
-    return all_rows
+    return [key[0] for key in keys]
 
 
 def release(connection: apsw.Connection, steps: Sequence[Step]) -> None:

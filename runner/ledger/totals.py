@@ -26,6 +26,8 @@ class Changes:
     rows_expired: int = 0
     rows_canceled: int = 0
     rows_reused: int = 0
+    twins: int = 0
+    twins_open: int = 0
     attempts: int = 0
     requests: int = 0
     spent: int = 0
@@ -63,8 +65,9 @@ _ADD = "UPDATE totals SET " + ", ".join(f"{name} = {name} + ?" for name in _COLU
 _ADD_KIND = "INSERT INTO failure_kinds VALUES (?1, ?2) ON CONFLICT (kind) DO UPDATE SET rows = rows + ?2"
 
 _COUNTS = """
-    SELECT rows_open, rows_succeeded, rows_failed, rows_expired, rows_canceled, rows_reused, attempts, requests FROM
-    totals
+    SELECT rows_open, rows_succeeded, rows_failed, rows_expired, rows_canceled, rows_reused, twins, twins_open,
+        attempts, requests
+    FROM totals
 """
 _KINDS = "SELECT kind, rows FROM failure_kinds WHERE rows > 0 ORDER BY kind"
 _MONEY = "SELECT spent, reserved, doubtful, overhead, unpriced FROM totals"
@@ -75,7 +78,7 @@ def read_counts(connection: apsw.Connection) -> Counts:
     """Rows by status, in one snapshot."""
     with connection:
         by_status, failures = fetch(connection, _COUNTS)[0], dict(fetch(connection, _KINDS))
-    opened, succeeded, failed, expired, canceled, reused, attempts, requests = by_status
+    opened, succeeded, failed, expired, canceled, reused, twins, open_twins, attempts, requests = by_status
     return Counts(
         total=opened + succeeded + failed + expired + canceled,
         open=opened,
@@ -83,8 +86,10 @@ def read_counts(connection: apsw.Connection) -> Counts:
         failed=failed,
         expired=expired,
         canceled=canceled,
-        reused=reused,
+        reused=reused + twins - open_twins,
         failures=failures,
+        twins=twins,
+        open_twins=open_twins,
         attempts=attempts,
         requests=requests,
     )

@@ -7,6 +7,39 @@ A provider whose capabilities say `batches` is a `BatchProvider` as well, and on
 
 A third party's is made by its class: `connect_with(environ, options, *, max_concurrency, clock)`, on the loop that will
 send; `options` is an instance of its `Options`, a subclass of `runner.providers.options.ProviderOptions`.
+
+The folder, in the order to read it in:
+
+    transport       which of the two transports carries the requests: the one place that chooses
+      wire            connections of our own, for a credential that does not change: the hot path
+        direct          whole bodies, straight to the API
+          connection_pool   the connections to one server
+            connection      one of them: a request in one write, a response
+            incoming        a response as its bytes come in
+        aiohttp_wire    all else: proxies, redirects, bodies piece by piece
+        proxies         which proxy stands before an address
+        tls             the certificates that a server is checked against
+        deadlines       one timer for all attempts that may take equally long
+      anthropic       the SDK's client
+    platforms       Bedrock, Vertex AI and others, through the SDK's clients for them
+      platform_options  what a job may set of each, and what each offers; light
+      platform_errors   their errors, as the API would tell them
+    options         what all providers say of themselves before a client is made; light
+    credentials     where the credential and the address come from
+    arrival         what came back for a message; the same over either transport
+      stream          a streamed reply, put together again
+      headers         a response's headers
+      unfolding       compressed bodies, in bounded parts
+    failures        what did not come back, as a `Failure`: one table
+    endpoints       everything beside sending a message; the same over either transport
+      exchange        one request and its response, below what is asked
+      calls           one call, and whatever happens as a value
+      batches         the Message Batches API
+        batch_objects   its objects
+        upload          a batch's body on its way
+        download        its results on their way
+        results         one line of them
+      files           the Files API
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ from runner.providers.arrival import (
     media_type,
     with_stream,
 )
-from runner.providers.batches import STALL_S
+from runner.providers.calls import STALL_S
 from runner.providers.credentials import Credentials, check_address, find_credentials, parse_custom_headers
 from runner.providers.endpoints import Endpoints
 from runner.types import Request

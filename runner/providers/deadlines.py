@@ -30,7 +30,7 @@ class Deadlines:
 
     def begin(self) -> asyncio.Task[object]:
         """The running task begins an attempt; it has to call `end` with what this returns, whatever happens."""
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None
         due = self._loop.time() + self.seconds
         self._due[task] = due

@@ -16,7 +16,8 @@ import orjson
 from runner.clock import Clock
 from runner.encoding import encode
 from runner.providers import BatchLine, BatchPage, FilePage, RemoteBatch, RemoteFile, failures
-from runner.providers.batches import STALL_S, Batches
+from runner.providers.batches import Batches
+from runner.providers.calls import STALL_S
 from runner.providers.exchange import Reading, Response, Wire
 from runner.providers.files import Files
 from runner.providers.results import read_result

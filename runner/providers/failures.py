@@ -150,24 +150,19 @@ def from_result(data: Any, *, secrets: Sequence[str] = ()) -> Failure:
 
 
 def of_create(failure: Failure, *, whole: bool) -> Failure:
-    """The same failure, said of a batch's creation. `whole`: all of its body had left.
+    """The same failure, said of the creation of a batch or a file. `whole`: all of its body had left.
 
-    A part of a body cannot be accepted, and 4xx but 408 and 409 are refusals; whatever else was answered may hide a
-    batch, also an error of the API's own, since a batch lives on where the answer to its creation got lost.
+    A part of a body cannot be accepted, and 4xx but 408 and 409 are refusals; whatever else was answered may hide what
+    was created, also an error of the API's own: a batch lives on where the answer to its creation got lost.
     """
     status = failure.http_status
     refused = 400 <= status < 500 and status not in (408, 409) if status is not None else not failure.may_be_billed
     return replace(failure, may_be_billed=whole and not refused)
 
 
-def of_upload(failure: Failure, *, whole: bool) -> Failure:
-    """The same failure, said of a file's upload, after which a file may be there as a batch may after its creation."""
-    return of_create(failure, whole=whole)
-
-
-def of_batch(failure: Failure) -> Failure:
-    """The same failure, said of a question about one batch, which buys nothing. A batch that is not found may show up
-    later, so that it says nothing of the job."""
+def of_question(failure: Failure) -> Failure:
+    """The same failure, said of a question about one batch or file, which buys nothing. One that is not found may show
+    up later, so that it says nothing of the job."""
     return replace(failure, scope="row" if failure.http_status == 404 else failure.scope, may_be_billed=False)
 
 

@@ -1,6 +1,6 @@
 """The Files API: each call once, and whatever happens as a value.
 
-Owns   the calls on files: addresses, the multipart body of an upload, deadlines, and what counts as an answer.
+Owns   the calls on files: addresses, the multipart body of an upload, and what counts as an answer.
 Knows  HTTP, through a `Wire`. Nothing of the SDK, of retries, or of who needs a file.
 
 Invariants
@@ -15,19 +15,18 @@ into memory, so the form is written here: two parts, RFC 7578.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import secrets as random
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator
 from datetime import datetime
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 from urllib.parse import urlencode
 
 from runner.clock import Clock
-from runner.providers import FilePage, RemoteFile, failures
-from runner.providers.batches import QUESTION_S, UPLOAD_BYTES_PER_S
-from runner.providers.exchange import Reading, Response, Wire
-from runner.providers.upload import Upload
+from runner.providers import FilePage, RemoteFile
+from runner.providers.calls import Calls
+from runner.providers.exchange import Wire
 from runner.types import Failure
 
 PATH = "/v1/files"
@@ -37,17 +36,13 @@ _FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9 ._-]{1,255}")
 _MEDIA_TYPE = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
 
-T = TypeVar("T")
-
 
 class Files:
     """The calls of `FileProvider`. `reply_s`: how long the API may think about a file that it has whole."""
 
     def __init__(self, wire: Wire, *, clock: Clock, secrets: tuple[str, ...], reply_s: float, stall_s: float) -> None:
+        self._calls = Calls(wire, clock=clock, secrets=secrets, reply_s=reply_s, stall_s=stall_s)
         self._wire = wire
-        self._reading = Reading(wire, clock, secrets)
-        self._reply_s = reply_s
-        self._stall_s = stall_s
 
     async def upload(
         self,
@@ -60,51 +55,19 @@ class Files:
         """POST a file, once; see the contract."""
         form = _Form(filename, media_type, expires_in_s)
         whole_bytes = len(form.head) + size_bytes + len(form.tail)
-        headers = {"content-type": form.content_type, "content-length": str(whole_bytes)}
-        wall_s = whole_bytes / UPLOAD_BYTES_PER_S + self._reply_s
-        deadline = asyncio.timeout(wall_s)
-        upload = Upload(form.around(chunks), whole_bytes, deadline, stall_s=self._stall_s, reply_s=self._reply_s)
-        try:
-            async with deadline:
-                response = await self._wire.post(PATH, headers, wall_s, upload)
-        except (*self._wire.errors, *self._wire.credential_errors) as error:
-            answer: RemoteFile | Failure = self._no_answer(error, upload, deadline)
-        else:
-            answer = self._reading.object_of(response, file_of, media_type="application/json")
-        finally:
-            await upload.close()
-        if upload.raised is not None:
-            raise upload.raised
-        return failures.of_upload(answer, whole=upload.whole) if isinstance(answer, Failure) else answer
+        return await self._calls.send(
+            PATH, {"content-type": form.content_type}, form.around(chunks), whole_bytes, file_of
+        )
 
     async def retrieve(self, file_id: str) -> RemoteFile | Failure:
-        return await self._ask(lambda left_s: self._wire.get(_path(file_id), {}, left_s), file_of)
+        return await self._calls.ask(partial(self._wire.get, _path(file_id), {}), file_of)
 
     async def list(self, page: str | None, limit: int) -> FilePage | Failure:
         query = urlencode({"limit": limit, **({"page": page} if page is not None else {})})
-        return await self._ask(lambda left_s: self._wire.get(f"{PATH}?{query}", {}, left_s), _page_of)
+        return await self._calls.ask(partial(self._wire.get, f"{PATH}?{query}", {}), _page_of)
 
     async def delete(self, file_id: str) -> str | Failure:
-        return await self._ask(lambda left_s: self._wire.delete(_path(file_id), {}, left_s), _id_of)
-
-    def _no_answer(self, error: Exception, upload: Upload, deadline: asyncio.Timeout) -> Failure:
-        if not deadline.expired():
-            return self._reading.failure_of(error)
-        if upload.whole:
-            return failures.deadline_passed(self._reply_s)
-        return failures.stood_still(self._stall_s)
-
-    async def _ask(self, send: Callable[[float], Awaitable[Response]], read: Callable[[Any], T]) -> T | Failure:
-        """A question that may be asked again; `send` is told how long it may take."""
-        deadline_s = min(QUESTION_S, self._reply_s)
-        try:
-            async with asyncio.timeout(deadline_s) as deadline:
-                response = await send(deadline_s)
-        except (*self._wire.errors, *self._wire.credential_errors) as error:
-            passed = deadline.expired()
-            return _of_file(failures.deadline_passed(deadline_s) if passed else self._reading.failure_of(error))
-        answer = self._reading.object_of(response, read)
-        return _of_file(answer) if isinstance(answer, Failure) else answer
+        return await self._calls.ask(partial(self._wire.delete, _path(file_id), {}), _id_of)
 
 
 class _Form:
@@ -170,11 +133,6 @@ def _moment(value: Any) -> datetime:
     if moment.tzinfo is None:
         raise ValueError("a time without its zone")
     return moment
-
-
-def _of_file(failure: Failure) -> Failure:
-    """Said of a question about one file, which buys nothing; that it is not there says nothing of the job."""
-    return failures.of_batch(failure)
 
 
 def _path(file_id: str) -> str:

@@ -32,6 +32,18 @@ def folded(name: bytes) -> str:
     return known
 
 
+def all_folded(told: Mapping[bytes, bytes]) -> dict[str, bytes]:
+    """Headers by the names by which they are asked for; of one that came twice, in other letters, the first."""
+    values: dict[str, bytes] = {}
+    for name, value in told.items():
+        known = FOLDED.get(name)
+        if known is None:
+            known = folded(name)
+        if known and known not in values:
+            values[known] = value
+    return values
+
+
 class Headers(Mapping[str, str]):
     """By lower-case names. Of one that came twice the first counts."""
 

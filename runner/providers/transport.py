@@ -1,6 +1,6 @@
 """Which transport carries the requests: the one place that chooses.
 
-Owns   the choice between the SDK's client and connections of our own (decision 14), and its reason in words.
+Owns   the choice between the SDK's client and connections of our own (docs/decisions/0011), and its reason in words.
 Knows  the kinds of credentials and the setting. The transports are named, not imported: the SDK takes a second to
        import, so only a run that sends through it pays for it.
 

@@ -48,7 +48,7 @@ from runner.providers.arrival import (
     media_type,
     with_stream,
 )
-from runner.providers.batches import STALL_S
+from runner.providers.calls import STALL_S
 from runner.providers.connection_pool import ConnectionPool
 from runner.providers.credentials import Credentials, find_credentials
 from runner.providers.deadlines import Deadlines

@@ -1,7 +1,7 @@
 """What the Messages API refuses before it answers, in its words as far as they are known.
 
-Owns   the rules on shape (unknown keys, roles, blocks, cache marks, tools) and on what one model accepts (bounds,
-       thinking, effort, prefill, forced tool choice, sampling parameters).
+Owns   the three checks, of a message, a count and a request in a batch; the rules on parameters and tools, and on what
+       one model accepts (bounds, thinking, effort, prefill, forced tool choice). Those on messages are in `blocks`.
 Knows  the decoded body, the API version and the model's card. It answers nothing and keeps nothing.
 
 A body that passes can be read without further checks by `prompt` and `answers`.
@@ -13,14 +13,15 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from runner.simulator.blocks import check_breakpoints, check_cache_control, check_keys, check_messages, check_system
 from runner.simulator.media import check_media
 from runner.simulator.models import Card, card_of
 from runner.simulator.output_schema import check_schema
 from runner.simulator.refusal import Refused
-from runner.simulator.tools import check_pairs, check_tool, is_paused
+from runner.simulator.tools import check_tool, is_paused
 
 NEWER_VERSION = "2026-10-21"
 """From this API version on: no sampling parameters, no document in an assistant turn, no citations in a user's text."""
@@ -37,46 +38,6 @@ _SAMPLING = frozenset({"temperature", "top_p", "top_k"})
 _BETA = frozenset({"context_management", "fallbacks", "mcp_servers"})
 """Taken only with an `anthropic-beta` header."""
 
-_BLOCKS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
-    "text": (frozenset({"text"}), frozenset({"cache_control", "citations"})),
-    "image": (frozenset({"source"}), frozenset({"cache_control", "transformations"})),
-    "document": (frozenset({"source"}), frozenset({"cache_control", "citations", "context", "title"})),
-    "search_result": (frozenset({"source", "title", "content"}), frozenset({"cache_control", "citations"})),
-    "tool_use": (frozenset({"id", "name", "input"}), frozenset({"cache_control", "caller", "toolset_name"})),
-    "tool_result": (frozenset({"tool_use_id"}), frozenset({"cache_control", "content", "is_error", "toolset_name"})),
-    "server_tool_use": (frozenset({"id", "name", "input"}), frozenset({"cache_control", "caller"})),
-    **{
-        f"{name}_tool_result": (frozenset({"tool_use_id", "content"}), frozenset({"cache_control", "caller"}))
-        for name in (
-            "web_search",
-            "web_fetch",
-            "code_execution",
-            "bash_code_execution",
-            "text_editor_code_execution",
-            "tool_search",
-        )
-    },
-    "container_upload": (frozenset({"file_id"}), frozenset({"cache_control"})),
-    "thinking": (frozenset({"thinking", "signature"}), frozenset()),
-    "redacted_thinking": (frozenset({"data"}), frozenset()),
-}
-"""Block type -> (required keys, further keys)."""
-
-_SOURCES: Mapping[str, Mapping[str, frozenset[str]]] = {
-    "image": {
-        "base64": frozenset({"media_type", "data"}),
-        "url": frozenset({"url"}),
-        "file": frozenset({"file_id"}),
-    },
-    "document": {
-        "base64": frozenset({"media_type", "data"}),
-        "url": frozenset({"url"}),
-        "file": frozenset({"file_id"}),
-        "text": frozenset({"media_type", "data"}),
-        "content": frozenset({"content"}),
-    },
-}
-
 LONG_OUTPUT_BETA = "output-300k-2026-03-24"
 _LONG_OUTPUT_TOKENS = 300_000
 _LONG_OUTPUT_MODELS = frozenset(
@@ -92,9 +53,6 @@ CONTEXT_BETA = "context-management-2025-06-27"
 TASK_BUDGET_BETA = "task-budgets-2026-03-13"
 _EDITS = ("clear_tool_uses_20250919", "clear_thinking_20251015", "compact_20260112")
 
-_ROLES = ("user", "assistant", "system")
-_MAX_MESSAGES = 100_000
-_MAX_BREAKPOINTS = 4
 _MIN_BUDGET = 1_024
 
 
@@ -149,7 +107,7 @@ def _check_shared(body: Any, version: str, betas: str, allowed: frozenset[str]) 
     if not isinstance(body, dict):
         raise Refused("Input should be a valid dictionary or object to extract fields from")
     newer = version >= NEWER_VERSION
-    _check_keys(body, allowed | (_BETA if betas else frozenset()) | (frozenset() if newer else _SAMPLING))
+    check_keys(body, allowed | (_BETA if betas else frozenset()) | (frozenset() if newer else _SAMPLING))
     for name in ("model", "messages"):
         if name not in body:
             raise Refused(f"{name}: Field required")
@@ -157,14 +115,14 @@ def _check_shared(body: Any, version: str, betas: str, allowed: frozenset[str]) 
         raise Refused("model: Input should be a valid string")
     card = card_of(body["model"])
     _check_sampling(body)
-    _check_system(body.get("system"))
-    _check_messages(body["messages"], newer)
+    check_system(body.get("system"))
+    check_messages(body["messages"], newer)
     _check_tools(body, card)
     _check_thinking(body, card)
     _check_output(body, card, betas)
     _check_serving(body, card, betas)
     _check_context_management(body, betas)
-    _check_breakpoints(body)
+    check_breakpoints(body)
     check_media(body, card)
     return card
 
@@ -192,16 +150,10 @@ def _check_context_management(body: Mapping[str, Any], betas: str) -> None:
         raise Refused("context_management: Extra inputs are not permitted")
     if not isinstance(config, dict):
         raise Refused("context_management: Input should be a valid dictionary")
-    _check_keys(config, ("edits",), "context_management.")
+    check_keys(config, ("edits",), "context_management.")
     for index, edit in enumerate(config.get("edits") or ()):
         if not isinstance(edit, dict) or edit.get("type") not in _EDITS:
             raise Refused(f"context_management.edits.{index}: Input tag does not match any of the expected tags")
-
-
-def _check_keys(value: Mapping[str, Any], allowed: Iterable[str], path: str = "") -> None:
-    for name in value:
-        if name not in allowed:
-            raise Refused(f"{path}{name}: Extra inputs are not permitted")
 
 
 def _check_sampling(body: Mapping[str, Any]) -> None:
@@ -244,7 +196,7 @@ def _check_metadata(metadata: Any) -> None:
         return
     if not isinstance(metadata, dict):
         raise Refused("metadata: Input should be a valid dictionary")
-    _check_keys(metadata, {"user_id"}, "metadata.")
+    check_keys(metadata, {"user_id"}, "metadata.")
 
 
 def _check_stop_sequences(stops: Any) -> None:
@@ -256,168 +208,6 @@ def _check_stop_sequences(stops: Any) -> None:
         raise Refused("stop_sequences: each stop sequence must contain non-whitespace")
 
 
-def _check_system(system: Any) -> None:
-    if system is None or isinstance(system, str):
-        return
-    if not isinstance(system, list):
-        raise Refused("system: Input should be a valid string or list")
-    for index, block in enumerate(system):
-        path = f"system.{index}"
-        if not isinstance(block, dict) or block.get("type") != "text":
-            raise Refused(f"{path}.type: Input should be 'text'")
-        _check_block(block, path, "system")
-
-
-def _check_messages(messages: Any, newer: bool) -> None:
-    if not isinstance(messages, list):
-        raise Refused("messages: Input should be a valid list")
-    if not messages:
-        raise Refused("messages: at least one message is required")
-    if len(messages) > _MAX_MESSAGES:
-        raise Refused(f"messages: List should have at most {_MAX_MESSAGES} items")
-    for index, message in enumerate(messages):
-        _check_message(message, f"messages.{index}", newer)
-    if messages[0]["role"] != "user":
-        raise Refused('messages: first message must use the "user" role')
-    check_pairs(messages)
-
-
-def _check_message(message: Any, path: str, newer: bool) -> None:
-    if not isinstance(message, dict):
-        raise Refused(f"{path}: Input should be a valid dictionary or object to extract fields from")
-    _check_keys(message, ("role", "content"), f"{path}.")
-    for name in ("role", "content"):
-        if name not in message:
-            raise Refused(f"{path}.{name}: Field required")
-    role, content = message["role"], message["content"]
-    if role not in _ROLES:
-        raise Refused(f"{path}.role: Input should be 'user', 'assistant' or 'system'")
-    if isinstance(content, str):
-        if not content.strip():
-            raise Refused("messages: text content blocks must be non-empty")
-        return
-    if not isinstance(content, list):
-        raise Refused(f"{path}.content: Input should be a valid string or list")
-    if not content:
-        raise Refused(f"{path}: {role} messages must have non-empty content")
-    for position, block in enumerate(content):
-        where = f"{path}.content.{position}"
-        _check_block(block, where, role)
-        if newer:
-            _check_newer_rules(block, where, role)
-
-
-def _check_newer_rules(block: Mapping[str, Any], path: str, role: str) -> None:
-    if role == "assistant" and block["type"] == "document":
-        raise Refused(f"{path}: document blocks are not permitted in assistant turns")
-    if role == "user" and block["type"] == "text" and block.get("citations"):
-        raise Refused(f"{path}.text.citations: citations are not permitted in user turns")
-
-
-def _check_block(block: Any, path: str, role: str) -> None:
-    if not isinstance(block, dict):
-        raise Refused(f"{path}: Input should be a valid dictionary or object to extract fields from")
-    kind = str(block.get("type"))
-    if kind not in _BLOCKS:
-        expected = ", ".join(repr(name) for name in sorted(_BLOCKS))
-        raise Refused(
-            f"{path}: Input tag {kind!r} found using 'type' does not match any of the expected tags: {expected}"
-        )
-    if role == "system" and kind != "text":
-        raise Refused(f"{path}.type: Input should be 'text'")
-    required, further = _BLOCKS[kind]
-    for name in required:
-        if name not in block:
-            raise Refused(f"{path}.{kind}.{name}: Field required")
-    for name in block:
-        if name != "type" and name not in required and name not in further:
-            raise Refused(f"{path}.{kind}.{name}: Extra inputs are not permitted")
-    if "cache_control" in block:
-        _check_cache_control(block["cache_control"], f"{path}.{kind}.cache_control")
-    _check_content(block, kind, path)
-
-
-def _check_content(block: Mapping[str, Any], kind: str, path: str) -> None:
-    if kind == "text":
-        _check_text(block, path)
-    elif kind in _SOURCES:
-        _check_source(block["source"], kind, f"{path}.{kind}.source")
-        if kind == "document" and (block.get("citations") or {}).get("enabled") not in (None, True, False):
-            raise Refused(f"{path}.document.citations.enabled: Input should be a valid boolean")
-    elif kind == "tool_result" and isinstance(block.get("content"), list):
-        for index, inner in enumerate(block["content"]):
-            _check_block(inner, f"{path}.tool_result.content.{index}", "user")
-
-
-def _check_text(block: Mapping[str, Any], path: str) -> None:
-    text = block["text"]
-    if not isinstance(text, str):
-        raise Refused(f"{path}.text.text: Input should be a valid string")
-    if not text:
-        if block.get("cache_control"):
-            raise Refused(f"{path}.text: cache_control cannot be set for empty text blocks")
-        raise Refused(f"{path.partition('.')[0]}: text content blocks must be non-empty")
-    if text.isspace():
-        raise Refused(f"{path.partition('.')[0]}: text content blocks must contain non-whitespace text")
-
-
-def _check_source(source: Any, kind: str, path: str) -> None:
-    shapes = _SOURCES[kind]
-    if not isinstance(source, dict) or source.get("type") not in shapes:
-        expected = ", ".join(repr(name) for name in shapes)
-        raise Refused(f"{path}: Input tag does not match any of the expected tags: {expected}")
-    shape = shapes[source["type"]]
-    for name in shape:
-        if name not in source:
-            raise Refused(f"{path}.{source['type']}.{name}: Field required")
-    _check_keys(source, shape | {"type"}, f"{path}.{source['type']}.")
-    if source["type"] == "content" and isinstance(source["content"], list):
-        for index, inner in enumerate(source["content"]):
-            _check_block(inner, f"{path}.content.content.{index}", "user")
-
-
-def _check_cache_control(mark: Any, path: str) -> None:
-    if mark is None:
-        return
-    if not isinstance(mark, dict) or mark.get("type") != "ephemeral":
-        raise Refused(f"{path}.type: Input should be 'ephemeral'")
-    _check_keys(mark, ("type", "ttl"), f"{path}.")
-    if mark.get("ttl", "5m") not in ("5m", "1h"):
-        raise Refused(f"{path}.ephemeral.ttl: Input should be '5m' or '1h'")
-
-
-def _breakpoints(body: Mapping[str, Any]) -> Iterator[str]:
-    """The time-to-live of every explicit mark, in prefix order."""
-    system = body.get("system")
-    contents = [body.get("tools") or (), system if isinstance(system, list) else ()]
-    contents += [message["content"] for message in body["messages"] if isinstance(message["content"], list)]
-    for content in contents:
-        for block in content:
-            inner = block.get("content")
-            for marked in (*(inner if isinstance(inner, list) else ()), block):
-                if isinstance(marked, dict) and marked.get("cache_control"):
-                    yield marked["cache_control"].get("ttl") or "5m"
-
-
-def _check_breakpoints(body: Mapping[str, Any]) -> None:
-    automatic = body.get("cache_control")
-    _check_cache_control(automatic, "cache_control")
-    ttls = list(_breakpoints(body))
-    if automatic:
-        ttls.append(automatic.get("ttl") or "5m")
-        content = body["messages"][-1]["content"]
-        mark = content[-1].get("cache_control") if isinstance(content, list) else None
-        if mark and (mark.get("ttl") or "5m") != ttls[-1]:
-            raise Refused("cache_control: conflicts with the ttl of the cache_control on the last block")
-    if len(ttls) > _MAX_BREAKPOINTS:
-        raise Refused(f"A maximum of {_MAX_BREAKPOINTS} blocks with cache_control may be provided. Found {len(ttls)}.")
-    if "5m" in ttls and "1h" in ttls[ttls.index("5m") :]:
-        raise Refused(
-            "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block. "
-            "Note that blocks are processed in the following order: `tools`, `system`, `messages`."
-        )
-
-
 def _check_tools(body: Mapping[str, Any], card: Card) -> None:
     tools = body.get("tools") or []
     if not isinstance(tools, list):
@@ -425,7 +215,7 @@ def _check_tools(body: Mapping[str, Any], card: Card) -> None:
     names: set[str] = set()
     for index, tool in enumerate(tools):
         name = check_tool(tool, f"tools.{index}")
-        _check_cache_control(tool.get("cache_control"), f"tools.{index}.cache_control")
+        check_cache_control(tool.get("cache_control"), f"tools.{index}.cache_control")
         if name in names:
             raise Refused("tools: Tool names must be unique.")
         names.add(name)
@@ -465,9 +255,9 @@ def _check_thinking(body: Mapping[str, Any], card: Card) -> None:
     if kind in ("disabled", "between_tools") and card.thinks and effort in ("xhigh", "max"):
         raise Refused(f"thinking.type: '{kind}' is not supported at effort '{effort}'")
     if kind != "enabled":
-        _check_keys(thinking, ("type", "display") if kind == "adaptive" else ("type",), f"thinking.{kind}.")
+        check_keys(thinking, ("type", "display") if kind == "adaptive" else ("type",), f"thinking.{kind}.")
         return
-    _check_keys(thinking, ("type", "budget_tokens", "display"), "thinking.enabled.")
+    check_keys(thinking, ("type", "budget_tokens", "display"), "thinking.enabled.")
     budget = thinking.get("budget_tokens")
     if not _is_integer(budget):
         raise Refused("thinking.enabled.budget_tokens: Field required")
@@ -483,9 +273,7 @@ def _check_output(body: Mapping[str, Any], card: Card, betas: str) -> None:
         return
     if not isinstance(config, dict):
         raise Refused("output_config: Input should be a valid dictionary")
-    _check_keys(
-        config, ("effort", "format", *(("task_budget",) if TASK_BUDGET_BETA in betas else ())), "output_config."
-    )
+    check_keys(config, ("effort", "format", *(("task_budget",) if TASK_BUDGET_BETA in betas else ())), "output_config.")
     effort = config.get("effort")
     if effort is not None and effort not in ("low", "medium", "high", "xhigh", "max"):
         raise Refused("output_config.effort: Input should be 'low', 'medium', 'high', 'xhigh' or 'max'")
@@ -498,7 +286,7 @@ def _check_output(body: Mapping[str, Any], card: Card, betas: str) -> None:
 def _check_format(output_format: Any, body: Mapping[str, Any]) -> None:
     if not isinstance(output_format, dict) or output_format.get("type") != "json_schema":
         raise Refused("output_config.format.type: Input should be 'json_schema'")
-    _check_keys(output_format, ("type", "schema"), "output_config.format.")
+    check_keys(output_format, ("type", "schema"), "output_config.format.")
     if not isinstance(output_format.get("schema"), dict):
         raise Refused("output_config.format.schema: Field required")
     check_schema(output_format["schema"], "output_config.format.schema")

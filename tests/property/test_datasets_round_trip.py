@@ -22,7 +22,9 @@ from runner.sinks.encoders import DelimitedEncoder, RecordEncoder, make_encoder
 from runner.sinks.options import FileOptions
 from runner.testing.sinks import sample_record
 
-in_one_folder = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+in_one_folder = settings(
+    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12) | st.text(',"\n\r\t ;é', max_size=6)
 anything = st.recursive(

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from runner.engines.limits import Ceilings
 from runner.engines.pacing import Pool
-from runner.engines.shared_pool import Scope, open_pool
+from runner.engines.pool_file import Scope
+from runner.engines.shared_pool import open_pool
 from runner.types import Usage
 from support.limit_world import Run, World, run_in, world
 

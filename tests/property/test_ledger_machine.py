@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +17,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from runner.errors import LedgerError
-from runner.ledger import BatchFacts, BatchState, Delivery, EnrolledRow, Landed, Lease, OpenStep, Ruling
+from runner.ledger import BatchFacts, BatchState, Delivery, EnrolledRow, Landed, Lease, OpenStep, RowResult, Ruling
 from runner.ledger.audit import audit
 from runner.ledger.batches import MOVES
 from runner.ledger.sqlite import SqliteLedger
+from runner.ledger.steps import facts_of
 from runner.message import parse_reply
 from runner.types import AttemptEnd, Failure, Outcome, Row, Step, Usage
 from support.ledger_batches import accepted_lines
@@ -67,8 +69,16 @@ def is_accepted(outcome: Outcome) -> bool:
 
 
 def outcome_of(
-    step: Step, attempt: int, ending: str, *, reused: bool = False, cost: int = 40, batch_id: str | None = None
+    step: Step,
+    attempt: int,
+    ending: str,
+    *,
+    reused: bool = False,
+    cost: int = 40,
+    batch_id: str | None = None,
+    tries: int = 1,
 ) -> Outcome:
+    """`tries` is which try it was, as an engine numbers them: those that say something of the row."""
     failure = ENDINGS[ending][0]
     billed = failure is None and not reused
     return Outcome(
@@ -86,6 +96,7 @@ def outcome_of(
         request_id=ending,
         batch_id=batch_id,
         reused=reused,
+        tries=tries,
     )
 
 
@@ -128,6 +139,8 @@ class Model:
     status: list[str] = field(default_factory=list)
     kind: list[str | None] = field(default_factory=list)
     reused: list[bool] = field(default_factory=list)
+    """These three of rows that have steps; a twin stands as its first row does."""
+    first: list[int] = field(default_factory=list)
     steps: dict[Step, StepModel] = field(default_factory=dict)
     spent: int = 0
     doubtful: int = 0
@@ -140,6 +153,24 @@ class Model:
     settled: Counter[int] = field(default_factory=Counter)
     ids: dict[int, str] = field(default_factory=dict)
     bodies: dict[Step, bytes] = field(default_factory=dict)
+
+    def with_twins(self, rows: Iterable[int]) -> int:
+        """How many rows these first ones stand for."""
+        return sum(self.first.count(row) for row in rows)
+
+    @property
+    def statuses(self) -> list[str]:
+        return [self.status[first] for first in self.first]
+
+    @property
+    def kinds(self) -> list[str | None]:
+        return [self.kind[first] for first in self.first]
+
+    @property
+    def costs_nothing(self) -> list[bool]:
+        return [
+            self.reused[row] if first == row else self.status[first] != "open" for row, first in enumerate(self.first)
+        ]
 
     def in_state(self, *states: str) -> list[Step]:
         return sorted(step for step, facts in self.steps.items() if facts.state in states)
@@ -222,13 +253,20 @@ class LedgerMachine(RuleBasedStateMachine):
         shutil.rmtree(self.root)
         assert wrong == []
 
-    @initialize(count=st.integers(1, 12))
-    def enrol(self, count: int) -> None:
+    @initialize(count=st.integers(1, 12), letters=st.none() | st.lists(st.sampled_from("abc-"), min_size=12))
+    def enrol(self, count: int, letters: list[str] | None) -> None:
+        """With letters rows of the same one are twins, but for `-`."""
         rows = [EnrolledRow(Row(f"k{n}", n, {"n": n}), "data.csv", n + 2) for n in range(count)]
         assert self.ledger.enrol(rows) == count
         self.model.status, self.model.kind = ["open"] * count, [None] * count
         self.model.reused = [False] * count
-        self.model.steps = {Step(n): StepModel() for n in range(count)}
+        here = letters[:count] if letters is not None else ["-"] * count
+        first = [n if letter == "-" else here.index(letter) for n, letter in enumerate(here)]
+        if letters is not None:
+            twins = self.ledger.note_twins(None if letter == "-" else letter.encode() for letter in here)
+            assert twins == count - len(set(first))
+        self.model.first = first
+        self.model.steps = {Step(n): StepModel() for n in sorted(set(first))}
         self.model.meta["rows_sha256"] = self.ledger.meta["rows_sha256"]
 
     # -- parallel work ---------------------------------------------------------------------------------------------
@@ -241,6 +279,13 @@ class LedgerMachine(RuleBasedStateMachine):
         for step in wanted[:taken]:
             self.model.lease(step)
 
+    @rule(endings=st.lists(ended, min_size=1, max_size=4), count=st.integers(1, 5))
+    def record_and_lease(self, endings: list[str], count: int) -> None:
+        """As the writer does with what comes together: one transaction."""
+        with self.ledger.together():
+            self.record(endings, batch=False)
+            self.lease(count)
+
     @rule(endings=st.lists(ended, min_size=1, max_size=4), batch=st.booleans())
     def record(self, endings: list[str], batch: bool) -> None:
         steps = [step for step in self.model.in_state("leased") if (self.model.steps[step].batch is not None) == batch]
@@ -252,6 +297,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.model.steps[step].attempts,
                 ending,
                 batch_id=self.model.ids.get(self.model.steps[step].batch or 0),
+                tries=self.model.steps[step].tries + 1,
             )
             for step, ending in zip(steps, endings, strict=False)
         ]
@@ -289,11 +335,12 @@ class LedgerMachine(RuleBasedStateMachine):
         chosen = [
             row
             for row, status in enumerate(model.status)
-            if status in ("failed", "expired", "canceled")
+            if model.first[row] == row
+            and status in ("failed", "expired", "canceled")
             # A canceled row failed of nothing, whatever its last attempt ended with.
             and (not kinds or status in kinds or (status != "canceled" and model.kind[row] in kinds))
         ]
-        assert self.ledger.reopen(kinds=kinds) == len(chosen)
+        assert self.ledger.reopen(kinds=kinds) == model.with_twins(chosen)
         for row in chosen:
             model.status[row], model.kind[row] = "open", None
             last = max(step for step in model.steps if step.row == row)
@@ -309,11 +356,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(endings=st.lists(ended, min_size=1, max_size=3), torn=st.integers(0, 200))
     def die_before_the_commit(self, endings: list[str], torn: int) -> None:
         """Frames are in the spool, the last perhaps in part, and the tables know none of them."""
-        steps = self.model.leased(batch=None)
-        outcomes = [
-            outcome_of(step, self.model.steps[step].attempts, ending)
-            for step, ending in zip(steps, endings, strict=False)
-        ]
+        outcomes = self._under_way(endings)
         writer = self.ledger._writer
         assert writer is not None
         places = writer.append(outcomes)
@@ -323,12 +366,40 @@ class LedgerMachine(RuleBasedStateMachine):
                 file.truncate(places[-1].end.offset - min(torn, places[-1].length))
             outcomes.pop()
         self._reopen(clean=False)
+        self._take_up_what_was_not_booked(outcomes)
+
+    def _under_way(self, endings: list[str]) -> list[Outcome]:
+        """Outcomes of steps that are leased, outside batches."""
+        return [
+            outcome_of(step, self.model.steps[step].attempts, ending, tries=self.model.steps[step].tries + 1)
+            for step, ending in zip(self.model.leased(batch=None), endings, strict=False)
+        ]
+
+    def _take_up_what_was_not_booked(self, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:
             self.model.take_up(outcome)
         self._owner_is_gone()
         assert self.ledger.settle_answered(rule_on) == len(outcomes)
         for outcome in outcomes:
             self.model.decide(outcome.step)
+
+    @rule(endings=st.lists(ended, min_size=1, max_size=3), count=st.integers(1, 3))
+    def die_before_the_commit_of_both(self, endings: list[str], count: int) -> None:
+        """Outcomes and leases that share a transaction: the outcomes are in the spool, and nothing was leased."""
+        outcomes = self._under_way(endings)
+        wanted = self.model.in_state("open")[:count]
+
+        def killed() -> None:
+            with self.ledger.together():
+                assert self.ledger.record(outcomes, rule_on) == [rule_on(outcome) for outcome in outcomes]
+                self.ledger.lease([Lease(step, bytes(32), BOUND) for step in wanted], CAP)
+                self._leave_behind()
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            killed()
+        self._go_on_with_what_is_left()
+        self._take_up_what_was_not_booked(outcomes)
 
     @precondition(lambda self: self.model.leased(batch=None))
     @rule()
@@ -349,13 +420,20 @@ class LedgerMachine(RuleBasedStateMachine):
     def _reopen(self, *, clean: bool) -> None:
         if clean:
             self.ledger.close()
+            self.ledger = SqliteLedger.open(self.folder, segment_bytes=2_000)
         else:
-            self.generation += 1
-            left = self.root / f"run-{self.generation}"
-            shutil.copytree(self.folder, left)
-            self.ledger.close()
-            shutil.rmtree(self.folder)
-            self.folder = left
+            self._leave_behind()
+            self._go_on_with_what_is_left()
+
+    def _leave_behind(self) -> None:
+        """What a process that is killed now would leave."""
+        self.generation += 1
+        shutil.copytree(self.folder, self.root / f"run-{self.generation}")
+
+    def _go_on_with_what_is_left(self) -> None:
+        self.ledger.close()
+        shutil.rmtree(self.folder)
+        self.folder = self.root / f"run-{self.generation}"
         self.ledger = SqliteLedger.open(self.folder, segment_bytes=2_000)
 
     def _owner_is_gone(self) -> None:
@@ -488,8 +566,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def cancel_open(self) -> None:
         model = self.model
         busy = {step.row for step in model.in_state("leased", "answered")}
-        chosen = [row for row, status in enumerate(model.status) if status == "open" and row not in busy]
-        assert self.ledger.cancel_open() == len(chosen)
+        chosen = [row for row in set(model.first) if model.status[row] == "open" and row not in busy]
+        assert self.ledger.cancel_open() == model.with_twins(chosen)
         for step in model.in_state("open"):
             if step.row in chosen:
                 model.steps[step].state = "canceled"
@@ -514,12 +592,14 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def counts_agree(self) -> None:
         counts, model = self.ledger.counts(), self.model
-        by_status = Counter(model.status)
-        assert (counts.total, counts.open) == (len(model.status), by_status["open"])
+        by_status = Counter(model.statuses)
+        assert (counts.total, counts.open) == (len(model.first), by_status["open"])
         assert (counts.succeeded, counts.failed) == (by_status["succeeded"], by_status["failed"])
         assert (counts.expired, counts.canceled) == (by_status["expired"], by_status["canceled"])
-        assert counts.reused == sum(model.reused)
-        failed = (kind for kind, status in zip(model.kind, model.status, strict=True) if status == "failed")
+        assert counts.reused == sum(model.costs_nothing)
+        assert counts.asking == len(set(model.first))
+        assert counts.open_asking == sum(model.status[row] == "open" for row in set(model.first))
+        failed = (kind for kind, status in zip(model.kinds, model.statuses, strict=True) if status == "failed")
         assert dict(counts.failures) == dict(Counter(failed))
         assert counts.attempts == model.attempts
         assert counts.requests == sum(facts.sent for facts in model.steps.values())
@@ -543,13 +623,29 @@ class LedgerMachine(RuleBasedStateMachine):
             assert list(self.ledger.open_steps(expected[0].step, 100)) == expected[1:]
 
     @invariant()
+    def what_is_remembered_of_leases_is_what_the_tables_hold(self) -> None:
+        """The recorder asks nothing of what was leased a moment ago."""
+        recorder = self.ledger._recorder
+        assert recorder is not None
+        for key, facts in recorder.known.items():
+            assert facts_of(self.ledger._connection, Step(*key)) == facts
+            assert Step(*key) in self.model.leased(batch=None)
+
+    def _known_cost(self, result: RowResult) -> int:
+        """A row with an attempt of unknown price has no cost; those of its other attempts are spent all the same."""
+        if result.cost_pico is not None:
+            return result.cost_pico
+        return sum(attempt.cost_pico or 0 for attempt in self.ledger.attempts(result.row.index))
+
+    @invariant()
     def results_agree(self) -> None:
         results = list(self.ledger.results())
-        assert [result.status for result in results] == self.model.status
+        assert [result.status for result in results] == self.model.statuses
+        assert sum(map(self._known_cost, results)) == self.model.spent
         assert [result.row.index for result in results] == list(range(len(results)))
         assert sum(result.attempts for result in results) == self.model.attempts
         for result in results:
-            assert (result.failure.kind if result.failure else None) == self.model.kind[result.row.index]
+            assert (result.failure.kind if result.failure else None) == self.model.kinds[result.row.index]
 
     @invariant()
     def batches_deliveries_and_meta_agree(self) -> None:

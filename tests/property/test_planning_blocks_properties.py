@@ -16,7 +16,7 @@ from runner.planning.content import Sight
 from runner.planning.identity import request_identity
 from runner.planning.pieces import CompiledMessage, FixedBlock, RowBlock, TextBlock
 from runner.planning.requests import CacheShape, CompiledJob
-from runner.spec.sources import Unreadable
+from runner.spec.origins import Unreadable
 from runner.templating import Expression, TemplateSet
 from runner.types import CacheTtl, Request, Row
 from support.media import pdf, picture

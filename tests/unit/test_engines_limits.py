@@ -11,7 +11,8 @@ import pytest
 
 from runner.engines.limits import Ceilings, Held, Limits, Permit
 from runner.engines.pacing import Pool
-from runner.engines.shared_pool import Scope, SharedPool
+from runner.engines.pool_file import Scope
+from runner.engines.shared_pool import SharedPool
 from runner.providers import Sent
 from runner.types import Failure, Reply, Request, Usage
 from support.engine_fakes import HandClock

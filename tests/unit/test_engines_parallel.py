@@ -200,9 +200,8 @@ def test_observers_hear_why_a_reply_is_no_answer() -> None:
     refusal = Failure("refusal", "the model refused")
 
     class RefusingBook(MemoryBook):
-        async def record(self, outcome: Outcome) -> Decision:
-            await super().record(outcome)
-            return Decision("failed", refusal)
+        async def record_all(self, outcomes: Sequence[Outcome]) -> Sequence[Decision]:
+            return [Decision("failed", refusal) for _ in await super().record_all(outcomes)]
 
     run = Run(rows(1))
     run.book = RefusingBook(run.retry)
@@ -772,10 +771,10 @@ def test_prefixes_that_are_too_short_wait_for_nobody() -> None:
 
 def test_a_feed_that_gets_more_while_the_last_is_recorded_is_asked_again() -> None:
     class AskingBook(MemoryBook):
-        async def record(self, outcome: Outcome) -> Decision:
-            if outcome.step == Step(0):
+        async def record_all(self, outcomes: Sequence[Outcome]) -> Sequence[Decision]:
+            if any(outcome.step == Step(0) for outcome in outcomes):
                 run.feed.add(prepared(7))
-            return await super().record(outcome)
+            return await super().record_all(outcomes)
 
     run = Run(rows(2))
     run.book = AskingBook(run.retry)
@@ -783,13 +782,27 @@ def test_a_feed_that_gets_more_while_the_last_is_recorded_is_asked_again() -> No
     assert run.succeeded == [0, 1, 7]
 
 
+def test_a_feed_that_has_more_when_it_is_asked_for_the_last_time_is_asked_again() -> None:
+    """Nothing is under way then whose end would wake the engine up."""
+
+    class LateFeed(ListFeed):
+        async def peek_is_empty(self) -> bool:
+            if not self.taken:
+                self.add(prepared(7))
+            return await super().peek_is_empty()
+
+    run = Run([])
+    run.feed = LateFeed([])
+    assert run.drain() is None
+    assert run.succeeded == [7]
+
+
 def test_a_reply_that_leaves_its_row_open_is_not_sent_again() -> None:
     """The book asks for another step then, which comes through the feed."""
 
     class AskingBook(MemoryBook):
-        async def record(self, outcome: Outcome) -> Decision:
-            await super().record(outcome)
-            return Decision("open")
+        async def record_all(self, outcomes: Sequence[Outcome]) -> Sequence[Decision]:
+            return [Decision("open") for _ in await super().record_all(outcomes)]
 
     run = Run(rows(1))
     run.book = AskingBook(run.retry)

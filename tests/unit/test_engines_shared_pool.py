@@ -17,7 +17,8 @@ from runner.clock import SystemClock
 from runner.engines.limit_headers import Told
 from runner.engines.limits import Ceilings
 from runner.engines.pacing import Pool
-from runner.engines.shared_pool import PROCESSES, Remembered, Scope, SharedPool, open_pool, remembered
+from runner.engines.pool_file import PROCESSES, Scope
+from runner.engines.shared_pool import Remembered, SharedPool, open_pool, remembered
 from support.engine_fakes import HandClock
 from support.harness import ROOT
 
@@ -373,14 +374,17 @@ TAKER = """
 import sys, time
 from pathlib import Path
 from runner.clock import SystemClock
-from runner.engines.shared_pool import Scope, SharedPool
+from runner.engines.pool_file import Scope
+from runner.engines.shared_pool import SharedPool
 clock = SystemClock()
 pool = SharedPool(Path(sys.argv[1]), Scope(("k",)), clock, print)
-end = clock.monotonic() + float(sys.argv[2])
 taken = 0
 print("ready", flush=True)
-while clock.monotonic() < end:
+end = clock.monotonic() + float(sys.stdin.readline())
+while clock.monotonic() < end or not taken:
     grant = pool.take(1, (1.0, 1.0, 1.0), (0.0,) * 6, clock.monotonic())
+    if grant.permits and not taken:
+        print("taking", flush=True)
     taken += grant.permits
     if not grant.permits:
         time.sleep(max(0.0, grant.ask_at - clock.monotonic()))
@@ -394,33 +398,42 @@ def test_processes_share_and_a_killed_one_gives_its_place_back(folder: Path) -> 
     now = clock.monotonic()
     pool.observe((Told(6_000, 600), None, None), pool.mark(now), NOTHING, now)
 
-    def start(seconds: float) -> subprocess.Popen[str]:
+    def start() -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-c", TAKER, str(folder), str(seconds)],
+            [sys.executable, "-c", TAKER, str(folder)],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
+
+    def begin(child: subprocess.Popen[str], seconds: float) -> None:
+        assert child.stdin is not None
+        child.stdin.write(f"{seconds}\n")
+        child.stdin.flush()
 
     def line(child: subprocess.Popen[str]) -> str:
         assert child.stdout is not None
         return child.stdout.readline().strip()
 
-    doomed = start(60)
-    assert line(doomed) == "ready"
-    others = [start(2.0) for _ in range(2)]
-    began = clock.monotonic()
-    assert [line(child) for child in others] == ["ready", "ready"]
+    doomed = start()
+    others = [start() for _ in range(2)]
+    assert [line(child) for child in (doomed, *others)] == ["ready"] * 3
+    begin(doomed, 60)
+    assert line(doomed) == "taking"
     doomed.kill()
     doomed.wait()
     known = remembered(folder, Scope(("k",)), clock)
     assert known is not None
     assert known.processes == 3, "the dead one is not counted"
+    began = clock.monotonic()
+    for child in others:
+        begin(child, 2.0)
+    assert [line(child) for child in others] == ["taking"] * 2
     taken = [int(line(child)) for child in others]
     took_s = clock.monotonic() - began
     for child in others:
         child.communicate()
     assert sum(taken) <= 100 * took_s + 110, "never more than the limit, a moment's catching up aside"
     assert min(taken) > 0
-    assert doomed.stdout is not None
-    doomed.stdout.close()
+    doomed.communicate()

@@ -52,8 +52,23 @@ def test_too_many_failures_stop_a_run_that_can_go_on(tmp_path: Path) -> None:
     assert bench.run("limits.max_failures=10").exit_status == 5
 
 
+@dataclass
+class Together(EchoProvider):
+    """Answers six when the last of them has asked."""
+
+    asked: int = 0
+
+    async def send(self, request: Request, *, on_begin: Callable[[], None] | None = None) -> Sent:
+        self.asked += 1
+        last = -(-self.asked // 6) * 6
+        while self.asked < last:  # noqa: ASYNC110 - each run has a loop of its own
+            await asyncio.sleep(0.001)
+        return await super().send(request, on_begin=on_begin)
+
+
 def test_a_limit_that_only_the_last_rows_pass_stops_nothing(bench: Bench) -> None:
     """Whether the engine hears of it before it ends is chance; the run has all its rows in any case."""
+    bench.provider = Together()
     refuse(bench, *range(6))
     for _ in range(5):
         summary = bench.run("limits.max_failures=0", "limits.max_concurrency=6", new=True, reuse=False)
@@ -127,6 +142,12 @@ def test_no_rows_are_a_warning_and_an_empty_output(tmp_path: Path) -> None:
     assert (summary.status, summary.exit_status, summary.counts.total) == ("finished", 0, 0)
     assert any("no rows" in warning for warning in summary.warnings)
     assert bench.records() == []
+
+
+def test_what_may_have_left_no_row_is_named(bench: Bench) -> None:
+    (warning,) = (warning for warning in bench.run("dataset.offset=1000").warnings if "no rows" in warning)
+    assert "the dataset has no rows, or `offset` leaves out the first 1,000" in warning
+    assert "where" not in warning
 
 
 def test_the_time_of_all_sittings_is_summed(bench: Bench) -> None:

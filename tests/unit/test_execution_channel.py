@@ -36,7 +36,7 @@ class End:
     async def until(self, count: int) -> None:
         while len(self.messages) < count:
             self._news.clear()
-            await asyncio.wait_for(self._news.wait(), 20)
+            await asyncio.wait_for(self._news.wait(), 60)
 
 
 def between(act: Callable[[End, End], Awaitable[None]]) -> None:
@@ -49,7 +49,7 @@ def between(act: Callable[[End, End], Awaitable[None]]) -> None:
         await act(one, other)
         one.channel.close()
         other.channel.close()
-        await asyncio.wait_for(asyncio.gather(one.lost.wait(), other.lost.wait()), 20)
+        await asyncio.wait_for(asyncio.gather(one.lost.wait(), other.lost.wait()), 60)
 
     on_loop(main())
 
@@ -106,7 +106,7 @@ def test_what_was_sent_before_closing_arrives_and_then_the_end_is_noticed() -> N
     async def act(one: End, other: End) -> None:
         one.channel.send("last words")
         one.channel.close()
-        await asyncio.wait_for(other.lost.wait(), 20)
+        await asyncio.wait_for(other.lost.wait(), 60)
         assert other.messages == [("last words",)]
         other.channel.send("too late", urgent=True)  # to nobody, and nobody minds
 

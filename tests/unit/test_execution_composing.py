@@ -323,6 +323,6 @@ def test_a_plan_says_what_asking_again_may_add(bench: Bench) -> None:
     assert upper is not None
     assert first is not None
     assert upper > 5 * first
-    assert any("asked again" in line and "up to 30 requests" in line for line in plan_lines(planned))
+    assert any("up to 30 requests on top, where a reply is no answer" in line for line in plan_lines(planned))
     bench.write("jobs/x.yaml", JOB)
     assert plan_job(bench.root / "jobs" / "x.yaml", RunOptions(environ={})).further is None

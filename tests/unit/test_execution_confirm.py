@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import BudgetError
-from runner.execution.confirm import SAMPLE_ROWS
+from runner.execution.confirm import EXACT_ROWS
 from runner.execution.summary import Summary
 from support.execution_fakes import ADDRESS, JOB, Bench, OwnApi, folder_in_memory
 
@@ -129,7 +129,7 @@ def test_of_many_rows_an_even_sample_is_scaled(tmp_path: Path) -> None:
     """Short texts first, long ones last: a sample of the first rows would be far off."""
     small, large = Bench(tmp_path / "small", rows=0), Bench(tmp_path / "large", rows=0)
     small.rows(["x"] * 100 + ["y" * 2_000] * 100)
-    times = SAMPLE_ROWS // 200 * 2
+    times = EXACT_ROWS // 200 * 2
     large.rows(["x"] * 100 * times + ["y" * 2_000] * 100 * times)
     bounds = [upper(bench.run("limits.max_cost_usd=0.000000001")) for bench in (small, large)]
     assert bounds[1] == bounds[0] * times

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import BudgetError, InputError, LedgerError, UsageError
-from runner.events import RunStarted
+from runner.events import Preparing, RunStarted
 from runner.execution.asked import RunOptions
 from runner.execution.converge import run_job
 from runner.ledger import Lease, Ruling
@@ -278,3 +278,14 @@ def test_a_sink_on_stdout_is_refused_where_the_summary_goes_there(bench: Bench) 
     bench.write("jobs/x.yaml", JOB.replace("out/x.jsonl", '"-"'))
     with pytest.raises(UsageError):
         run_job(bench.root / "jobs/x.yaml", RunOptions(refuse_stdout=True), observer=Listener(), confirm=None)
+
+
+def test_how_far_it_is_with_looking_for_twins_is_told_before_the_run_starts(bench: Bench) -> None:
+    bench.write("jobs/x.yaml", JOB.replace("key: id}", "key: id, distinct: true}"))
+    bench.rows(["the same"] * 250)
+    assert bench.run().counts.twins == 249
+    told = [event for event in bench.events.events if isinstance(event, Preparing | RunStarted)]
+    assert [(each.done, each.rows) for each in told if isinstance(each, Preparing)] == [
+        (0, 250), (100, 250), (200, 250), (250, 250),
+    ]  # fmt: skip
+    assert isinstance(told[-1], RunStarted)

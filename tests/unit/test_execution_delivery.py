@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
 from runner.encoding import decode
 from runner.errors import LedgerError
 from runner.events import SinkDelivered, Warned
-from runner.execution.delivery import CHUNK_WEIGHT, RECORD_WEIGHT, Target, deliver, wants
+from runner.execution.delivery import CHUNK_WEIGHT, RECORD_WEIGHT, Target, deliver, row_weight, wants
 from runner.ledger import Delivery
+from runner.sinks import SinkContext
+from runner.sinks.options import ParquetOptions
+from runner.sinks.tables import TableSink
 from runner.testing.sinks import failed_record, sample_record
 from runner.types import Record
+from runner.values import TypedValues
 from support.engine_fakes import Listener
 from support.execution_fakes import FaultySink, failing_at, file_sink
 
@@ -192,3 +199,27 @@ def test_large_records_are_handed_over_a_few_at_a_time(tmp_path: Path) -> None:
     deliver(large, targets(tmp_path, counting), tmp_path / "staged", Listener(), note=Notes())
     assert sum(counting.sizes) == 20
     assert max(counting.sizes) <= 4
+
+
+def test_a_target_that_cannot_hold_a_record_has_all_others_and_ends_failed(tmp_path: Path) -> None:
+    given = [sample_record(index, output={"n": 1 << (40 * index)}) for index in range(3)]
+    schema = {"properties": {"n": {"type": "integer"}}}
+    table = TableSink(ParquetOptions(path="a.parquet", contract="freeze"), SinkContext(tmp_path, schema=schema))
+    notes, listener = Notes(), Listener()
+    target = Target(0, table, wants("all"))
+    (ended,) = deliver(given, [target], tmp_path / "staged", listener, note=notes)
+    assert parquet.read_table(tmp_path / "a.parquet").column("key").to_pylist() == ["k-0", "k-1"]
+    why = f"column 'output_n': {1 << 80} is no integer of 64 bits"
+    assert (ended.state, ended.records) == ("failed", 2)
+    assert ended.error == f"1 record does not fit and 2 are delivered: 'k-2': {why}"
+    assert notes.states == [(0, "staged"), (0, "failed")]
+    told = [event for event in listener.events if isinstance(event, Warned)]
+    assert [(event.code, event.message) for event in told] == [
+        ("record-refused", f"a.parquet cannot hold the record 'k-2': {why}")
+    ]
+
+
+def test_what_a_row_weighs_can_be_said_of_every_value_it_may_hold() -> None:
+    values = ["text", 1, None, [Decimal("1.5"), date(2026, 1, 1)], {"a": b"bytes", "b": [float("nan")]}, b"x" * 1_000]
+    row = TypedValues({str(number): value for number, value in enumerate(values)})
+    assert 1_000 < row_weight(sample_record(row=row)) < 1_200

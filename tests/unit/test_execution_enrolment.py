@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from runner.errors import InputError, SpecError
+from runner.errors import InputError, LedgerError, SpecError
 from runner.execution.enrolment import Trial, enrol, enrolled_aside, enrolled_rows
 from runner.ledger.sqlite import SqliteLedger
 from support.execution_fakes import JOB, Bench
@@ -65,6 +68,13 @@ def test_the_job_selects_and_the_trial_narrows(tmp_path: Path) -> None:
     assert enrolled(bench, Trial(keys=("k4", "k0"))) == keys(0, 4)
 
 
+def test_rows_at_the_beginning_may_be_left_out(tmp_path: Path) -> None:
+    bench = bench_with(tmp_path, 'dataset: {path: data/rows.csv, key: id, where: row.id != "k2", offset: 3, limit: 4}')
+    assert enrolled(bench) == keys(4, 5, 6, 7)
+    assert enrolled(bench, Trial(limit=1)) == keys(4)
+    assert enrolled(bench, None, "dataset.offset=99") == []
+
+
 def test_where_sees_variables(tmp_path: Path) -> None:
     bench = bench_with(tmp_path, "dataset: {path: data/rows.csv, key: id, where: row.id == vars.one}\nvars: {one: k3}")
     assert enrolled(bench) == keys(3)
@@ -86,6 +96,21 @@ def test_a_column_that_is_not_there_is_told_before_a_row_is_read(tmp_path: Path)
 @pytest.mark.parametrize("trial", [Trial(), Trial(limit=0), Trial(keys=("k1",))])
 def test_what_narrows_is_a_trial(trial: Trial) -> None:
     assert trial.narrows == (trial != Trial())
+
+
+def test_a_state_folder_that_cannot_be_written_is_told_with_a_cure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = bench_with(tmp_path)
+    bench.state.create()
+
+    def refused(*_: object, **__: object) -> str:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(bench.state.path / "aside-1"))
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refused)  # whoever runs tests as root may write everywhere
+    with pytest.raises(LedgerError) as caught, enrolled_aside(bench.load(), bench.state, Trial()):
+        pass
+    assert (caught.value.code, "writable" in str(caught.value.hint)) == ("cannot-write", True)
 
 
 def test_rows_enrolled_aside_leave_nothing(tmp_path: Path) -> None:

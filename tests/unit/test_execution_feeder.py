@@ -66,7 +66,7 @@ class Rendering:
 
     def wait_for(self, count: int) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: self.count >= count, 10), f"only {self.count} were rendered"
+            assert self.changed.wait_for(lambda: self.count >= count, 60), f"only {self.count} were rendered"
 
 
 @dataclass
@@ -391,7 +391,7 @@ def test_a_waiting_take_is_told_of_an_error(bench: Bench) -> None:
     go = threading.Event()
 
     def before(_: Row) -> None:
-        go.wait(10)
+        go.wait(60)
         raise ZeroDivisionError("a bug")
 
     async def act(kitchen: Kitchen) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -41,10 +42,13 @@ def make_run(
         Line("jobs/x.yaml", "cheap", "https://api.anthropic.com", simulated=False),
         Line("jobs/x.yaml", None, "https://gateway.example", simulated=False),
         Line("jobs/x.yaml", None, "https://api.anthropic.com", simulated=True),
+        Line("jobs/x.yaml", None, "https://api.anthropic.com", simulated=False, betas=("one-1",)),
     ],
-    ids=["job", "profile", "address", "simulated"],
+    ids=["job", "profile", "address", "simulated", "betas"],
 )
-def test_a_run_belongs_to_job_profile_address_and_whether_it_is_simulated(state: StateFolder, other: Line) -> None:
+def test_a_run_belongs_to_job_profile_address_betas_and_whether_it_is_simulated(
+    state: StateFolder, other: Line
+) -> None:
     made = make_run(state)
     make_run(state, other, after_s=1)
     assert [info.run_id for info in state.of_line(LINE)] == [made.run_id]
@@ -53,6 +57,7 @@ def test_a_run_belongs_to_job_profile_address_and_whether_it_is_simulated(state:
 def test_replies_are_shared_by_jobs_of_one_api(state: StateFolder) -> None:
     assert LINE.scope == Line("jobs/y.yaml", "cheap", LINE.address, simulated=False).scope
     assert LINE.scope != Line(LINE.job, None, LINE.address, simulated=True).scope
+    assert LINE.scope != Line(LINE.job, None, LINE.address, simulated=False, betas=("one-1",)).scope
 
 
 # -- finding a run -------------------------------------------------------------------------------------------------
@@ -225,6 +230,13 @@ def test_a_line_is_free_once_its_owner_was_killed(state: StateFolder) -> None:
         pass
 
 
+def test_a_state_folder_whose_path_is_no_utf8_is_told_with_its_cure(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError) as caught:
+        StateFolder(tmp_path / os.fsdecode(b"caf\xe9") / ".runner").create()
+    assert (caught.value.code, "state_dir" in str(caught.value.hint)) == ("not-utf8", True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_state_folder_that_cannot_be_made_is_told_with_its_cure(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     state = StateFolder(tmp_path / "file" / ".runner")
@@ -232,6 +244,16 @@ def test_a_state_folder_that_cannot_be_made_is_told_with_its_cure(tmp_path: Path
         pass
     assert caught.value.code == "cannot-write"
     assert caught.value.exit_status == 4
+
+
+def test_a_file_in_the_state_folder_s_place_is_told_by_whoever_looks(tmp_path: Path) -> None:
+    (tmp_path / ".runner").touch()
+    state = StateFolder(tmp_path / ".runner")
+    for look in (state.runs, state.create, lambda: state.find("latest")):
+        with pytest.raises(LedgerError, match="is no folder") as caught:
+            look()
+        assert caught.value.code == "cannot-write"
+        assert "state_dir" in (caught.value.hint or "")
 
 
 def test_the_meta_of_a_run_is_read_from_its_ledger(state: StateFolder) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runner.engines.limits import Limits
-from runner.engines.shared_pool import Scope
+from runner.engines.pool_file import Scope
 from runner.events import Warned
 from runner.execution.api import SIMULATOR, Api
 from runner.execution.limiting import Among, folder_of, line_of, make_limits, scope_of

@@ -344,7 +344,7 @@ def test_a_retry_of_nothing_leaves_a_cancel_as_it_is(bench: BatchBench) -> None:
     bench.run(detach=True)
     with bench.open_last() as ledger:
         ledger.set_meta({"canceling": True})
-    with pytest.raises(UsageError, match="no such failed rows"):
+    with pytest.raises(UsageError, match="has no failed rows"):
         bench.retry(kinds=["refusal"])
     assert bench.runs()[-1].meta["canceling"] is True
 

@@ -42,7 +42,7 @@ class Clerk:
     async def until(self, count: int) -> list[Message]:
         while len(self.asked) < count:
             self._news.clear()
-            await asyncio.wait_for(self._news.wait(), 20)
+            await asyncio.wait_for(self._news.wait(), 60)
         return self.asked
 
     def answer(self, *message: Any) -> None:
@@ -162,7 +162,7 @@ def test_the_feeder_waits_while_too_much_of_what_it_posted_is_not_durable() -> N
         assert len(clerk.asked) == BACKLOG
         clerk.answer("posted", more)
         assert len(await clerk.until(BACKLOG + more)) == BACKLOG + more
-        await asyncio.to_thread(thread.join, 20)
+        await asyncio.to_thread(thread.join, 60)
         assert not thread.is_alive()
 
     over_a_socket(act)
@@ -209,7 +209,7 @@ def test_a_feeder_that_waits_for_room_is_let_go_when_the_book_is_lost() -> None:
         thread.start()
         await clerk.until(BACKLOG)
         clerk.answer("lost", LedgerError("no space left", code="disk-full"))
-        await asyncio.to_thread(thread.join, 20)
+        await asyncio.to_thread(thread.join, 60)
         assert [error.code for error in errors if isinstance(error, LedgerError)] == ["disk-full"]
 
     over_a_socket(act)

@@ -6,9 +6,11 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from runner.clock import SystemClock
@@ -171,6 +173,33 @@ def test_a_job_file_that_is_wrong_changes_nothing(bench: Bench) -> None:
     assert not bench.runs()[-1].meta.get("revalidating")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("repair: 0", "repair: 0, rules: ['row.author != output.label']"),
+        ("out/x.jsonl", "{path: out/x.csv, columns: {by: row.author}}"),
+        ("out/x.jsonl", "{path: out/x.jsonl, include_row: [author]}"),
+    ],
+)
+def test_a_column_that_the_run_does_not_have_changes_nothing(bench: Bench, old: str, new: str) -> None:
+    bench.run()
+    bench.write("jobs/x.yaml", (JOB + OUTPUT).replace(old, new))
+    with pytest.raises(SpecError, match="no column `author`") as error:
+        revalidated(bench)
+    assert "equal requests keep their answers" in str(error.value.problems[0].hint)
+    assert statuses(bench) == FIRST
+    revalidated(bench, OUTPUT.replace("repair: 0", "repair: 0, rules: ['row.author is not defined']"))
+    assert statuses(bench) == FIRST
+
+
+def test_a_run_that_does_not_know_its_columns_is_judged_all_the_same(bench: Bench) -> None:
+    bench.run()
+    with closing(apsw.Connection(str(bench.runs()[-1].folder / "ledger.db"))) as connection:
+        connection.execute("DELETE FROM meta WHERE name = 'columns'")
+    revalidated(bench, OUTPUT.replace("repair: 0", "repair: 0, rules: ['row.author is not defined or row.author']"))
+    assert statuses(bench) == FIRST
+
+
 def test_a_run_that_is_at_work_is_left_alone(bench: Bench) -> None:
     bench.run()
     with SqliteLedger.open(bench.runs()[-1].folder), pytest.raises(LedgerError) as raised:
@@ -235,3 +264,36 @@ def _die_at(bench: Bench, point: str) -> None:
         else:
             install(f"{moment} {' '.join(name)} {nth}", None)
         revalidated(bench)
+
+
+TURNS = 'turns: ["{{ row.id }}: why?"]\n' + OTHER.replace("0}", "0, on_truncation: keep}")
+
+
+def again(bench: Bench) -> None:
+    info, settings = bench.runs()[-1], load_settings(bench.root)
+    retry(info, bench.state, settings, bench.api(), observer=bench.events, clock=SystemClock())
+
+
+def test_an_earlier_turn_that_is_no_answer_any_more_is_asked_again_in_a_new_run(tmp_path: Path) -> None:
+    """The last turn's reply alone is judged again, so the row is found out when its last turn is to be sent again."""
+    with folder_in_memory(tmp_path) as folder:
+        bench = Bench(folder / "project", rows=2, job=JOB + TURNS)
+        bench.provider.script["text 1"] = [replied("a long st", stop_reason="max_tokens")]
+        bench.provider.script["k1: why?"] = [replied("no json")]
+        bench.provider.always = {f"k{number}: why?": replied('{"label": "a"}') for number in range(2)}
+        bench.run()
+        revalidated(bench, TURNS.replace("keep", "fail"))
+        assert statuses(bench) == ["succeeded", "failed"]
+        sent = len(bench.provider.received)
+        again(bench)
+        error = bench.records()[1]["error"]
+        assert (error["kind"], "`runner run --new` and then `runner retry`" in error["message"]) == (
+            "input_error",
+            True,
+        )
+        bench.run(new=True)
+        assert bench.records()[1]["error"]["kind"] == "truncated"
+        assert len(bench.provider.received) == sent, "nothing is sent"
+        again(bench)
+        assert statuses(bench) == ["succeeded", "succeeded"]
+        assert bench.provider.received[sent:] == ["text 1", "k1: why?"]

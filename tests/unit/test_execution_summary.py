@@ -1,4 +1,4 @@
-"""How a run stands: the exit status of every way to end (interface, section 5), and the summary's fixed fields."""
+"""How a run stands: the exit status of every way to end, and the summary's fixed fields."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -18,25 +18,13 @@ from runner.execution.uploading import Uploader, UploadPlan
 from runner.ledger.uploads import Content, Upload, UploadIndex
 from runner.providers import wire
 from runner.types import Failure, Mode, PendingFile
-from support.api import SimulatedApi, simulated_api
+from support.api import SimulatedApi
 from support.engine_fakes import Listener
 
 T = TypeVar("T")
 DAY_S = 24 * 3_600
 RETRY = RetryPolicy(3, 0.001, 2.0, 0.002)
 DATA = b"%PDF-1.4 a small one"
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
-    with simulated_api(tmp_path_factory.mktemp("api")) as api:
-        yield api
-
-
-@pytest.fixture
-def api(running: SimulatedApi) -> SimulatedApi:
-    running.reset()
-    return running
 
 
 def pending(data: bytes = DATA) -> PendingFile:

@@ -84,7 +84,7 @@ async def arrived(found: Any) -> Any:
     """The ids or the failure, whether they were at hand or come by a ticket."""
     if not isinstance(found, Ticket):
         return found
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not found.is_done:  # noqa: ASYNC110 - a ticket is looked at, as the feeder does
             await asyncio.sleep(0.001)
     if found.error is not None:
@@ -145,7 +145,7 @@ def test_only_so_many_are_sent_at_once(tmp_path: Path) -> None:
     async def act(uploads: Uploads, shelf: Shelf, _: Halt) -> None:
         shelf.held.clear()
         tickets = [uploads.ids_of([pending(str(number))]) for number in range(3 * module.AT_ONCE)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while shelf.at_once < module.AT_ONCE:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         shelf.held.set()
@@ -168,13 +168,13 @@ def test_who_asks_waits_while_too_much_waits_to_be_sent(tmp_path: Path, monkeypa
 
         feeder = threading.Thread(target=ask)
         feeder.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while shelf.at_once < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         assert feeder.is_alive()
         assert shelf.at_once == 2, "the third would be too much"
         shelf.held.set()
-        await asyncio.to_thread(feeder.join, 10)
+        await asyncio.to_thread(feeder.join, 60)
         for ticket in tickets:
             await arrived(ticket)
         assert len(shelf.sent) == 5
@@ -189,11 +189,11 @@ def test_stopping_lets_nobody_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         shelf.held.clear()
         feeder = threading.Thread(target=lambda: [uploads.ids_of([file]) for file in (A, B)])
         feeder.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not shelf.at_once:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         uploads.stop()
-        await asyncio.to_thread(feeder.join, 10)
+        await asyncio.to_thread(feeder.join, 60)
         assert not feeder.is_alive()
 
     working(tmp_path, act)

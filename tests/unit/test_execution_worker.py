@@ -25,7 +25,7 @@ from runner.execution.assignment import Assignment, portable
 from runner.execution.channel import Channel, Message
 from runner.execution.loop import on_loop
 from runner.execution.worker import Herald, Relay
-from runner.execution.workers import spawn_worker
+from runner.execution.worker_process import spawn_worker
 from runner.types import Request, Step, Usage
 from support.engine_fakes import prepared
 from support.execution_fakes import ADDRESS, Bench, EchoProvider, refused, replied

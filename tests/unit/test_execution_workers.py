@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from runner.engines import StopReason
+from runner.engines import Decision, StopReason
 from runner.engines.halt import INTERRUPTED, Halt
 from runner.errors import LedgerError, SetupError
 from runner.events import CoolingDown, HeldBack, StepEnded, StepSent, Stopping
@@ -27,8 +27,10 @@ from runner.execution.channel import Channel, Message
 from runner.execution.loop import on_loop
 from runner.execution.outcome_tuples import StepTuple, outcome_tuple, step_of
 from runner.execution.passes import sender_of
-from runner.execution.workers import ROWS_A_WORKER, SLOTS_A_WORKER, GivenRulings, Workers, count_of
-from runner.ledger import Ruling
+from runner.execution.worker_count import ROWS_A_WORKER, SLOTS_A_WORKER, count_of
+from runner.execution.workers import GivenRulings, Workers
+from runner.execution.writer import Writer
+from runner.ledger import Lease, Ruling
 from runner.types import PICO_PER_USD, Failure, Outcome, Step
 from support.engine_fakes import Listener
 from support.execution_fakes import Bench, FaultyLedger
@@ -125,6 +127,12 @@ class Played:
         self.killed = True
         self._channel.close()
 
+    async def leave(self) -> None:
+        """Say that it has ended, wait until that was heard, and end."""
+        self.say("ended", None)
+        await self.steps(1)  # an answer: what was said before has been taken
+        self._ended.set()
+
     # what it hears
 
     def _take(self, messages: Sequence[Message]) -> None:
@@ -135,7 +143,7 @@ class Played:
         """Wait until it has its part; the message stays. A halt before that assigns nothing."""
         while not any(message[0] == "start" for message in self.told):
             self._news.clear()
-            await asyncio.wait_for(self._news.wait(), 20)
+            await asyncio.wait_for(self._news.wait(), 60)
 
     async def until(self, *beginning: Any) -> Message:
         """Wait for a message that begins like this, and take it."""
@@ -145,7 +153,7 @@ class Played:
                     self.told.remove(message)
                     return message
             self._news.clear()
-            await asyncio.wait_for(self._news.wait(), 20)
+            await asyncio.wait_for(self._news.wait(), 60)
 
     async def steps(self, limit: int) -> list[Step]:
         self.say("more", limit)
@@ -213,7 +221,7 @@ def on_stage(
             workers = Workers(run, writer, rulings, stage.halt, count=2, one_first=one_first, spawn=stage.spawn)
             stage.drained = asyncio.get_running_loop().create_task(workers.drain())
             try:
-                await asyncio.wait_for(stage.complete.wait(), 20)
+                await asyncio.wait_for(stage.complete.wait(), 60)
                 one, other = stage.players
                 await asyncio.gather(one.assigned(), other.assigned())
                 await asyncio.wait_for(act(stage, one, other), 60)
@@ -311,6 +319,37 @@ def test_the_others_go_on_when_the_first_has_nothing_to_send(tmp_path: Path) -> 
 
 
 # -- the cap -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_worker_hands_over_first_is_handed_to_the_writer_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one message of the channel: a lease stands behind the outcomes that make room for it."""
+    order: list[tuple[str, list[int]]] = []
+    record_all, take_leases = Writer.record_all, Writer.take_leases
+
+    def recording(writer: Writer, outcomes: Sequence[Outcome]) -> Coroutine[Any, Any, Sequence[Decision]]:
+        order.append(("record", [outcome.step.row for outcome in outcomes]))
+        return record_all(writer, outcomes)
+
+    def leasing(writer: Writer, leases: Sequence[Lease]) -> Coroutine[Any, Any, int]:
+        order.append(("lease", [lease.step.row for lease in leases]))
+        return take_leases(writer, leases)
+
+    async def act(stage: Stage, one: Played, other: Played) -> None:
+        monkeypatch.setattr(Writer, "record_all", recording)
+        monkeypatch.setattr(Writer, "take_leases", leasing)
+        assert await one.lease(Step(0), Step(1), Step(2)) == 3
+        one.record(Step(0))
+        one.record(Step(1))
+        following = one.asked_to_lease(Step(3))
+        last = one.record(Step(2))
+        await one.until("done", following, 1)
+        await one.until("decided", last)
+        await stage.end()
+
+    on_stage(tmp_path, act)
+    assert order == [("lease", [0, 1, 2]), ("record", [0, 1]), ("lease", [3]), ("record", [2])]
 
 
 def test_a_worker_with_nothing_under_way_waits_for_room_that_another_makes(tmp_path: Path) -> None:
@@ -450,8 +489,8 @@ def test_a_worker_that_does_not_let_go_of_what_it_is_to_drop_is_killed(
     monkeypatch.setattr("runner.execution.workers._GRACE_S", 0.01)
 
     async def act(stage: Stage, one: Played, other: Played) -> None:
+        await other.leave()
         stage.halt.drop()
-        other.say("ended", None)
         assert await stage.drained == INTERRUPTED
         assert (one.killed, other.killed) == (True, False)
 

@@ -14,7 +14,7 @@ import pytest
 from runner.engines import Decision, Prepared
 from runner.errors import LedgerError
 from runner.execution.writer import BACKLOG, GROUP, Writer
-from runner.ledger import NONE_ACCEPTED, BatchFacts, Landed, Lease, Rule, Ruling
+from runner.ledger import NONE_ACCEPTED, BatchFacts, Landed, Lease, Money, Rule, Ruling
 from runner.ledger.sqlite import SqliteLedger
 from runner.types import Failure, Outcome, Step, Usage
 from support.engine_fakes import HandClock, prepared
@@ -181,6 +181,102 @@ def test_outcomes_are_settled_before_a_lease_of_the_same_group(tmp_path: Path) -
     at_desk(tmp_path, act, cap_pico=BOUND)
 
 
+async def in_one_group(desk: Desk) -> tuple[asyncio.Task[Decision], asyncio.Task[int]]:
+    """The outcome of row 0 and a lease of row 1, which come while the writer has something else to do."""
+    desk.ledger.hold()
+    held = soon(desk.writer.release([]))
+    await asyncio.to_thread(desk.ledger.wait_until_held)
+    recorded, leased = soon(desk.writer.record(answer(Step(0)))), soon(desk.writer.lease(steps(1)))
+    await all_put()
+    desk.ledger.let_go()
+    await held
+    return recorded, leased
+
+
+def test_a_lease_shares_the_commit_of_the_outcomes_before_it(tmp_path: Path) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def look(place: str) -> None:
+        with SqliteLedger.open(tmp_path / "run", read_only=True) as beside:
+            seen.append((place, beside.counts().succeeded))
+
+    async def act(desk: Desk) -> None:
+        await desk.writer.lease(steps(0))
+        desk.ledger.hold()
+        held = soon(desk.writer.release([]))
+        await asyncio.to_thread(desk.ledger.wait_until_held)
+        recorded, leased = soon(desk.writer.record(answer(Step(0)))), soon(desk.writer.lease(steps(1)))
+        await all_put()
+        desk.ledger.reach = look
+        desk.ledger.let_go()
+        assert (await recorded, await leased) == (Decision("succeeded"), 1)
+        look("told")
+        await held
+        await desk.writer.close()
+
+    at_desk(tmp_path, act)
+    assert seen[-4:] == [("before lease", 0), ("after lease", 0), ("after together", 1), ("told", 1)]
+
+
+def test_a_lease_that_cannot_be_takes_the_outcomes_before_it_along_and_nothing_is_lost(tmp_path: Path) -> None:
+    async def act(desk: Desk) -> None:
+        await desk.writer.lease(steps(0, 1))
+        recorded, leased = await in_one_group(desk)
+        for told in (recorded, leased):
+            with pytest.raises(ValueError, match="not open"):
+                await told
+        with pytest.raises(ValueError, match="not open"):
+            await desk.writer.close()
+
+    at_desk(tmp_path, act)
+    with SqliteLedger.open(tmp_path / "run") as ledger:
+        assert ledger.settle_answered(accept) == 1
+        assert ledger.counts().succeeded == 1
+
+
+def test_a_lease_that_the_cap_refuses_takes_nothing_along(tmp_path: Path) -> None:
+    """What the outcome cost leaves no room for the next step; the outcome stands, and the writing goes on."""
+
+    async def act(desk: Desk) -> None:
+        assert await desk.writer.lease(steps(0)) == 1
+        desk.ledger.hold()
+        held = soon(desk.writer.release([]))
+        await asyncio.to_thread(desk.ledger.wait_until_held)
+        recorded, leased = soon(desk.writer.record(answer(Step(0), cost=1))), soon(desk.writer.lease(steps(1)))
+        await all_put()
+        desk.ledger.let_go()
+        assert (await recorded, await leased) == (Decision("succeeded"), 0)
+        await held
+        assert "together" in methods(desk.ledger.calls)
+        assert await desk.writer.record(answer(Step(1), reused=True, cost=0)) == Decision("succeeded")
+        await desk.writer.close()
+
+    at_desk(tmp_path, act, cap_pico=BOUND)
+    with SqliteLedger.open(tmp_path / "run") as ledger:
+        assert ledger.money() == Money(spent=1)
+        assert ledger.counts().succeeded == 2
+
+
+def test_a_rule_that_raises_takes_the_leases_behind_it_along_and_nothing_is_lost(tmp_path: Path) -> None:
+    def broken(outcome: Outcome) -> Ruling:
+        raise ZeroDivisionError
+
+    async def act(desk: Desk) -> None:
+        await desk.writer.lease(steps(0))
+        recorded, leased = await in_one_group(desk)
+        for told in (recorded, leased):
+            with pytest.raises(ZeroDivisionError):
+                await told
+        with pytest.raises(ZeroDivisionError):
+            await desk.writer.close()
+
+    at_desk(tmp_path, act, rule=broken)
+    with SqliteLedger.open(tmp_path / "run") as ledger:
+        assert ledger.money() == Money(spent=7)
+        assert ledger.settle_answered(accept) == 1
+        assert ledger.open_steps(None, 1)[0].step == Step(1)
+
+
 def test_an_answer_of_the_book_is_durable_when_it_comes(tmp_path: Path) -> None:
     async def act(desk: Desk) -> None:
         await desk.writer.lease(steps(0))
@@ -308,7 +404,7 @@ def test_a_feeder_that_waits_for_room_is_told_of_the_error(tmp_path: Path) -> No
         thread, errors = desk.post_in_thread([answer(Step(row)) for row in range(count)])
         await asyncio.to_thread(desk.ledger.wait_until_held)
         desk.ledger.let_go()
-        await asyncio.to_thread(thread.join, 10)
+        await asyncio.to_thread(thread.join, 60)
         assert not thread.is_alive(), "the feeder hangs"
         assert [error.code for error in errors if isinstance(error, LedgerError)] == ["disk-full"]
         await fails_with_disk_full(desk.writer.close())

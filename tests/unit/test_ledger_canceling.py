@@ -9,7 +9,7 @@ from runner.ledger.audit import audit
 from runner.ledger.sqlite import SqliteLedger
 from runner.types import Outcome, Step
 from support.ledger_batches import answered, collect, ended_batch
-from support.ledgers import BOUND, accept, answer, failed, lease_all, new_ledger
+from support.ledgers import BOUND, accept, answer, failed, lease_all, message, new_ledger, rows
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 100])
@@ -93,4 +93,23 @@ def test_warm_ups_are_not_rows(tmp_path: Path) -> None:
         ledger.release([Step(-1)])
         assert ledger.cancel_open() == 1
         assert ledger.counts().canceled == 1
+    assert audit(tmp_path / "run") == []
+
+
+@pytest.mark.parametrize("at_once", [1, 100])
+def test_a_row_of_which_a_sample_succeeded_has_succeeded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("runner.ledger.canceling._STEPS_A_TRANSACTION", at_once)
+    with SqliteLedger.create(tmp_path / "run", {}) as ledger:
+        assert ledger.enrol(rows(5), samples=3) == 5
+        lease_all(ledger, [Step(1, 0, 2), Step(2), Step(3), Step(3, 0, 1)])
+        ledger.record([answer(Step(1, 0, 2), text="b"), failed(Step(2)), answer(Step(3))], accept)
+        assert ledger.cancel_open() == 2
+        assert [result.status for result in ledger.results()] == ["canceled", "succeeded", "failed", "open", "canceled"]
+        assert ledger.result(1).body == message("b")
+        assert (ledger.counts().succeeded, ledger.counts().open) == (1, 1)
+        ledger.record([failed(Step(3, 0, 1))], accept)
+        assert ledger.cancel_open() == 0
+        assert ledger.counts().succeeded == 2
     assert audit(tmp_path / "run") == []

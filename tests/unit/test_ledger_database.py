@@ -39,6 +39,10 @@ def test_promises_are_synchronous_full_and_outcomes_normal(tmp_path: Path) -> No
         for durable, level in ((True, 2), (False, 1)):
             with ledger._database.transaction(durable=durable) as connection:
                 assert connection.pragma("synchronous") == level
+        with ledger.together():
+            for durable in (False, True):
+                with ledger._database.transaction(durable=durable) as connection:
+                    assert connection.pragma("synchronous") == 2, "what shares a transaction is as durable as any of it"
 
 
 def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:

@@ -21,6 +21,26 @@ def test_every_row_gets_an_open_step_in_order(tmp_path: Path) -> None:
     assert audit(tmp_path / "run") == []
 
 
+@pytest.mark.parametrize("count", [0, 1, 1_023, 1_024, 1_025, 2_064])
+def test_so_many_rows_as_there_are_keep_their_places(tmp_path: Path, count: int) -> None:
+    """They are loaded some thousand at a time."""
+    with SqliteLedger.create(tmp_path / "run", {}) as ledger:
+        places = ((f"{number % 3}.csv", None if number % 5 == 0 else number + 2) for number in range(count))
+        assert ledger.enrol(EnrolledRow(Row(f"k{n}", n, {"n": n}), *place) for n, place in enumerate(places)) == count
+        assert [(row.index, row.key, row.values) for row in ledger.rows()] == [
+            (number, f"k{number}", {"n": number}) for number in range(count)
+        ]
+        kept = (
+            "SELECT r.idx, s.file, r.line, r.status, r.kind FROM rows r JOIN sources s ON s.id = r.source ORDER BY idx"
+        )
+        assert ledger._connection.execute(kept).fetchall() == [
+            (number, f"{number % 3}.csv", None if number % 5 == 0 else number + 2, 0, None) for number in range(count)
+        ]
+        assert all(ledger.find(f"k{number}") == number for number in range(0, count, 100))
+        assert [found.step for found in ledger.open_steps(None, count + 1)] == [Step(number) for number in range(count)]
+    assert audit(tmp_path / "run") == []
+
+
 def test_a_key_that_appears_twice_is_told_with_both_places(tmp_path: Path) -> None:
     keys = [
         ("a", "one.csv", 2),

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import apsw
 import pytest
 
 from runner.errors import LedgerError
-from runner.ledger import Ruling
+from runner.ledger import Money, Ruling
 from runner.ledger.audit import audit
 from runner.ledger.sqlite import SqliteLedger
 from runner.types import Failure, Outcome, Step, Usage
@@ -148,6 +150,64 @@ def test_after_a_rule_that_raises_nothing_is_lost(tmp_path: Path) -> None:
         assert ledger.settle_answered(accept) == 0
         assert ledger.counts().succeeded == 1
         assert ledger.money().doubtful == BOUND
+    assert audit(tmp_path / "run") == []
+
+
+def test_what_is_written_together_is_seen_together(tmp_path: Path) -> None:
+    with new_ledger(tmp_path / "run", 3) as ledger, SqliteLedger.open(tmp_path / "run", read_only=True) as beside:
+        lease_all(ledger, [Step(0)])
+        with ledger.together():
+            assert [ruling.state for ruling in ledger.record([answer(Step(0))], accept)] == ["succeeded"]
+            lease_all(ledger, [Step(1)])
+            assert ledger.money() == Money(spent=7, reserved=BOUND)
+            assert beside.money() == Money(reserved=BOUND)
+        assert beside.money() == Money(spent=7, reserved=BOUND)
+        ledger.record([answer(Step(1))], accept)
+        assert ledger.counts().succeeded == 2
+    assert audit(tmp_path / "run") == []
+
+
+def record_and_lease_again(ledger: SqliteLedger) -> None:
+    with ledger.together():
+        ledger.record([answer(Step(0))], accept)
+        lease_all(ledger, [Step(0)])
+
+
+def test_after_a_failure_in_what_is_written_together_nothing_is_lost(tmp_path: Path) -> None:
+    with new_ledger(tmp_path / "run", 2) as ledger:
+        lease_all(ledger, [Step(0)])
+        with pytest.raises(ValueError, match="not open"):
+            record_and_lease_again(ledger)
+        assert ledger.money() == Money(reserved=BOUND)
+        with pytest.raises(LedgerError) as caught:
+            lease_all(ledger, [Step(1)])
+        assert caught.value.code == "reopen"
+    with SqliteLedger.open(tmp_path / "run") as ledger:
+        assert ledger.money() == Money(spent=7)
+        assert ledger.settle_answered(accept) == 1
+    assert audit(tmp_path / "run") == []
+
+
+def record_and_lease_the_next(ledger: SqliteLedger) -> None:
+    with ledger.together():
+        ledger.record([answer(Step(0))], accept)
+        lease_all(ledger, [Step(1)])
+
+
+def test_what_was_paid_for_is_kept_though_the_database_can_not_be_written(tmp_path: Path) -> None:
+    """Another program holds it: the reply is in the spool before it is asked for."""
+    with new_ledger(tmp_path / "run", 2) as ledger:
+        lease_all(ledger, [Step(0)])
+        ledger._connection.set_busy_timeout(0)
+        with closing(apsw.Connection(str(tmp_path / "run" / "ledger.db"))) as beside:
+            beside.execute("BEGIN IMMEDIATE")
+            with pytest.raises(LedgerError) as caught:
+                record_and_lease_the_next(ledger)
+        assert caught.value.code == "locked"
+    with SqliteLedger.open(tmp_path / "run") as ledger:
+        assert ledger.money() == Money(spent=7)
+        assert ledger.settle_answered(accept) == 1
+        assert [found.step for found in ledger.open_steps(None, 9)] == [Step(1)]
     assert audit(tmp_path / "run") == []
 
 

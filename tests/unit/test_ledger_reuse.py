@@ -11,7 +11,7 @@ from runner.ledger.reuse import ReplyIndex
 from runner.ledger.sqlite import SqliteLedger
 from runner.types import Failure, Outcome, Step, Usage
 from support.ledger_batches import EXPIRED, Line, answered, collect, ended_batch
-from support.ledger_versions import turn_to_version_1
+from support.ledger_versions import turn_to_version
 from support.ledgers import accept, answer, failed, lease_all, message, new_ledger
 
 SCOPE = "ab" * 32
@@ -293,7 +293,7 @@ def test_an_index_of_the_first_format_is_made_again(tmp_path: Path, index: Reply
 
 def test_an_older_run_is_taken_up_as_it_is(tmp_path: Path, index: ReplyIndex) -> None:
     make_run(tmp_path / "runs", "a")
-    turn_to_version_1(tmp_path / "runs/a/ledger.db")
+    turn_to_version(1, tmp_path / "runs/a/ledger.db")
     index.catch_up(tmp_path / "runs")
     assert index.find(SCOPE, hash_of(0)) is not None
     index.close()

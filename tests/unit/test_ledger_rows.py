@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import datetime as dt
 import errno
 import os
 import random
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from runner.errors import LedgerError
+from runner.encoding import encode
+from runner.errors import InputError, LedgerError
 from runner.ledger import EnrolledRow, rows
 from runner.ledger.folder import open_private
 from runner.ledger.sqlite import SqliteLedger
-from runner.types import BinaryValues, Row
+from runner.types import Row
+from runner.values import TypedValues
 from support.ledgers import new_ledger
 
 VALUES: list[dict[str, Any]] = [
@@ -44,19 +49,65 @@ def test_bytes_come_back_as_bytes_wherever_they_stand(tmp_path: Path) -> None:
     ]
     with enrolled(tmp_path, values) as ledger:
         assert [row.values for row in ledger.rows()] == values
-        assert [type(ledger.row(index).values) for index in range(3)] == [BinaryValues, dict, BinaryValues]
+        assert [type(ledger.row(index).values) for index in range(3)] == [TypedValues, dict, TypedValues]
 
 
-def test_what_json_cannot_hold_is_refused_as_before(tmp_path: Path) -> None:
-    for value in (object(), float("nan"), [{1, 2}]):
-        with pytest.raises((TypeError, ValueError)), enrolled(tmp_path / str(type(value)), [{"x": value}]):
+TYPED: list[dict[str, Any]] = [
+    {"price": Decimal("12.50"), "day": dt.date(2026, 1, 31), "at": dt.datetime(2026, 1, 31, 12, 0, 0, 1)},
+    {"at": dt.datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")), "t": dt.time(1, 2, 3)},
+    {"at": dt.datetime(2026, 1, 31, tzinfo=dt.timezone(dt.timedelta(hours=-3, minutes=-30))), "n": 2**80},
+    {"lasts": dt.timedelta(days=-1, microseconds=1), "big": Decimal("1E+999999"), "odd": Decimal("NaN")},
+    {"list": [{"day": dt.date(1, 1, 1), "x": b"\0"}, Decimal(1)], "half": "\ud83d", "inf": float("-inf")},
+    {"text": "2026-01-31", "n": 1, "x": 1.5},
+]
+
+
+def test_typed_values_come_back_as_they_were(tmp_path: Path) -> None:
+    with enrolled(tmp_path, TYPED) as ledger:
+        found = [dict(row.values) for row in ledger.rows()]
+        assert list(map(repr, found)) == list(map(repr, TYPED))
+        assert [type(ledger.row(index).values) for index in (0, 5)] == [TypedValues, dict]
+        assert found[1]["at"].utcoffset() == dt.timedelta(hours=1)
+
+
+def test_nan_comes_back(tmp_path: Path) -> None:
+    with enrolled(tmp_path, [{"x": float("nan"), "y": [float("nan")]}]) as ledger:
+        assert repr(dict(ledger.row(0).values)) == "{'x': nan, 'y': [nan]}"
+
+
+def test_rows_that_json_holds_are_the_bytes_they_always_were(tmp_path: Path) -> None:
+    for place, values in enumerate([*VALUES, {"text": "a", "n": None}, {"a": "b"}]):
+        line, magic = rows._encoded("k", values)
+        assert (line, magic) == (encode(("k", values)), rows._MAGIC), place
+
+
+def test_what_no_row_holds_is_told_with_its_column(tmp_path: Path) -> None:
+    for value in (object(), [{1, 2}], {b"a": 1}):
+        with (
+            pytest.raises(InputError, match=r"column 'x'.*type"),
+            enrolled(tmp_path / str(type(value)), [{"x": value}]),
+        ):
             pass
+
+
+NESTED: list[Any] = []
+NESTED.append(NESTED)
+TOO_MUCH = {"more than 4,300 digits": 10**5000, "nested too deep": NESTED}
+
+
+@pytest.mark.parametrize("why", TOO_MUCH)
+def test_what_cannot_be_written_is_told_with_its_column(tmp_path: Path, why: str) -> None:
+    with pytest.raises(InputError, match=f"column 'x'.*{why}"), enrolled(tmp_path, [{"a": 1, "x": TOO_MUCH[why]}]):
+        pass
 
 
 def test_a_version_that_knows_no_bytes_refuses_a_block_that_has_some(tmp_path: Path) -> None:
     with enrolled(tmp_path, [{"photo": b"x"}]):
         (segment,) = (tmp_path / "run" / "rows").iterdir()
-        assert segment.read_bytes()[:4] != rows._MAGIC
+        assert segment.read_bytes()[:4] == rows._MAGIC_WITH_BYTES
+    with enrolled(tmp_path / "types", [{"photo": b"x"}, {"day": dt.date(2026, 1, 31)}, {"photo": b"x"}]):
+        (segment,) = (tmp_path / "types" / "run" / "rows").iterdir()
+        assert segment.read_bytes()[:4] == rows._MAGIC_WITH_TYPES
 
 
 def test_rows_of_many_blocks_are_read_in_any_order(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from runner.ledger.database import fetch, fetch_value
 from runner.ledger.sqlite import SqliteLedger
 from runner.types import Step
 from support.ledger_batches import answered, collect, intend, move
-from support.ledger_versions import turn_to_version_1
+from support.ledger_versions import turn_to_version
 from support.ledgers import BOUND, accept, answer, lease_all, message, new_ledger
 
 
@@ -36,7 +36,7 @@ def old(tmp_path: Path) -> Path:
         move(ledger, 1, "sending", "in_progress")
         intend(ledger, [Step(4)])
         move(ledger, 2, "not_sent")
-    turn_to_version_1(tmp_path / "run/ledger.db")
+    turn_to_version(1, tmp_path / "run/ledger.db")
     return tmp_path / "run"
 
 
@@ -102,7 +102,7 @@ def test_a_batch_of_an_older_run_keeps_what_it_has_settled(tmp_path: Path) -> No
         intend(ledger, [Step(0), Step(1), Step(2)])
         move(ledger, 1, "sending", "in_progress", "ended")
         collect(ledger, 1, answered(Step(1)))
-    turn_to_version_1(tmp_path / "run/ledger.db")
+    turn_to_version(1, tmp_path / "run/ledger.db")
     with SqliteLedger.open(tmp_path / "run", read_only=True) as ledger:
         assert ledger.batch(1).settled == 1
     with SqliteLedger.open(tmp_path / "run") as ledger:

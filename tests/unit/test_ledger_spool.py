@@ -48,6 +48,30 @@ def test_what_was_appended_is_read_by_place(tmp_path: Path) -> None:
     reader.close()
 
 
+def test_frames_that_are_read_ahead_are_those_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those before, within, across the end of and behind what is read at once, and of another segment."""
+    places = [group[0] for group in write(tmp_path, *[outcomes(row) for row in range(12)], segment_bytes=2_000)]
+    assert places[-1].segment > 1
+    monkeypatch.setattr(spool, "_AHEAD_BYTES", places[4].end.offset - places[2].offset - 1)
+    calls: list[int] = []
+    read = os.pread
+
+    def counted(descriptor: int, length: int, offset: int) -> bytes:
+        calls.append(offset)
+        return read(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", counted)
+    reader = SpoolReader(tmp_path)
+    with reader.ahead_of(places[2].segment, places[2].offset):
+        assert [reader.body(place) for place in places] == [outcomes(row)[0].body for row in range(12)]
+    assert len(calls) == 1 + 12 - 2
+    assert reader.body(places[3]) == outcomes(3)[0].body
+    assert len(calls) == 1 + 12 - 2 + 1
+    with reader.ahead_of(9, 0):  # a segment that is not there is told of the frame
+        assert reader.body(places[0]) == outcomes(0)[0].body
+    reader.close()
+
+
 def test_a_group_is_on_disk_by_one_sync_before_it_is_acknowledged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

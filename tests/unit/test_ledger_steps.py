@@ -46,6 +46,43 @@ def test_a_step_that_is_not_open_cannot_be_leased_and_nothing_is(tmp_path: Path)
         assert ledger.money().reserved == BOUND
 
 
+def test_a_step_can_not_be_leased_twice_in_one_group(tmp_path: Path) -> None:
+    with new_ledger(tmp_path / "run", 3) as ledger:
+        with pytest.raises(ValueError, match=r"row=1.* is not open"):
+            ledger.lease(leases(0, 1, 2, 1), None)
+        assert [found.step.row for found in ledger.open_steps(None, 9)] == [0, 1, 2]
+        assert ledger.money().reserved == 0
+        lease_all(ledger, [Step(1)])
+        ledger.record([answer(Step(1))], accept)
+    assert audit(tmp_path / "run") == []
+
+
+def test_steps_of_all_kinds_are_leased_and_recorded_as_one_group(tmp_path: Path) -> None:
+    """First requests, samples, turns, rounds, a further try, and a warm-up."""
+    following = {Step(0): Step(0, round=1), Step(1): Step(1, turn=1)}
+
+    def rule(outcome: Outcome) -> Ruling:
+        if outcome.failure is not None:
+            return Ruling("open", outcome.failure)
+        after = following.get(outcome.step)
+        return Ruling("succeeded") if after is None else Ruling("open", None, after)
+
+    with SqliteLedger.create(tmp_path / "run", {}) as ledger:
+        ledger.enrol(rows(4), samples=2)
+        lease_all(ledger, [Step(0), Step(1), Step(2)])
+        ledger.record([answer(Step(0)), answer(Step(1)), failed(Step(2), retryable=True)], rule)
+        group = [Step(3), Step(1, turn=1), Step(0, sample=1), Step(-1), Step(2), Step(0, round=1), Step(3, sample=1)]
+        lease_all(ledger, group)
+        assert ledger.money().reserved == BOUND * len(group)
+        outcomes = [answer(step, 2 if step == Step(2) else 1, tries=1) for step in reversed(group)]
+        assert [ruling.state for ruling in ledger.record(outcomes, rule)] == ["succeeded"] * 7
+        assert ledger.money().reserved == 0
+        assert [found.step for found in ledger.open_steps(None, 9)] == [Step(1, sample=1), Step(2, sample=1)]
+        assert (ledger.counts().succeeded, ledger.counts().open) == (2, 2)
+        assert (ledger.counts().attempts, ledger.counts().requests) == (10, 9)
+    assert audit(tmp_path / "run") == []
+
+
 def test_a_released_step_is_as_if_it_was_never_leased(tmp_path: Path) -> None:
     with new_ledger(tmp_path / "run", 2) as ledger:
         lease_all(ledger, [Step(0), Step(1)])

@@ -8,6 +8,7 @@ from runner.ledger.schema import MIGRATIONS
 from runner.ledger.sqlite import SqliteLedger
 from runner.tools import ToolResult
 from runner.types import Step
+from support.ledger_versions import turn_to_version
 from support.ledgers import new_ledger
 
 
@@ -34,9 +35,7 @@ def test_results_are_there_for_a_reader_beside_and_after_opening_again(tmp_path:
 
 def test_a_run_from_before_there_were_tools_has_no_results(tmp_path: Path) -> None:
     new_ledger(tmp_path / "run", 1).close()
-    connection = apsw.Connection(str(tmp_path / "run/ledger.db"))
-    connection.execute("DROP TABLE tool_results; PRAGMA user_version = 2")
-    connection.close()
+    turn_to_version(2, tmp_path / "run/ledger.db")
     with SqliteLedger.open(tmp_path / "run", read_only=True) as ledger:
         assert ledger.tool_results(Step(0)) == {}
     with SqliteLedger.open(tmp_path / "run") as ledger:

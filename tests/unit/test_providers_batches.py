@@ -14,6 +14,7 @@ import pytest
 from runner.providers import BatchPage, RemoteBatch
 from runner.providers.upload import PIECE_BYTES, WrongSize
 from runner.types import Failure
+from support.idle_time import run_in_idle_time
 from support.raw_server import Answer, Exchange, RawServer, reply, serve
 from support.transports import connect
 
@@ -62,7 +63,7 @@ def ask(
         ):
             return await call(provider), server
 
-    return asyncio.run(main())
+    return run_in_idle_time(main())
 
 
 class Chunks:

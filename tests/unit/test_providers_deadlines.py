@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from runner.providers.deadlines import Deadlines
+from support.engine_fakes import run_virtual
 
 
 async def attempt(deadlines: Deadlines, seconds: float) -> str:
@@ -27,7 +28,7 @@ def test_an_attempt_that_takes_too_long_is_canceled_and_the_others_go_on() -> No
         deadlines.close()
         return ended
 
-    assert asyncio.run(main()) == ["too late", "in time", "too late", "in time"]
+    assert run_virtual(main()) == ["too late", "in time", "too late", "in time"]
 
 
 def test_a_task_that_begins_again_has_its_whole_time_again() -> None:
@@ -36,7 +37,7 @@ def test_a_task_that_begins_again_has_its_whole_time_again() -> None:
         async with asyncio.timeout(5):
             return [await attempt(deadlines, seconds) for seconds in (0.2, 0.2, 60, 0.2)]
 
-    assert asyncio.run(main()) == ["in time", "in time", "too late", "in time"]
+    assert run_virtual(main()) == ["in time", "in time", "too late", "in time"]
 
 
 class CountingLoop(asyncio.SelectorEventLoop):
@@ -75,7 +76,7 @@ def test_the_timer_moves_on_to_the_next_deadline() -> None:
         async with asyncio.timeout(10):
             return await second
 
-    assert asyncio.run(main()) == "too late"
+    assert run_virtual(main()) == "too late"
 
 
 def test_who_cancels_besides_is_obeyed() -> None:
@@ -88,4 +89,4 @@ def test_who_cancels_besides_is_obeyed() -> None:
         deadlines.close()
         return task.cancelled()
 
-    assert asyncio.run(main())
+    assert run_virtual(main())

@@ -15,6 +15,7 @@ import pytest
 from runner.providers.download import PIECE_BYTES
 from runner.providers.unfolding import Gzip
 from runner.types import Failure
+from support.idle_time import run_in_idle_time
 from support.raw_server import Answer, Exchange, RawServer, reply, serve
 from support.transports import connect
 
@@ -51,7 +52,7 @@ def download(
         async with asyncio.timeout(20), serve(answer) as server, provider_of(server.address, **changes) as provider:
             return await provider.download_results("msgbatch_01", write or keep), pieces, server
 
-    return asyncio.run(main())
+    return run_in_idle_time(main())
 
 
 def failed(answer: tuple[int | Failure, list[bytes], RawServer]) -> Failure:

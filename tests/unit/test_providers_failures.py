@@ -303,4 +303,4 @@ def test_a_connection_that_never_stood_hides_no_batch_but_a_lost_one_may() -> No
     assert failures.of_create(lost, whole=True).may_be_billed
     assert not failures.of_create(failures.no_credential("no token"), whole=True).may_be_billed
     assert failures.of_create(failures.bad_reply("html", 200, None), whole=True).may_be_billed
-    assert not failures.of_batch(lost).may_be_billed
+    assert not failures.of_question(lost).may_be_billed

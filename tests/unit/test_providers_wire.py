@@ -17,6 +17,7 @@ from runner.providers.wire import WireProvider, connect
 from runner.testing.providers import sample_request
 from runner.types import Failure, Request
 from support.engine_fakes import body_of
+from support.idle_time import run_in_idle_time
 from support.raw_server import Exchange, RawServer, reply, serve
 
 MESSAGE = body_of("hello")
@@ -64,7 +65,7 @@ def test_a_task_is_as_it_was_after_a_deadline() -> None:
             await asyncio.sleep(0)  # would raise if the cancellation were still on its way
             return sent, task.cancelling()
 
-    sent, cancelling = asyncio.run(main())
+    sent, cancelling = run_in_idle_time(main())
     assert sent.failure is not None
     assert sent.failure.kind == "timeout"
     assert cancelling == 0

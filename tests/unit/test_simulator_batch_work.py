@@ -17,13 +17,15 @@ from runner.clock import SystemClock
 from support.api import SimulatedApi, simulated_api
 
 HEADERS = {"anthropic-version": "2026-10-21"}
+TRIES = 5
+"""To do something while it works, which it may be done with whenever this process has to wait for its turn."""
 
 
 def call(api: SimulatedApi, path: str = "", method: str = "GET", body: Any = None) -> bytes:
     headers = {**HEADERS, "x-api-key": api.api_key}
     data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
     url = f"{api.base_url}/v1/messages/batches{path}"
-    with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=10) as response:
+    with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=60) as response:
         content: bytes = response.read()
         return content
 
@@ -96,17 +98,24 @@ def test_the_order_of_results_depends_on_the_batch_alone(tmp_path: Path) -> None
 def test_a_batch_survives_a_kill_in_the_middle_and_is_billed_once(tmp_path: Path) -> None:
     rows = 1_500
     system = "A rule that everybody has to follow. " * 20
-    with simulated_api(tmp_path, batch_latency="0s") as api:
-        done = create(api, 3)
-        wait(api, done)
-        batch = create(api, rows, system=system)
-        while api.accounts()["requests"] < 200:
-            time.sleep(0.01)
-        os.kill(api.running.pid, signal.SIGKILL)
-    with (api.state / "batches" / f"{batch}.partial").open("ab") as file:
+    for attempt in range(TRIES):
+        folder = tmp_path / str(attempt)
+        with simulated_api(folder, batch_latency="0s") as api:
+            done = create(api, 3)
+            wait(api, done)
+            batch = create(api, rows, system=system)
+            while api.accounts()["requests"] < 200:
+                time.sleep(0.01)
+            os.kill(api.running.pid, signal.SIGKILL)
+        partial = api.state / "batches" / f"{batch}.partial"
+        if partial.exists():
+            break
+    else:
+        raise AssertionError("it is always done before it is killed")
+    with partial.open("ab") as file:
         file.write(b'{"custom_id":"torn')
     (api.state / "batches" / "abc.incoming").write_bytes(b"{}")
-    with simulated_api(tmp_path, batch_latency="0s") as api:
+    with simulated_api(folder, batch_latency="0s") as api:
         assert wait(api, batch)["request_counts"]["succeeded"] == rows
         assert sorted(ids(api, batch)) == sorted(f"r{index}" for index in range(rows))
         assert ids(api, done) == ids(api, done)
@@ -120,7 +129,7 @@ def test_an_advanced_clock_stays_so_after_a_restart(tmp_path: Path) -> None:
         batch = create(api, 2)
         api.advance(3_600)
         url = urllib.request.Request(f"{api.base_url}/v1/models", headers=HEADERS | {"x-api-key": api.api_key})
-        with urllib.request.urlopen(url, timeout=10) as response:
+        with urllib.request.urlopen(url, timeout=60) as response:
             told = parsedate_to_datetime(response.headers["date"])
         ahead = told - SystemClock().now()
         assert timedelta(seconds=3_500) < ahead < timedelta(seconds=3_601)
@@ -143,8 +152,11 @@ def test_a_reset_in_the_middle_of_work_forgets_the_batch_and_nothing_else(tmp_pa
 
 def test_the_server_answers_while_it_works(tmp_path: Path) -> None:
     with simulated_api(tmp_path, batch_latency="0s") as api:
-        batch = create(api, 3_000)
-        polls = 0
-        while status(api, batch) != "ended":
-            polls += 1
-        assert polls > 1
+        for _ in range(TRIES):
+            batch = create(api, 3_000)
+            polls = 0
+            while status(api, batch) != "ended":
+                polls += 1
+            if polls > 1:
+                return
+        raise AssertionError("it is always done before it answers")

@@ -6,7 +6,6 @@ import base64
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,8 @@ DAY_S = 24 * 3_600
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
-    with simulated_api(tmp_path_factory.mktemp("api"), key="*", batch_latency="0ms") as api:
-        yield api
-
-
-@pytest.fixture
-def api(running: SimulatedApi) -> SimulatedApi:
-    running.reset()
-    return running
+def api_options() -> dict[str, str]:
+    return {"key": "*", "batch_latency": "0ms"}
 
 
 def call(

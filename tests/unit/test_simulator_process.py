@@ -28,7 +28,7 @@ def call(
     sent = {"x-api-key": key, "anthropic-version": "2026-10-21"} | {k.replace("_", "-"): v for k, v in headers.items()}
     request = urllib.request.Request(url, json.dumps(body).encode() if method == "POST" else None, sent, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         with error:
@@ -62,7 +62,7 @@ def test_the_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     child = psutil.Process(int(parent.stdout.readline()))
     parent.kill()
     parent.communicate()
-    psutil.wait_procs([child], timeout=10)
+    psutil.wait_procs([child], timeout=60)
     assert gone(child.pid)
 
 
