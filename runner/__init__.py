@@ -5,6 +5,43 @@
     for record in result.records(): ...
 
 This is the front door, and lazy: a name is imported when it is first used.
+
+Behind it, top down; each imports what stands below it only, and `execution` is where the parts meet
+(`docs/architecture.md`):
+
+    cli             arguments to calls, exceptions to exit status, events to a display
+    execution       the order of things: the table of contents of a row's life
+    engines         when a request is sent
+    planning        what is sent
+    replies         what an answer is worth
+    spec            the job as its user wrote it
+    datasets        where rows come from
+    providers       who answers a request
+    ledger          what has happened to every row
+    sinks           where records go
+    simulator       the stand-in for the API
+    templating      texts from templates and values
+    catalog         what is known of models, prices and parameters
+    media           images and documents, by their bytes
+    databases       from a connection to an engine
+    tools           functions that a model may call
+    plugins         which class stands behind a kind of dataset, sink or provider
+    settings        of the machine and the project
+    events, clock   what happens, told to observers; time
+    message         the API's message object
+    rounds          what was asked again within a turn
+    connections     databases by URL or name
+    statements      SQL as far as it has to be read
+    storage         files by URL
+    values, column_types    what a row may hold, and what all values of a column are
+    extras          libraries that are not in every installation
+    errors          what stops a command
+    encoding        the one way in which a JSON value is written
+    deferred        modules that are loaded when they are first used
+    scratch         folders that go with their process
+    types           the nouns, which every layer may name
+
+Beside them `testing`, suites for authors of plugins, and `examples`, the starter project.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -36,6 +37,13 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+def pause(seconds: float) -> bool:
+    """Wait on a thread that has nothing else to do; True, as nothing cuts it short."""
+    time.sleep(seconds)
+    return True
+
+
+@lru_cache(maxsize=1_024)  # of a fast run many replies ended in the same millisecond, and each record has two times
 def to_rfc3339(moment: datetime) -> str:
     """UTC with milliseconds, as records and logs show it: 2026-11-22T10:05:00.123Z."""
     if moment.tzinfo is not UTC:

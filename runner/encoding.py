@@ -2,9 +2,9 @@
 
 Owns   the canonical encoding of rows, requests and records: UTF-8, no spaces, non-ASCII as it is, integers exact,
        floats by their shortest repr, mapping order kept, NaN and infinity refused.
-Why    identity is a hash over these bytes and must not change with a library's version (decision 8), so it is the
-       standard library's encoder and a golden test holds it. Faster decoders may be used for reading: bytes in, the
-       same values out.
+Why    identity is a hash over these bytes and must not change with a library's version (docs/decisions/0007), so it is
+       the standard library's encoder and a golden test holds it. Faster decoders may be used for reading: bytes in,
+       the same values out.
 
 Lone surrogates can be decoded from JSON escapes but have no UTF-8 form: they are written back as escapes here, and
 sinks that need text use `printable`.

@@ -11,6 +11,7 @@ Knows  nothing of the rest of the project.
     ├─ PlanError                 a well-formed job that cannot be planned                     3
     ├─ InputError                problems in the dataset, found at enrolment                  3
     ├─ SetupError                credentials, permission, disk, a missing extra               4
+    │    MissingExtras           the same for all libraries that a sound job lacks at once    4
     ├─ LedgerError               locked, damaged, newer version, another job's run            4
     ├─ BudgetError               the cap, or the confirmation, stands in the way              4
     └─ DeliveryError             a sink was not delivered                                     4
@@ -21,6 +22,7 @@ Anything else that reaches `cli.main` is a bug in runner: exit status 1, with a 
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -138,6 +140,10 @@ class SetupError(RunnerError):
     default_code = "setup"
 
 
+class MissingExtras(_ManyProblems, SetupError):
+    """Nothing is wrong with the job, but libraries that it needs are not installed; each hint has the command."""
+
+
 class LedgerError(RunnerError):
     exit_status = 4
     default_code = "ledger"
@@ -163,17 +169,36 @@ def closest(name: str, options: Iterable[str]) -> str | None:
 
 
 def render(error: RunnerError) -> str:
-    """Show an error as text: one block a problem, in the shape editors can click on."""
-    blocks = [render_problem(problem) for problem in error.problems]
-    if len(blocks) > 1:
-        blocks.append(f"{len(blocks)} problems")
+    """Show an error as text, in the shape editors can click on."""
+    blocks = render_problems(error.problems)
+    if len(error.problems) > 1:
+        blocks.append(f"{len(error.problems)} problems")
     return "\n\n".join(blocks)
+
+
+def render_problems(problems: Sequence[Problem]) -> list[str]:
+    """One block a problem; rows one behind the other that have the same cure are one block, which says it once."""
+    blocks = []
+    for _, group in itertools.groupby(enumerate(problems), _cured_alike):
+        *others, last = [problem for _, problem in group]
+        blocks.append("\n".join([*map(_head, others), render_problem(last)]))
+    return blocks
+
+
+def _cured_alike(numbered: tuple[int, Problem]) -> object:
+    number, problem = numbered
+    quotes = problem.where is not None and problem.where.source is not None
+    return number if quotes or problem.hint is None else (problem.severity, problem.code, problem.hint)
+
+
+def _head(problem: Problem) -> str:
+    where = f"{problem.where}: " if problem.where else ""
+    return f"{where}{problem.severity}[{problem.code}]: {problem.message}"
 
 
 def render_problem(problem: Problem) -> str:
     where = problem.where
-    head = f"{where}: " if where else ""
-    lines = [f"{head}{problem.severity}[{problem.code}]: {problem.message}"]
+    lines = [_head(problem)]
     if where is not None and where.source is not None and where.line is not None:
         number = str(where.line)
         source = where.source.rstrip("\r\n").replace("\t", " ")

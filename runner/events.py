@@ -35,6 +35,20 @@ class RunStarted:
     task: Task = "send"
     samples: int = 1
     """Conversations a row: each ends with an outcome of its own."""
+    twins: int = 0
+    """Of the rows, and of those that are open, how many are not sent, because they end as others do."""
+    open_twins: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Preparing:
+    """Before a run starts, all its rows are gone through: `what` says for what, and `done` of so many `rows` how far
+    that is. The last one has all of them done."""
+
+    job: str
+    what: str
+    done: int
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +167,7 @@ class SinkDelivered:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """`rows_done` are the rows that have their answer or failed, in all sittings of the run."""
+    """`rows_done` are the rows, twins aside, that have their answer or failed, in all sittings of the run."""
 
     run_id: str
     status: str
@@ -161,12 +175,15 @@ class RunEnded:
 
 
 Event = (
-    RunStarted | StepSent | StepEnded | Packed | BatchMoved | BatchSettled | FileUploaded | CoolingDown | HeldBack
-    | Warned | Stopping | SinkDelivered | RunEnded
+    Preparing | RunStarted | StepSent | StepEnded | Packed | BatchMoved | BatchSettled | FileUploaded | CoolingDown
+    | HeldBack | Warned | Stopping | SinkDelivered | RunEnded
 )  # fmt: skip
 
 
 class Observer(Protocol):
+    """One that needs not hear what nearly every row has, its departure and its good end, may say so by a class variable
+    `hears_each_row = False`."""
+
     def notify(self, event: Event) -> None: ...
 
 
@@ -181,11 +198,15 @@ class Observers:
             for inner in (observer.each if isinstance(observer, Observers) else (observer,))
         )
 
+        self._of_each_row = tuple(one for one in self._observers if getattr(one, "hears_each_row", True))
+
     @property
     def each(self) -> Sequence[Observer]:
         """Those that are told, none of them several."""
         return self._observers
 
     def notify(self, event: Event) -> None:
-        for observer in self._observers:
+        kind = event.__class__
+        usual = kind is StepSent or (kind is StepEnded and event.failure is None)  # type: ignore[union-attr]  # by its class
+        for observer in self._of_each_row if usual else self._observers:
             observer.notify(event)

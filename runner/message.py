@@ -23,12 +23,13 @@ is a server's mistake, and booking it would make the run impossible to open."""
 _reply, _usage = maker_of(Reply), maker_of(Usage)
 
 
-def parse_reply(body: bytes, request_id: str | None = None) -> Reply:
-    """Read a message object. Raises ValueError where the bytes are no JSON or no message."""
-    return reply_of(_decode(body), request_id)
+def parse_reply(body: bytes, request_id: str | None = None, usage: Usage | None = None) -> Reply:
+    """Read a message object; `usage` is what it counts, where that is known already. Raises ValueError where the bytes
+    are no JSON or no message."""
+    return reply_of(_decode(body), request_id, usage)
 
 
-def reply_of(message: Any, request_id: str | None = None) -> Reply:
+def reply_of(message: Any, request_id: str | None = None, known_usage: Usage | None = None) -> Reply:
     """The same, from the decoded object. Raises ValueError where it is no message."""
     # The lines of a batch's results come through here by the hundred thousand, so nothing is looked at twice, and the
     # values are given by position.
@@ -48,7 +49,13 @@ def reply_of(message: Any, request_id: str | None = None) -> Reply:
     ):
         raise ValueError("a message whose stop reason has another shape")
     return _reply(
-        str(get("id", "")), request_id, str(get("model", "")), stop_reason, content, parse_usage(usage), stop_details
+        str(get("id", "")),
+        request_id,
+        str(get("model", "")),
+        stop_reason,
+        content,
+        parse_usage(usage) if known_usage is None else known_usage,
+        stop_details,
     )
 
 

@@ -28,6 +28,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from runner.errors import Problem, SpecError, closest
+from runner.extras import missing_library
+from runner.storage import file_name, is_url
 
 Group = Literal["dataset", "sink", "provider"]
 
@@ -53,7 +55,7 @@ class Plugin:
         return model
 
     def load(self) -> type[Any]:
-        """The class itself; imports what it needs. Raises SpecError."""
+        """The class itself; imports what it needs. Raises SpecError, SetupError for a library that is missing."""
         loaded = self._load(self.class_ref)
         if not isinstance(loaded, type):
             raise self._broken(f"{self.class_ref} is not a class")
@@ -65,6 +67,12 @@ class Plugin:
             loaded: Any = importlib.import_module(module_name)
             for attribute in attributes.split("."):
                 loaded = getattr(loaded, attribute)
+        except ModuleNotFoundError as error:
+            if self.distribution is None and error.name is not None and not error.name.startswith(f"{__package__}."):
+                raise missing_library(error.name, f"the {self.group} kind {self.kind}") from error
+            if self.distribution is None:
+                raise
+            raise self._broken(f"{type(error).__name__}: {error}") from error
         except Exception as error:  # whatever a plugin's own code raises must not look like a bug of runner
             if self.distribution is None:
                 raise
@@ -78,7 +86,9 @@ class Plugin:
 
 
 _TEXT_DATASET = ("runner.datasets.options:TextOptions", "runner.datasets.text:TextDataset")
-_FILE_SINK = ("runner.sinks.options:FileOptions", "runner.sinks.files:FileSink")
+_TABLE_DATASET = ("runner.datasets.options:TableOptions", "runner.datasets.tables:TableDataset")
+_WORKBOOK_DATASET = ("runner.datasets.options:WorkbookOptions", "runner.datasets.workbook:WorkbookDataset")
+_DELIMITED_SINK = ("runner.sinks.options:DelimitedOptions", "runner.sinks.files:FileSink")
 
 DATASETS: Mapping[str, tuple[str, str]] = {
     "csv": _TEXT_DATASET,
@@ -86,12 +96,30 @@ DATASETS: Mapping[str, tuple[str, str]] = {
     "jsonl": _TEXT_DATASET,
     "json": _TEXT_DATASET,
     "stdin": _TEXT_DATASET,
+    "parquet": _TABLE_DATASET,
+    "arrow": _TABLE_DATASET,
+    "orc": _TABLE_DATASET,
+    "xlsx": _WORKBOOK_DATASET,
+    "xlsm": _WORKBOOK_DATASET,
+    "sql": ("runner.datasets.sql_options:SqlOptions", "runner.datasets.sql:SqlDataset"),
+    "duckdb": ("runner.datasets.sql_options:SqlOptions", "runner.datasets.duck:DuckdbDataset"),
+    "query": ("runner.datasets.sql_options:QueryOptions", "runner.datasets.duck:DuckdbDataset"),
+    "files": ("runner.datasets.options:FilesOptions", "runner.datasets.files:FilesDataset"),
+    "python": ("runner.datasets.options:PythonOptions", "runner.datasets.python:PythonDataset"),
+    "hub": ("runner.datasets.options:HubOptions", "runner.datasets.hub:HubDataset"),
 }
 SINKS: Mapping[str, tuple[str, str]] = {
-    "csv": _FILE_SINK,
-    "tsv": _FILE_SINK,
-    "jsonl": _FILE_SINK,
+    "csv": _DELIMITED_SINK,
+    "tsv": _DELIMITED_SINK,
+    "jsonl": ("runner.sinks.options:FileOptions", "runner.sinks.files:FileSink"),
+    "parquet": ("runner.sinks.options:ParquetOptions", "runner.sinks.tables:TableSink"),
+    "arrow": ("runner.sinks.options:ArrowOptions", "runner.sinks.tables:TableSink"),
+    "xlsx": ("runner.sinks.options:XlsxOptions", "runner.sinks.xlsx:XlsxSink"),
     "stdout": ("runner.sinks.options:StdoutOptions", "runner.sinks.stdout:StdoutSink"),
+    "webhook": ("runner.sinks.options:WebhookOptions", "runner.sinks.webhook:WebhookSink"),
+    "python": ("runner.sinks.options:PythonOptions", "runner.sinks.function:FunctionSink"),
+    "hub": ("runner.sinks.options:HubOptions", "runner.sinks.hub:HubSink"),
+    "sql": ("runner.sinks.sql.options:SqlOptions", "runner.sinks.sql.sink:SqlSink"),
 }
 PROVIDERS: Mapping[str, tuple[str, str]] = {
     "anthropic": ("runner.providers.options:AnthropicOptions", "runner.providers.transport:AnthropicTransport"),
@@ -105,16 +133,29 @@ PROVIDERS: Mapping[str, tuple[str, str]] = {
     ),
 }
 
-LATER = ("parquet", "arrow", "xlsx")
-"""Formats of files that later versions bring, as datasets and as sinks."""
+SOURCES = ("sql", "query", "files", "python", "hub")
+"""Keys of a job's dataset, beside `path`, that say where its rows come from. Each is the kind of its plugin."""
+
+PLACES = ("path", "url", "python", "hub")
+"""Keys of a job's sink that say where its records go. `url` is a database's where there is a `table`, else a webhook's;
+`python` and `hub` are the kinds of their plugins."""
+
+_NO_SUFFIXES = frozenset({"stdin", "stdout", *SOURCES, "webhook", "duckdb"})
+"""Kinds that no path's suffix means: `q.sql` holds no rows, and what a `.duckdb` holds, `sql` asks for."""
 
 _BUILT_IN: Mapping[Group, Mapping[str, tuple[str, str]]] = {"dataset": DATASETS, "sink": SINKS, "provider": PROVIDERS}
+
+_DATABASES = frozenset({"duckdb", "mariadb", "mysql", "postgres", "postgresql", "sqlite"})
+"""Schemes of URLs that name no file. Such a URL is not repeated in a message: it may hold a password."""
 
 COMPRESSIONS = ("gz", "bz2", "xz", "zst")
 """Suffixes that wrap another: `reviews.csv.gz` is a csv."""
 
-_SUFFIX_ALIASES = {"ndjson": "jsonl", "tab": "tsv"}
-"""Other suffixes in use for a kind: ndjson.org's, and IANA's for text/tab-separated-values."""
+_SUFFIX_ALIASES = {
+    "ndjson": "jsonl", "tab": "tsv", "feather": "arrow", "arrows": "arrow", "ipc": "arrow", "pq": "parquet",
+}  # fmt: skip
+"""Other suffixes in use for a kind: ndjson.org's, IANA's for text/tab-separated-values, those of Arrow's files and
+streams."""
 
 
 def find_dataset(kind: str) -> Plugin:
@@ -137,9 +178,25 @@ def dataset_for(path: str) -> Plugin:
     return find("dataset", "stdin") if path == "-" else _for_suffix("dataset", path)
 
 
+def dataset_from(source: str, path: str, dialect: str | None = None) -> Plugin:
+    """The dataset plugin of a job's source: `source` is the key that names it, `path` its value where that is `path`,
+    `dialect` the kind of its database. Raises SpecError."""
+    if source == "path":
+        return dataset_for(path)
+    return find("dataset", "duckdb" if source == "sql" and dialect == "duckdb" else source)
+
+
 def sink_for(path: str) -> Plugin:
     """The sink plugin that writes this path, by its suffix; `-` is stdout. Raises SpecError."""
     return find("sink", "stdout") if path == "-" else _for_suffix("sink", path)
+
+
+def sink_at(place: str, path: str, *, table: bool) -> Plugin:
+    """The sink plugin of a job's sink: `place` is the key that says where it writes, `path` its value where that is
+    `path`, and `table` whether it names a table. Raises SpecError."""
+    if place == "path":
+        return sink_for(path)
+    return find("sink", place if place != "url" else "sql" if table else "webhook")
 
 
 def find(group: Group, kind: str) -> Plugin:
@@ -167,7 +224,8 @@ def kind_of(path: str) -> str | None:
 
     A kind found so need not exist: `notes.ods` is `ods`, and a plugin of that name serves it.
     """
-    suffixes = path.rpartition("/")[2].lower().split(".")[1:]
+    name = file_name(path) if is_url(path) else path.rpartition("/")[2]
+    suffixes = name.lower().split(".")[1:]
     if suffixes and suffixes[-1] in COMPRESSIONS:
         suffixes.pop()
     if not suffixes or not suffixes[-1].isalnum():
@@ -176,15 +234,21 @@ def kind_of(path: str) -> str | None:
 
 
 def _for_suffix(group: Group, path: str) -> Plugin:
+    if is_url(path) and path.partition("://")[0].partition("+")[0] in _DATABASES:
+        key = "sql" if group == "dataset" else "table"
+        message = "a database is named by `url`, not by `path`"
+        raise SpecError([Problem("unknown-format", message, hint=f"`url: …` and `{key}: …` instead of `path`")])
     kind = kind_of(path)
     if kind is None:
         message = f"{path!r} has no suffix that tells its format"
         raise SpecError([Problem("unknown-format", message, hint=f"end it in one of .{', .'.join(_suffixes(group))}")])
+    if kind in _NO_SUFFIXES:
+        raise _unknown(group, kind)
     return find(group, kind)
 
 
 def _suffixes(group: Group) -> tuple[str, ...]:
-    return tuple(kind for kind in kinds(group) if kind not in ("stdin", "stdout"))
+    return tuple(kind for kind in kinds(group) if kind not in _NO_SUFFIXES)
 
 
 def _distribution(entry_point: importlib.metadata.EntryPoint) -> str:
@@ -192,10 +256,7 @@ def _distribution(entry_point: importlib.metadata.EntryPoint) -> str:
 
 
 def _unknown(group: Group, kind: str) -> SpecError:
-    if kind in LATER:
-        hint = "convert it to csv or jsonl" if group == "dataset" else "end the path in .csv, .tsv or .jsonl"
-        return SpecError([Problem("not-supported-yet", f"{kind} files are not supported yet", hint=hint)])
-    known = kinds(group)
+    known = kinds(group) if group == "provider" else _suffixes(group)
     near = closest(kind, known)
     hint = (f"did you mean `{near}`? " if near else "") + f"There are: {', '.join(known)}"
     return SpecError([Problem("unknown-kind", f"there is no {group} of kind {kind!r}", hint=hint)])

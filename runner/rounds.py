@@ -24,7 +24,7 @@ Bounds: 41 bits, which are at most 8 digits in base 36 (`engines.custom_ids`) an
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from runner.types import Step
 
@@ -72,10 +72,10 @@ class Rounds:
                 raise ValueError(f"{counter} is {getattr(self, counter)}, and at most {most(counter)}")
 
     @classmethod
-    def of(cls, number: int) -> Self:
+    def of(cls, number: int) -> Rounds:
         """The counters in `Step.round`."""
-        if not number:
-            return cls()
+        if not number:  # of nearly every step, and looked at more than once for each
+            return _NONE
         values: dict[str, Any] = {
             counter: number >> low & ((1 << bits) - 1) for counter, (low, bits) in _PLACES.items()
         }
@@ -88,6 +88,9 @@ class Rounds:
     def number(self) -> int:
         """As `Step.round` holds it."""
         return sum(int(getattr(self, counter)) << low for counter, (low, _) in _PLACES.items())
+
+
+_NONE: Final = Rounds()
 
 
 def asked_again(step: Step, counter: Counter) -> Step:

@@ -1,8 +1,8 @@
 """Settings of the machine and the project, and the environment as runner sees it; each value knows where it came from.
 
 Owns   the root's discovery, `runner.toml` (or `[tool.runner]` in `pyproject.toml`), `.env`, `RUNNER_*`, and their
-       precedence: flag > environment > `.env` > file > default. `[defaults]` and `[profiles.P]` are read here, and
-       applied to jobs by `spec.load`.
+       precedence: flag > environment > `.env` > file > default. `[defaults]`, `[profiles.P]` and `[connections]` are
+       read here, and applied to jobs by `spec.load`.
 Knows  nothing of jobs. A setting never changes what a request holds: what does is the job's, where it is reviewed.
 
 The root's `.env` never overrides the environment. It never gives an API address to a credential that it did not
@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 from dotenv.parser import parse_stream
 
+from runner.connections import NAME as CONNECTION_NAME
 from runner.errors import Location, Problem, SpecError, closest
 
 _CREDENTIALS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
@@ -34,7 +35,8 @@ _CREDENTIALS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
 _ADDRESS = "ANTHROPIC_BASE_URL"
 MAX_WORKERS = 64
 """More would be a slip: the process that holds the run keeps up with about as many as a large machine has cores."""
-_PROJECT_TABLES = ("defaults", "profiles")
+_PROJECT_TABLES = ("defaults", "profiles", "connections")
+_CONNECTION_KEYS = ("url", "options")
 _PROFILE_TABLES = ("defaults", "set")
 
 
@@ -90,6 +92,11 @@ class ProjectFile:
     def profiles(self) -> Mapping[str, Any]:
         return _table(self.table.get("profiles"))
 
+    @property
+    def connections(self) -> Mapping[str, Any]:
+        """What jobs may call by name: a URL, or a table with `url` and `options`, with `${NAME}` unreplaced."""
+        return _table(self.table.get("connections"))
+
     def defaults(self, profile: str | None = None) -> Mapping[str, Any]:
         """Job keys that hold for every job, or those that a profile adds."""
         if profile is None:
@@ -106,7 +113,9 @@ class ProjectFile:
         for end in range(len(path), 0, -1):
             if path[:end] in self.positions:
                 line, column = self.positions[path[:end]]
-                return Location(self.shown, line + 1, column + 1, len(path[end - 1]), self.lines[line])
+                # Who writes a password into a connection is told so, without it on the screen.
+                source = None if keys[:1] == ("connections",) else self.lines[line]
+                return Location(self.shown, line + 1, column + 1, len(path[end - 1]), source)
         return Location(self.shown)
 
 
@@ -264,6 +273,27 @@ class _Reader:
                 self._refuse_unknown(project, ("profiles", profile), table, _PROFILE_TABLES, "table of a profile")
                 for name in _PROFILE_TABLES:
                     self._expect_table(project, ("profiles", profile, name), table.get(name, {}))
+        for connection, value in project.connections.items():
+            self._check_connection(project, connection, value)
+
+    def _check_connection(self, project: ProjectFile, name: str, value: Any) -> None:
+        """Its form; the URL is read for a job that uses it. No value is shown: it may be a secret."""
+        path = ("connections", name)
+        where = project.locate(*path)
+        if not CONNECTION_NAME.fullmatch(name):
+            found = f"`{name}` cannot be the name of a connection"
+            self.problems.append(Problem("bad-setting", found, where, "letters, digits, `_` and `-`"))
+        if isinstance(value, str):
+            return
+        if not isinstance(value, Mapping):
+            hint = f'{name} = "${{NAME}}", or a table with `url` and `options`'
+            self.problems.append(Problem("bad-setting", f"the connection `{name}` is no URL", where, hint))
+            return
+        self._refuse_unknown(project, path, value, _CONNECTION_KEYS, "key of a connection")
+        if not isinstance(value.get("url"), str):
+            found = f"the connection `{name}` has no `url`"
+            self.problems.append(Problem("bad-setting", found, where, 'url = "${NAME}"'))
+        self._expect_table(project, (*path, "options"), value.get("options", {}))
 
     def _refuse_unknown(
         self, project: ProjectFile, path: tuple[str, ...], table: Mapping[str, Any], known: tuple[str, ...], noun: str

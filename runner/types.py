@@ -64,11 +64,6 @@ class Row:
     values: Mapping[str, Any]
 
 
-class BinaryValues(dict[str, Any]):
-    """A row's values with bytes among them, which JSON does not hold: told apart by its type, so that rows without any
-    cost no look."""
-
-
 @dataclass(frozen=True, slots=True, order=True)
 class Step:
     """The unit of work and the ledger's primary key: one request that has to be answered for a row."""
@@ -337,8 +332,8 @@ class Record:
     vote: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as the interface page fixes it: every field but those for `columns` alone, in its order, and
-        behind them those that only some jobs have."""
+        """The record as jsonl sinks write it (docs/output.md): every field but those for `columns` alone, in its
+        order, and behind them those that only some jobs have."""
         return {name: getattr(self, name) for name in RECORD_FIELDS} | self.of_some_jobs()
 
     def of_some_jobs(self) -> dict[str, Any]:

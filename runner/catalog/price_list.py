@@ -19,11 +19,13 @@ from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 
-import genai_prices
-from genai_prices import data_snapshot
-from genai_prices import types as source
-
 from runner.catalog.prices import ModelPrice, Prices, Rates, Tier, pico_per_token
+from runner.deferred import kept_from_loading
+
+with kept_from_loading("httpx2"):  # only the package's network update needs it, and it takes 15 ms
+    import genai_prices
+    from genai_prices import data_snapshot
+    from genai_prices import types as source
 
 _BATCH = {"processing": "batch"}
 _FAST = {"speed": "fast"}

@@ -49,12 +49,11 @@ class Rates:
 
     def dearest_input(self, cache_ttl: CacheTtl | None) -> int:
         """The most that one input token can cost where nothing longer than `cache_ttl` is marked."""
-        possible = [self.input]
-        if cache_ttl is not None:
-            possible += [self.cache_read, self.cache_write_5m]
-        if cache_ttl == "1h":
-            possible.append(self.cache_write_1h)
-        return max(possible)
+        if cache_ttl is None:
+            return self.input
+        if cache_ttl == "5m":
+            return max(self.input, self.cache_read, self.cache_write_5m)
+        return max(self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h)
 
 
 @dataclass(frozen=True, slots=True)

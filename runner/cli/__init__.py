@@ -1,18 +1,36 @@
 """The command line: arguments to calls, exceptions to exit status, events to a display. It decides nothing.
 
-Owns   `main`, the only place where an error becomes text and an exit status (interface, section 5).
+Owns   `main`, the only place where an error becomes text and an exit status (docs/reliability.md).
+
+The folder, in the order to read it in:
+
+    app             the commands, in the order in which help shows them
+      author          check, plan, render, init, schema
+      running         run, try, resume, retry, cancel
+      look            list, show, revalidate, export
+      files           files
+      machine         simulate, doctor
+      arguments       what several of them take
+    project         the project that a command is about
+    patience        Ctrl-C around runs
+    garbage         how often Python looks for objects that nobody holds any more
+    display         what a person sees while a run goes on
+      tally           events in, counts out
+      batch_tally     … of batches
+      live_block      a block that is drawn again in place
+      progress_words  the pieces that it is made of
+    report          what people read of runs and plans
+      batch_report    … of batches
+    terminal        text made harmless, amounts made readable
 """
 
 from __future__ import annotations
 
-import gc
+from runner.cli import garbage
 
-OBJECTS_A_COLLECTION = 50_000
-# Rows, requests and results are trees, and modules stay: Python's garbage collector, at its default of 700 new
-# objects, finds next to nothing and takes an eighth of the time of a batch run (17.7 and 15.5 s for 100,000 rows), and
-# a tenth of the start (0.56 and 0.50 s of CPU for what `run` imports): so it is told before anything else is imported.
-gc.set_threshold(OBJECTS_A_COLLECTION)
+garbage.while_loading()  # before anything else is imported
 
+import errno
 import io
 import sys
 import traceback
@@ -30,8 +48,7 @@ READER_GONE = 141
 
 def main() -> None:
     """Run the command that `sys.argv` names and exit with its status."""
-    # Going over the modules again and again took an eighth of a parallel run (3.7 and 3.2 s of CPU for 20,000 rows).
-    gc.freeze()
+    garbage.leave_out_what_there_is()
     _write_utf8()
     try:
         status = app(prog_name="runner", standalone_mode=False)
@@ -41,7 +58,7 @@ def main() -> None:
     except typer.TyperException as error:
         status = _misused(error)
     except (KeyboardInterrupt, typer.Abort):  # Abort: Ctrl-C, or the end of the input, at a question
-        print("interrupted", file=sys.stderr)
+        print("interrupted; the same command goes on from here", file=sys.stderr)
         status = INTERRUPTED
     except SystemExit as leaving:
         # typer leaves with 1 when a pipe's reader has gone, and with its own status after shell completion.
@@ -50,6 +67,7 @@ def main() -> None:
         status = _refused_by_system(error)
     except Exception:  # noqa: BLE001 - the last border: what comes here is a bug, and says so
         status = _bug()
+    garbage.leave_out_what_there_is()  # nor at the end, where the interpreter would
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -57,8 +75,20 @@ def _refused_by_system(error: OSError) -> int:
     """A file or folder that cannot be made, read or written is the machine's state, not a bug."""
     if error.filename is None:
         return _bug()
-    tell(SetupError(f"cannot use {error.filename}: {error.strerror}", code="file-system"))
+    hint = _SYSTEM_HINTS.get(error.errno or 0)
+    tell(SetupError(f"cannot use {error.filename}: {error.strerror}", code="file-system", hint=hint))
     return SetupError.exit_status
+
+
+_NOT_YOURS = "it must belong to you, and be readable and writable"
+_SYSTEM_HINTS = {
+    errno.EACCES: _NOT_YOURS,
+    errno.EPERM: _NOT_YOURS,
+    errno.EEXIST: "move what stands there away, or name another place",
+    errno.EROFS: "the file system is mounted for reading only: name another place",
+    errno.ENOTDIR: "a part of its path is no folder: move that away, or name another place",
+    errno.ENOSPC: "free some space, then run again",
+}
 
 
 def _bug() -> int:

@@ -27,7 +27,7 @@ from runner.cli.report import plan_lines, width_of
 from runner.cli.terminal import plain_text
 from runner.clock import SystemClock
 from runner.encoding import encode_text, printable
-from runner.errors import Problem, UsageError, render_problem
+from runner.errors import Problem, UsageError, render_problem, render_problems
 from runner.settings import find_root
 from runner.types import Failure
 
@@ -37,7 +37,10 @@ def check(
         list[Path] | None,
         typer.Argument(metavar="JOB", help="Job files. Default: all in jobs/.", show_default=False),
     ] = None,
-    data: Annotated[bool, typer.Option("--data", help="Also read and render every row.")] = False,
+    data: Annotated[
+        bool,
+        typer.Option("--data", help="Also read and render every row, and its later turns where they need no reply."),
+    ] = False,
     profile: Profile = None,
     output: Format = OutputFormat.text,
 ) -> int:
@@ -54,8 +57,8 @@ def check(
                 )
             )
             continue
-        for problem in found.problems:
-            typer.echo(plain_text(render_problem(problem), lines=True) + "\n", err=True)
+        for block in render_problems(found.problems):
+            typer.echo(plain_text(block, lines=True) + "\n", err=True)
         typer.echo(f"{found.path}: {_verdict(found.problems)}")
     return 3 if any(found.failed for found in checked) else 0
 
@@ -145,7 +148,7 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to make the project.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> int:
-    """Make a project to start from: five jobs with their templates and data."""
+    """Make a project to start from: jobs with their templates and data."""
     made = execution.make_project(folder, force=force)
     typer.echo(f"made {len(made)} files in {folder}")
     enter = f"  cd {folder}\n" if folder != Path() else ""

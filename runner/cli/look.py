@@ -122,7 +122,8 @@ def export(
         str | None, typer.Option("--to", metavar="PATH", help="Write there instead; `-` is stdout.", show_default=False)
     ] = None,
     as_: Annotated[
-        str | None, typer.Option("--as", metavar="FORMAT", help="jsonl, csv or tsv.", show_default=False)
+        str | None,
+        typer.Option("--as", metavar="FORMAT", help="jsonl, csv, tsv, parquet, arrow or xlsx.", show_default=False),
     ] = None,
 ) -> int:
     """Write the sinks of a run again, also while it goes on."""

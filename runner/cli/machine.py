@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,9 +12,14 @@ from runner.cli.arguments import Format, OutputFormat
 from runner.cli.project import Project
 from runner.cli.terminal import plain_text
 from runner.clock import SystemClock
+from runner.deferred import deferred
 from runner.encoding import encode_text, printable
 from runner.errors import UsageError
-from runner.simulator import BatchStart, Latency, Options, Running, parse_fault, serve
+
+if TYPE_CHECKING:
+    from runner import simulator
+else:
+    simulator = deferred("runner.simulator")  # one command of seventeen needs it
 
 _FAULT_HELP = "A share of requests goes wrong: 529=0.05, or in batches batch_row:529=0.05."
 _MARKS = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}
@@ -48,7 +53,7 @@ def simulate(
     ] = None,
     batch_latency: Annotated[str, typer.Option(metavar="TIME", help="How long a batch takes.")] = "1s",
     batch_start: Annotated[
-        BatchStart,
+        Literal["at_once", "staggered"],
         typer.Option(help="Whether requests of a batch read what others of it wrote to the cache: none, or most."),
     ] = "staggered",
     batch_queue: Annotated[
@@ -62,26 +67,26 @@ def simulate(
     folder = state or Project.here().settings.state_dir / "simulator"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        options = Options(
+        options = simulator.Options(
             state=folder,
             port=port,
             key=key,
-            latency=Latency.parse(latency),
-            batch_latency=Latency.parse(batch_latency),
+            latency=simulator.Latency.parse(latency),
+            batch_latency=simulator.Latency.parse(batch_latency),
             batch_start=batch_start,
             batch_queue=batch_queue,
             rpm=rpm,
             itpm=itpm,
             otpm=otpm,
-            faults=tuple(parse_fault(fault) for fault in faults or ()),
+            faults=tuple(simulator.parse_fault(fault) for fault in faults or ()),
             seed=seed,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return serve(options, _tell)
+    return simulator.serve(options, _tell)
 
 
-def _tell(running: Running) -> None:
+def _tell(running: simulator.Running) -> None:
     typer.echo(
         f"the stand-in API is at {running.base_url}; stop it with Ctrl-C\n\n"
         f"  export ANTHROPIC_BASE_URL={running.base_url}\n"

@@ -12,6 +12,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import ClassVar
 
 import typer
 
@@ -23,6 +24,8 @@ SIGNALLED = frozenset({"interrupted", "terminated"})
 
 class Patience:
     """An observer that hears when a run stops by a signal."""
+
+    hears_each_row: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._stopping = False

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # the planning of jobs loads Jinja, which `--help` has no use
     from runner.planning.priming import CacheBill
 
 _BAD_TO_GOOD = (1, 2, 3, 4, 5, 6, 0)
-"""Several jobs end with the worst (interface, section 5); an interruption comes before all of them."""
+"""Several jobs end with the worst (docs/reliability.md, "Exit status"); an interruption comes before all of them."""
 
 
 def worst(statuses: Sequence[int]) -> int:
@@ -87,6 +87,7 @@ def _of_nothing(summary: execution.Summary) -> Facts:
 
 def _facts(summary: execution.Summary) -> Facts:
     counts, money, usage, stopped = summary.counts, summary.money, summary.usage, summary.stopped_by
+    earlier = counts.reused - counts.shared
     # A finished run's attempts are settled; what an ended one still has reserved is for replies that nobody awaits,
     # unless it is for batches, which are told apart.
     at_work = summary.status == "running" or any(batch.state not in standing.OVER for batch in summary.batches)
@@ -96,12 +97,18 @@ def _facts(summary: execution.Summary) -> Facts:
     )
     canceled = summary.status == "canceled"
     by_signal = summary.status == "interrupted"  # which the headline has said
+    again = (
+        f"runner retry {summary.run_id} sends the failed rows again; each one's record says why it failed"
+        if counts.failed
+        else ""
+    )
     return [
         ("failed", ranked(counts.failures) if counts.failed else ""),
         ("expired", f"{counts.expired:,}" if counts.expired else ""),
         ("canceled", f"{counts.canceled:,}" if counts.canceled else ""),
         ("open", f"{counts.open:,}" if counts.open else ""),
-        ("reused", f"{counted(counts.reused, 'answer')} paid for before" if counts.reused else ""),
+        ("reused", f"{counted(earlier, 'answer')} paid for before" if earlier else ""),
+        ("shared", f"{counted(counts.shared, 'row')} of the same request as another" if counts.shared else ""),
         ("requests", requests),
         ("tokens", _tokens(usage.prompt_tokens, usage.cache_read_input_tokens, usage.output_tokens)),
         ("cost", _cost(money.spent, money.unpriced, summary.estimated_cost_pico)),
@@ -117,7 +124,7 @@ def _facts(summary: execution.Summary) -> Facts:
             stopped.message if stopped is not None and not by_signal else "",
         ),
         ("", stopped.hint or "" if stopped is not None and not by_signal else ""),
-        ("go on", f"{summary.resume}, or run the job again" if summary.resume is not None else ""),
+        ("go on", f"{summary.resume}, or run the job again" if summary.resume is not None else again),
     ]
 
 
@@ -152,6 +159,8 @@ def _sinks(summary: execution.Summary) -> Facts:
 def sink_text(sink: Delivery) -> str:
     if sink.state == "delivered":
         return f"{sink.target}: {counted(sink.records, 'record')}"
+    if sink.state == "pending" and not sink.error:
+        return f"{sink.target}: {counted(sink.records, 'record')} so far"
     return f"{sink.target}: not delivered{f': {sink.error}' if sink.error else ''}"
 
 
@@ -168,8 +177,9 @@ def _plan_facts(planned: execution.Plan) -> Facts:
     upper = "unbounded" if estimate.input_tokens_upper is None else f"at most {estimate.input_tokens_upper:,}"
     output = f"about {estimate.output_tokens:,} out (at most {estimate.output_tokens_upper:,})"
     waits = f"run {planned.unfinished} of this job is unfinished; `runner run` goes on with it"
+    twins = f", {planned.twins:,} of the same request as another" if planned.twins else ""
     return [
-        ("rows", rows + (f", {unsendable:,} that cannot be sent" if unsendable else "")),
+        ("rows", rows + twins + (f", {unsendable:,} that cannot be sent" if unsendable else "")),
         ("requests", f"{estimate.requests:,}{_plan_rounds(estimate.tool_rounds)}"),
         ("tokens", f"about {estimate.input_tokens:,} in ({upper}), {output}"),
         *[
@@ -193,7 +203,8 @@ def _plan_further(planned: execution.Plan) -> Facts:
     if further is None:
         return []
     most = f"{_usd(further.cost[planned.mode])} at most"
-    return [("asked again", f"up to {counted(further.requests, 'request')} on top, {most}, in {planned.mode} mode")]
+    number = f"up to {counted(further.requests, 'request')}"
+    return [("further", f"{number} on top, where a reply is no answer, {most}, in {planned.mode} mode")]
 
 
 def _plan_rounds(tool_rounds: int) -> str:

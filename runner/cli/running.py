@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from runner import execution
+from runner.cli import garbage
 from runner.cli.arguments import (
     Deliver,
     Detach,
@@ -81,9 +82,10 @@ def run(
         detach=detach,
         refuse_stdout=output is OutputFormat.json,
     )
+    run_job = execution.run_job  # loads it
     return _each(
         jobs,
-        lambda job, observer: execution.run_job(job, options, observer=observer, confirm=_confirm()),
+        lambda job, observer: run_job(job, options, observer=observer, confirm=_confirm()),
         output,
         summary_file,
     )
@@ -228,6 +230,7 @@ def _each(
     summary_file: Path | None = None,
 ) -> int:
     """One after another; a job that cannot run is told and does not keep the others from running."""
+    garbage.while_running()
     _require_folder(summary_file)
     statuses = []
     summaries: list[str] = []

@@ -30,6 +30,7 @@ from runner.events import (
     FileUploaded,
     HeldBack,
     Packed,
+    Preparing,
     RunEnded,
     RunStarted,
     SinkDelivered,
@@ -68,6 +69,7 @@ class Progress:
     job: str = ""
     mode: Mode = "parallel"
     total: int = 0
+    """Rows that are sent; those that end with them are not counted."""
     done: int = 0
     samples: int = 1
     """How many conversations a row has; each of them may fail."""
@@ -92,6 +94,8 @@ class Progress:
     """What batches there are; None where there was none in this sitting."""
     stopping: bool = False
     ended: bool = True
+    preparing: str = ""
+    """What goes on before the run starts, in words, and how far it is."""
 
 
 class Tally:
@@ -104,7 +108,9 @@ class Tally:
         self._warned: set[tuple[str, str]] = set()
         self._started: RunStarted | None = None
         self._ended = True
+        self._preparation: Preparing | None = None
         self._tell: dict[type, Callable[..., None]] = {
+            Preparing: self._preparing,
             RunStarted: self._run_started,
             StepSent: self._step_sent,
             StepEnded: self._step_ended,
@@ -213,9 +219,10 @@ class Tally:
                 self._failures[status] += number
 
     def _run_started(self, event: RunStarted) -> None:
-        self._started, self._ended = event, False
+        self._started, self._ended, self._preparation = event, False, None
         self._warned.clear()
-        self._begin(rows_before=event.rows - event.open_rows, spent_pico=event.spent_pico, samples=event.samples)
+        ended = event.rows - event.open_rows - (event.twins - event.open_twins)
+        self._begin(rows_before=ended, spent_pico=event.spent_pico, samples=event.samples)
         if event.task == "cancel":
             what = f"canceling run {event.run_id}: {event.open_rows:,} of {counted(event.rows, 'row')} are open"
         elif event.task == "collect":
@@ -224,8 +231,12 @@ class Tally:
             what = f"going on with run {event.run_id}: {event.open_rows:,} of {counted(event.rows, 'row')} to do"
         else:
             because = f", because {event.why}" if event.why else ""
-            what = f"run {event.run_id}: {counted(event.rows, 'row')} in {event.mode} mode{because}"
+            some = f", {event.rows - event.twins:,} of which are sent," if event.twins else ""
+            what = f"run {event.run_id}: {counted(event.rows, 'row')}{some} in {event.mode} mode{because}"
         self._say("info", what)
+
+    def _preparing(self, event: Preparing) -> None:
+        self._preparation = event if event.done < event.rows else None
 
     def _file_uploaded(self, event: FileUploaded) -> None:
         self._uploaded += 1
@@ -272,18 +283,22 @@ class Tally:
 
     # -- reading -------------------------------------------------------------------------------------------------------
     def _progress(self, now: float) -> Progress:
-        started = self._started
+        started, preparation = self._started, self._preparation
+        if preparation is not None:
+            far = f"{preparation.what}: {preparation.done:,} of {counted(preparation.rows, 'row')}"
+            return Progress(at=now, job=plain_text(preparation.job), preparing=plain_text(far))
         if started is None:
             return Progress(at=now)
         at_api = self._batches.standing(self._clock.now())
         rate = self._rows_per_s(now) if not (at_api and at_api.batches) else None  # a batch has no progress to tell of
         done = self._done // self._samples_a_row
-        open_rows = started.rows - done
+        total = started.rows - started.twins
+        open_rows = total - done
         return Progress(
             at=now,
             job=plain_text(started.job),
             mode=started.mode,
-            total=started.rows,
+            total=total,
             done=done,
             samples=self._samples_a_row,
             in_flight=self._in_flight,

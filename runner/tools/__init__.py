@@ -2,7 +2,8 @@
 
 Owns   `Tool`, one tool of a job as requests and the run need it; `ToolCall` and `ToolResult`, what the model asks for
        and what it is given.
-Knows  the API's words. Nothing of jobs, ledgers or engines; nothing here runs anything (`functions`, `calling` do).
+Knows  the API's words. Nothing of jobs, ledgers or engines; nothing here runs anything: `functions` finds
+       them, `calling` runs them, `results` is what they gave as a text for the model.
 
 A *server tool* is run by the API. A *client tool* is a Python function of the project, which this process runs: it has
 a `python` reference.
