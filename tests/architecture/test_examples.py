@@ -15,7 +15,7 @@ JOBS = sorted((EXAMPLES / "jobs").glob("*.yaml"))
 
 
 def test_these_are_the_jobs_to_copy() -> None:
-    names = ["orders", "questions", "receipts", "replies", "sentiment", "summaries_ja", "tickets"]
+    names = ["complaints", "orders", "questions", "receipts", "replies", "sentiment", "summaries_ja", "tickets"]
     assert [job.stem for job in JOBS] == names
 
 

@@ -57,6 +57,18 @@ def test_check_loads_nothing_heavy(tmp_path: Path) -> None:
     assert not loaded_by(tmp_path, "check") & set(HEAVY)
 
 
+def test_a_run_of_texts_loads_no_more_than_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("text\nshort\n", encoding="utf-8")
+    (tmp_path / "job.yaml").write_text(
+        "name: texts\nmode: parallel\nmodel: claude-haiku-5-5\nparams: {max_tokens: 2000}\n"
+        "prompt: '{{ row.text }}'\ndataset: rows.csv\nsinks: [out.jsonl]\n",
+        encoding="utf-8",
+    )
+    loaded = loaded_by(tmp_path, "run", "job.yaml", "--simulate")
+    assert "uvloop" in loaded
+    assert not loaded & {"anthropic", "aiohttp", "httpx2", "jsonschema", "rich"}
+
+
 def test_importing_runner_loads_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import sys, runner; print(*sorted(m for m in sys.modules if m.startswith('runner.')))"],

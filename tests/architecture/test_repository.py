@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from runner.types import COLUMN_FIELDS, FIELDS_OF_SOME_JOBS, RECORD_FIELDS
+
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 
@@ -81,3 +83,21 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
     assert missing == []
+
+
+def test_pages_that_the_code_names_are_there() -> None:
+    """A page, or a decision by its number: `docs/decisions/0022`."""
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")}
+    pages |= {page[: page.index("-")] for page in pages if page.startswith("docs/decisions/0")}
+    for module in (ROOT / "runner").rglob("*.py"):
+        text = module.read_text(encoding="utf-8")
+        named = set(re.findall(r"docs/(?:decisions/\d{4}\b|[\w-]+\.md)", text))
+        assert named <= pages, f"{module}: {sorted(named - pages)}"
+        assert not re.search(r"\(decision \d", text), f"{module}: a decision without its page"
+
+
+def test_the_page_of_outputs_tells_of_every_field_of_a_record() -> None:
+    page = (ROOT / "docs" / "output.md").read_text(encoding="utf-8")
+    section = page.partition("## What a record holds")[2].partition("\n## ")[0]
+    told = set(re.findall(r"`(\w+)`", section))
+    assert told >= {*RECORD_FIELDS, *COLUMN_FIELDS, *FIELDS_OF_SOME_JOBS}

@@ -14,60 +14,39 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.api import SimulatedApi
-from support.batch_forks import Forks, forks
+from support.batch_forks import Forks
 from support.batch_jobs import (
     A_BATCH,
     ROWS,
     Records,
-    batch_api,
     batch_project,
     bought,
     check,
-    clean,
     go_on,
     opened,
     undisturbed,
 )
 from support.crash_points import CRASH_AT, CRASH_LOG, EXPECTED, Point, chosen, passed, telling
 from support.harness import Project
+from support.kill_moments import KillMoments
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
 
 BATCHES = -(-ROWS // A_BATCH)
+FOLLOWING = {
+    "retrieve_batch", "mark_batch:ended", "download_results", "download_results:write", "land", "settle_batch",
+    "mark_batch:closed",
+}  # fmt: skip
 KILLS = int(os.environ.get("KILLS", "6"))
 LONGEST_S = 1.5
-"""About how long a run takes, to begin with; kills are drawn over it."""
-
-
-@pytest.fixture(scope="module")
-def fork() -> Iterator[Forks]:
-    with forks() as fork:
-        yield fork
-
-
-@pytest.fixture(scope="module")
-def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
-    with batch_api(tmp_path_factory.mktemp("api")) as api:
-        yield api
-
-
-@pytest.fixture
-def api(shared_api: SimulatedApi) -> Iterator[SimulatedApi]:
-    with clean(shared_api) as api:
-        yield api
-
-
-@pytest.fixture(scope="module")
-def expected(fork: Forks, shared_api: SimulatedApi, tmp_path_factory: pytest.TempPathFactory) -> Records:
-    """The records of the job when nothing goes wrong."""
-    return undisturbed(fork, tmp_path_factory.mktemp("undisturbed"), shared_api)
+"""About how long a run takes; kills are drawn over it."""
 
 
 Trouble = Callable[[SimulatedApi], None]
@@ -125,9 +104,9 @@ def is_passed_by_every_run(point: Point) -> bool:
 def may_be_in_doubt(point: Point) -> bool:
     """Whether a run that dies there cannot know what the API has: the mark stands, and no reply has been noted.
 
-    A batch is looked at while the next one is created.
+    A batch is followed while the next one is created: on a slow machine it has ended, and is collected, by then.
     """
-    if point.name == "retrieve_batch":
+    if point.name in FOLLOWING:
         return True
     if point.name == "mark_batch:sending":
         return point.moment == "after"
@@ -159,17 +138,15 @@ def test_killed_at_random_moments_the_run_ends_as_if_it_never_was(
     fork: Forks, tmp_path: Path, api: SimulatedApi, trouble: Trouble, expected: Records
 ) -> None:
     draw = random.Random(20261122)
+    moments = KillMoments(draw, LONGEST_S)
     kills = doubts = runs = 0
-    longest_s = LONGEST_S
     while kills < KILLS:
         api.reset()
         trouble(api)
         project = batch_project(tmp_path / str(runs), api)
         runs += 1
         for _ in range(draw.randint(1, 3)):
-            killed = killed_after(fork, project, draw.random() * longest_s)
-            kills += killed
-            longest_s = min(longest_s * 1.1, 10 * LONGEST_S) if killed else longest_s * 0.8  # machines differ
+            kills += moments.note(killed_after(fork, project, moments.next_s()))
         go_on(fork, project)
         check(project, api, expected, doubtful_pico=None)
         with opened(project) as ledger:

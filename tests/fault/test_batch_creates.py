@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.api import SimulatedApi
-from support.batch_forks import Forks, forks
+from support.batch_forks import Forks
 from support.batch_jobs import (
     A_BATCH,
     ROWS,
@@ -26,13 +25,12 @@ from support.batch_jobs import (
     bought,
     check,
     check_ledger,
-    clean,
     go_on,
     of_these,
     stopped_by,
-    undisturbed,
 )
 from support.harness import stable
+from support.servers import free_port
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
 
@@ -41,30 +39,6 @@ LOST = ("reply_lost", "truncated", "reply_html", "reply_garbage", "reply_500", "
         "reply_529", "reply_408")  # fmt: skip
 """Accepted, and then no clean word of it: reset, half a body, a page of HTML, nonsense, a gateway's errors."""
 NOT_ACCEPTED = ("reset_upload", "reset", "429", "500", "503", "529")
-
-
-@pytest.fixture(scope="module")
-def fork() -> Iterator[Forks]:
-    with forks() as fork:
-        yield fork
-
-
-@pytest.fixture(scope="module")
-def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
-    with batch_api(tmp_path_factory.mktemp("api")) as api:
-        yield api
-
-
-@pytest.fixture
-def api(shared_api: SimulatedApi) -> Iterator[SimulatedApi]:
-    with clean(shared_api) as api:
-        yield api
-
-
-@pytest.fixture(scope="module")
-def expected(fork: Forks, shared_api: SimulatedApi, tmp_path_factory: pytest.TempPathFactory) -> Records:
-    """The records of the job when nothing goes wrong."""
-    return undisturbed(fork, tmp_path_factory.mktemp("undisturbed"), shared_api)
 
 
 @pytest.mark.parametrize("kind", of_these(LOST, ("reply_lost", "truncated", "reply_html", "reply_502")))
@@ -86,9 +60,12 @@ def test_it_is_found_also_by_the_process_that_comes_after(
 ) -> None:
     """Detached, the run ends in doubt with its batch at the API; later ones look for it again."""
     api.fault(kind, path="batch_create", nth=2)
+    api.fault("slow", path="batch", seconds=86_400.0)  # so that none is done while it is being left
     project = batch_project(tmp_path / "x", api)
     done = fork.runner(project, "run", "jobs/x.yaml", "--detach", "--format", "json")
     assert done.status in (4, 6), done.stderr
+    api.clear_faults()
+    api.end_batches()
     go_on(fork, project)
     check(project, api, expected)
     assert bought(api) == ROWS
@@ -193,16 +170,14 @@ def test_two_users_of_one_workspace_run_the_same_job_at_once_and_leave_each_othe
 def test_a_stand_in_that_is_killed_and_comes_back_loses_nothing(
     fork: Forks, tmp_path: Path, moment: str, expected: Records
 ) -> None:
-    with batch_api(tmp_path / "api", batch_latency="1s") as api:
+    port = free_port()
+    with batch_api(tmp_path / "api", batch_latency="1s", port=port) as api:
         project = batch_project(tmp_path / "x", api)
         if moment == "in doubt":
             api.fault("reply_lost", path="batch_create", nth=3)
         child = fork.start(project, "run", "jobs/x.yaml", "--format", "json")
-        until = time.monotonic() + 30
         while bought(api) < ROWS:
-            assert time.monotonic() < until
             time.sleep(0.01)
-        port = int(api.base_url.rpartition(":")[2])
         os.kill(api.running.pid, signal.SIGKILL)
     with batch_api(tmp_path / "api", port=port) as api:
         done = child.wait()

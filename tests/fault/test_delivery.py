@@ -6,10 +6,13 @@ them is hit. What is delivered over differs: nothing, the run's own earlier outp
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,11 +20,13 @@ from runner.errors import DeliveryError
 from runner.execution.exporting import export_run
 from runner.ledger.sqlite import SqliteLedger
 from runner.settings import load_settings
+from runner.sinks import folders
 from support.execution_fakes import JOB, Bench, Counted, folder_in_memory, killed, replied
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
 
 TWO_SINKS = JOB.replace("[out/x.jsonl]", "[out/x.jsonl, out/x.csv.gz]")
+PARTITIONED = JOB.replace("[out/x.jsonl]", "[{path: out/x.parquet, partition_by: status, rows: all}]")
 
 
 @pytest.fixture
@@ -37,7 +42,8 @@ def steps_of(sinks: int) -> list[str]:
 
 
 def delivered(bench: Bench) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (bench.root / "out").iterdir()}
+    out = bench.root / "out"
+    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
 def answered(root: Path, *, before: str, job: str = JOB) -> Bench:
@@ -68,8 +74,14 @@ def kill_before_delivery(step: str) -> None:
 
 @pytest.mark.parametrize(
     ("before", "job", "sinks"),
-    [("nothing", JOB, 1), ("its own earlier output", TWO_SINKS, 2), ("an earlier run's output", JOB, 1)],
-    ids=["nothing", "own", "earlier"],
+    [
+        ("nothing", JOB, 1),
+        ("its own earlier output", TWO_SINKS, 2),
+        ("an earlier run's output", JOB, 1),
+        ("its own earlier output", PARTITIONED, 1),
+        ("an earlier run's output", PARTITIONED, 1),
+    ],
+    ids=["nothing", "own", "earlier", "own-folder", "earlier-folder"],
 )
 def test_killed_at_any_step_a_delivery_ends_as_if_it_never_was(folder: Path, before: str, job: str, sinks: int) -> None:
     ready = answered(folder / "ready", before=before, job=job)
@@ -155,3 +167,29 @@ def test_an_output_stays_our_own_after_a_delivery_over_it_failed(folder: Path) -
     (delivery,) = export_run(info, bench.state, load_settings(bench.root))
     assert delivery.state == "delivered"
     assert bench.records()[3]["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("step", ["_put", "rmtree"])
+def test_killed_while_folders_change_places_there_is_the_old_or_the_new(folder: Path, step: str) -> None:
+    """Between the exchange and the end of the old folder too, which nothing outside of the sink sees."""
+    bench = answered(folder / "ready", before="its own earlier output", job=PARTITIONED)
+    undisturbed = copied(bench, folder / "undisturbed")
+    undisturbed.go_on(undisturbed.runs()[-1], Counted())
+    before, expected = delivered(bench), delivered(undisturbed)
+
+    def publish() -> None:
+        home = folders if step == "_put" else shutil
+        act = getattr(home, step)
+
+        def killed_behind(*args: Any, **kwargs: Any) -> None:
+            act(*args, **kwargs)
+            if "staged" in str(args[0]) and args[0].name == "parts":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(home, step, killed_behind)
+        bench.go_on(bench.runs()[-1], Counted())
+
+    assert killed(publish)
+    assert delivered(bench) in (before, expected)
+    assert bench.run().status == "finished"
+    assert delivered(bench) == expected

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from runner.ledger.audit import audit
 from runner.ledger.sqlite import SqliteLedger
 from support.ledger_batches import COST
 from support.ledgers import message
+from support.strace import needs_strace
 
 pytestmark = pytest.mark.fault
 
@@ -27,23 +27,13 @@ ROWS = 60
 SIZE = 25
 
 
-def command(folder: Path) -> list[str]:
-    return [sys.executable, str(WORKER), str(folder), str(ROWS), str(SIZE)]
-
-
-def strace_works() -> bool:
-    if shutil.which("strace") is None:
-        return False
-    trial = ["strace", "-f", "-e", "inject=getppid:error=EPERM", "-o", os.devnull, "true"]
-    return subprocess.run(trial, capture_output=True, check=False).returncode == 0
+def command(folder: Path, *lines: int) -> list[str]:
+    return [sys.executable, str(WORKER), str(folder), str(ROWS), str(SIZE), *map(str, lines)]
 
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{TESTS.parent}")
-
-
-needs_strace = pytest.mark.skipif(not strace_works(), reason="needs strace, allowed to trace")
 
 
 def acknowledged(output: str) -> list[int]:
@@ -76,10 +66,13 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     dice = random.Random(20261122)
     folder, done, kills = tmp_path / "run", list[int](), 0
     for _ in range(8):
-        with subprocess.Popen(command(folder), stdout=subprocess.PIPE, text=True) as child:
+        lines = dice.randint(1, 4)  # by what it has done, not by the clock: machines differ
+        with subprocess.Popen(command(folder, lines), stdout=subprocess.PIPE, text=True) as child:
             assert child.stdout is not None
             child.stdout.readline()
-            time.sleep(dice.uniform(0, 0.03))
+            for _ in range(lines - 1):
+                done += acknowledged(child.stdout.readline())
+            time.sleep(dice.uniform(0, 0.01))
             child.kill()
             done += acknowledged(child.stdout.read())
         kills += child.returncode == -signal.SIGKILL

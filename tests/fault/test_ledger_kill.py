@@ -20,6 +20,7 @@ from runner.errors import LedgerError
 from runner.ledger.audit import audit
 from runner.ledger.sqlite import SqliteLedger
 from support.ledgers import BOUND, message
+from support.strace import needs_strace
 
 pytestmark = pytest.mark.fault
 
@@ -29,23 +30,13 @@ ROWS = 60
 GROUP = 7
 
 
-def command(folder: Path, rows: int = ROWS, group: int = GROUP) -> list[str]:
-    return [sys.executable, str(WORKER), str(folder), str(rows), str(group)]
-
-
-def strace_works() -> bool:
-    if shutil.which("strace") is None:
-        return False
-    trial = ["strace", "-f", "-e", "inject=getppid:error=EPERM", "-o", os.devnull, "true"]
-    return subprocess.run(trial, capture_output=True, check=False).returncode == 0
+def command(folder: Path, rows: int = ROWS, group: int = GROUP, *lines: int) -> list[str]:
+    return [sys.executable, str(WORKER), str(folder), str(rows), str(group), *map(str, lines)]
 
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{TESTS.parent}")
-
-
-needs_strace = pytest.mark.skipif(not strace_works(), reason="needs strace, allowed to trace")
 
 
 def acknowledged(output: str) -> list[int]:
@@ -79,10 +70,11 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     dice = random.Random(20261122)
     folder, done, kills = tmp_path / "run", list[int](), 0
     for _ in range(8):
-        with subprocess.Popen(command(folder), stdout=subprocess.PIPE, text=True) as child:
+        lines = dice.randint(1, 4)  # by what it has done, not by the clock: machines differ
+        with subprocess.Popen(command(folder, ROWS, GROUP, lines), stdout=subprocess.PIPE, text=True) as child:
             assert child.stdout is not None
             child.stdout.readline()
-            for _ in range(dice.randint(0, 3)):  # by what it has done, not by the clock: machines differ
+            for _ in range(lines - 1):
                 done += acknowledged(child.stdout.readline())
             time.sleep(dice.uniform(0, 0.002))
             child.kill()
@@ -125,6 +117,22 @@ def test_a_sync_that_fails_is_fatal_and_nothing_is_claimed(tmp_path: Path, call:
     if broken.returncode != 0:
         assert (broken.returncode, broken.stdout.splitlines()[-1]) == (4, "error disk-error"), broken.stderr
     finish(folder, done, lost_at_most=GROUP)
+
+
+@needs_strace
+@pytest.mark.slow
+@pytest.mark.parametrize("when", [30, 61, 92, 123, 155])
+@pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
+def test_a_database_that_cannot_be_written_keeps_no_outcome_from_the_spool(
+    tmp_path: Path, error: str, when: int
+) -> None:
+    """At writes of SQLite's log and of the count of commits, between the spool's sync and the commit or behind it."""
+    folder = tmp_path / "run"
+    injected = ["strace", "-f", "-o", os.devnull, "-e", f"inject=pwrite64:error={error}:when={when}"]
+    broken = subprocess.run([*injected, *command(folder)], capture_output=True, text=True, check=False, timeout=60)
+    if broken.returncode != 0:
+        assert broken.stdout.splitlines()[-1] in ("error disk-full", "error disk-error"), broken.stderr
+    finish(folder, acknowledged(broken.stdout), lost_at_most=GROUP)
 
 
 def limit_files(size: int) -> None:

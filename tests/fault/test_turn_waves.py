@@ -13,7 +13,7 @@ import random
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,51 +21,34 @@ from typing import Any
 import pytest
 
 from support.api import SimulatedApi
-from support.batch_forks import Forks, forks
+from support.batch_forks import Forks
 from support.batch_jobs import (
     Records,
-    batch_api,
     batch_project,
     check,
     check_ledger,
-    clean,
     go_on,
     opened,
-    settle,
     undisturbed,
 )
 from support.crash_points import CRASH_AT, CRASH_LOG, Point, passed
 from support.harness import Project
+from support.kill_moments import KillMoments
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
 
 ROWS = 12
 BATCHES_A_WAVE = 2
 TURNS = 3
+SAMPLES = 3
+LONGEST_S = 3.0
+"""About how long the turns of all rows take."""
 KILLS = int(os.environ.get("KILLS", "3"))
 """In each wave."""
 JOB = {
     'prompt: "Judge this: {{ row.text }}"\n': 'prompt: "Judge this: {{ row.text }}"\n'
     'turns: [Why?, "{{ row.id }}: and {{ replies[1][:12] }}?"]\n',
 }
-
-
-@pytest.fixture(scope="module")
-def fork() -> Iterator[Forks]:
-    with forks() as fork:
-        yield fork
-
-
-@pytest.fixture(scope="module")
-def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
-    with batch_api(tmp_path_factory.mktemp("api")) as api:
-        yield api
-
-
-@pytest.fixture
-def api(shared_api: SimulatedApi) -> Iterator[SimulatedApi]:
-    with clean(shared_api) as api:
-        yield api
 
 
 @pytest.fixture(scope="module")
@@ -116,17 +99,16 @@ def test_killed_at_random_times_the_run_ends_as_if_it_never_was(
     fork: Forks, tmp_path: Path, api: SimulatedApi, expected: Records
 ) -> None:
     draw = random.Random(20261128)
-    longest_s, kills, runs = 3.0, 0, 0
+    moments = KillMoments(draw, LONGEST_S)
+    kills = runs = 0
     while kills < KILLS:
         api.reset()
         project = turns_project(tmp_path / str(runs), api)
         runs += 1
         for _ in range(draw.randint(1, 3)):
             child = fork.start(project, "run", "jobs/x.yaml", "--format", "json")
-            time.sleep(draw.random() * longest_s)
-            killed = child.kill().status < 0
-            kills += killed
-            longest_s = min(longest_s * 1.1, 30.0) if killed else longest_s * 0.8
+            time.sleep(moments.next_s())
+            kills += moments.note(child.kill().status < 0)
         go_on(fork, project)
         _check(project, api, expected, "random times")
         assert runs < 4 * KILLS + 8, "the kills no longer hit the run"
@@ -138,33 +120,49 @@ def test_samples_survive_kills_and_none_is_paid_for_again(
 ) -> None:
     """Samples of a row send equal requests, so the books of the stand-in are held against the ledger's."""
     draw = random.Random(f"samples {mode}")
-    job = {"  fields:\n    label: [good, bad]\n": "  fields:\n    label: [good, bad]\n  vote: label\nsamples: 3\n"}
-    project = batch_project(tmp_path, api, rows=ROWS, replaced={**job, "mode: batch": f"mode: {mode}"})
-    for _ in range(2 * KILLS):
-        child = fork.start(project, "run", "jobs/x.yaml", "--format", "json")
-        time.sleep(draw.random() * 1.5)
-        if child.kill().status >= 0:
-            break
-    go_on(fork, project)
+    moments = KillMoments(draw, LONGEST_S / 2)
+    output = "  fields:\n    label: [good, bad]\n"
+    job = {output: f"{output}  vote: label\nsamples: {SAMPLES}\n", "mode: batch": f"mode: {mode}"}
+    kills = runs = 0
+    while kills < 2 * KILLS:
+        runs += 1
+        assert runs < 4 * KILLS + 8, "the kills no longer hit the run"
+        api.reset()
+        api.fault("slow", rate=1.0, seconds=0.1)  # so that a kill finds requests in flight
+        project = batch_project(tmp_path / str(runs), api, rows=ROWS, replaced=job)
+        before = kills
+        while kills < 2 * KILLS:
+            child = fork.start(project, "run", "jobs/x.yaml", "--format", "json")
+            time.sleep(moments.next_s())
+            if not moments.note(child.kill().status < 0):
+                break
+            kills += 1
+        go_on(fork, project)
+        # A kill may hit all samples of a row in flight; a batch is found again.
+        _check_samples(project, api, most_repeated=SAMPLES * (1 + (kills - before if mode == "parallel" else 0)))
+
+
+def _check_samples(project: Project, api: SimulatedApi, *, most_repeated: int) -> None:
     for record in project.records():
-        assert (record["vote"]["samples"], record["vote"]["share"]) == (3, 1.0)
-    settle(api)
+        assert (record["vote"]["samples"], record["vote"]["share"]) == (SAMPLES, 1.0)
+    api.end_batches()
     account = api.accounts()
-    assert account["most_repeated"] <= 3 + (2 * KILLS if mode == "parallel" else 0), "beyond what may be in doubt"
+    assert account["most_repeated"] <= most_repeated, "beyond what may be in doubt"
     with opened(project) as ledger:
         money, counts = ledger.money(), ledger.counts()
-    assert (counts.succeeded, counts.requests) == (ROWS, 3 * ROWS)
+    assert (counts.succeeded, counts.requests) == (ROWS, SAMPLES * ROWS)
     assert money.spent <= account["cost_pico"] <= money.spent + money.doubtful
     check_ledger(project)
 
 
 def _of_wave(points: Sequence[Point], wave: int) -> list[Point]:
-    """What a run passes from the first intent of a wave to that of the next; how often it looks at a batch that has not
-    ended is a matter of time."""
+    """What every run passes from the first intent of a wave to that of the next. How often it looks at a batch that has
+    not ended is a matter of time, and a download is made again where one batch's rows go on while it is under way."""
     begun, found = 0, []
     for point in points:
         begun += point.name == "intend_batch" and point.moment == "before"
-        if (begun - 1) // BATCHES_A_WAVE == wave and begun and point.name != "retrieve_batch":
+        is_sure = not point.name.startswith("download_results") or point.nth <= TURNS * BATCHES_A_WAVE
+        if (begun - 1) // BATCHES_A_WAVE == wave and begun and is_sure and point.name != "retrieve_batch":
             found.append(point)
     return found
 

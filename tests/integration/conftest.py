@@ -1,26 +1,16 @@
-"""One stand-in for each file of tests, clean before each test; a small project that points at it."""
+"""A small project that points at the stand-in, `runner` in the test's own process, and the dataset of reviews."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+import os
 from pathlib import Path
 
 import pytest
 
-from support.api import SimulatedApi, simulated_api
+from support.api import SimulatedApi
 from support.harness import Project
-
-
-@pytest.fixture(scope="module")
-def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
-    with simulated_api(tmp_path_factory.mktemp("api")) as api:
-        yield api
-
-
-@pytest.fixture
-def api(shared_api: SimulatedApi) -> SimulatedApi:
-    shared_api.reset()
-    return shared_api
+from support.here import Here
 
 
 @pytest.fixture
@@ -28,3 +18,21 @@ def project(tmp_path: Path, api: SimulatedApi) -> Project:
     project = Project.make(tmp_path / "project", api)
     project.job()
     return project
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    return Here(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def dataset() -> list[dict[str, str]]:
+    """The rows of the main job's reviews, as a test reads them."""
+    from benchmarks.reviews import REVIEWS
+
+    if not REVIEWS.is_file():
+        if os.environ.get("CI"):
+            pytest.fail(f"{REVIEWS} is missing, and this test must not be left out where changes are judged")
+        pytest.skip(f"{REVIEWS} is not here; it is no part of the project")
+    with REVIEWS.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

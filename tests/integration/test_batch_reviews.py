@@ -5,8 +5,6 @@ The oracles are the dataset as this test reads it, the stand-in's echo of each p
 
 from __future__ import annotations
 
-import csv
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import pytest
 from benchmarks.reviews import JOB, REVIEWS, ROWS, RUBRIC
 from runner.simulator.prompt import echo_of
 from support.api import SimulatedApi
-from support.batch_forks import Forks, forks
+from support.batch_forks import Forks
 from support.batch_jobs import KEY, SETTINGS, batch_api, check_ledger
 from support.harness import Project
 
@@ -23,22 +21,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 A_BATCH = 500
 SAME = ("key", "output", "text", "stop_reason", "row")
-
-
-@pytest.fixture(scope="module")
-def dataset() -> list[dict[str, str]]:
-    if not REVIEWS.is_file():
-        if os.environ.get("CI"):
-            pytest.fail(f"{REVIEWS} is missing, and this test must not be left out where changes are judged")
-        pytest.skip(f"{REVIEWS} is not here; it is no part of the project")
-    with REVIEWS.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-@pytest.fixture(scope="module")
-def fork() -> Iterator[Forks]:
-    with forks() as fork:
-        yield fork
 
 
 @pytest.fixture

@@ -45,11 +45,6 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
         yield running
 
 
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
-    return Here(monkeypatch, capsys)
-
-
 def write(project: Project, path: str, data: bytes) -> None:
     target = project.root / path
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -13,11 +13,6 @@ ROWS = 12
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
-    return Here(monkeypatch, capsys)
-
-
-@pytest.fixture
 def batches(project: Project, api: SimulatedApi) -> Project:
     """A project whose batches hold five requests and take an hour."""
     project.write("runner.toml", "batch_max_requests = 5\nbatch_poll_first_s = 0.02\nbatch_poll_longest_s = 0.05\n")

@@ -11,16 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
-
 from support.api import SimulatedApi
 from support.harness import Done, Project
 from support.here import Here
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
-    return Here(monkeypatch, capsys)
 
 
 def ran(project: Project, here: Here, *arguments: str) -> dict[str, Any]:
@@ -81,6 +74,17 @@ def test_check_with_data_renders_every_row(project: Project, here: Here) -> None
     assert "k0" in done.stderr
 
 
+def test_check_with_data_renders_the_turns_that_need_no_reply(project: Project, here: Here) -> None:
+    turns = 'turns: ["{{ replies[0] | upper }}?", "{{ 10 // (row.text[12:] | int) }}?"]\n'
+    job = project.root / "jobs/x.yaml"
+    job.write_text(job.read_text() + turns)
+    assert here.runner(project, "check").status == 0
+    done = here.runner(project, "check", "--data")
+    assert done.status == 3
+    assert "turn 3 of row 'k0'" in done.stderr
+    assert "jobs/x.yaml#turns.1" in done.stderr
+
+
 def test_an_unset_variable_of_the_environment_is_a_warning_of_check_and_an_error_of_run(
     project: Project, here: Here
 ) -> None:
@@ -113,7 +117,7 @@ def test_plan_counts_new_changed_and_reused_rows_and_sends_nothing(
     project.write("data/rows.csv", rows)
     sent = api.accounts()["requests"]
     plan = here.runner(project, "plan", "jobs/x.yaml", "--format", "json").summary
-    assert plan["rows"] == {"total": 15, "new": 3, "changed": 1, "reused": 11, "unsendable": 0}
+    assert plan["rows"] == {"total": 15, "new": 3, "changed": 1, "reused": 11, "unsendable": 0, "twins": 0}
     assert (plan["requests"], plan["mode"], plan["max_cost_usd"]) == (4, "parallel", 5)
     assert set(plan["cost_usd"]) == {"parallel", "batch"}
     assert 0 < plan["cost_usd"]["parallel"]["expected"] <= plan["cost_usd"]["parallel"]["upper"] < 5
@@ -386,6 +390,19 @@ def test_export_writes_targets_again_or_where_it_is_told(project: Project, api: 
     done = here.runner(project, "export", "x", "--to", "table.txt", "--as", "tsv")
     assert (project.root / "table.txt").read_text().startswith("key\tid\ttext\toutput_label\t")
     assert api.accounts()["requests"] == 12
+
+
+def test_a_sink_that_cannot_be_written_stops_no_other_in_an_export(project: Project, here: Here) -> None:
+    project.job(rows=3, replaced={"[out/x.jsonl]": "[out/x.jsonl, out/x.csv]"})
+    assert project.run("jobs/x.yaml")["exit_status"] == 0
+    project.write("out/x.jsonl", "somebody else's")
+    (project.root / "out/x.csv").unlink()
+    done = here.runner(project, "export", "x")
+    assert done.status == 4
+    assert "out/x.jsonl exists, and this job did not write it" in done.stderr
+    assert "overwrite: true" in done.stderr
+    assert len((project.root / "out/x.csv").read_text().splitlines()) == 4
+    assert (project.root / "out/x.jsonl").read_text() == "somebody else's"
 
 
 def test_export_in_a_format_there_is_not_is_wrong_usage(project: Project, here: Here) -> None:

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from runner.ledger.uploads import UploadIndex
-from support.api import SimulatedApi, simulated_api
+from support.api import SimulatedApi
 from support.harness import Done, Project
 from support.here import Here
 from support.uploads import project_at
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
-    with simulated_api(tmp_path_factory.mktemp("api"), key="*", batch_latency="10min") as api:
-        yield api
-
-
-@pytest.fixture
-def api(running: SimulatedApi) -> SimulatedApi:
-    running.reset()
-    return running
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
-    return Here(monkeypatch, capsys)
+def api_options() -> dict[str, str]:
+    return {"key": "*", "batch_latency": "10min"}
 
 
 @pytest.fixture

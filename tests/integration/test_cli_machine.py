@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
+import sqlite3
 import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,6 @@ EXAMPLES = ROOT / "runner" / "examples"
 def empty(tmp_path: Path) -> Project:
     """A folder that is no project yet, and no credential."""
     return Project(tmp_path, {"HOME": str(tmp_path)})
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
-    return Here(monkeypatch, capsys)
 
 
 # -- init and schema ---------------------------------------------------------------------------------------------------
@@ -55,14 +52,17 @@ def test_init_makes_a_project_that_check_likes(empty: Project, here: Here) -> No
 def test_what_the_readme_of_the_starter_project_says_to_type_works(empty: Project, here: Here) -> None:
     here.runner(empty, "init", ".")
     commands = re.findall(r"^ {4}(\S.*)$", (empty.root / "README.md").read_text(), re.MULTILINE)
-    assert [command.split()[0] for command in commands] == ["runner", "runner", "head"]
+    assert [command.split()[0] for command in commands] == ["runner", "runner", "head", "runner", "sqlite3"]
     for command in commands:
-        name, *arguments = command.split()
+        name, *arguments = shlex.split(command)
         if name == "runner":
             done = here.runner(empty, *arguments)
             assert (done.status, "Traceback" in done.stderr) == (0, False), done.stderr
+        elif name == "sqlite3":  # the program need not be there
+            with closing(sqlite3.connect(empty.root / arguments[0])) as database:
+                assert len(database.execute(arguments[1]).fetchall()) == 3
         else:
-            shown = subprocess.run(command.split(), cwd=empty.root, capture_output=True, text=True, check=True)
+            shown = subprocess.run([name, *arguments], cwd=empty.root, capture_output=True, text=True, check=True)
             assert len([json.loads(line) for line in shown.stdout.splitlines()]) == 3
 
 

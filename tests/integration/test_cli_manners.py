@@ -5,37 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from support.api import SimulatedApi, simulated_api
+from support.api import SimulatedApi
 from support.harness import ROOT, Project
 from support.here import Here
 from support.terminal import Terminal
 
 STYLES = re.compile(r"\x1b\[[0-9;]*m")
 """Colours and weights (ECMA-48, SGR), not the movements of the cursor."""
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
-    with simulated_api(tmp_path_factory.mktemp("api")) as running:
-        yield running
-
-
-@pytest.fixture
-def project(tmp_path: Path, api: SimulatedApi) -> Project:
-    api.reset()
-    project = Project.make(tmp_path / "project", api)
-    project.job()
-    return project
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
-    return Here(monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +55,28 @@ def test_a_folder_that_cannot_be_made_is_no_bug(project: Project, here: Here) ->
     done = here.runner(project, "init", "taken")
     assert done.status == 4
     assert "taken" in done.stderr
+    assert "move what stands there away" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["list"], ["show"], ["doctor", "--offline"], ["run", "jobs/x.yaml", "--simulate"]]
+)
+def test_a_file_in_the_state_folder_s_place_is_told_with_its_cure(
+    arguments: list[str], project: Project, here: Here
+) -> None:
+    project.job()
+    project.write(".runner", "a file")
+    done = here.runner(project, *arguments)
+    said = done.stdout + done.stderr
+    assert (done.status, "is no folder" in said, "set `state_dir`" in said) == (4, True, True), done
+
+
+def test_a_job_file_that_is_not_there_is_told_with_those_that_are(project: Project, here: Here) -> None:
+    project.job()
+    done = here.runner(project, "check", "jobs/y.yaml")
+    assert done.status == 3
+    assert "Job files beside it: jobs/x.yaml" in done.stderr
 
 
 def test_what_is_a_bug_says_so(project: Project, here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

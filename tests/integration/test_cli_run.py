@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -197,6 +199,37 @@ def test_simulated_replies_are_never_taken_for_real_ones(project: Project, api: 
     assert api.accounts()["requests"] == 0
     assert project.run("jobs/x.yaml")["rows"]["reused"] == 0
     assert api.accounts()["requests"] == 12
+
+
+def test_a_state_folder_that_a_simulated_run_makes_is_private_and_is_told_where_it_cannot_be_made(
+    project: Project,
+) -> None:
+    project.run("jobs/x.yaml", "--simulate")
+    assert stat.S_IMODE((project.root / ".runner").stat().st_mode) == 0o700
+    unnamable = os.fsdecode(bytes(project.root / "caf") + b"\xe9")
+    done = project.runner("run", "jobs/x.yaml", "--simulate", environ={"RUNNER_STATE_DIR": unnamable})
+    assert (done.status, "Traceback" in done.stderr, "error[not-utf8]" in done.stderr) == (4, False, True), done.stderr
+
+
+def test_betas_of_the_environment_tell_replies_and_runs_apart(project: Project, api: SimulatedApi) -> None:
+    with_betas = {"ANTHROPIC_CUSTOM_HEADERS": "X-Team: a\nAnthropic-Beta: two-2, one-1"}
+    other_order = {"ANTHROPIC_CUSTOM_HEADERS": "anthropic-beta: one-1,two-2\nX-Team: b"}
+    project.run("jobs/x.yaml")
+    api.fault("401")
+    stopped = project.run("jobs/x.yaml", environ=with_betas)
+    assert (stopped["status"], stopped["rows"]["reused"]) == ("stopped", 0)
+    refused = project.runner("resume", stopped["run_id"])
+    assert refused.status == 4
+    assert "began with the betas one-1, two-2, and the environment now has no betas" in refused.stderr
+    api.clear_faults()
+    assert project.run("jobs/x.yaml", environ=other_order)["run_id"] == stopped["run_id"]
+    assert api.accounts()["requests"] == 24
+    assert "nothing to do" in project.runner("run", "jobs/x.yaml", environ=with_betas).stdout
+    api.fault("401")
+    open_run = project.run("jobs/x.yaml", "--no-reuse", "--new", environ=with_betas)
+    assert open_run["rows"]["open"] == 12
+    assert project.runner("cancel", open_run["run_id"]).status == 5  # without them: nothing is sent
+    assert "canceled" in project.runner("show", open_run["run_id"]).stdout
 
 
 def test_a_file_of_somebody_else_is_not_replaced(project: Project, api: SimulatedApi) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,16 @@ from support.harness import Project
 
 pytestmark = pytest.mark.slow
 
-ROWS = {"orders": 6, "questions": 15, "receipts": 4, "replies": 24, "sentiment": 24, "summaries_ja": 8, "tickets": 18}
+ROWS = {
+    "complaints": 24,
+    "orders": 6,
+    "questions": 15,
+    "receipts": 4,
+    "replies": 24,
+    "sentiment": 24,
+    "summaries_ja": 8,
+    "tickets": 18,
+}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +67,7 @@ def test_a_second_init_overwrites_nothing(project: Project) -> None:
 def test_every_example_is_planned(project: Project) -> None:
     done = project.runner("plan", "jobs/sentiment.yaml", "--format", "json")
     assert done.status == 0, done.stderr
-    for job in ("orders", "questions", "replies", "summaries_ja", "tickets"):
+    for job in ("complaints", "orders", "questions", "replies", "summaries_ja", "tickets"):
         assert project.runner("plan", f"jobs/{job}.yaml").status == 0
 
 
@@ -102,3 +113,14 @@ def test_a_simulated_run_needs_no_key_and_writes_trial_files(project: Project) -
     assert done.status == 0, done.stderr
     assert done.summary["simulated"] is True
     assert len(records(project, "out/sentiment.trial.jsonl")) == 24
+
+
+@pytest.mark.usefixtures("ran")
+def test_the_answers_of_any_job_go_to_one_table_with_the_profile_for_it(project: Project) -> None:
+    done = project.runner("run", "jobs/complaints.yaml", "jobs/sentiment.yaml", "--profile", "database")
+    assert done.status == 0, done.stderr
+    with contextlib.closing(sqlite3.connect(project.root / "out" / "answers.db")) as database:
+        counted = database.execute("select job, count(*) from answers group by job order by job").fetchall()
+        (output,) = database.execute("select output from answers where key = ?", ('["r-02","safety"]',)).fetchone()
+    assert counted == [("complaints", ROWS["complaints"]), ("sentiment", ROWS["sentiment"])]
+    assert json.loads(output).keys() == {"applies", "quote"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,16 +16,16 @@ from runner.errors import Problem
 from runner.events import Event, RunEnded, RunStarted, SinkDelivered, StepEnded, StepSent
 from runner.execution.asked import RunOptions
 from runner.execution.planned import plan_job
+from runner.execution.starter import make_project
 from support.api import SimulatedApi
-from support.harness import Project
+from support.harness import ROOT, Project
 
 
 @pytest.fixture
-def api(shared_api: SimulatedApi, monkeypatch: pytest.MonkeyPatch) -> SimulatedApi:
-    shared_api.reset()
-    for name, value in shared_api.environ.items():
+def api(api: SimulatedApi, monkeypatch: pytest.MonkeyPatch) -> SimulatedApi:
+    for name, value in api.environ.items():
         monkeypatch.setenv(name, value)
-    return shared_api
+    return api
 
 
 @pytest.fixture
@@ -42,6 +43,20 @@ def test_run_gives_the_records_that_the_sink_has(project: Project, job: Path) ->
     assert [record.key for record in result.records()] == [record.key for record in records], "as often as asked for"
     assert result.cost_usd == pytest.approx(sum(record.cost_usd or 0 for record in records))
     assert records[0].content[-1]["type"] == "text"
+
+
+def test_the_page_s_examples_work_in_the_starter_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+    make_project(tmp_path / "starter", force=False)
+    monkeypatch.chdir(tmp_path / "starter")
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    for example in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(example, {"runner": runner})
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("finished 24 0 ")
+    assert "no credential" in " ".join(said[25:]), "the second example has no key"
 
 
 def test_values_of_python_are_taken_as_they_are(project: Project, job: Path) -> None:

@@ -6,8 +6,6 @@ lost, sent twice, put out of order or given another row's answer would all show.
 
 from __future__ import annotations
 
-import csv
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +25,7 @@ DISTINCT_TEXTS = 3_697
 """11 sentences have the text of an earlier one, under another key."""
 SLOTS = 200
 LATENCY = "50ms"
-SLOW_S = 2.0
+SLOW_S = 5.0
 """How much longer the first 200 replies take, a quarter of it before they begin: without an order the other 199 would
 have left by then, and each would have bought its own write."""
 RUBRIC_TOKENS = 1_024
@@ -59,16 +57,6 @@ def rubric() -> str:
         for number in range(1, 61)
     )
     return "You label sentences of product reviews by these rules.\n\n" + "\n".join(rules) + "\n"
-
-
-@pytest.fixture(scope="module")
-def dataset() -> list[dict[str, str]]:
-    if not REVIEWS.is_file():
-        if os.environ.get("CI"):
-            pytest.fail(f"{REVIEWS} is missing, and this test must not be left out where changes are judged")
-        pytest.skip(f"{REVIEWS} is not here; it is no part of the project")
-    with REVIEWS.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture

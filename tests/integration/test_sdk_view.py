@@ -19,6 +19,8 @@ from jsonschema import Draft202012Validator
 from support.api import SimulatedApi, simulated_api
 
 MODEL = "claude-haiku-5-5"
+PATIENCE_S = 2.0
+"""After which a client gives up on an answer that never comes. The stand-in must have had its turn by then."""
 ASK: dict[str, Any] = {"model": MODEL, "max_tokens": 500, "messages": [{"role": "user", "content": "How are you?"}]}
 
 
@@ -425,14 +427,14 @@ def test_an_answer_that_does_not_come_is_a_timeout(
 ) -> None:
     api.fault(kind, times=1)
     with pytest.raises(anthropic.APITimeoutError):
-        client.messages.create(**ASK, timeout=0.3)
+        client.messages.create(**ASK, timeout=PATIENCE_S)
     assert api.accounts()["requests"] == billed
 
 
 def test_nothing_stays_in_flight_after_clients_have_given_up(api: SimulatedApi, client: Anthropic) -> None:
     api.fault("hang", times=1)
     with pytest.raises(anthropic.APITimeoutError):
-        client.messages.create(**ASK, timeout=0.3)
+        client.messages.create(**ASK, timeout=PATIENCE_S)
     client.messages.create(**ASK)
     assert api.traffic()["in_flight"] == 0
 

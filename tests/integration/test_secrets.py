@@ -12,7 +12,7 @@ import psutil
 import pytest
 import zstandard
 
-from support.api import SimulatedApi, simulated_api
+from support.api import SimulatedApi
 from support.harness import Done, Project
 from support.here import Here
 
@@ -24,9 +24,8 @@ ZSTD = zstandard.FRAME_HEADER
 
 
 @pytest.fixture(scope="module")
-def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
-    with simulated_api(tmp_path_factory.mktemp("api"), key=KEY) as api:
-        yield api
+def api_options() -> dict[str, str]:
+    return {"key": KEY}
 
 
 @pytest.fixture(params=["wire", "sdk"])
@@ -40,11 +39,6 @@ def project(request: pytest.FixtureRequest, tmp_path: Path, api: SimulatedApi) -
     with (project.root / "data/rows.csv").open("a", encoding="utf-8") as file:
         file.write(f"k-{PERSON},{PERSON} is not amused\n")
     return project
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
-    return Here(monkeypatch, capsys)
 
 
 def holding(canary: str, root: Path) -> list[str]:

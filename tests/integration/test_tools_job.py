@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import time  # noqa: TID251 - waits for child processes
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from runner.types import PICO_PER_USD
-from support.api import SimulatedApi, simulated_api
+from support.api import SimulatedApi
 from support.harness import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -86,18 +85,6 @@ sinks:
 
 
 CAPPED = "limits: {max_cost_usd: 5}"
-
-
-@pytest.fixture(scope="module")
-def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
-    with simulated_api(tmp_path_factory.mktemp("api")) as api:
-        yield api
-
-
-@pytest.fixture
-def api(shared_api: SimulatedApi) -> SimulatedApi:
-    shared_api.reset()
-    return shared_api
 
 
 def project_of(

@@ -6,7 +6,6 @@ import hashlib
 import json
 import threading
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 
 from runner.clock import SystemClock
 from runner.ledger.uploads import UploadIndex
-from support.api import SimulatedApi, simulated_api
+from support.api import SimulatedApi
 from support.harness import Done, Project
 from support.here import Here
 from support.uploads import DOCUMENTS, QUESTIONS, project_at, sent_once, write_job
@@ -24,20 +23,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
-    with simulated_api(tmp_path_factory.mktemp("api"), batch_latency="50ms") as api:
-        yield api
-
-
-@pytest.fixture
-def api(running: SimulatedApi) -> SimulatedApi:
-    running.reset()
-    return running
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
-    return Here(monkeypatch, capsys)
+def api_options() -> dict[str, str]:
+    return {"batch_latency": "50ms"}
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time  # noqa: TID251 - waits for child processes
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from support.api import SimulatedApi, simulated_api
+from support.api import SimulatedApi
 from support.harness import Project, stable
 
 ROWS = 120
@@ -28,15 +28,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedApi]:
-    with simulated_api(tmp_path_factory.mktemp("api"), latency="20ms") as api:
-        yield api
-
-
-@pytest.fixture
-def api(shared_api: SimulatedApi) -> SimulatedApi:
-    shared_api.reset()
-    return shared_api
+def api_options() -> dict[str, str]:
+    return {"latency": "20ms"}
 
 
 def project_of(
@@ -184,6 +177,7 @@ def test_the_cap_is_never_passed_and_is_used_up(tmp_path: Path, alone: Alone, ap
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_drains_all_workers(tmp_path: Path, api: SimulatedApi, number: signal.Signals, status: int) -> None:
     project = project_of(tmp_path / "project", api, 2, rows=400)
+    api.fault("slow", rate=1.0, seconds=0.5)  # so that it cannot be done before the signal
     with project.start("run", "jobs/x.yaml", "--format", "json") as child:
         wait_for_requests(api, child, 3 * SLOTS)
         workers = workers_of(child.pid)
@@ -193,6 +187,7 @@ def test_a_signal_drains_all_workers(tmp_path: Path, api: SimulatedApi, number: 
     assert "runner resume" in stdout
     assert len(workers) == 2
     assert are_gone(workers)
+    api.clear_faults()
     assert project.runner("run", "jobs/x.yaml").status == 0
     assert api.accounts()["requests"] == 400, "what was drained is not paid again"
 
@@ -218,6 +213,7 @@ def test_a_second_signal_drops_what_all_workers_have_in_flight(tmp_path: Path, a
 @pytest.mark.fault
 def test_a_worker_that_is_killed_stops_the_run_which_can_go_on(tmp_path: Path, alone: Alone, api: SimulatedApi) -> None:
     project = project_of(tmp_path / "project", api, 2)
+    api.fault("slow", rate=1.0, seconds=0.5)  # so that it cannot be done before the kill
     with project.start("run", "jobs/x.yaml", "--format", "json") as child:
         wait_for_requests(api, child, 3 * SLOTS)
         workers = workers_of(child.pid)
@@ -227,6 +223,7 @@ def test_a_worker_that_is_killed_stops_the_run_which_can_go_on(tmp_path: Path, a
     assert "worker_died" in stdout
     assert "SIGKILL" in stdout
     assert are_gone(workers)
+    api.clear_faults()
     summary = project.run("jobs/x.yaml")
     assert summary["exit_status"] == 0
     assert stable(project.records()) == alone.records
@@ -238,6 +235,7 @@ def test_a_worker_that_is_killed_stops_the_run_which_can_go_on(tmp_path: Path, a
 @pytest.mark.fault
 def test_no_worker_outlives_a_run_that_is_killed(tmp_path: Path, alone: Alone, api: SimulatedApi) -> None:
     project = project_of(tmp_path / "project", api, 3)
+    api.fault("slow", rate=1.0, seconds=0.5)  # so that it cannot be done before the last kill
     kills = 0
     for more in (0, SLOTS, 4 * SLOTS):
         with project.start("run", "jobs/x.yaml") as child:
@@ -249,6 +247,7 @@ def test_no_worker_outlives_a_run_that_is_killed(tmp_path: Path, alone: Alone, a
             assert are_gone(workers)
             child.communicate(timeout=60)
         kills += 1
+    api.clear_faults()
     summary = project.run("jobs/x.yaml")
     assert summary["exit_status"] == 0
     assert stable(project.records()) == alone.records

@@ -6,20 +6,26 @@
         ...
         assert api.accounts()["requests"] == 1
 
-Starting one takes about a second, so a test file shares one (a module-scoped fixture) and calls `api.reset()` before
-each test.
+Starting one takes about a second, so the tests of a file share one: the fixture `api` of `conftest`, clean before each
+test, started with what `api_options` says.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import apsw
+
 from runner.simulator import Controls, Latency, Options, Running, launch
 from runner.simulator.accounts import Accounts
+
+ENDED_WITHIN_S = 30.0
+"""How long the stand-in may take to write the answers of batches that were told to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +86,18 @@ class SimulatedApi:
         return self.controls.uploads()
 
     def end_batches(self, batch_id: str | None = None) -> int:
-        """End a batch at once, a stuck one too; all that are open, where none is named."""
-        return self.controls.end_batches(batch_id)
+        """End a batch at once, a stuck one too; all that are open, where none is named. The answers are written by
+        then, so that the next look finds them."""
+        ended = self.controls.end_batches(batch_id)
+        give_up = time.monotonic() + ENDED_WITHIN_S
+        while self._under_way(batch_id):
+            assert time.monotonic() < give_up, "a batch was told to end and has not"
+            time.sleep(0.01)
+        return ended
+
+    def _under_way(self, batch_id: str | None) -> bool:
+        told = [bought["batch"] for bought in self.batches() if "batch" in bought]
+        return any(batch["processing_status"] != "ended" for batch in told if batch_id in (None, batch["id"]))
 
     def advance(self, seconds: float) -> None:
         """Turn the stand-in's clock forward."""
@@ -90,6 +106,24 @@ class SimulatedApi:
     def reset(self) -> None:
         """Forget faults, cache, limits, batches, files and accounts."""
         self.controls.reset()
+
+    @contextmanager
+    def clean(self) -> Iterator[None]:
+        """For one test of those that share it: as if it had just been started. Its clock is turned back afterwards."""
+        self.reset()
+        before_s = self._ahead_s()
+        try:
+            yield
+        finally:
+            if turned_s := self._ahead_s() - before_s:
+                self.advance(-turned_s)
+
+    def _ahead_s(self) -> float:
+        books = apsw.Connection(str(self.state / "accounts.db"), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            return float(next(iter(books.execute("SELECT coalesce(max(ahead_s), 0.0) FROM clock")))[0])
+        finally:
+            books.close()
 
 
 @contextmanager

@@ -35,7 +35,7 @@ CLOCK_AHEAD_S = "CLOCK_AHEAD_S"
 """In a command's environment: how far ahead of the machine's clock its own is."""
 HASTE = 20.0
 """How many times as quickly a command's waiting passes: pauses, polls and looks, all of which ask the clock."""
-TIMEOUT_S = 60.0
+TIMEOUT_S = 110.0
 """Ends a child that hangs, before the test's own timeout would."""
 
 _PRELOADED = (

@@ -11,13 +11,11 @@ Owns   the job and the settings that make it quick: seven requests a batch, poll
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import apsw
 import pytest
 
 from runner.ledger import Batch
@@ -37,9 +35,10 @@ SETTINGS = {
     "RUNNER_BATCH_POLL_LONGEST_S": "1",
     "RUNNER_BATCH_RESEND_ROWS": "0",
 }
-BATCH_LATENCY = "150ms"
 KEY = "canary-7c1e90"
 """The credential: it must stand in nothing that a run leaves."""
+BATCH_API = {"key": KEY, "batch_latency": "150ms"}
+"""How its stand-in is started: batches take a moment."""
 LIST_LAG_S = 3_700.0
 """Beyond the time after which an absent batch may be sent again on the user's word."""
 
@@ -61,8 +60,8 @@ sinks: [out/x.jsonl]
 
 @contextmanager
 def batch_api(folder: Path, **options: Any) -> Iterator[SimulatedApi]:
-    """A stand-in whose batches take a moment."""
-    with simulated_api(folder, **{"key": KEY, "batch_latency": BATCH_LATENCY, **options}) as api:
+    """A stand-in of the test's own, where the one that a file's tests share will not do."""
+    with simulated_api(folder, **{**BATCH_API, **options}) as api:
         yield api
 
 
@@ -70,25 +69,6 @@ def of_these(cases: Sequence[str], quick: Sequence[str]) -> list[Any]:
     """Parameters of a test: the `quick` ones always, the others in the campaign."""
     assert set(quick) <= set(cases)
     return [case if case in quick else pytest.param(case, marks=pytest.mark.campaign) for case in cases]
-
-
-@contextmanager
-def clean(api: SimulatedApi) -> Iterator[SimulatedApi]:
-    """A shared stand-in, as if it had just been started; its clock is turned back afterwards."""
-    api.reset()
-    before = _ahead_s(api)
-    try:
-        yield api
-    finally:
-        api.advance(before - _ahead_s(api))
-
-
-def _ahead_s(api: SimulatedApi) -> float:
-    books = apsw.Connection(str(api.state / "accounts.db"), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        return float(next(iter(books.execute("SELECT coalesce(max(ahead_s), 0.0) FROM clock")))[0])
-    finally:
-        books.close()
 
 
 def batch_project(
@@ -115,7 +95,9 @@ def undisturbed(fork: Forks, root: Path, api: SimulatedApi, **options: Any) -> R
     return records
 
 
-def go_on(fork: Forks, project: Project, *, tries: int = 12, environ: Mapping[str, str] | None = None) -> list[Done]:
+def go_on(
+    fork: Forks, project: Project, *arguments: str, tries: int = 12, environ: Mapping[str, str] | None = None
+) -> list[Done]:
     """Run the job, as a user would who sees it end early, until it has ended; all that was run.
 
     A batch that stays in doubt is given up, on the user's word, once an hour has passed: the ledger must have said that
@@ -123,7 +105,7 @@ def go_on(fork: Forks, project: Project, *, tries: int = 12, environ: Mapping[st
     """
     all_done: list[Done] = []
     for _ in range(tries):
-        done = fork.runner(project, "run", "jobs/x.yaml", "--format", "json", environ=environ)
+        done = fork.runner(project, "run", "jobs/x.yaml", *arguments, "--format", "json", environ=environ)
         all_done.append(done)
         if done.status in (0, 5):
             return all_done
@@ -148,15 +130,6 @@ def stopped_by(done: Done) -> str | None:
 # -- the oracles -------------------------------------------------------------------------------------------------------
 
 
-def settle(api: SimulatedApi, timeout_s: float = 30.0) -> None:
-    """End every batch at the stand-in, so that whatever was bought is in its books."""
-    api.end_batches()
-    until = time.monotonic() + timeout_s
-    while any(batch["batch"]["processing_status"] != "ended" for batch in api.batches()):
-        assert time.monotonic() < until, "batches do not end"
-        time.sleep(0.01)
-
-
 def check(
     project: Project, api: SimulatedApi, expected: Sequence[Mapping[str, Any]], *, doubtful_pico: int | None = 0
 ) -> None:
@@ -174,7 +147,7 @@ def check(
 
 def check_money(project: Project, api: SimulatedApi, doubtful_pico: int | None = 0) -> None:
     """No request was bought twice, and the ledger's bill is the stand-in's."""
-    settle(api)
+    api.end_batches()  # whatever was bought is in its books then
     account = api.accounts()
     assert account["batches_repeated"] == 0, "one batch was accepted twice"
     assert account["most_repeated"] <= 1, f"a request was billed {account['most_repeated']} times"

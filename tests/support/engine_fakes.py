@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from typing import Any, TypeVar
 
 from runner.engines import Decision, Prepared
 from runner.engines.retry import RetryPolicy
@@ -20,9 +20,9 @@ from runner.events import Event
 from runner.message import parse_reply
 from runner.providers import Sent
 from runner.types import Capabilities, Failure, Mode, Outcome, Prefix, Request, Step, Usage
+from support.idle_time import PassingTime, run_by
 
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -31,12 +31,8 @@ class Deadlock(AssertionError):
     """Nothing can ever happen any more, and the coroutine has not ended."""
 
 
-class _VirtualSelector(selectors.DefaultSelector):
+class _VirtualSelector(PassingTime):
     """A selector that turns the time it was asked to wait into time that has passed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
@@ -46,28 +42,9 @@ class _VirtualSelector(selectors.DefaultSelector):
         return super().select(0)
 
 
-class _VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._virtual = _VirtualSelector()
-        super().__init__(self._virtual)
-
-    def time(self) -> float:
-        return self._virtual.now
-
-    def run_in_executor(self, executor: Any, func: Callable[[Unpack[Ts]], T], *args: *Ts) -> asyncio.Future[T]:
-        """Work for a thread is done on the spot: virtual time would not wait for it."""
-        future: asyncio.Future[T] = self.create_future()
-        try:
-            future.set_result(func(*args))
-        except BaseException as error:  # noqa: BLE001 - whatever it raises belongs to who awaits it
-            future.set_exception(error)
-        return future
-
-
 def run_virtual(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run to the end in virtual time. Raises Deadlock instead of hanging."""
-    with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
-        return runner.run(coroutine)
+    return run_by(_VirtualSelector, coroutine)
 
 
 class VirtualClock:
@@ -252,6 +229,8 @@ class MemoryBook:
         self.status: dict[Step, str] = {}
         self.released: list[Step] = []
         self.lease_calls = 0
+        self._recording: list[asyncio.Event] = []
+        """One for each call that records, until it has."""
         self.breaks_at: int | None = None
         """The record call (from 1) that raises."""
 
@@ -260,7 +239,10 @@ class MemoryBook:
         return self.spent + self.doubtful + self.reserved
 
     async def lease(self, prepared: Sequence[Prepared]) -> int:
+        before = tuple(self._recording)
         await asyncio.sleep(self._seconds)
+        for recorded in before:  # it takes effect behind them
+            await recorded.wait()
         self.lease_calls += 1
         assert prepared, "a lease of nothing"
         for count, item in enumerate(prepared):
@@ -275,11 +257,21 @@ class MemoryBook:
             self.highest_claim = max(self.highest_claim, self.claim)
         return len(prepared)
 
-    async def record_all(self, outcomes: Sequence[Outcome]) -> Sequence[Decision]:
-        return await asyncio.gather(*map(self.record, outcomes))
-
     async def record(self, outcome: Outcome) -> Decision:
-        await asyncio.sleep(self._seconds)
+        (decision,) = await self.record_all((outcome,))
+        return decision
+
+    async def record_all(self, outcomes: Sequence[Outcome]) -> Sequence[Decision]:
+        recorded = asyncio.Event()
+        self._recording.append(recorded)
+        try:
+            await asyncio.sleep(self._seconds)
+            return [self._recorded(outcome) for outcome in outcomes]
+        finally:
+            self._recording.remove(recorded)
+            recorded.set()
+
+    def _recorded(self, outcome: Outcome) -> Decision:
         assert (outcome.reply is None) != (outcome.failure is None)
         if self.breaks_at is not None and len(self.outcomes) + 1 >= self.breaks_at:
             raise OSError("no space left")

@@ -28,7 +28,7 @@ from runner.execution.asked import RunOptions
 from runner.execution.assemble import assemble
 from runner.execution.confirm import Confirm
 from runner.execution.converge import converge
-from runner.execution.delivery import Target
+from runner.execution.delivery import PartTarget, Target
 from runner.execution.folders import Line, RunInfo, StateFolder, line_of
 from runner.execution.summary import Summary
 from runner.execution.under_way import Advance
@@ -68,7 +68,8 @@ class FaultyLedger(SqliteLedger):
     """A ledger that counts its writing calls, fails at one of them, and can be held up.
 
     `fails_at` is the call, from 1, that raises `disk_full`: before it did anything or, with `fails_after`, when all of
-    it is durable and nobody has been told. `reach` is called before and after each.
+    it is done and nobody has been told: it is durable then, or, within `together`, at the end of that, which is a call
+    of its own. `reach` is called before and after each.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -91,7 +92,7 @@ class FaultyLedger(SqliteLedger):
         self._open_gate.clear()
 
     def wait_until_held(self) -> None:
-        assert self._arrived.wait(10), "nothing was written"
+        assert self._arrived.wait(60), "nothing was written"
 
     def let_go(self) -> None:
         self._open_gate.set()
@@ -114,19 +115,28 @@ class FaultyLedger(SqliteLedger):
     def set_delivery(self, delivery: Delivery) -> None:
         self._call(Call("set_delivery"), lambda: super(FaultyLedger, self).set_delivery(delivery))
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        with self._calling(Call("together")), super().together():
+            yield
+
     def _call(self, call: Call, act: Callable[[], T]) -> T:
+        with self._calling(call):
+            return act()
+
+    @contextmanager
+    def _calling(self, call: Call) -> Iterator[None]:
         self._arrived.set()
-        assert self._open_gate.wait(10), "nobody let the ledger go"
+        assert self._open_gate.wait(60), "nobody let the ledger go"
         self.calls.append(call)
         failing = len(self.calls) == self.fails_at
         self.reach(f"before {call.method}")
         if failing and not self.fails_after:
             raise disk_full()
-        result = act()
+        yield
         self.reach(f"after {call.method}")
         if failing:
             raise disk_full()
-        return result
 
 
 def methods(calls: Iterable[Call]) -> list[str]:
@@ -342,7 +352,7 @@ class Bench:
 
     @property
     def line(self) -> Line:
-        return line_of(self.load(), ADDRESS, simulated=False)
+        return line_of(self.load(), ADDRESS, simulated=False, betas=())
 
     def run(self, *sets: str, confirm: Confirm | None = None, **options: Any) -> Summary:
         """`runner run`."""
@@ -368,13 +378,17 @@ class Bench:
         with FaultyLedger.open(info.folder) as ledger:
             run = self.assembled(info, ledger, *sets)
             ledger.reach = reach
-            return advance(replace(run, make_targets=lambda: _reaching(run.make_targets(), reach)))
+            return advance(replace(run, make_targets=lambda: _reaching(_whole(run.make_targets()), reach)))
 
     def records(self, path: str = "out/x.jsonl") -> list[dict[str, Any]]:
         return [decode(line) for line in (self.root / path).read_bytes().splitlines()]
 
     def runs(self) -> list[RunInfo]:
         return self.state.runs()
+
+
+def _whole(targets: Iterable[Target | PartTarget]) -> Iterator[Target]:
+    return (target for target in targets if isinstance(target, Target))
 
 
 # -- sinks ---------------------------------------------------------------------------------------------------------

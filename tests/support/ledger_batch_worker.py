@@ -1,10 +1,11 @@
 """A process that sends a ledger's rows in batches until they are done or it dies, without any API.
 
-    PYTHONPATH=tests:. python tests/support/ledger_batch_worker.py FOLDER ROWS SIZE
+    PYTHONPATH=tests:. python tests/support/ledger_batch_worker.py FOLDER ROWS SIZE [LINES]
 
 It takes every batch on from the state in which it finds it. Each third row expires once first; of the replies, those
 of odd rows are handed over as accepted. Every line on stdout is
-`done <row> …` after a `settle_batch` that returned, or `error <code>` (exit status 4).
+`done <row> …` after a `settle_batch` that returned, or `error <code>` (exit status 4). LINES is as for
+`support.ledger_worker`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from runner.ledger import Batch, BatchFacts, Ruling
 from runner.ledger.sqlite import SqliteLedger
 from runner.types import Outcome
 from support.ledger_batches import ENDED, EXPIRED, Line, accepted_lines, intend, read, result_line
-from support.ledger_worker import say
+from support.ledger_worker import say, say_done
 from support.ledgers import NOON, rows
 
 GROUP = 7
@@ -42,7 +43,7 @@ def lines_of(ledger: SqliteLedger, batch: Batch) -> list[Line]:
     ]
 
 
-def take_on(ledger: SqliteLedger, batch: Batch) -> None:
+def take_on(ledger: SqliteLedger, batch: Batch, lines: int | None) -> None:
     number = batch.number
     if batch.state == "intent":
         ledger.mark_batch(number, "sending")
@@ -50,20 +51,20 @@ def take_on(ledger: SqliteLedger, batch: Batch) -> None:
         ledger.mark_batch(number, "in_progress", BatchFacts(f"msgbatch_{number}"))
     if batch.state != "ended":
         batch = ledger.mark_batch(number, "ended", BatchFacts(ended_at=ENDED))
-    collect(ledger, batch)
+    collect(ledger, batch, lines)
     ledger.mark_batch(number, "closed")
 
 
-def collect(ledger: SqliteLedger, batch: Batch) -> None:
-    lines = lines_of(ledger, batch)
+def collect(ledger: SqliteLedger, batch: Batch, lines: int | None) -> None:
+    answers = lines_of(ledger, batch)
     landed, offset = [], 0
-    for line in lines:
+    for line in answers:
         length = len(result_line(*line))
         landed.append(read(*line, offset, length))
         offset += length
     if ledger.landed(batch.number) is None:
         with ledger.landing_path(batch.number).open("wb") as file:
-            file.writelines(result_line(*line) for line in lines)
+            file.writelines(result_line(*line) for line in answers)
         ledger.land(batch.number)
     for start in range(0, len(landed), GROUP):
         group = landed[start : start + GROUP]
@@ -72,10 +73,10 @@ def collect(ledger: SqliteLedger, batch: Batch) -> None:
         settled = ledger.settle_batch(batch.number, others, rule, NOON, accepted_lines(replies))
         ended = zip(others, settled.rulings, strict=True)
         done = [line.step.row for line, ruling in ended if ruling is not None and ruling.state == "succeeded"]
-        say("done", *done, *settled.accepted.rows)
+        say_done([*done, *settled.accepted.rows], lines)
 
 
-def work(folder: Path, count: int, size: int) -> None:
+def work(folder: Path, count: int, size: int, lines: int | None = None) -> None:
     new = not (folder / "ledger.db").exists()
     with SqliteLedger.create(folder, {"job": "x"}) if new else SqliteLedger.open(folder) as ledger:
         if "rows_sha256" not in ledger.meta:
@@ -83,14 +84,14 @@ def work(folder: Path, count: int, size: int) -> None:
         say("ready")
         for batch in ledger.batches():
             if batch.state != "closed":
-                take_on(ledger, batch)
+                take_on(ledger, batch, lines)
         while found := ledger.open_steps(None, size):
-            take_on(ledger, intend(ledger, [each.step for each in found]))
+            take_on(ledger, intend(ledger, [each.step for each in found]), lines)
 
 
 if __name__ == "__main__":
     try:
-        work(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+        work(Path(sys.argv[1]), *map(int, sys.argv[2:]))
     except LedgerError as error:
         say("error", error.code)
         sys.exit(4)

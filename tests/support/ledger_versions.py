@@ -6,8 +6,17 @@ from pathlib import Path
 
 import apsw
 
-_TO_1 = """
+_TO_3 = """
+DROP TABLE twins;
+ALTER TABLE totals DROP COLUMN twins;
+ALTER TABLE totals DROP COLUMN twins_open;
+PRAGMA user_version = 3;
+"""
+_TO_2 = """
 DROP TABLE tool_results;
+PRAGMA user_version = 2;
+"""
+_TO_1 = """
 DROP TABLE landings;
 ALTER TABLE batches DROP COLUMN priming;
 ALTER TABLE batches DROP COLUMN settled;
@@ -23,8 +32,13 @@ PRAGMA user_version = 1;
 """
 
 
-def turn_to_version_1(path: Path) -> None:
-    """Make a closed ledger one that the first version could have written (as far as it holds nothing newer)."""
+_BACK = {3: _TO_3, 2: _TO_2, 1: _TO_1}
+
+
+def turn_to_version(number: int, path: Path) -> None:
+    """Make a closed ledger one that this version could have written (as far as it holds nothing newer)."""
     connection = apsw.Connection(str(path))
-    connection.execute(_TO_1)
+    for version, script in _BACK.items():
+        if version >= number:
+            connection.execute(script)
     connection.close()

@@ -283,8 +283,8 @@ class BatchRun:
 
 
 async def until(tracker: Tracker, is_so: Callable[[], bool]) -> None:
-    """Wait for changes until something is so, ten seconds at most."""
-    async with asyncio.timeout(10):
+    """Wait for changes until something is so, a minute at most."""
+    async with asyncio.timeout(60):
         while not is_so():
             await tracker.changed()
 

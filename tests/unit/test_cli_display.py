@@ -12,10 +12,12 @@ import pytest
 from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 
-from runner.cli.display import Display, LiveBlock, PlainLines, open_display
+from runner.cli.display import Display, PlainLines, open_display
+from runner.cli.live_block import LiveBlock
 from runner.cli.tally import MAX_KINDS, Notice, Progress, Tally
 from runner.events import (
     CoolingDown,
+    Preparing,
     RunEnded,
     RunStarted,
     SinkDelivered,
@@ -172,6 +174,49 @@ def test_the_live_block_leaves_only_what_was_said_when_it_is_over(snapshot: Snap
     run_story(Display(surface, clock, interval_s=60), clock)
     surface.close()
     assert "\n".join(screen(console)).rstrip() == snapshot
+
+
+def preparing(done: int, rows: int = 5_000) -> Preparing:
+    return Preparing("sentiment", "looking for rows that ask the same", done, rows)
+
+
+def test_plain_lines_tell_what_goes_on_before_a_run_starts() -> None:
+    clock, stream = HandClock(), io.StringIO()
+    display = Display(PlainLines(stream), clock, interval_s=60)
+    for done in (0, 1_200, 2_400):
+        display.notify(preparing(done))
+        display.refresh()
+        clock.seconds += 6
+    display.refresh()
+    display.notify(preparing(5_000))
+    display.notify(started())
+    display.refresh()
+    assert stream.getvalue().splitlines() == [
+        "sentiment: looking for rows that ask the same: 2,400 of 5,000 rows",
+        "sentiment: run r7: 100 rows in parallel mode",
+    ]
+
+
+def test_a_short_preparation_is_not_told() -> None:
+    clock, stream = HandClock(), io.StringIO()
+    display = Display(PlainLines(stream), clock, interval_s=60)
+    display.notify(preparing(0, 1))
+    display.notify(preparing(1, 1))
+    display.refresh()
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("width", [100, 30])
+def test_the_live_block_of_a_preparation_is_gone_before_anything_is_asked(width: int) -> None:
+    clock, console = HandClock(), live_console(width)
+    display = Display(LiveBlock(console), clock, interval_s=60)
+    display.notify(preparing(1_200))
+    display.refresh()
+    (line,) = screen(console)
+    assert "sentiment: looking for rows"[: width - 1] in line
+    assert len(line) < width
+    display.notify(preparing(5_000))  # nobody refreshes, and the terminal is free
+    assert "".join(screen(console)) == ""
 
 
 @pytest.mark.parametrize("width", [200, 80, 40, 12, 3])

@@ -73,6 +73,14 @@ def test_what_did_not_work_out_comes_first() -> None:
     assert told[-1] == f"  go on    runner resume {RUN}, or run the job again"
 
 
+def test_a_run_that_has_ended_says_how_failed_rows_are_sent_again() -> None:
+    failed = lines(summary(counts=Counts(total=2, succeeded=1, failed=1, failures={"connection_error": 1})))
+    assert (
+        failed[-1] == f"  go on    runner retry {RUN} sends the failed rows again; each one's record says why it failed"
+    )
+    assert not [line for line in lines(summary(counts=Counts(total=2, succeeded=2))) if "retry" in line]
+
+
 def test_a_reason_to_stop_stands_with_its_cure_and_an_interruption_once() -> None:
     reason = StopReason("credentials", "invalid x-api-key", "check ANTHROPIC_API_KEY")
     told = lines(summary(status="stopped", stopped_by=reason))

@@ -65,7 +65,7 @@ def test_text_formats_are_built_in_datasets(kind: str) -> None:
 def test_files_and_stdout_are_built_in_sinks(kind: str, sink: type[FileSink | StdoutSink]) -> None:
     plugin = plugins.find_sink(kind)
     assert plugin.load() is sink
-    assert plugin.options() is sink.Options
+    assert issubclass(plugin.options(), sink.Options)
 
 
 @pytest.mark.parametrize(
@@ -93,11 +93,32 @@ def test_a_dash_is_stdin_for_datasets_and_stdout_for_sinks() -> None:
     assert plugins.sink_for("-").kind == "stdout"
 
 
+def test_a_source_is_found_by_the_key_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "_BUILT_IN", {"dataset": {**plugins.DATASETS, "sql": ("a:B", "c:D")}})
+    assert plugins.dataset_from("path", "rows.csv").kind == "csv"
+    assert plugins.dataset_from("sql", "").class_ref == "c:D"
+
+
+def test_a_file_named_like_a_source_holds_no_rows() -> None:
+    with pytest.raises(SpecError) as caught:
+        plugins.dataset_for("queries/rows.sql")
+    assert caught.value.code == "unknown-kind"
+
+
 def test_a_path_without_suffix_names_the_formats() -> None:
     with pytest.raises(SpecError) as caught:
         plugins.sink_for("out/result")
     assert caught.value.code == "unknown-format"
-    assert caught.value.hint == "end it in one of .csv, .jsonl, .tsv"
+    assert caught.value.hint == "end it in one of .arrow, .csv, .jsonl, .parquet, .tsv, .xlsx"
+
+
+@pytest.mark.parametrize("url", ["sqlite:///out/a.db", "postgresql+psycopg://me:hunter2@h/d"])
+def test_a_database_under_path_is_told_where_it_goes(url: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        plugins.sink_for(url)
+    (problem,) = caught.value.problems
+    assert problem.hint == "`url: …` and `table: …` instead of `path`"
+    assert "hunter2" not in str(problem)
 
 
 def test_an_unknown_kind_names_near_matches() -> None:

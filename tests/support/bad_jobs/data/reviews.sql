@@ -1,0 +1,1 @@
+select id, text, stars from reviews
