@@ -1,6 +1,6 @@
 """A server that costs next to nothing, so that what is measured is the client: the same reply to every message.
 
-    python -m benchmarks.lean_server [--latency SECONDS]
+    python -m benchmarks.lean_server [--latency SECONDS]      LEAN_REPLY: the text of every reply, if not the usual one
 
 Owns   a fixed reply with the headers that the API sends (limits nobody reaches), a latency, and what it saw: when the
        first request was there, when the last reply left, how many at once, and the time of every so many replies.
@@ -33,7 +33,7 @@ from benchmarks.bodies import LAP, MODEL
 BEGIN_SHARE = 0.25
 """As the stand-in: the part of the latency that passes before the first byte of a stream."""
 _UNLIMITED = 100_000_000
-_TEXT = "word " * 50
+_TEXT = os.environ.get("LEAN_REPLY", "word " * 50)
 
 
 def _message(written: int, read: int) -> dict[str, Any]:

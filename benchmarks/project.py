@@ -100,9 +100,9 @@ def project(**options: Any) -> Iterator[Project]:
 
 
 @contextmanager
-def lean_project(latency_s: float = 0.0) -> Iterator[Project]:
-    """An empty project and a lean server, both gone afterwards."""
-    with _folder() as folder, lean(latency_s) as server:
+def lean_project(latency_s: float = 0.0, *, reply: str | None = None) -> Iterator[Project]:
+    """An empty project and a lean server, which replies with the text `reply`; both gone afterwards."""
+    with _folder() as folder, lean(latency_s, reply=reply) as server:
         yield Project(folder / "project", server)
 
 
@@ -148,6 +148,12 @@ def write_rows(path: Path, rows: int, tokens: int = ROW_TOKENS) -> None:
         writer = csv.writer(file)
         writer.writerow(["id", "text"])
         writer.writerows((f"row-{index:07}", f"{index} {_text(draw, words, tokens)}") for index in range(rows))
+
+
+def texts(rows: int, tokens: int = ROW_TOKENS) -> Iterator[str]:
+    """Texts that all differ, the same on every machine."""
+    draw, words = random.Random(2), _vocabulary()
+    return (f"{index} {_text(draw, words, tokens)}" for index in range(rows))
 
 
 def _vocabulary() -> list[str]:

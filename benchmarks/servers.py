@@ -8,6 +8,7 @@ Knows  the stand-in's books by their file, so that twenty thousand entries need 
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -122,13 +123,14 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @contextmanager
-def lean(latency_s: float = 0.0) -> Iterator[Lean]:
-    """Start a lean server; it ends on leaving."""
+def lean(latency_s: float = 0.0, *, reply: str | None = None) -> Iterator[Lean]:
+    """Start a lean server, which replies with the text `reply`; it ends on leaving."""
     child = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.lean_server", "--latency", str(latency_s)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=ROOT,
+        env={**os.environ, **({"LEAN_REPLY": reply} if reply is not None else {})},
     )
     assert child.stdin is not None
     assert child.stdout is not None
