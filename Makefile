@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup hooks check format test test-fast test-fault test-campaign test-batch-campaign docs bench demo wheel lock clean
+.PHONY: help setup hooks check format test test-fast test-fault test-campaign test-batch-campaign test-memory test-sinks-campaign docs bench demo wheel lock clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -61,6 +61,12 @@ test-campaign: setup  ## The long campaign: minutes to hours
 
 test-batch-campaign: setup  ## Batch mode killed at every point and 200 random moments
 	KILLS=200 $(BIN)/python -m pytest tests/fault/test_batch_*.py tests/integration/test_batch_*.py --timeout=3600 --log-cli-level=INFO $(PYTEST_ARGS)
+
+test-sinks-campaign: setup  ## Deliveries killed at 50 random moments of each kind, full disks, lost servers
+	KILLS=50 $(BIN)/python -m pytest tests/fault/test_sinks_*.py tests/fault/test_sql_sink_faults.py --timeout=3600 --log-cli-level=INFO $(PYTEST_ARGS)
+
+test-memory: setup  ## Memory while a million rows are read and written
+	MANY_ROWS=1000000 $(BIN)/python -m pytest tests/contract/test_many_rows.py tests/contract/test_table_memory.py tests/contract/test_sql_datasets.py tests/integration/test_table_delivery_memory.py --timeout=3600 $(PYTEST_ARGS)
 
 docs: setup  ## Write the generated pages, schema and help texts again
 	$(BIN)/python -m scripts.docs

@@ -22,6 +22,7 @@ HEADER = ("id", "text", "stars")
 """The columns of the broken jobs' data/reviews.csv."""
 
 PASSED_ON = {
+    "database-error": "what the database says of a statement",
     "bad-csv": "what Python's csv reader says of an asset, with its line",
     "damaged": "what is damaged in the run's folder, and where",
     "price-file": "what is wrong with the file of your own prices",
@@ -43,6 +44,7 @@ MAKERS = {
     "self._error": (0, 1),
     "self._tell": (0, 1),
     "ToolError": (0, 1),
+    "Fault": (0, 1),
     "Refusal": (2, 0),
     "TemplateFailure": (_FAR, 2),
 }
