@@ -36,6 +36,13 @@ COLUMNS = {"key": "key", "answer": "output"}
 SEED = int(os.environ.get("SEED", "20261129"))
 KILLS = int(os.environ.get("KILLS", "5"))
 """For each database and each way to write."""
+IMPATIENT = """\
+from runner.cli import main
+from runner.sinks.sql import reach
+reach.WAITS_S = tuple(wait_s / 20 for wait_s in reach.WAITS_S)
+main()
+"""
+"""`runner` whose databases are waited for as often, and for a second and a half instead of half a minute."""
 TABLE = "answers"
 RECORDS, PART = 400, 10
 
@@ -184,7 +191,9 @@ def test_a_run_whose_server_goes_away_ends_with_4_and_its_export_goes_on(server:
     lock = f"LOCK TABLE {TABLE} IN SHARE MODE" if place.kind == "postgresql" else f"LOCK TABLES {TABLE} READ"
     with place.session() as session:
         session.run(lock)
-        run = project.start("run", "jobs/x.yaml", "--simulate", "--deliver", "--format", "json")
+        run = project.start(
+            "run", "jobs/x.yaml", "--simulate", "--deliver", "--format", "json", program=("-c", IMPATIENT)
+        )
         _wait_for_the_lock(place)
         server.stop(how=signal.SIGKILL)
     stdout, stderr = run.communicate(timeout=300)

@@ -40,13 +40,13 @@ def test_init_makes_a_project_that_check_likes(empty: Project, here: Here) -> No
     assert (done.status, done.stderr) == (0, "")
     assert "cd starter" in done.stdout
     project = Project(empty.root / "starter", {})
+    assert not [path for path in project.root.rglob("*") if path.name in ("__pycache__", "__init__.py")]
     checked = here.runner(project, "check", "--data")
     assert (checked.status, checked.stderr) == (0, "")
     jobs = list((project.root / "jobs").glob("*.yaml"))
     assert [line.rpartition(": ")[2] for line in checked.stdout.splitlines()] == ["ok"] * len(jobs)
     ignored = (project.root / ".gitignore").read_text().splitlines()
-    assert {"out/", ".runner/", ".env"} <= set(ignored)
-    assert not [path for path in project.root.rglob("*") if path.name in ("__pycache__", "__init__.py")]
+    assert {"out/", ".runner/", ".env", "__pycache__/"} <= set(ignored)
 
 
 def test_what_the_readme_of_the_starter_project_says_to_type_works(empty: Project, here: Here) -> None:

@@ -1,8 +1,8 @@
 """`runner` in child processes that are forked from one which has imported everything already.
 
-A command costs two seconds of imports; a campaign runs hundreds. Here one process imports the program once and forks a
-child for each command: the child runs the real `main` with its own arguments, folder, environment and output files, and
-can be killed like any other.
+A command costs two seconds of imports; the tests run hundreds (`support.forked`), and campaigns more. Here one process
+imports the program once and forks a child for each command: the child runs the real `main` with its own arguments,
+folder, environment and output files, and can be killed like any other.
 
     with forks() as fork:
         child = fork.start(project, "run", "jobs/x.yaml")
@@ -19,6 +19,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,7 +27,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from support.crash_points import CRASH_AT, CRASH_LOG, install
 from support.harness import ROOT, Done, Project
@@ -41,7 +42,9 @@ TIMEOUT_S = 110.0
 _PRELOADED = (
     "runner.cli", "runner.cli.app", "runner.cli.running", "runner.cli.look", "runner.cli.machine",
     "runner.execution.converge", "runner.execution.resuming", "runner.execution.exporting", "runner.execution.showing",
-    "runner.providers.wire", "runner.sinks.files", "runner.datasets.text", "runner.datasets.csv_text", "uvloop",
+    "runner.execution.batching", "runner.providers.wire", "runner.providers.aiohttp_wire", "runner.replies.schema",
+    "runner.replies.formats", "runner.sinks.files", "runner.datasets.text", "runner.datasets.csv_text",
+    "runner.datasets.sql_options", "genai_prices.data", "jsonschema", "encodings.idna", "uvloop",
 )  # fmt: skip
 
 
@@ -73,14 +76,23 @@ class Forks:
     _count: int = 0
     _ended: dict[int, int] = field(default_factory=dict)
 
-    def start(self, project: Project, *arguments: str, environ: Mapping[str, str] | None = None) -> Child:
+    def start(
+        self,
+        project: Project,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        exactly: Mapping[str, str] | None = None,
+    ) -> Child:
+        """Start a command. With `exactly`, that is its environment, its time passes as the machine's does, and it ends
+        as a program of its own would; else its waiting passes quickly, and it leaves without more ado."""
         self._count += 1
         outputs = [self.folder / f"{self._count}.{name}" for name in ("out", "err")]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "RUNNER_"))}
         request = {
             "arguments": arguments,
             "cwd": str(project.root),
-            "environ": {**kept, **project.environ, **(environ or {})},
+            "environ": {**kept, **project.environ, **(environ or {})} if exactly is None else dict(exactly),
+            "hasty": exactly is None,
             "outputs": [str(path) for path in outputs],
         }
         return Child(self._ask(request, TIMEOUT_S), self, *outputs)
@@ -160,23 +172,36 @@ def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
                 os.kill(request["pid"], request["signal"])
             answer = 0
         else:
-            answer = os.fork() or _become(request)
+            answer = os.fork()
+            if not answer:
+                _become(request)
         answers.write(b"%d\n" % answer)
         answers.flush()
 
 
-def _become(request: Mapping[str, Any]) -> int:
-    """Be the command from here on; never returns."""
+def _become(request: Mapping[str, Any]) -> NoReturn:
+    """Be the command from here on."""
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["environ"])
+    time.tzset()
+    null = os.open(os.devnull, os.O_RDONLY)
+    outputs = [os.open(path, os.O_WRONLY | os.O_CREAT, 0o600) for path in request["outputs"]]
+    for number, descriptor in enumerate((null, *outputs)):
+        os.dup2(descriptor, number)
+    sys.argv = ["runner", *request["arguments"]]
+    sys.path[:] = [request["cwd"], *(path for path in sys.path[1:] if path != str(ROOT / "tests"))]
+    if request["hasty"]:
+        _be_hasty()
+    from runner.cli import main  # where this is imported for its names, the program is not
+
+    main()
+    raise AssertionError("main always leaves")
+
+
+def _be_hasty() -> NoReturn:
     status = 1
     try:
-        os.chdir(request["cwd"])
-        os.environ.clear()
-        os.environ.update(request["environ"])
-        null = os.open(os.devnull, os.O_RDONLY)
-        outputs = [os.open(path, os.O_WRONLY | os.O_CREAT, 0o600) for path in request["outputs"]]
-        for number, descriptor in enumerate((null, *outputs)):
-            os.dup2(descriptor, number)
-        sys.argv = ["runner", *request["arguments"]]
         _turn_clock(float(os.environ.get(CLOCK_AHEAD_S, "0")))
         install(os.environ.get(CRASH_AT), os.environ.get(CRASH_LOG))
         status = _run_main()

@@ -94,12 +94,11 @@ class Project:
             writer.writerows((f"k{index}", f"text number {index}") for index in range(count))
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Start `runner` and do not wait for it; the caller ends it."""
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "RUNNER_"))}
+        """Start `runner` and do not wait for it; the caller ends it. `program` is what Python runs as `runner`."""
         return subprocess.Popen(
-            [sys.executable, "-m", "runner", *arguments],
+            [sys.executable, *options.pop("program", ("-m", "runner")), *arguments],
             cwd=self.root,
-            env={**environ, "PYTHONPATH": str(ROOT), **self.environ, **options.pop("environ", {})},
+            env=self._environ(options.pop("environ", {})),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -107,8 +106,21 @@ class Project:
             **options,
         )
 
+    def _environ(self, more: Mapping[str, str]) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANTHROPIC_", "RUNNER_"))}
+        return {**kept, "PYTHONPATH": str(ROOT), **self.environ, **more}
+
     def runner(self, *arguments: str, **options: Any) -> Done:
-        """Run `runner` to its end."""
+        """Run `runner` to its end: forked where that makes no difference (`support.forked`)."""
+        from support.forked import run_forked  # it knows this module
+
+        if options.keys() <= {"environ"}:
+            done = run_forked(self, arguments, self._environ(options.get("environ", {})))
+            if done is not None:
+                return done
+        return self._run(*arguments, **options)
+
+    def _run(self, *arguments: str, **options: Any) -> Done:
         with self.start(*arguments, **options) as child:
             try:
                 stdout, stderr = child.communicate(timeout=TIMEOUT_S)
