@@ -15,7 +15,8 @@ Rules
   * A 529 says that the API is busy, not that we are too fast: width and pace stay, and without a `retry-after` it is
     its own row's backoff, until half of the width has got one with no reply between them. Other 5xx change nothing.
   * Requests that left before the last change began say nothing new about it.
-  * Where nothing answers any more (`probe`), requests leave one by one, after growing pauses, until something does.
+  * Where nothing answers any more (`probe`), requests leave one by one, after growing pauses, until something does, or
+    one of them has been under way for longer than a connection takes to stand.
 
 `has_room` and `enter` stand on the path of each row: while no limit is near they compare two numbers.
 """
@@ -57,11 +58,13 @@ _SILENT_TO_FORGET = 20
 _SHORTEST_WAIT_S = 0.002
 """Permits that become due within this are waited for together."""
 
-_FIRST_PROBE_S = 1.0
+_FIRST_PROBE_S = 0.5
 _LONGEST_PROBE_S = 15.0
 """Between two requests that leave to see whether anything answers: an API that is back is found within this, and 200
-slots do not all knock at a door that is shut. Longer than a connection may take to stand, so that there is mostly one
-of them."""
+slots do not all knock at a door that is shut."""
+_STANDS_AFTER_S = 6.0
+"""A connection stands, or has failed, within five seconds (`providers.arrival`); its answer may take minutes, which
+nobody need wait for."""
 
 _NOTHING = (0.0, 0.0, 0.0)
 _NOTHING_OWED = (0.0,) * 6
@@ -158,6 +161,8 @@ class Limits:
         self._probe_at: float | None = None
         """When the next request may leave, alone; None while the API answers."""
         self._probe_pause_s = _FIRST_PROBE_S
+        self._is_probing = False
+        """Such a request has left, and none has failed since."""
         self._blocked_by: Held | None = None
         self.in_flight = 0
 
@@ -210,7 +215,10 @@ class Limits:
         if now < self._ask_at:
             return False
         if self._probe_at is not None:
-            return self._take_probe(max(self._probe_at, self._pool.resume_at), now)
+            if self._is_probing:
+                self._find(now)
+            else:
+                return self._take_probe(max(self._probe_at, self._pool.resume_at), now)
         wanted = max(self._width.slots - self.in_flight, _BLOCK)
         costs = (1.0, max(self._costs.input, 1.0), max(self._costs.output, 1.0))
         owed = self._take_owed(now)
@@ -259,11 +267,12 @@ class Limits:
         return True
 
     def _take_probe(self, at: float, now: float) -> bool:
-        """One request, to see whether anything answers. Another one if it is not known before long."""
+        """One request, to see whether anything answers."""
         if now < at:
             self._ask_at = at
             return False
-        self._probe_at = now + _LONGEST_PROBE_S
+        self._is_probing = True
+        self._ask_at = now + _STANDS_AFTER_S
         self._probe_pause_s = min(2.0 * self._probe_pause_s, _LONGEST_PROBE_S)
         self._expected, self._allowance = _NOTHING, 1.0
         return True
@@ -319,14 +328,18 @@ class Limits:
         now = self._clock.monotonic()
         if self._probe_at is None:
             self._forgo()
-            self._probe_at, self._probe_pause_s = math.inf, _FIRST_PROBE_S
-        self._ask_at = self._probe_at = min(self._probe_at, now + self._probe_pause_s)
+            self._probe_at, self._probe_pause_s = now + _FIRST_PROBE_S, _FIRST_PROBE_S
+        elif self._is_probing:
+            self._probe_at = now + self._probe_pause_s
+        self._is_probing = False
+        self._ask_at = self._probe_at
         self._blocked_by = Held("unreachable")
 
     def _find(self, now: float) -> None:
-        """Something answers again."""
+        """Something answers again, or a connection stands."""
         self._forgo()
         self._probe_at = self._blocked_by = None
+        self._is_probing = False
         self._ask_at = now
 
     def close(self) -> None:

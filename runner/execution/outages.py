@@ -30,16 +30,9 @@ def place_of(api: Api) -> str:
         return "the stand-in"
     prefix = "" if api.is_own else f"{api.served_by.name}+"
     parts = urlsplit(api.address.removeprefix(prefix))
-    if parts.hostname is None:
+    if not parts.netloc:
         return f"the API's address ({api.address})"  # a profile, which is named instead of it
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}{_port(parts.netloc)}"
-
-
-def _port(netloc: str) -> str:
-    """The port with its colon, whatever it is: it may be what is mistyped."""
-    _, colon, port = netloc.rpartition("@")[2].rpartition("]")[2].rpartition(":")
-    return f"{colon}{port}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _cure(api: Api) -> str:
