@@ -44,6 +44,7 @@ def test_rows_that_expired_or_were_canceled_are_among_them_and_open_ones_are_not
         assert indices(ledger) == [0, 1]
         ledger.cancel_open()
         told = [(row.status, row.failure and row.failure.kind, row.attempts) for row in ledger.failed_rows()]
+        assert ledger.first_failed(["expired"]) == {}, "that is no kind of failed rows"
         assert told == [("expired", "expired", 1), ("failed", "api_error", 1)] + [("canceled", None, 0)] * 2
 
 
