@@ -37,7 +37,7 @@ def project(request: pytest.FixtureRequest, tmp_path: Path, api: SimulatedApi) -
         replaced={"max_cost_usd: 5": 'max_cost_usd: "${CANARY_CAP}"', "out/x.jsonl]": "out/x.jsonl, out/x.csv]"}
     )
     with (project.root / "data/rows.csv").open("a", encoding="utf-8") as file:
-        file.write(f"k-{PERSON},{PERSON} is not amused\n")
+        file.write(f"k-person,{PERSON} is not amused\n")
     return project
 
 
@@ -143,6 +143,7 @@ def test_a_person_s_data_is_only_where_it_belongs(project: Project, api: Simulat
     api.fault("refusal", text=PERSON)
     done = here.runner(project, "run", "jobs/x.yaml", "--format", "json")
     assert done.status == 5
+    assert done.summary["failure_reasons"][0]["example"]["key"] == "k-person", "of a row its key is told, and why"
     assert PERSON not in said([done, here.runner(project, "show", "x"), here.runner(project, "list")])
     places = {path.split("/")[0] for path in holding(PERSON, project.root)}
     assert places == {".runner", "data", "out"}
