@@ -6,12 +6,14 @@ import json
 import subprocess
 import time  # noqa: TID251 - waits for child processes
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from runner.ledger.audit import audit
+from support import uploads
 from support.api import SimulatedApi
 from support.gate import Gate, gate_to
 from support.harness import Project
@@ -70,6 +72,27 @@ def test_a_port_where_nobody_listens_stops_the_run_and_the_same_command_goes_on(
     assert [record["key"] for record in project.records()] == [f"k{number}" for number in range(ROWS)]
     account = api.accounts()
     assert (account["requests"], account["most_repeated"]) == (ROWS, 1)
+    audited(project)
+
+
+@pytest.mark.parametrize("mode", ["parallel", "batch"])
+def test_files_that_cannot_be_uploaded_stop_the_run_as_requests_do(
+    tmp_path: Path, api: SimulatedApi, gate: Gate, mode: str
+) -> None:
+    project = uploads.project_at(tmp_path, api)
+    away = replace(
+        project,
+        environ={**project.environ, "ANTHROPIC_BASE_URL": gate.base_url, "RUNNER_UNREACHABLE_AFTER_S": PATIENCE_S},
+    )
+    command = ("jobs/x.yaml", "--mode", mode, "--set", "retry.max_attempts=1")
+    summary = away.run(*command)
+    assert (summary["exit_status"], summary["stopped_by"]["kind"]) == (4, "unreachable")
+    assert (summary["rows"]["open"], summary["failures"]) == (uploads.QUESTIONS, {})
+    gate.open()
+    again = away.run(*command)
+    assert (again["exit_status"], again["run_id"]) == (0, summary["run_id"])
+    uploads.sent_once(project, api)
+    assert api.accounts()["requests"] == uploads.QUESTIONS
     audited(project)
 
 

@@ -73,6 +73,8 @@ class BatchEcho(EchoProvider):
     """So many looks at the list fail."""
     unreachable: bool = False
     """No connection comes to stand."""
+    looks_refused: int = 0
+    """So many looks at a batch get no connection."""
     endings: dict[str, list[str]] = field(default_factory=dict)
     """How a text's requests end before they succeed: `errored`, `invalid` or `expired`, one a batch."""
 
@@ -105,7 +107,8 @@ class BatchEcho(EchoProvider):
         return made.remote
 
     async def retrieve_batch(self, batch_id: str) -> RemoteBatch | Failure:
-        if self.unreachable:
+        if self.unreachable or self.looks_refused:
+            self.looks_refused -= self.looks_refused > 0
             return REFUSED
         if batch_id in self.deleted:
             return NOT_FOUND

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -66,12 +67,13 @@ class BreakingDownloads(CutBatches):
 
     async def download_results(self, batch_id: str, write: Callable[[bytes], Awaitable[None]]) -> int | Failure:
         await write(b'{"custom')
+        await asyncio.sleep(10.0)
         return REFUSED
 
 
 def test_a_download_that_breaks_off_was_answered() -> None:
     async def main() -> None:
-        halt, outage = Halt(), Outage(VirtualClock(), Listener(), patience_s=0.001)
+        halt, outage = Halt(), Outage(VirtualClock(), Listener())
         provider = HeedingBatches(BreakingDownloads(LastingClock()), outage, halt)
         for _ in range(10 * IN_A_ROW):
             await provider.download_results("msgbatch_1", nothing)

@@ -408,6 +408,15 @@ def test_an_api_that_is_not_reached_leaves_all_rows_open_and_the_next_command_go
     assert [record["key"] for record in bench.records()] == [f"k{number}" for number in range(ROWS)]
 
 
+def test_a_run_that_has_batches_at_the_api_waits_for_it_beyond_its_patience(bench: BatchBench) -> None:
+    hasty(bench)
+    bench.provider.looks_refused = 36
+    summary = bench.run()
+    assert (summary.exit_status, bench.provider.looks_refused) == (0, 0)
+    assert bench.provider.bought == IN_THREES
+    assert any("what is at the API stays there" in warning for warning in summary.warnings)
+
+
 def test_a_detached_run_does_not_say_that_work_waits_where_nobody_could_tell(bench: BatchBench) -> None:
     bench.provider.hangs = True
     assert stopped(bench.run(detach=True).stopped_by) == "waiting"
