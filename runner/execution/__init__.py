@@ -28,6 +28,7 @@ The folder, in the order to read it in, which is that of a row's life:
       passes          its open steps, one pass after another
         loop            the event loop on which it sends
         signals         Ctrl-C, once and twice
+        outages         an API that nothing reaches
         warming         what fills the cache before the rows of a pass
         batching        a pass in batches
       doubt           the user's word on what nobody can prove
