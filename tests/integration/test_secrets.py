@@ -84,6 +84,8 @@ def test_no_secret_is_stored_or_said_whatever_happens(project: Project, api: Sim
             ["run", job, "--set", "retry.initial_interval=1ms"],
             ["list", "--format", "json"],
             ["show", "x", "--format", "json"],
+            ["show", "x", "--failed"],
+            ["show", "x", "--failed", "--format", "json"],
             ["show", "x", "--key", "k5"],
             ["show", "x", "--key", "k5", "--format", "json"],
             ["export", "x", "--to", "-"],
