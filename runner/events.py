@@ -133,8 +133,8 @@ class HeldBack:
     """What keeps further requests from leaving has changed; told once a second at most.
 
     `by`: a limit a minute (`requests`, `input_tokens`, `output_tokens`), `connections` (how many at a time), `pause` (a
-    cool-down), `busy` (the API's own trouble); None where nothing does. `limit` is its number where it is known; `own`
-    says that it is the job's, not the API's.
+    cool-down), `busy` (the API's own trouble), `unreachable` (nothing answers); None where nothing does. `limit` is its
+    number where it is known; `own` says that it is the job's, not the API's.
     """
 
     by: str | None

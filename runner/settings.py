@@ -65,6 +65,8 @@ class Settings:
     models_max_age_s: float = 86_400.0
     """How old what the Models API said may be before it is asked again. Models come and go by the month; a day is short
     enough to hear of a retirement in time."""
+    unreachable_after_s: float = 300.0
+    """How long nothing may answer before a run stops. It is shorter before the first answer (`engines.outage`)."""
     limits_dir: Path | None = None
     workers: int | Literal["auto"] = 1
     prices: Path | None = None
@@ -408,6 +410,7 @@ _SETTINGS: Mapping[str, _Setting] = {
     "tool_concurrency": _Setting(_upto(1_000), "a number of calls, from 1 to 1,000"),
     "upload_days": _Setting(_upto(90, 2), "a number of days, from 2 to 90"),
     "models_max_age_s": _Setting(_seconds, "a number of seconds, more than 0"),
+    "unreachable_after_s": _Setting(_seconds, "a number of seconds, more than 0"),
     "limits_dir": _Setting(_folder_or_off, "a folder, or `off`"),
     "workers": _Setting(_workers, f"a number of processes, from 1 to {MAX_WORKERS}, or `auto`"),
     "prices": _Setting(_folder, "the path of a file"),

@@ -187,7 +187,7 @@ class ByType:
             yield ParamProblem(path, "missing-key", f"`{_name(path)}` needs `type`", _words(self.kinds))
             return
         yield from OneOf(tuple(self.kinds)).problems(kind, (*path, "type"))
-        if kind in self.kinds:
+        if isinstance(kind, str) and kind in self.kinds:  # a list has no hash
             yield from self.kinds[kind].problems(value, path)
 
     def json_schema(self) -> dict[str, Any]:

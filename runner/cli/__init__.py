@@ -21,6 +21,7 @@ The folder, in the order to read it in:
       progress_words  the pieces that it is made of
     report          what people read of runs and plans
       batch_report    … of batches
+      failure_report  … of rows that failed
     terminal        text made harmless, amounts made readable
 """
 

@@ -15,6 +15,12 @@ class OutputFormat(StrEnum):
     json = "json"
 
 
+class ModeName(StrEnum):
+    auto = "auto"
+    batch = "batch"
+    parallel = "parallel"
+
+
 JobPath = Annotated[Path, typer.Argument(metavar="JOB", help="A job file.", show_default=False)]
 JobPaths = Annotated[list[Path], typer.Argument(metavar="JOB", help="Job files.", show_default=False)]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, a prefix of one, a job's name, or `latest`.")]
@@ -31,7 +37,7 @@ Variables = Annotated[
     list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="Give a template variable.", show_default=False)
 ]
 JobMode = Annotated[
-    str | None, typer.Option("--mode", metavar="MODE", help="auto, batch or parallel.", show_default=False)
+    ModeName | None, typer.Option("--mode", metavar="MODE", help="auto, batch or parallel.", show_default=False)
 ]
 Profile = Annotated[str | None, typer.Option(metavar="NAME", help="Use a profile of runner.toml.", show_default=False)]
 Limit = Annotated[
@@ -52,6 +58,6 @@ Detach = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask about the cost.")]
 
 
-def sets_with_mode(sets: Sequence[str] | None, mode: str | None) -> list[str]:
+def sets_with_mode(sets: Sequence[str] | None, mode: ModeName | None) -> list[str]:
     """`--mode` is short for `--set mode=…`, and the stronger of the two."""
     return [*(sets or ()), *([f"mode={mode}"] if mode else ())]

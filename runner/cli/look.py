@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated
 
 import typer
@@ -10,18 +12,22 @@ import typer
 from runner import execution
 from runner.cli.arguments import Format, OutputFormat, RunName, Sets, Variables
 from runner.cli.batch_report import batch_details, batch_table, open_in_brief
+from runner.cli.failure_report import failed_as_json, failed_lines, paged
 from runner.cli.project import Project
 from runner.cli.report import as_json, lines, sink_text, width_of
 from runner.cli.terminal import aligned, counted, plain_text, usd
 from runner.clock import SystemClock
 from runner.encoding import encode_text, printable
+from runner.errors import UsageError
 from runner.events import Observers
+from runner.ledger import FailedRow
 
 
 def list_(output: Format = OutputFormat.text) -> int:
     """Show what ran and what runs, newest last."""
     project = Project.here()
-    summaries = [execution.read_summary(info) for info in project.state.runs()]
+    with_reasons = output is OutputFormat.json
+    summaries = [execution.read_summary(info, with_reasons=with_reasons) for info in project.state.runs()]
     if output is OutputFormat.json:
         for summary in summaries:
             typer.echo(as_json(summary))
@@ -50,11 +56,33 @@ def show(
     key: Annotated[
         str | None, typer.Option("--key", metavar="KEY", help="One row, with its attempts.", show_default=False)
     ] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="The rows that failed, expired or were canceled, and why.")
+    ] = False,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kind", metavar="KIND", help="With --failed: only this kind of error. Repeatable.", show_default=False
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, metavar="N", help="With --failed: only the first N.", show_default=False),
+    ] = None,
     output: Format = OutputFormat.text,
 ) -> int:
-    """Show one run, or one row of it with prompt, reply and attempts."""
+    """Show one run, its failed rows, or one row of it with prompt, reply and attempts."""
+    if failed and key is not None:
+        raise UsageError("--failed and --key contradict each other", hint="--key KEY shows all of one row")
+    if not failed and (kinds or limit is not None):
+        raise UsageError("--kind and --limit choose among failed rows", hint="add --failed")
     project = Project.here()
     info = project.state.find(run_name)
+    if failed:
+        any_told = _show_failed(execution.read_failed(info, kinds or ()), limit, output)
+        if not any_told and output is OutputFormat.text:
+            typer.echo(f"run {info.run_id} has no {'such ' if kinds else ''}failed rows")
+        return 0
     if key is None:
         summary = execution.read_summary(info)
         told = [_as_json(summary)] if output is OutputFormat.json else _shown(summary)
@@ -65,6 +93,17 @@ def show(
         printable(encode_text(shown.to_dict())) if output is OutputFormat.json else plain_text(shown.text(), lines=True)
     )
     return 0
+
+
+def _show_failed(rows: Iterator[FailedRow], limit: int | None, output: OutputFormat) -> bool:
+    """One line a row, as they are read; in JSON one object a line. Whether there was any."""
+    told, wanted = False, islice(rows, limit)
+    for page in paged(failed_as_json(wanted) if output is OutputFormat.json else failed_lines(wanted)):
+        typer.echo(page)
+        told = True
+    if next(rows, None) is not None:
+        typer.echo(f"there are more; these are the first {limit:,} (--limit)", err=True)
+    return told
 
 
 def _as_json(summary: execution.Summary) -> str:

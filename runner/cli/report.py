@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, TextIO
 from runner import execution
 from runner.cli.arguments import OutputFormat
 from runner.cli.batch_report import batch_facts
-from runner.cli.terminal import counted, duration, labelled, plain_text, ranked, share, usd, wrapped
+from runner.cli.failure_report import what_next, why_failed
+from runner.cli.terminal import counted, duration, labelled, plain_text, share, usd, wrapped
 from runner.encoding import encode_text, printable
 from runner.errors import RunnerError, render
 from runner.execution import standing
@@ -80,9 +81,18 @@ Facts = list[tuple[str, str]]
 
 def _of_nothing(summary: execution.Summary) -> Facts:
     """No run was made: what there is of the last one."""
-    counts = summary.counts
-    stays = f"{ranked(counts.failures)}; until the request changes, or `runner retry {summary.run_id}`"
-    return [("last run", summary.run_id), ("failed", stays if counts.failed else ""), *_sinks(summary)]
+    stays = "they stay as they are until their request changes, or `runner retry`"
+    return [
+        ("last run", summary.run_id),
+        *why_failed(summary),
+        ("", stays if summary.counts.failed else ""),
+        *_sinks(summary),
+        *_labelled_once("go on", what_next(summary)),
+    ]
+
+
+def _labelled_once(label: str, texts: Sequence[str]) -> Facts:
+    return [(label if not number else "", text) for number, text in enumerate(texts)]
 
 
 def _facts(summary: execution.Summary) -> Facts:
@@ -97,13 +107,9 @@ def _facts(summary: execution.Summary) -> Facts:
     )
     canceled = summary.status == "canceled"
     by_signal = summary.status == "interrupted"  # which the headline has said
-    again = (
-        f"runner retry {summary.run_id} sends the failed rows again; each one's record says why it failed"
-        if counts.failed
-        else ""
-    )
+    resume = [f"{summary.resume}, or run the job again"] if summary.resume is not None else []
     return [
-        ("failed", ranked(counts.failures) if counts.failed else ""),
+        *why_failed(summary),
         ("expired", f"{counts.expired:,}" if counts.expired else ""),
         ("canceled", f"{counts.canceled:,}" if counts.canceled else ""),
         ("open", f"{counts.open:,}" if counts.open else ""),
@@ -124,7 +130,7 @@ def _facts(summary: execution.Summary) -> Facts:
             stopped.message if stopped is not None and not by_signal else "",
         ),
         ("", stopped.hint or "" if stopped is not None and not by_signal else ""),
-        ("go on", f"{summary.resume}, or run the job again" if summary.resume is not None else again),
+        *_labelled_once("go on", [*resume, *what_next(summary)]),
     ]
 
 

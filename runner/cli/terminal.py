@@ -77,11 +77,11 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def ranked(counts: Mapping[str, int]) -> str:
-    """A total, and the commonest of its kinds: 12 (refusal 9, truncated 3)."""
-    order = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    names = [f"{kind} {number:,}" for kind, number in order[:SHOWN_KINDS]]
-    rest = sum(number for _, number in order[SHOWN_KINDS:])
+def ranked(counts: Mapping[str, int], shown: int | None = None) -> str:
+    """A total, and the commonest of its kinds: 12 (refusal 9, truncated 3). `shown` is how many are named."""
+    order, most = sorted(counts.items(), key=lambda item: (-item[1], item[0])), shown or SHOWN_KINDS
+    names = [f"{kind} {number:,}" for kind, number in order[:most]]
+    rest = sum(number for _, number in order[most:])
     if rest:
         names.append(f"others {rest:,}")
     return f"{sum(counts.values()):,} ({', '.join(names)})"

@@ -42,6 +42,8 @@ The folder, in the order to read it in:
     retry           when a failed attempt may be made again
     pauses          waiting that ends when the run stops
     halt            how a run is told to stop
+    outage          whether anything answers at all
+      heeding         what calls about batches and files say of that
 """
 
 from __future__ import annotations
@@ -114,10 +116,10 @@ class Decision:
 class StopReason:
     """Why a run stops before all its steps are answered.
 
-    kind: `credentials`, `permission`, `not_found`, `spend_limit`, `api_refused`, `storage_full`, `budget`,
-    `max_failures`, `disk`, `interrupted` (SIGINT), `terminated` (SIGTERM), `worker_died` (one of several processes),
-    `bug`; of batches: `in_doubt` (a create whose reply never came), `results_incomplete`, `canceled_elsewhere`,
-    `stuck`, and `waiting`: nothing is wrong, work is at the API.
+    kind: `credentials`, `permission`, `not_found`, `spend_limit`, `api_refused`, `unreachable` (nothing answers),
+    `storage_full`, `budget`, `max_failures`, `disk`, `interrupted` (SIGINT), `terminated` (SIGTERM), `worker_died` (one
+    of several processes), `bug`; of batches: `in_doubt` (a create whose reply never came), `results_incomplete`,
+    `canceled_elsewhere`, `stuck`, and `waiting`: nothing is wrong, work is at the API.
     """
 
     kind: str

@@ -15,6 +15,8 @@ Rules
   * A 529 says that the API is busy, not that we are too fast: width and pace stay, and without a `retry-after` it is
     its own row's backoff, until half of the width has got one with no reply between them. Other 5xx change nothing.
   * Requests that left before the last change began say nothing new about it.
+  * Where nothing answers any more (`probe`), requests leave one by one, after growing pauses, until something does, or
+    one of them has been under way for longer than a connection takes to stand.
 
 `has_room` and `enter` stand on the path of each row: while no limit is near they compare two numbers.
 """
@@ -56,6 +58,14 @@ _SILENT_TO_FORGET = 20
 _SHORTEST_WAIT_S = 0.002
 """Permits that become due within this are waited for together."""
 
+_FIRST_PROBE_S = 0.5
+_LONGEST_PROBE_S = 15.0
+"""Between two requests that leave to see whether anything answers: an API that is back is found within this, and 200
+slots do not all knock at a door that is shut."""
+_STANDS_AFTER_S = 6.0
+"""A connection stands, or has failed, within five seconds (`providers.arrival`); its answer may take minutes, which
+nobody need wait for."""
+
 _NOTHING = (0.0, 0.0, 0.0)
 _NOTHING_OWED = (0.0,) * 6
 
@@ -67,7 +77,7 @@ _CONNECTIONS = re.compile(r"concurren", re.IGNORECASE)
 rate limit" (SDK issue 496)."""
 _INPUT, _OUTPUT = re.compile(r"input tokens?"), re.compile(r"output tokens?")
 
-Holder = Literal["requests", "input_tokens", "output_tokens", "connections", "pause", "busy"]
+Holder = Literal["requests", "input_tokens", "output_tokens", "connections", "pause", "busy", "unreachable"]
 
 
 class Held(NamedTuple):
@@ -148,6 +158,11 @@ class Limits:
         self._overloads = 0
         self._overloads_to_pause = max(_FEWEST_OVERLOADS, max_concurrency // 2)
         self._busy_until = -math.inf
+        self._probe_at: float | None = None
+        """When the next request may leave, alone; None while the API answers."""
+        self._probe_pause_s = _FIRST_PROBE_S
+        self._is_probing = False
+        """Such a request has left, and none has failed since."""
         self._blocked_by: Held | None = None
         self.in_flight = 0
 
@@ -199,6 +214,11 @@ class Limits:
         now = self._clock.monotonic()
         if now < self._ask_at:
             return False
+        if self._probe_at is not None:
+            if self._is_probing:
+                self._find(now)
+            else:
+                return self._take_probe(max(self._probe_at, self._pool.resume_at), now)
         wanted = max(self._width.slots - self.in_flight, _BLOCK)
         costs = (1.0, max(self._costs.input, 1.0), max(self._costs.output, 1.0))
         owed = self._take_owed(now)
@@ -246,6 +266,17 @@ class Limits:
         self._opening_at += self._allowance / _OPENING_PACE
         return True
 
+    def _take_probe(self, at: float, now: float) -> bool:
+        """One request, to see whether anything answers."""
+        if now < at:
+            self._ask_at = at
+            return False
+        self._is_probing = True
+        self._ask_at = now + _STANDS_AFTER_S
+        self._probe_pause_s = min(2.0 * self._probe_pause_s, _LONGEST_PROBE_S)
+        self._expected, self._allowance = _NOTHING, 1.0
+        return True
+
     def _take_owed(self, now: float) -> Sequence[float]:
         """What the pool is owed; the job's own ceilings get theirs at once."""
         owed, self._owed = self._owed, [0.0] * 6
@@ -278,6 +309,8 @@ class Limits:
             self._pauses = self._overloads = 0
             self._width.succeeded(self.in_flight, now)
             self._is_told = True
+            if self._probe_at is not None:
+                self._find(now)
             if now >= self._read_at and sent.headers is not None:
                 told = self._read(sent.headers, permit, now)
                 self._silent += not any(told)
@@ -285,7 +318,29 @@ class Limits:
                     self._pool.forget()
             return None
         assert sent.failure is not None, "a try brings a reply or a failure"
+        if sent.failure.http_status is not None and self._probe_at is not None:
+            self._find(now)
         return self._failed(permit, sent.failure, sent.headers or {}, now)
+
+    def probe(self) -> None:
+        """A request got no reply, and nothing has answered lately: until something does, requests leave one by one, the
+        next after a pause that grows with each of them."""
+        now = self._clock.monotonic()
+        if self._probe_at is None:
+            self._forgo()
+            self._probe_at, self._probe_pause_s = now + _FIRST_PROBE_S, _FIRST_PROBE_S
+        elif self._is_probing:
+            self._probe_at = now + self._probe_pause_s
+        self._is_probing = False
+        self._ask_at = self._probe_at
+        self._blocked_by = Held("unreachable")
+
+    def _find(self, now: float) -> None:
+        """Something answers again, or a connection stands."""
+        self._forgo()
+        self._probe_at = self._blocked_by = None
+        self._is_probing = False
+        self._ask_at = now
 
     def close(self) -> None:
         """Give back what was taken and not used, and leave word of the width for the next run."""

@@ -2,7 +2,7 @@
 
 Owns   the life of a step between the feed and the book: taken, leased, sent, recorded, and sent again where the book
        leaves it open. The parts it is made of decide: `backlog` what is next, `order` who goes first, `limits` how
-       many at once, `retry` when again, `halt` whether at all.
+       many at once, `retry` when again, `halt` and `outage` whether at all.
 Knows  contracts only: a provider, a feed, a book, a clock, an observer.
 
 Invariants
@@ -37,10 +37,11 @@ from runner.engines.backlog import Backlog
 from runner.engines.halt import Halt, stop_reason
 from runner.engines.limits import Limits, Permit
 from runner.engines.order import Order
+from runner.engines.outage import Outage
 from runner.engines.retry import RetryPolicy, counts_as_try
 from runner.events import CoolingDown, HeldBack, Observer, StepEnded, StepSent, Stopping, Warned
 from runner.providers import Provider, Sent
-from runner.types import Mode, Outcome, Request, Usage, maker_of
+from runner.types import Failure, Mode, Outcome, Request, Usage, maker_of
 
 Price = Callable[[str, Usage, Mode], int | None]
 """What a usage of a model costs in pico-dollars; None where the price is unknown."""
@@ -85,6 +86,7 @@ class ParallelEngine:
         max_concurrency: int,
         price: Price,
         limits: Limits | None = None,
+        outage: Outage | None = None,
         least_prefix_bytes: float = 0.0,
         warm_up: Prepared | None = None,
         draw: Callable[[], float] = random.random,
@@ -102,6 +104,7 @@ class ParallelEngine:
         self._backlog = Backlog(window=2 * max_concurrency)
         self._warm_up = warm_up
         self._limits = limits or Limits(max_concurrency, clock)
+        self._outage = outage or Outage(clock, observer)
         self._order = Order(clock, least_prefix_bytes)
         self._ready: deque[Prepared] = deque()
         """Leased, and free to leave as soon as the limits allow."""
@@ -322,11 +325,23 @@ class ParallelEngine:
 
     def _learn(self, sent: Sent, permit: Permit) -> None:
         failure = sent.failure
-        if failure is not None and failure.scope == "job":
-            self._stop(stop_reason(failure))
+        if failure is None:
+            self._outage.heard = True
+        else:
+            self._heed(failure)
         pause_s = self._limits.learn(permit, sent)
         if pause_s is not None and failure is not None:
             self._observer.notify(CoolingDown(pause_s, failure.kind))
+
+    def _heed(self, failure: Failure) -> None:
+        """What a failure says of all other requests."""
+        if failure.scope == "job":
+            self._stop(stop_reason(failure))
+        over = self._outage.failed(failure, self._limits.in_flight)
+        if over is not None:
+            self._stop(over)
+        elif self._outage.is_lost:
+            self._limits.probe()
 
     def _outcome(self, prepared: Prepared, sent: Sent, started_at: datetime) -> Outcome:
         reply = sent.reply

@@ -21,6 +21,9 @@ MAX_RETRY_AFTER_S = 300.0
 FREE_REFUSALS = 30
 """How often a row may meet a rate limit before that counts as a try: at even odds, which only others who use the same
 key without regard could cause, one row in a thousand million meets it so often."""
+FREE_CONNECTIONS = 1_000
+"""How many attempts a row may have had before a connection that did not come to stand counts as a try. Not for the sake
+of the network, over whose outage the run stops long before: so that no row comes back for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,17 @@ class RetryPolicy:
 
 def counts_as_try(failure: Failure | None, attempts: int) -> bool:
     """Whether an attempt counts towards `max_attempts`, after so many earlier ones: a 429 says nothing about the row,
-    but a row does not come back for ever."""
-    return failure is None or failure.kind != "rate_limit_error" or not failure.retryable or attempts >= FREE_REFUSALS
+    nor does a connection that never stood, but a row does not come back for ever."""
+    if failure is None or not failure.retryable:
+        return True
+    if failure.kind == "rate_limit_error":
+        return attempts >= FREE_REFUSALS
+    return not never_left(failure) or attempts >= FREE_CONNECTIONS
+
+
+def never_left(failure: Failure) -> bool:
+    """Whether no connection came to stand, so that nothing of the request was sent."""
+    return failure.kind == "connection_error" and failure.http_status is None and not failure.may_be_billed
 
 
 def clamp_retry_after(retry_after_s: float | None) -> float:

@@ -28,6 +28,7 @@ The folder, in the order to read it in, which is that of a row's life:
       passes          its open steps, one pass after another
         loop            the event loop on which it sends
         signals         Ctrl-C, once and twice
+        outages         an API that nothing reaches
         warming         what fills the cache before the rows of a pass
         batching        a pass in batches
       doubt           the user's word on what nobody can prove
@@ -61,13 +62,14 @@ The folder, in the order to read it in, which is that of a row's life:
       live            and those that are given it while the run goes on
       versions        and whether a record is still what it was
     summary         how a run stands, and the exit status
+      reasons         why rows failed, in few words
       standing        what it has at the API
       log             log.jsonl, beside each run
     resuming        resume, retry, cancel
       following       batches followed to their end, and nothing sent
     exporting       sinks written again
     revalidating    replies judged again, by a job file that has changed
-    showing         one row, one run, for people
+    showing         one row, the failed rows, one run, for people
     planned         what a run would do, and cost
       upload_forecast   and upload
     checking        what is wrong with jobs, from local files alone
@@ -105,6 +107,7 @@ if TYPE_CHECKING:
     from runner.execution.revalidating import Revalidated as Revalidated
     from runner.execution.revalidating import revalidate_run as revalidate_run
     from runner.execution.showing import conversations as conversations
+    from runner.execution.showing import read_failed as read_failed
     from runner.execution.showing import read_row as read_row
     from runner.execution.showing import read_summary as read_summary
     from runner.execution.starter import make_project as make_project
@@ -135,6 +138,7 @@ _HOMES = {
     "make_project": "starter",
     "plan_job": "planned",
     "reach": "api",
+    "read_failed": "showing",
     "read_row": "showing",
     "read_summary": "showing",
     "render_job": "planned",

@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from runner.clock import to_rfc3339
-from runner.engines import BatchBook, Feed
+from runner.engines import BatchBook, Feed, StopReason
 from runner.engines.batch import BatchEngine
 from runner.engines.deadline import Deadline, requests_per_batch
 from runner.engines.halt import Halt
+from runner.engines.outage import Outage
 from runner.engines.packing import BatchSizes
 from runner.engines.parallel import Price
 from runner.engines.polling import PollIntervals
@@ -61,10 +62,18 @@ def plan_of(run: Advance, *, with_deadline: bool = True) -> BatchPlan:
 
 
 async def drain(
-    run: Advance, plan: BatchPlan, provider: BatchProvider, feed: Feed, book: BatchBook, halt: Halt, *, detach: bool
+    run: Advance,
+    plan: BatchPlan,
+    provider: BatchProvider,
+    feed: Feed,
+    book: BatchBook,
+    halt: Halt,
+    outage: Outage,
+    *,
+    detach: bool,
 ) -> Drained:
     """One pass in batches; with `detach` it looks once at what is at the API, and leaves it there."""
-    async with tracking(run, plan, provider, book, halt) as tracker:
+    async with tracking(run, plan, provider, book, halt, outage) as tracker:
         engine = BatchEngine(
             provider,
             feed,
@@ -80,15 +89,19 @@ async def drain(
             known_ids=run.known_ids,
             detach=detach,
         )
-        stopped_by = await engine.drain()
+        stopped_by = told_honestly(await engine.drain(), outage)
         return Drained(stopped_by, tracker.deadline_passed, engine.held)
 
 
 @asynccontextmanager
 async def tracking(
-    run: Advance, plan: BatchPlan, provider: BatchProvider, book: BatchBook, halt: Halt
+    run: Advance, plan: BatchPlan, provider: BatchProvider, book: BatchBook, halt: Halt, outage: Outage
 ) -> AsyncIterator[Tracker]:
-    """What follows the run's batches at the API; ended with the block, while they stay there."""
+    """What follows the run's batches at the API; ended with the block, while they stay there.
+
+    As long as some are there an outage stops nothing that was answered before: the API goes on working at them, and
+    they are asked after for ever.
+    """
     tracker = Tracker(
         provider,
         book,
@@ -105,9 +118,17 @@ async def tracking(
         one_sample=run.samples == 1,
     )
     try:
-        yield tracker
+        with outage.waiting_while(lambda: tracker.open > 0):
+            yield tracker
     finally:
         await tracker.aclose()
+
+
+def told_honestly(stopped_by: StopReason | None, outage: Outage) -> StopReason | None:
+    """Why a run stops: that work waits at the API is not known where nothing there has answered."""
+    if stopped_by is not None and stopped_by.kind == "waiting" and outage.is_deaf:
+        return outage.reason()
+    return stopped_by
 
 
 def batches_of(provider: Provider) -> BatchProvider:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from runner.engines import BatchBook, StopReason
 from runner.engines.halt import Halt, waiting_at_api
+from runner.engines.heeding import HeedingBatches
 from runner.engines.reconcile import Reconciler
 from runner.engines.sending import facts_of
 from runner.engines.tracking import Tracker
 from runner.execution import batching, doubt
 from runner.execution.advance import Ended
 from runner.execution.loop import on_loop
+from runner.execution.outages import outage_of
 from runner.execution.passes import follower_of
 from runner.execution.signals import signals
 from runner.execution.standing import doubtful, name_of, open_batches, waiting_requests
@@ -59,8 +61,8 @@ def _follow(run: Advance, cause: CancelCause | None) -> StopReason | None:
 
 
 async def _followed(run: Advance, cause: CancelCause | None) -> StopReason | None:
-    halt = Halt()
-    provider = batching.batches_of(run.connect())
+    halt, outage = Halt(), outage_of(run)
+    provider = HeedingBatches(batching.batches_of(run.connect()), outage, halt)
     try:
         if run.sitting.resend:
             doubt.require_late_enough(run, provider)
@@ -69,7 +71,7 @@ async def _followed(run: Advance, cause: CancelCause | None) -> StopReason | Non
             writer = follower_of(run)
             writer.start()
             try:
-                async with batching.tracking(run, plan, provider, writer, halt) as tracker:
+                async with batching.tracking(run, plan, provider, writer, halt, outage) as tracker:
                     for batch in await _left_by_others(writer):
                         tracker.follow(batch)
                     found = await _found(run, provider, writer, plan.mark)
@@ -77,7 +79,7 @@ async def _followed(run: Advance, cause: CancelCause | None) -> StopReason | Non
                         await tracker.cancel_all(cause)
                     for batch in found:  # it has ended, so there is nothing left to cancel
                         tracker.follow(batch)
-                    return await _until_closed(run, tracker, halt)
+                    return batching.told_honestly(await _until_closed(run, tracker, halt), outage)
             finally:
                 await writer.close()
     finally:

@@ -30,6 +30,8 @@ def held_words(event: HeldBack) -> str:
         return "the API is busy"
     if event.by == "pause":
         return "waiting as the API asked"
+    if event.by == "unreachable":
+        return "nothing answers at the API's address"
     many = f"{event.limit:,}" if event.limit is not None else "so many"
     if event.by == "connections":
         who = "`limits.max_concurrency`" if event.own else "the API"

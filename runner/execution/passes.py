@@ -20,6 +20,8 @@ from runner.catalog.prices import Prices
 from runner.deferred import deferred
 from runner.engines import Book, Engine, Feed, Prepared, StopReason
 from runner.engines.halt import Halt
+from runner.engines.heeding import HeedingBatches, HeedingFiles
+from runner.engines.outage import Outage
 from runner.engines.parallel import ParallelEngine
 from runner.errors import LedgerError
 from runner.events import Observer, StepEnded, Warned
@@ -27,6 +29,7 @@ from runner.execution import doubt
 from runner.execution.composing import Composer
 from runner.execution.feeder import BATCH_WINDOW_BYTES, WINDOW_BYTES, Feeder
 from runner.execution.loop import on_loop
+from runner.execution.outages import outage_of
 from runner.execution.signals import signals
 from runner.execution.standing import at_api, open_batches
 from runner.execution.summary import SIGNALLED
@@ -63,7 +66,7 @@ async def _sent(run: Advance) -> StopReason | None:
     connection = _Connection(run)
     try:
         with signals(halt, run.clock):
-            return await _Passes(run, connection, halt).drain()
+            return await _Passes(run, connection, halt, outage_of(run)).drain()
     finally:
         await connection.aclose()
 
@@ -106,6 +109,7 @@ class _Passes:
     run: Advance
     connection: _Connection
     halt: Halt
+    outage: Outage
 
     @property
     def provider(self) -> Provider:
@@ -196,11 +200,14 @@ class _Passes:
                 return Drained(await self._by_workers(workers, compiled))
             warm_up, provider = warm_up_of(self.run, compiled), self.provider
             async with self._at_work(compiled) as (feeder, writer):
-                engine = parallel_engine(self.run, provider, feeder, writer, self.halt, warm_up)
+                engine = parallel_engine(self.run, provider, feeder, writer, self.halt, self.outage, warm_up)
                 return Drained(await engine.drain())
-        plan, provider = batching.plan_of(self.run), batching.batches_of(self.provider)
+        plan = batching.plan_of(self.run)
+        batches = HeedingBatches(batching.batches_of(self.provider), self.outage, self.halt)
         async with self._at_work(self.run.compiled_for(mode)) as (feeder, writer):
-            drained = await batching.drain(self.run, plan, provider, feeder, writer, self.halt, detach=detach)
+            drained = await batching.drain(
+                self.run, plan, batches, feeder, writer, self.halt, self.outage, detach=detach
+            )
         if drained.too_late:
             batching.note_too_late(self.run)
         return drained
@@ -223,7 +230,7 @@ class _Passes:
         run = self.run
         writer = sender_of(run, self.halt)
         async with (
-            uploading(run, compiled, lambda: self.provider, self.halt) as uploads,
+            uploading(run, compiled, lambda: self.provider, self.halt, self.outage) as uploads,
             calling(run, writer.keep_results) as tools,
         ):
             feeder = self._feeder(compiled, writer, uploads, tools)
@@ -261,15 +268,14 @@ class _Passes:
 
 @asynccontextmanager
 async def uploading(
-    run: Advance, compiled: CompiledJob, provider: Callable[[], Provider], halt: Halt
+    run: Advance, compiled: CompiledJob, provider: Callable[[], Provider], halt: Halt, outage: Outage
 ) -> AsyncIterator[Uploads | None]:
     """What gets the ids of files that the job uploads, for one pass; None where it uploads none. Raises SetupError."""
     if not compiled.uploads:
         yield None
         return
-    uploads = Uploads(
-        run.upload_plan(compiled.mode), files_of(provider()), clock=run.clock, observer=run.observer, halt=halt
-    )
+    files = HeedingFiles(files_of(provider()), outage, halt)
+    uploads = Uploads(run.upload_plan(compiled.mode), files, clock=run.clock, observer=run.observer, halt=halt)
     try:
         yield uploads
     finally:
@@ -277,7 +283,7 @@ async def uploading(
 
 
 def parallel_engine(
-    run: Advance, provider: Provider, feed: Feed, book: Book, halt: Halt, warm_up: Prepared | None
+    run: Advance, provider: Provider, feed: Feed, book: Book, halt: Halt, outage: Outage, warm_up: Prepared | None
 ) -> Engine:
     """The engine of one pass in parallel, here or in a worker."""
     return ParallelEngine(
@@ -290,6 +296,7 @@ def parallel_engine(
         retry=run.retry,
         max_concurrency=run.job.limits.max_concurrency,
         limits=run.make_limits(run.observer),
+        outage=outage,
         price=run.prices.cost,
         least_prefix_bytes=least_prefix_bytes(run.facts),
         warm_up=warm_up,

@@ -15,6 +15,7 @@ from runner.execution.column_notes import COLUMNS, types_in
 from runner.execution.converge import run_job
 from runner.execution.folders import StateFolder
 from runner.execution.planned import Plan, plan_job
+from runner.execution.reasons import FailureReason
 from runner.execution.records import record_maker, to_usd
 from runner.execution.resuming import resume_run
 from runner.execution.revalidating import Revalidated, revalidate_run
@@ -56,6 +57,11 @@ class Result:
     @property
     def rows(self) -> Counts:
         return self.summary.counts
+
+    @property
+    def failure_reasons(self) -> Sequence[FailureReason]:
+        """Why rows failed: the commonest kinds, most frequent first, each with an example."""
+        return self.summary.reasons
 
     @property
     def cost_usd(self) -> float | None:

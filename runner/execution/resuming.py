@@ -19,6 +19,7 @@ from runner.execution.advance import advance, at_work
 from runner.execution.api import Api, reach
 from runner.execution.assemble import assemble
 from runner.execution.folders import Line, RunInfo, StateFolder
+from runner.execution.standing import open_batches
 from runner.execution.summary import Summary
 from runner.execution.under_way import ATTENDED, Advance, Sitting
 from runner.ledger.sqlite import SqliteLedger
@@ -223,11 +224,17 @@ def _reach(
 
 @contextmanager
 def _owned(info: RunInfo, state: StateFolder, api: Api, *, to_send: bool = True) -> Iterator[SqliteLedger]:
-    """The run's ledger, while no other process is at its job. Raises LedgerError."""
-    _require_same_api(info, api)
+    """The run's ledger, while no other process is at its job. Raises LedgerError.
+
+    With `to_send` False only what it has at the API ties it to that: one that began at a mistyped address, and has
+    nothing anywhere, can be ended from any other.
+    """
     if to_send:
+        _require_same_api(info, api)
         _require_same_betas(info, api)
     with state.own(line_of_run(info), trial=info.trial), SqliteLedger.open(info.folder) as ledger:
+        if not to_send and open_batches(ledger):
+            _require_same_api(info, api)
         yield ledger
 
 

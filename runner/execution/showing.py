@@ -1,4 +1,4 @@
-"""Looking at runs: a summary of any of them, one row with all that happened to it, the conversations of a trial.
+"""Looking at runs: a summary of any, its failed rows, one row with all that happened to it, a trial's conversations.
 
 Owns   reading for people. Ledgers are opened read-only, so a run can be looked at while it goes on.
 """
@@ -25,7 +25,7 @@ from runner.execution.records import record_maker, to_usd
 from runner.execution.reply_checks import check_of
 from runner.execution.standing import open_batches, soon_lost
 from runner.execution.summary import Summary, summarise
-from runner.ledger import Delivery, RowResult
+from runner.ledger import Delivery, FailedRow, RowResult
 from runner.ledger.folder import is_owned
 from runner.ledger.journal import records_given
 from runner.ledger.sqlite import SqliteLedger
@@ -99,13 +99,14 @@ class ShownRow:
         return "\n".join(parts) + "\n"
 
 
-def read_summary(info: RunInfo, clock: Clock | None = None) -> Summary:
-    """How a run stands now; also while another process is at it. Warns of results that will soon be gone."""
+def read_summary(info: RunInfo, clock: Clock | None = None, *, with_reasons: bool = True) -> Summary:
+    """How a run stands now; also while another process is at it. Warns of results that will soon be gone.
+    `with_reasons` as in `summarise`."""
     owned = is_owned(info.folder)
     now = (clock or SystemClock()).now()
     with SqliteLedger.open(info.folder, read_only=True) as ledger:
         warnings = list(soon_lost(info.run_id, open_batches(ledger), now))
-        summary = summarise(ledger, warnings=warnings, prices=_prices_of(info))
+        summary = summarise(ledger, warnings=warnings, prices=_prices_of(info), with_reasons=with_reasons)
     summary = replace(summary, sinks=[_as_far(sink, info.folder) for sink in summary.sinks])
     if not owned or summary.status in ("finished", "canceled"):  # those are only exported
         return summary
@@ -125,6 +126,13 @@ def _prices_of(info: RunInfo) -> Prices | None:
     with suppress(OSError, ValueError, LookupError, TypeError):
         return stored_prices(info.folder)
     return None
+
+
+def read_failed(info: RunInfo, kinds: Sequence[str] = ()) -> Iterator[FailedRow]:
+    """The rows of a run that ended without success, in the dataset's order; bounded memory. `kinds` as in
+    `Ledger.failed_rows`."""
+    with SqliteLedger.open(info.folder, read_only=True) as ledger:
+        yield from ledger.failed_rows(kinds)
 
 
 def read_row(info: RunInfo, settings: Settings, key: str) -> ShownRow:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from runner.catalog.prices import Prices
 from runner.clock import to_rfc3339
 from runner.engines import StopReason
+from runner.execution.reasons import FailureReason, reasons_of
 from runner.execution.records import to_usd
 from runner.execution.standing import GONE, OVER
 from runner.ledger import Batch, Counts, Delivery, Ledger, Money
@@ -57,6 +58,8 @@ class Summary:
     resume: str | None = None
     nothing_to_do: bool = False
     meta: Mapping[str, Any] = field(default_factory=dict)
+    reasons: Sequence[FailureReason] = ()
+    """Why rows failed: the commonest kinds, most frequent first."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of `--format json`; its fields stay what they are: programs read them."""
@@ -101,6 +104,7 @@ class Summary:
             "resume": self.resume,
             "simulated": self.simulated,
             "limited_by": self.meta.get("limited_by"),
+            "failure_reasons": [reason.to_dict() for reason in self.reasons],
         }
 
 
@@ -164,9 +168,11 @@ def summarise(
     allow_failures: Share | None = None,
     warnings: Sequence[str] = (),
     prices: Prices | None = None,
+    with_reasons: bool = True,
 ) -> Summary:
     """Read a run's summary from its ledger; what is not given (why it stopped, how many failures are allowed) is as
-    noted there."""
+    noted there. `with_reasons` looks for an example of each kind of failure, if there are any: in the worst case it
+    goes through all rows once."""
     meta, counts, deliveries = ledger.meta, ledger.counts(), ledger.deliveries()
     if stopped_by is None and meta.get("stopped_by"):
         stopped_by = StopReason(**meta["stopped_by"])
@@ -195,6 +201,7 @@ def summarise(
         warnings=warnings,
         resume=f"runner resume {meta['run_id']}" if meta["state"] == "open" else None,
         meta=dict(meta),
+        reasons=reasons_of(ledger, counts) if with_reasons else (),
     )
 
 

@@ -30,6 +30,7 @@ from runner.sinks import PartSink, Sink, SinkContext, takes_parts
 from runner.sinks.targets import trial_path
 from runner.spec.load import LoadedJob
 from runner.spec.sink import SinkSpec
+from runner.spec.validate import expected_by
 from runner.storage import RemoteTarget, StorageError, is_url, shown
 
 
@@ -165,8 +166,8 @@ def _options(plugin: Plugin, given: Mapping[str, Any]) -> BaseModel:
 
 def _problem(found: ErrorDetails) -> Problem:
     name = ".".join(str(part) for part in found["loc"])
-    expected = str(found.get("ctx", {}).get("expected", found["msg"]))
-    return Problem("wrong-value", f"`{name}` of the sink: {expected}")
+    said = found["msg"] if found["type"] == "sink" else f"expected {expected_by(found)}"
+    return Problem("wrong-value", f"`{name}` of the sink: {said}")
 
 
 def _made(plugin: Plugin, given: Mapping[str, Any], context: SinkContext) -> Sink:

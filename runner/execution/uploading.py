@@ -175,7 +175,8 @@ class Uploader:
             if isinstance(answer, RemoteFile):
                 self._observer.notify(FileUploaded(answer.file_id, len(data)))
                 return await self._noted(index, content, answer)
-            tries += counts_as_try(answer, attempts)
+            counted = counts_as_try(answer, attempts)
+            tries += counted
             attempts += 1
             unheard = unheard or answer.may_be_billed
             if not retry.allows(answer, tries):
@@ -183,7 +184,9 @@ class Uploader:
                     await self._on_thread(index.give_up, scope, content)
                 # The rows are not sent again for it in this run; a later one tries what passes.
                 return replace(answer, message=f"upload of a file: {answer.message}", retryable=False)
-            await self._clock.sleep(retry.delay_s(max(1, tries), answer.retry_after_s, self._draw()))
+            # What does not count is still not asked for at a rush: a refused connection takes no time.
+            after = tries if counted or answer.http_status is not None else attempts
+            await self._clock.sleep(retry.delay_s(max(1, after), answer.retry_after_s, self._draw()))
 
     async def _upload(self, filename: str, media_type: str, data: bytes) -> RemoteFile | Failure:
         return await self._provider.upload_file(

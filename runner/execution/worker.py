@@ -31,6 +31,7 @@ from runner.catalog.models import Catalog
 from runner.clock import SystemClock
 from runner.engines import Prepared, StopReason
 from runner.engines.halt import Halt
+from runner.engines.outage import Outage
 from runner.errors import RunnerError
 from runner.events import Event, StepEnded, StepSent, Stopping
 from runner.execution.assemble import Known, assemble
@@ -40,6 +41,7 @@ from runner.execution.feeder import WINDOW_STEPS, Feeder
 from runner.execution.folders import RunInfo, StateFolder
 from runner.execution.limiting import Among, make_limits
 from runner.execution.loop import on_loop
+from runner.execution.outages import outage_of
 from runner.execution.outcome_tuples import step_tuple
 from runner.execution.passes import bound_of, parallel_engine, uploading
 from runner.execution.remote_book import RemoteBook
@@ -100,16 +102,18 @@ class _Worker:
         with SqliteLedger.open(assignment.folder, read_only=True) as ledger:
             run = _run_of(assignment, ledger, Relay(self._channel))
             provider = connected = run.connect()
+            outage = outage_of(run)
             try:
                 if assignment.tells_begun:
                     provider = Herald(provider, lambda: self._channel.send("begun", urgent=True))
-                async with uploading(run, run.compiled_for("parallel"), lambda: connected, self._halt) as uploads:
-                    return await self._drained(run, provider, assignment.warm_up, uploads)
+                compiled = run.compiled_for("parallel")
+                async with uploading(run, compiled, lambda: connected, self._halt, outage) as uploads:
+                    return await self._drained(run, provider, outage, assignment.warm_up, uploads)
             finally:
                 await provider.aclose()
 
     async def _drained(
-        self, run: Advance, provider: Provider, warm_up: Prepared | None, uploads: Uploads | None
+        self, run: Advance, provider: Provider, outage: Outage, warm_up: Prepared | None, uploads: Uploads | None
     ) -> StopReason | None:
         compiled, most = run.compiled_for("parallel"), run.job.limits.max_concurrency
         window = min(WINDOW_STEPS, max(LEAST_WINDOW_STEPS, 2 * most))
@@ -136,7 +140,8 @@ class _Worker:
             )
             feeder.start()
             try:
-                reason = await parallel_engine(run, provider, feeder, book, self._halt, warm_up).drain()
+                engine = parallel_engine(run, provider, feeder, book, self._halt, outage, warm_up)
+                reason = await engine.drain()
                 if tools is not None:
                     await tools.land(self._halt)
                 return reason

@@ -35,6 +35,7 @@ The folder, in the order to read it in:
       landings        what a batch brought, as the API sent it
       collecting      its lines become outcomes
     results         every row with what became of it
+    failures        those that ended without success, and why
       rejudging       ruled on again, by another rule
       reopening       `runner retry`
       canceling       `runner cancel`
@@ -205,6 +206,21 @@ class RowResult:
     ended_at: datetime | None
     step: Step | None = None
     """The deciding attempt's step; None where the row has had no attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRow:
+    """A row that ended without success, and why: what a person asks first, without its values and its reply.
+
+    `failure` is the deciding attempt's, as in `RowResult`; None where no attempt was made (`runner cancel`). `attempts`
+    are those of this run.
+    """
+
+    key: str
+    index: int
+    status: RowStatus
+    failure: Failure | None
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,6 +513,15 @@ class Ledger(Protocol):
 
     def result(self, index: int) -> RowResult: ...
 
+    def failed_rows(self, kinds: Sequence[str] = ()) -> Iterator[FailedRow]:
+        """Every row that failed, expired or was canceled, in the dataset's order; bounded memory. Of these `kinds` only
+        (a status counts as one), where any are given: those that `reopen` would open."""
+        ...
+
+    def first_failed(self, kinds: Sequence[str]) -> Mapping[str, FailedRow]:
+        """The first failed row of each kind of failure; a kind that no failed row has is missing."""
+        ...
+
     # A twin has had what its first row has had.
     def attempts(self, row: int) -> Sequence[Attempt]: ...
 
@@ -599,6 +624,6 @@ class Ledger(Protocol):
 __all__ = [
     "ACCEPTED_COLUMNS", "NONE_ACCEPTED", "UNPRICED", "AcceptedLines", "Attempt", "AttemptEnd", "Batch", "BatchFacts",
     "BatchState", "BatchStep", "CancelCause", "Counts", "Delivery", "DeliveryState", "EarlierReply", "EnrolledRow",
-    "Landed", "Lease", "Ledger", "Mode", "Money", "OpenStep", "Rejudged", "RowResult", "Rule", "Ruling", "Settled",
-    "StepReply", "StepState",
+    "FailedRow", "Landed", "Lease", "Ledger", "Mode", "Money", "OpenStep", "Rejudged", "RowResult", "Rule", "Ruling",
+    "Settled", "StepReply", "StepState",
 ]  # fmt: skip

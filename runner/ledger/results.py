@@ -37,7 +37,7 @@ _STATES = """
     WHERE r.idx >= ? ORDER BY r.idx LIMIT ?
 """
 _STATUSES = "SELECT idx, status FROM rows WHERE idx IN carray(?)"
-_ATTEMPTS_OF = "SELECT * FROM attempts WHERE row IN carray(?) ORDER BY row, turn, sample, round, number"
+ATTEMPTS_OF = "SELECT * FROM attempts WHERE row IN carray(?) ORDER BY row, turn, sample, round, number"
 _ATTEMPTS = "SELECT * FROM attempts WHERE row >= ? AND row < ? ORDER BY row, turn, sample, round, number"
 _REPLIES = f"""
     SELECT * FROM attempts WHERE row = ? AND end = {END_CODE["succeeded"]} AND segment IS NOT NULL
@@ -63,7 +63,7 @@ _UNDER_WAY = """
 """
 
 
-class _AttemptColumns(NamedTuple):
+class AttemptColumns(NamedTuple):
     """The table `attempts`, column by column."""
 
     row: int
@@ -114,12 +114,12 @@ class Decided(NamedTuple):
 
 
 _OF_ROW = itemgetter(0)
-_SAMPLE = _AttemptColumns._fields.index("sample")
-_END = _AttemptColumns._fields.index("end")
-_FAILURE = _AttemptColumns._fields.index("failure")
-_REUSED = _AttemptColumns._fields.index("reused")
-_REQUEST_HASH = _AttemptColumns._fields.index("request_hash")
-_SEGMENT = _AttemptColumns._fields.index("segment")
+_SAMPLE = AttemptColumns._fields.index("sample")
+_END = AttemptColumns._fields.index("end")
+_FAILURE = AttemptColumns._fields.index("failure")
+_REUSED = AttemptColumns._fields.index("reused")
+_REQUEST_HASH = AttemptColumns._fields.index("request_hash")
+_SEGMENT = AttemptColumns._fields.index("segment")
 _PLACE = slice(_SEGMENT, _SEGMENT + 2)
 
 
@@ -160,7 +160,7 @@ class ResultReader:
             statuses = dict(fetch(connection, _STATUSES, (numbers(firsts),))) if firsts else {}
             elsewhere = [first for first in firsts if first < start]
             if elsewhere:
-                attempts += fetch(connection, _ATTEMPTS_OF, (numbers(elsewhere),))
+                attempts += fetch(connection, ATTEMPTS_OF, (numbers(elsewhere),))
         of_row = {row: list(group) for row, group in groupby(attempts, _OF_ROW)}
         places = [columns[_PLACE] for columns in attempts if (columns[_SEGMENT] or 0) > 0] if limit > 1 else []
         with self._spool.ahead_of(*min(places)) if places else nullcontext():
@@ -178,8 +178,8 @@ class ResultReader:
             )
         if len(attempts) == 1:
             return self._result_of_one(row, status, reused, attempts[0])
-        last = _AttemptColumns(*_deciding(attempts))
-        first_started = min(_AttemptColumns(*each).started_at for each in attempts)
+        last = AttemptColumns(*deciding(attempts))
+        first_started = min(AttemptColumns(*each).started_at for each in attempts)
         decided = status != OPEN
         return _row_result(
             row,
@@ -233,14 +233,14 @@ class ResultReader:
 
     def _replies(self, sql: str, bindings: tuple[int, ...]) -> list[StepReply]:
         """The last of each step, in the order in which they are found."""
-        last = {columns[:4]: _AttemptColumns(*columns) for columns in fetch(self._connection, sql, bindings)}
+        last = {columns[:4]: AttemptColumns(*columns) for columns in fetch(self._connection, sql, bindings)}
         return [StepReply(Step(*key), self._body(at), failure_from_text(at.failure)) for key, at in last.items()]
 
     def earlier_reply(self, row: int, sample: int, request_hash: bytes) -> EarlierReply | None:
         found = fetch(self._connection, _OF_REQUEST, (first_of(self._connection, row), sample, request_hash))
         if not found:
             return None
-        attempt = _AttemptColumns(*found[0])
+        attempt = AttemptColumns(*found[0])
         end = ATTEMPT_ENDS[attempt.end]
         body = self._body(attempt) if end == "succeeded" else b""
         return EarlierReply(end, body, failure_from_text(attempt.failure), attempt.request_id)
@@ -252,14 +252,14 @@ class ResultReader:
         with connection:
             states = fetch(connection, _DECIDED_ROWS, (start, start + limit))
             attempts = fetch(connection, _ATTEMPTS, (start, start + limit))
-        lasts: dict[int, dict[int, _AttemptColumns]] = {}
-        for columns in map(_AttemptColumns._make, attempts):
+        lasts: dict[int, dict[int, AttemptColumns]] = {}
+        for columns in map(AttemptColumns._make, attempts):
             lasts.setdefault(columns.row, {})[columns.sample] = columns
         for index, status, kind, reused, twins in states:
             ends = [self._sample_end(columns) for _, columns in sorted(lasts.get(index, {}).items())]
             yield Decided(index, ROW_STATUSES[status], kind, bool(reused), ends, twins)
 
-    def _sample_end(self, last: _AttemptColumns) -> SampleEnd:
+    def _sample_end(self, last: AttemptColumns) -> SampleEnd:
         failure, end = failure_from_text(last.failure), ATTEMPT_ENDS[last.end]
         reused = bool(last.reused)
         body = self._body(last) if end == "succeeded" else b""
@@ -281,7 +281,7 @@ class ResultReader:
         )
         return SampleEnd("failed" if failure is not None else "succeeded", failure, reused, outcome)
 
-    def _body(self, attempt: _AttemptColumns) -> bytes:
+    def _body(self, attempt: AttemptColumns) -> bytes:
         if attempt.segment is None or attempt.offset is None or attempt.length is None:
             return b""
         if attempt.segment < 0 and ATTEMPT_ENDS[attempt.end] != "succeeded":
@@ -295,7 +295,7 @@ class ResultReader:
             ended = fetch(connection, _ATTEMPTS, (row, row + 1))
             under_way = fetch(connection, _UNDER_WAY, (row,))
         return [
-            *(_ended_attempt(_AttemptColumns(*columns)) for columns in ended),
+            *(_ended_attempt(AttemptColumns(*columns)) for columns in ended),
             *(_attempt_under_way(columns) for columns in under_way),
         ]
 
@@ -305,7 +305,7 @@ def _as_twin(result: RowResult) -> RowResult:
     return replace(result, attempts=0, reused=result.status != "open", usage=Usage(), cost_pico=0)
 
 
-def _deciding(attempts: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+def deciding(attempts: list[tuple[Any, ...]]) -> tuple[Any, ...]:
     """The attempt that decides a row: the last one; with several samples, the last of the first sample that succeeded,
     or of the first sample."""
     last_of = {columns[_SAMPLE]: columns for columns in attempts}
@@ -333,7 +333,7 @@ def _sum_cost(attempts: list[tuple[Any, ...]]) -> int | None:
     return None if None in costs else sum(costs)
 
 
-def _ended_attempt(columns: _AttemptColumns) -> Attempt:
+def _ended_attempt(columns: AttemptColumns) -> Attempt:
     failure: Failure | None = failure_from_text(columns.failure)
     return Attempt(
         step=Step(columns.row, columns.turn, columns.sample, columns.round),

@@ -2,7 +2,7 @@
 
 Owns   which transaction each method is, and how durable: the parts below write inside it.
 Knows  the parts: `database`, `enrolment`, `steps`, `settlement`, `recovery`, `results`, `batches`, `landings`,
-       `collecting`, `reopening`, `canceling`, `twins`, `spool`.
+       `failures`, `collecting`, `reopening`, `canceling`, `twins`, `spool`.
 
 Durable (FULL) are promises the outside world acts on: leases, batch intents and marks, meta, deliveries, reopening.
 NORMAL are outcomes, since their frames are synced before, and releases, since a lost one only leaves a bound in
@@ -31,6 +31,7 @@ from runner.ledger import (
     Delivery,
     EarlierReply,
     EnrolledRow,
+    FailedRow,
     Landed,
     Lease,
     Money,
@@ -43,6 +44,7 @@ from runner.ledger import (
     StepReply,
     batches,
     deliveries,
+    failures,
     landings,
     tool_results,
 )
@@ -279,6 +281,12 @@ class SqliteLedger:
     def result(self, index: int) -> RowResult:
         """Raises IndexError where there is no such row."""
         return self._results.result(index)
+
+    def failed_rows(self, kinds: Sequence[str] = ()) -> Iterator[FailedRow]:
+        return failures.failed_rows(self._connection, self._rows, kinds)
+
+    def first_failed(self, kinds: Sequence[str]) -> Mapping[str, FailedRow]:
+        return failures.first_failed(self._connection, self._rows, kinds)
 
     def attempts(self, row: int) -> Sequence[Attempt]:
         return self._results.attempts(row)

@@ -81,6 +81,8 @@ class Inputs:
             if node is not None:
                 built, problems = fields_schema(node) if key == "fields" else labels_schema(node)
                 self.problems.extend(problems)
+                if not built:  # no mapping, or no list
+                    return None
                 if is_sent and not problems:
                     self._sendable(built, node, fields_path)
                 return built

@@ -92,7 +92,12 @@ class Retry(Model):
     """How often, and how long after, a request is sent again that failed for a passing reason. Waits have full
     jitter."""
 
-    max_attempts: int = Field(5, ge=1, le=100, description="How often a request is sent in all.")
+    max_attempts: int = Field(
+        5,
+        ge=1,
+        le=100,
+        description="How often a request is sent in all. Rate limits and connections that did not stand do not count.",
+    )
     initial_interval: Duration = Field(0.5, description="The longest wait before the second attempt.")
     backoff_coefficient: float = Field(2.0, ge=1, le=100, description="By how much the wait grows with each attempt.")
     maximum_interval: Duration = Field(60.0, description="No wait is longer, unless the API asks for it.")

@@ -49,9 +49,11 @@ def fields_schema(node: Node) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def labels_schema(node: Node) -> tuple[dict[str, Any], list[Problem]]:
-    """The JSON Schema of `output.labels`: an object with the one field `label`."""
-    problems = list(_doubles(node)) if isinstance(node, ListNode) else []
-    return _closed({"label": {"type": "string", "enum": plain(node)}}), problems
+    """The JSON Schema of `output.labels`: an object with the one field `label`. What is no list is told with the job's
+    other values."""
+    if not isinstance(node, ListNode):
+        return {}, []
+    return _closed({"label": {"type": "string", "enum": plain(node)}}), list(_doubles(node))
 
 
 def fields_path(node: Node, path: Path) -> Path:

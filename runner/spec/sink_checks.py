@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from runner.errors import Location, Problem, SpecError
 from runner.extras import missing_library
@@ -20,6 +20,7 @@ from runner.plugins import PLACES, Plugin, sink_at
 from runner.spec.hints import choice_hint
 from runner.spec.node import ListNode, MapNode, ScalarNode, plain
 from runner.spec.sink import OF_EVERY_SINK, SinkSpec
+from runner.spec.validate import expected_by
 
 
 def check_sinks(tree: MapNode) -> Iterator[Problem]:
@@ -47,7 +48,7 @@ def _check(node: MapNode, said: dict[str, Any]) -> Iterator[Problem]:
         if key not in known and said[key] is not None:
             message = f"`{key}` is no key of {plugin.kind} sinks"
             yield Problem("unknown-key", message, entry.key.location(), choice_hint(key, sorted(known), "Its keys"))
-    yield from _wrong_values(node, said, options)
+    yield from _wrong_values(node, said, plugin, options)
     yield from _missing(plugin, options, where)
     yield from _secrets_in_file(node)
     if said.get("when") == "live" and not getattr(options, "takes_parts", False):
@@ -61,8 +62,9 @@ def _plugin(place: str, said: dict[str, Any]) -> Plugin:
     return sink_at(place, said[place], table=said.get("table") is not None)
 
 
-def _wrong_values(node: MapNode, said: dict[str, Any], options: type[BaseModel]) -> Iterator[Problem]:
-    """What the plugin's own validators say; of a value with a `${NAME}` only the run knows what it is."""
+def _wrong_values(node: MapNode, said: dict[str, Any], plugin: Plugin, options: type[BaseModel]) -> Iterator[Problem]:
+    """What the plugin's own validators say, and values that only other kinds of sink have; of a value with a `${NAME}`
+    only the run knows what it is."""
     given = {key: value for key, value in said.items() if key in options.model_fields and not _is_later(value)}
     try:
         options(**given)
@@ -72,6 +74,19 @@ def _wrong_values(node: MapNode, said: dict[str, Any], options: type[BaseModel])
             if found["type"] == "sink" and key in node.entries:
                 where = node.entries[key].value.span.location()
                 yield Problem("wrong-value", f"`{key}`: {found['msg']}", where)
+            elif found["type"] == "literal_error" and key in node.entries and _some_sink_takes(key, said[key]):
+                where = node.entries[key].value.span.location()
+                message = f"`{key}` of {plugin.kind} sinks: expected {expected_by(found)}, found `{said[key]}`"
+                yield Problem("wrong-value", message, where)
+
+
+def _some_sink_takes(key: str, value: Any) -> bool:
+    """Where none does, that is told with the job's other values."""
+    try:
+        TypeAdapter(SinkSpec.model_fields[key].rebuild_annotation()).validate_python(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def _is_later(value: Any) -> bool:

@@ -122,14 +122,18 @@ def _wrong_value(tree: MapNode, path: Path, detail: ErrorDetails) -> Problem:
     if kind == "string_pattern_mismatch":
         hint = "letters, digits, `_`, `-` and `.`, the first a letter or digit; set `name: …`"
         return Problem("bad-value", f"`{name}`: {found} cannot be a name of files and folders", where, hint)
-    if kind in _EXPECTED:
-        expected = _EXPECTED[kind]
-    elif kind in _EXPECTED_WITH:
-        expected = _EXPECTED_WITH[kind](context)
-        expected += ", or a mapping" if _is_word_or_mapping(detail) else ""
-    else:
-        expected = str(context.get("expected", detail["msg"]))
+    expected = expected_by(detail) + (", or a mapping" if _is_word_or_mapping(detail) else "")
     return Problem("wrong-value", f"`{name}`: expected {expected}, found {found}", where, _hint(kind, node, context))
+
+
+def expected_by(detail: ErrorDetails) -> str:
+    """What a value must be, in our own words where there are any."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind in _EXPECTED:
+        return _EXPECTED[kind]
+    if kind in _EXPECTED_WITH:
+        return _EXPECTED_WITH[kind](context)
+    return str(context.get("expected", detail["msg"]))
 
 
 def _hint(kind: str, node: Node | None, context: Mapping[str, Any]) -> str | None:

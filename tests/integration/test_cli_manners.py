@@ -26,6 +26,8 @@ STYLES = re.compile(r"\x1b\[[0-9;]*m")
         (["run", "--frob", "jobs/x.yaml"], "no such option: --frob"),
         (["plan", "jobs/x.yaml", "--limit", "0"], "invalid value for '--limit'"),
         (["plan", "jobs/x.yaml", "--format", "xml"], "'xml' is not one of 'text', 'json'"),
+        (["run", "jobs/x.yaml", "--mode", "btach"], "'--mode': 'btach' is not one of 'auto', 'batch', 'parallel'"),
+        (["plan", "jobs/x.yaml", "--mode", "btach"], "'--mode': 'btach' is not one of 'auto', 'batch', 'parallel'"),
         (["show", "nothing"], "there are no runs yet"),
         (["run", "jobs/x.yaml", "--summary", "none/there.json"], "cannot write none/there.json"),
         (["render", "jobs/x.yaml", "--key", "k99"], "no selected row has the key 'k99'"),

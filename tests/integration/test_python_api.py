@@ -45,6 +45,14 @@ def test_run_gives_the_records_that_the_sink_has(project: Project, job: Path) ->
     assert records[0].content[-1]["type"] == "text"
 
 
+def test_why_rows_failed_is_a_value(api: SimulatedApi, job: Path) -> None:
+    assert runner.run(job, limit=1).failure_reasons == ()
+    api.fault("refusal", text="text number 5")
+    [reason] = runner.run(job).failure_reasons
+    assert (reason.kind, reason.rows, reason.key) == ("refusal", 1, "k5")
+    assert "refused" in (reason.message or "")
+
+
 def test_the_page_s_examples_work_in_the_starter_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

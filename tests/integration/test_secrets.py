@@ -37,7 +37,7 @@ def project(request: pytest.FixtureRequest, tmp_path: Path, api: SimulatedApi) -
         replaced={"max_cost_usd: 5": 'max_cost_usd: "${CANARY_CAP}"', "out/x.jsonl]": "out/x.jsonl, out/x.csv]"}
     )
     with (project.root / "data/rows.csv").open("a", encoding="utf-8") as file:
-        file.write(f"k-{PERSON},{PERSON} is not amused\n")
+        file.write(f"k-person,{PERSON} is not amused\n")
     return project
 
 
@@ -84,6 +84,8 @@ def test_no_secret_is_stored_or_said_whatever_happens(project: Project, api: Sim
             ["run", job, "--set", "retry.initial_interval=1ms"],
             ["list", "--format", "json"],
             ["show", "x", "--format", "json"],
+            ["show", "x", "--failed"],
+            ["show", "x", "--failed", "--format", "json"],
             ["show", "x", "--key", "k5"],
             ["show", "x", "--key", "k5", "--format", "json"],
             ["export", "x", "--to", "-"],
@@ -143,6 +145,7 @@ def test_a_person_s_data_is_only_where_it_belongs(project: Project, api: Simulat
     api.fault("refusal", text=PERSON)
     done = here.runner(project, "run", "jobs/x.yaml", "--format", "json")
     assert done.status == 5
+    assert done.summary["failure_reasons"][0]["example"]["key"] == "k-person", "of a row its key is told, and why"
     assert PERSON not in said([done, here.runner(project, "show", "x"), here.runner(project, "list")])
     places = {path.split("/")[0] for path in holding(PERSON, project.root)}
     assert places == {".runner", "data", "out"}

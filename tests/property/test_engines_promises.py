@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from runner.engines import StopReason
 from runner.engines.halt import INTERRUPTED, Halt
 from runner.engines.parallel import ParallelEngine
-from runner.engines.retry import FREE_REFUSALS, RetryPolicy
+from runner.engines.retry import FREE_REFUSALS, RetryPolicy, never_left
 from runner.events import StepEnded, StepSent
 from runner.providers import Sent
 from runner.types import Failure
@@ -138,8 +138,12 @@ def test_the_engine_keeps_its_promises(world: World) -> None:
     recorded = Counter(outcome.step.row for outcome in book.outcomes)
     assert sent.total() == recorded.total() + provider.lost, "whatever was answered was recorded"
     limited = Counter(outcome.step.row for outcome in book.outcomes if is_limited(outcome.failure))
+    unsent = Counter(
+        outcome.step.row for outcome in book.outcomes if outcome.failure is not None and never_left(outcome.failure)
+    )
     for row, count in sent.items():
-        assert count - min(limited[row], FREE_REFUSALS) <= world.max_attempts, "a rate limit is not the row's fault"
+        tries = count - unsent[row] - min(limited[row], FREE_REFUSALS)
+        assert tries <= world.max_attempts, "neither a rate limit nor the network is the row's fault"
     assert len(book.leased) == provider.lost, "leases stay only of what was dropped in flight"
     assert provider.lost == 0 or halt.dropped
 
@@ -179,5 +183,9 @@ def check_reason(world: World, book: MemoryBook, reason: StopReason | None, *, h
         case "budget":
             assert world.cap is not None
             assert book.claim + 100 > world.cap, "there was really no room"
+        case "unreachable":
+            assert reason.failure is not None
+            assert (reason.failure.kind, reason.failure.http_status) == ("connection_error", None)
+            assert not job_failures
         case _:
             assert reason.failure in job_failures

@@ -17,7 +17,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from runner.errors import LedgerError
-from runner.ledger import BatchFacts, BatchState, Delivery, EnrolledRow, Landed, Lease, OpenStep, RowResult, Ruling
+from runner.ledger import (
+    BatchFacts,
+    BatchState,
+    Delivery,
+    EnrolledRow,
+    FailedRow,
+    Landed,
+    Lease,
+    OpenStep,
+    RowResult,
+    Ruling,
+)
 from runner.ledger.audit import audit
 from runner.ledger.batches import MOVES
 from runner.ledger.sqlite import SqliteLedger
@@ -646,6 +657,13 @@ class LedgerMachine(RuleBasedStateMachine):
         assert sum(result.attempts for result in results) == self.model.attempts
         for result in results:
             assert (result.failure.kind if result.failure else None) == self.model.kinds[result.row.index]
+        lost = [result for result in results if result.status not in ("open", "succeeded")]
+        assert list(self.ledger.failed_rows()) == [
+            FailedRow(each.row.key, each.row.index, each.status, each.failure, each.attempts) for each in lost
+        ]
+        failed = [(kind, row) for row, kind in enumerate(self.model.kinds) if results[row].status == "failed" and kind]
+        found = self.ledger.first_failed([kind for kind, _ in failed])
+        assert {kind: row.index for kind, row in found.items()} == dict(reversed(failed))
 
     @invariant()
     def batches_deliveries_and_meta_agree(self) -> None:

@@ -17,10 +17,10 @@ from runner.encoding import decode, encode
 from runner.execution.resuming import Resume, cancel_at, resume, retry
 from runner.execution.summary import Summary
 from runner.ledger.sqlite import SqliteLedger
-from runner.providers import BatchLine, BatchPage, RemoteBatch
+from runner.providers import BatchLine, BatchPage, RemoteBatch, Sent
 from runner.providers.results import read_result
 from runner.settings import load_settings
-from runner.types import Capabilities, Failure
+from runner.types import Capabilities, Failure, Request
 from support.execution_fakes import Bench, EchoProvider, reply_body
 
 SETTINGS = """\
@@ -29,6 +29,7 @@ batch_poll_first_s = 0.01
 batch_poll_longest_s = 0.02
 """
 
+REFUSED = Failure("connection_error", "ConnectionRefusedError: connect call failed", retryable=True)
 NOT_FOUND = Failure("not_found_error", "no such batch", http_status=404)
 
 
@@ -70,6 +71,10 @@ class BatchEcho(EchoProvider):
     deleted: set[str] = field(default_factory=set)
     list_failures: int = 0
     """So many looks at the list fail."""
+    unreachable: bool = False
+    """No connection comes to stand."""
+    looks_refused: int = 0
+    """So many looks at a batch get no connection."""
     endings: dict[str, list[str]] = field(default_factory=dict)
     """How a text's requests end before they succeed: `errored`, `invalid` or `expired`, one a batch."""
 
@@ -85,6 +90,8 @@ class BatchEcho(EchoProvider):
     async def create_batch(
         self, chunks: AsyncIterable[bytes], size_bytes: int, betas: Sequence[str] = ()
     ) -> RemoteBatch | Failure:
+        if self.unreachable:
+            return REFUSED
         body = b"".join([chunk async for chunk in chunks])
         assert len(body) == size_bytes
         texts = [(entry["custom_id"], _text(entry["params"])) for entry in decode(body)["requests"]]
@@ -100,6 +107,9 @@ class BatchEcho(EchoProvider):
         return made.remote
 
     async def retrieve_batch(self, batch_id: str) -> RemoteBatch | Failure:
+        if self.unreachable or self.looks_refused:
+            self.looks_refused -= self.looks_refused > 0
+            return REFUSED
         if batch_id in self.deleted:
             return NOT_FOUND
         made = self._find(batch_id)
@@ -107,6 +117,8 @@ class BatchEcho(EchoProvider):
         return self._seen(made)
 
     async def list_batches(self, *, after_id: str | None = None, limit: int = 100) -> BatchPage | Failure:
+        if self.unreachable:
+            return REFUSED
         if self.list_failures:
             self.list_failures -= 1
             return Failure("connection_error", "no route", retryable=True)
@@ -115,6 +127,8 @@ class BatchEcho(EchoProvider):
         return BatchPage([self._seen(made) for made in reversed(self.made)][:limit], False)
 
     async def cancel_batch(self, batch_id: str) -> RemoteBatch | Failure:
+        if self.unreachable:
+            return REFUSED
         if batch_id in self.deleted:
             return NOT_FOUND
         made = self._find(batch_id)
@@ -122,6 +136,8 @@ class BatchEcho(EchoProvider):
         return self._seen(made)
 
     async def download_results(self, batch_id: str, write: Callable[[bytes], Awaitable[None]]) -> int | Failure:
+        if self.unreachable:
+            return REFUSED
         made = self._find(batch_id)
         lines = [
             encode({"custom_id": name, "result": self._result(made, text)})
@@ -137,6 +153,9 @@ class BatchEcho(EchoProvider):
 
     def read_result(self, line: bytes) -> BatchLine:
         return read_result(line)
+
+    async def send(self, request: Request, *, on_begin: Callable[[], None] | None = None) -> Sent:
+        return Sent(None, REFUSED) if self.unreachable else await super().send(request, on_begin=on_begin)
 
     def _find(self, batch_id: str) -> Made:
         return next(made for made in self.made if made.remote.batch_id == batch_id)

@@ -147,6 +147,7 @@ def test_a_refused_parameter_says_why_and_what_to_do(name: str) -> None:
         ({"max_tokens": 1, "thinking": {}}, ("thinking", "missing-key")),
         ({"max_tokens": 1, "thinking": {"type": "on"}}, ("thinking.type", "unknown-value")),
         ({"max_tokens": 1, "thinking": {"type": True}}, ("thinking.type", "unknown-value")),
+        ({"max_tokens": 1, "thinking": {"type": ["enabled"]}}, ("thinking.type", "unknown-value")),
         (
             {"max_tokens": 1, "thinking": {"type": "adaptive", "budget_tokens": 1}},
             ("thinking.budget_tokens", "unknown-param"),

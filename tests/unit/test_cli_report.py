@@ -3,38 +3,13 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import pytest
 
 from runner.cli.report import lines, width_of, worst
 from runner.engines import StopReason
-from runner.execution.summary import Summary
 from runner.ledger import Counts, Delivery, Money
-from runner.types import Usage
-
-RUN = "20261122-112009-378-f235"
-
-
-def summary(**changed: Any) -> Summary:
-    """A run of 600 rows that went well, but for what is changed."""
-    facts: dict[str, Any] = {
-        "run_id": RUN,
-        "job": "many",
-        "status": "finished",
-        "stopped_by": None,
-        "exit_status": 0,
-        "mode": "parallel",
-        "counts": Counts(total=600, succeeded=600, attempts=627, requests=600),
-        "money": Money(spent=12_500_000_000),
-        "usage": Usage(input_tokens=1_000, output_tokens=300, cache_read_input_tokens=9_000),
-        "estimated_cost_pico": 22_800_000_000,
-        "elapsed_s": 32.4,
-        "sinks": [Delivery(0, "jsonl", "out/many.jsonl", "delivered", 600)],
-        "simulated": False,
-        **changed,
-    }
-    return Summary(**facts)
+from support.summaries import RUN, summary
 
 
 def test_a_good_end_is_told_in_a_few_lines() -> None:
@@ -70,14 +45,22 @@ def test_what_did_not_work_out_comes_first() -> None:
     counts = Counts(total=600, succeeded=543, failed=54, open=3, failures={"refusal": 50, "timeout": 4})
     told = lines(summary(counts=counts, status="stopped", resume=f"runner resume {RUN}"))
     assert told[1:3] == ["  failed   54 (refusal 50, timeout 4)", "  open     3"]
-    assert told[-1] == f"  go on    runner resume {RUN}, or run the job again"
+    assert told[-2:] == [
+        f"  go on    runner resume {RUN}, or run the job again",
+        f"           runner show {RUN} --failed lists the failed rows",
+    ]
 
 
-def test_a_run_that_has_ended_says_how_failed_rows_are_sent_again() -> None:
+def test_a_run_that_has_ended_says_how_failed_rows_are_listed_and_sent_again() -> None:
     failed = lines(summary(counts=Counts(total=2, succeeded=1, failed=1, failures={"connection_error": 1})))
-    assert (
-        failed[-1] == f"  go on    runner retry {RUN} sends the failed rows again; each one's record says why it failed"
-    )
+    assert failed[-2:] == [
+        f"  go on    runner show {RUN} --failed lists the failed rows",
+        f"           runner retry {RUN} sends them again",
+    ]
+    expired = lines(summary(counts=Counts(total=3, succeeded=1, failed=1, expired=1, failures={"timeout": 1})))
+    assert "--failed lists the failed and expired rows" in expired[-2]
+    running = lines(summary(counts=Counts(total=2, failed=1, open=1, failures={"timeout": 1}), status="running"))
+    assert not [line for line in running if "runner retry" in line], "another process is at it"
     assert not [line for line in lines(summary(counts=Counts(total=2, succeeded=2))) if "retry" in line]
 
 
@@ -101,7 +84,11 @@ def test_nothing_to_do_says_what_stays_as_it_is() -> None:
     counts = Counts(total=600, succeeded=599, failed=1, failures={"refusal": 1})
     told = lines(summary(nothing_to_do=True, counts=counts))
     assert told[0] == "many: nothing to do, no row would be sent"
-    assert f"runner retry {RUN}" in told[2]
+    assert told[2:4] == [
+        "  failed   1 (refusal 1)",
+        "           they stay as they are until their request changes, or `runner retry`",
+    ]
+    assert told[-1] == f"           runner retry {RUN} sends them again"
     assert not [line for line in told if line.startswith("  cost")], "nothing was paid now"
 
 

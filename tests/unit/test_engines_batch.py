@@ -21,6 +21,8 @@ from runner.engines import Prepared, StopReason
 from runner.engines.batch import FULL_AFTER, BatchEngine
 from runner.engines.custom_ids import custom_id, read_custom_id
 from runner.engines.halt import INTERRUPTED, Halt
+from runner.engines.heeding import HeedingBatches
+from runner.engines.outage import FIRST_PATIENCE_S, PATIENCE_S, Outage
 from runner.engines.packing import BatchSizes
 from runner.engines.polling import PollIntervals
 from runner.engines.retry import RetryPolicy
@@ -44,6 +46,7 @@ from support.engine_batches import (
 )
 from support.engine_fakes import Listener, ListFeed, output_price, run_virtual
 from support.execution_fakes import folder_in_memory
+from support.outages import FOR_EVER, CutBatches, Network
 
 RETRYABLE = Failure("api_error", "try again", retryable=True, http_status=503)
 
@@ -94,19 +97,22 @@ class Bench:
         clock.begin()
         book = LedgerBook(self.ledger, clock, cap_pico=self.cap_pico)
         book.fails_at = self.fails_at
+        outage = Outage(clock, self.events)
+        provider = HeedingBatches(self.api, outage, self.halt)
         tracker = self.tracker(
-            self.api, book, mark=self.mark, clock=clock, observer=self.events, halt=self.halt, price=output_price,
+            provider, book, mark=self.mark, clock=clock, observer=self.events, halt=self.halt, price=output_price,
             judge=make_judge(None),
             intervals=PollIntervals(1.0, 60.0), retry=RetryPolicy(), deadline=None,
         )  # fmt: skip
         engine = BatchEngine(
-            self.api, ListFeed(prepared_steps(self.ledger) if steps is None else steps), book, tracker,
+            provider, ListFeed(prepared_steps(self.ledger) if steps is None else steps), book, tracker,
             mark=self.mark, sizes=self.sizes, staging=self.folder / "staging", clock=clock, observer=self.events,
             halt=self.halt, prime=self.prime, known_ids=lambda: self.known, detach=self.detach,
         )  # fmt: skip
         beside = asyncio.create_task(self.during()) if self.during is not None else None
         try:
-            return await engine.drain()
+            with outage.waiting_while(lambda: tracker.open > 0):
+                return await engine.drain()
         finally:
             await tracker.aclose()
             clock.end()
@@ -279,6 +285,72 @@ def test_what_did_not_leave_whole_is_sent_again(bench: Bench) -> None:
     assert bench.drain() is None
     assert bench.states == ["not_sent", "not_sent", "closed", "closed", "closed"]
     assert bench.bought() == dict.fromkeys(range(10), 1)
+
+
+# -- nothing answers ---------------------------------------------------------------------------------------------------
+
+
+def cut(bench: Bench, *down: tuple[float, float]) -> None:
+    """From now on the API is behind a network that is down in these spans of a sitting."""
+    old = bench.api
+    bench.api = CutBatches(old.clock, takes_s=old.takes_s, batches=old.batches, network=Network(*down))
+
+
+def began(bench: Bench) -> float:
+    return bench.api.clock.monotonic()
+
+
+def test_an_api_that_was_never_there_stops_a_run_within_seconds_and_nothing_was_intended(bench: Bench) -> None:
+    cut(bench, (0.0, FOR_EVER))
+    reason = bench.drain()
+    assert kinds(reason) == "unreachable"
+    assert FIRST_PATIENCE_S <= began(bench) <= 10
+    assert bench.states == []
+    assert bench.ledger.counts().open == 10
+    bench.again()
+    cut(bench)
+    assert bench.drain() is None
+    assert bench.bought() == dict.fromkeys(range(10), 1)
+
+
+def test_batches_at_an_api_that_is_not_reached_from_the_start_are_left_there_and_collected_later(bench: Bench) -> None:
+    bench.detach = True
+    assert kinds(bench.drain()) == "waiting"
+    bench.detach = False
+    bench.again()
+    cut(bench, (0.0, FOR_EVER))
+    before = began(bench)
+    assert kinds(bench.drain()) == "unreachable"
+    assert began(bench) - before <= 20
+    assert bench.states == ["in_progress"] * 3
+    bench.again()
+    cut(bench)
+    assert bench.drain() is None
+    assert bench.succeeded == 10
+    assert bench.bought() == dict.fromkeys(range(10), 1)
+
+
+def test_a_run_waits_for_what_it_has_at_the_api_however_long_that_cannot_be_reached(bench: Bench) -> None:
+    cut(bench, (30.0, 30.0 + 20 * PATIENCE_S))
+    assert bench.drain() is None
+    assert bench.succeeded == 10
+    assert bench.bought() == dict.fromkeys(range(10), 1)
+    (told,) = [event for event in bench.events.of(Warned) if event.code == "no-answer"]
+    assert "what is at the API stays there" in told.message
+
+
+def test_a_run_that_has_nothing_at_the_api_stops_as_any_other(bench: Bench) -> None:
+    network = Network()
+    cut(bench)
+    assert isinstance(bench.api, CutBatches)
+    bench.api.network = network
+    bench.api.fates = [refused(503, "api_error", retryable=True, reads=0)]
+    bench.api.on_post = lambda: network.down.append((0.0, FOR_EVER))
+    assert kinds(bench.drain()) == "unreachable"
+    assert PATIENCE_S <= began(bench) <= PATIENCE_S + 120
+    assert bench.states == ["not_sent"]
+    assert bench.ledger.counts().open == 10
+    assert bench.ledger.money().reserved == 0
 
 
 # -- in doubt ----------------------------------------------------------------------------------------------------------

@@ -474,3 +474,95 @@ def test_a_refusal_that_the_level_does_not_explain_slows_what_it_names(message: 
         gauge.debt = 1.0
     bench.refused(replace(RATE_LIMITED, message=message))
     assert [gauge.trim < 1.0 for gauge in bench.pool.gauges] == [index == slowed for index in range(3)]
+
+
+# -- nothing answers ---------------------------------------------------------------------------------------------------
+
+REFUSED = Failure("connection_error", "refused", retryable=True)
+
+
+def lose(bench: Bench) -> None:
+    """A request gets no reply, and the engine has counted enough of them."""
+    bench.refused(REFUSED)
+    bench.limits.probe()
+
+
+@pytest.fixture
+def lost(bench: Bench) -> Bench:
+    bench.at_work()
+    bench.leave()
+    for _ in range(8):
+        lose(bench)
+    return bench
+
+
+def test_where_nothing_answers_requests_leave_one_by_one_after_growing_pauses(lost: Bench) -> None:
+    left_at = []
+    for _ in range(9):
+        assert (lost.leave(), lost.limits.held) == (0, Held("unreachable"))
+        at = lost.limits.resume_at
+        assert at is not None
+        lost.clock.time = at
+        assert lost.leave() == 1
+        left_at.append(at)
+        lose(lost)
+    waits = [later - earlier for earlier, later in zip([0.0, *left_at], left_at, strict=False)]
+    assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0, 15.0]
+
+
+def test_all_may_leave_as_soon_as_something_answers(lost: Bench) -> None:
+    lost.clock.time = 0.5
+    assert lost.leave() == 1
+    lost.replied()
+    assert (lost.limits.held, lost.leave()) == (None, 8)
+
+
+def test_a_refusal_by_the_api_is_an_answer_too(lost: Bench) -> None:
+    lost.clock.time = 0.5
+    assert lost.leave() == 1
+    lost.refused(Failure("api_error", "broken", retryable=True, http_status=500))
+    assert lost.leave() == 8
+
+
+def test_a_request_that_has_been_under_way_for_longer_than_a_connection_takes_frees_the_others(lost: Bench) -> None:
+    lost.clock.time = 0.5
+    assert lost.leave() == 1
+    lost.clock.time = 6.4
+    assert lost.leave() == 0
+    lost.clock.time = 6.5
+    assert lost.leave() == 7
+
+
+def test_what_left_before_and_fails_later_puts_nothing_off(lost: Bench) -> None:
+    lost.clock.time = 0.4
+    lost.limits.probe()
+    lost.clock.time = 0.5
+    assert lost.leave() == 1
+
+
+def test_a_pause_that_the_api_asked_for_holds_when_nothing_answers_as_well() -> None:
+    bench = Bench()
+    bench.at_work()
+    bench.leave(5)
+    bench.refused(replace(RATE_LIMITED, retry_after_s=12.0))
+    for _ in range(4):
+        lose(bench)
+    bench.clock.time = 11.9
+    assert bench.leave() == 0
+    bench.clock.time = 12.0
+    assert bench.leave() == 1
+
+
+def test_requests_that_leave_to_see_are_counted_by_a_ceiling() -> None:
+    bench = Bench(ceilings=Ceilings(requests=60).pool())
+    bench.at_work()
+    bench.clock.time = 2.0
+    assert bench.leave(1) == 1
+    lose(bench)
+    for at in (2.5, 3.5, 5.5):
+        bench.clock.time = at
+        assert bench.leave() == 1
+        if at < 5.5:
+            lose(bench)
+    bench.replied()
+    assert bench.left_in(60.0) <= 62

@@ -13,8 +13,9 @@ import pytest
 from runner.engines import Decision, Prepared, StopReason
 from runner.engines.halt import INTERRUPTED, Halt
 from runner.engines.limits import Ceilings, Limits
+from runner.engines.outage import FIRST_PATIENCE_S, PATIENCE_S
 from runner.engines.parallel import MOST_HELD_BYTES, ParallelEngine
-from runner.engines.retry import FREE_REFUSALS, RetryPolicy
+from runner.engines.retry import FREE_CONNECTIONS, FREE_REFUSALS, RetryPolicy
 from runner.events import CoolingDown, Event, HeldBack, StepEnded, StepSent, Stopping, Warned
 from runner.providers import Sent
 from runner.types import Failure, Outcome, Prefix, Request, Step
@@ -30,6 +31,7 @@ from support.engine_fakes import (
     replied,
     run_virtual,
 )
+from support.outages import BROKEN, FOR_EVER, REFUSED, CutProvider, Network
 
 A, B = b"a" * 16, b"b" * 16
 
@@ -51,7 +53,7 @@ class Run:
     default: Act = field(default_factory=lambda: Act(replied()))
 
     def __post_init__(self) -> None:
-        self.provider = ScriptedProvider(self.script, self.default)
+        self.provider: ScriptedProvider = ScriptedProvider(self.script, self.default)
         self.book = MemoryBook(self.retry, cap=self.cap)
         self.feed = ListFeed(self.steps)
         self.halt = Halt()
@@ -306,11 +308,154 @@ def test_a_storm_of_failures_holds_only_a_window_of_retries() -> None:
     assert set(run.times_sent.values()) == {2}
 
 
-def test_a_transport_that_is_down_ends_with_every_row_failed_and_no_hang() -> None:
-    down = Act(failed("connection_error"), seconds=0.01)
-    run = Run(rows(20), default=down)
+def test_a_failure_that_is_none_of_the_network_ends_with_every_row_failed_and_no_hang() -> None:
+    run = Run(rows(20), default=Act(failed("timeout", may_be_billed=True), seconds=0.01))
     assert run.drain() is None
     assert set(run.times_sent.values()) == {5}
+    assert set(run.book.status.values()) == {"failed"}
+
+
+# -- nothing answers ---------------------------------------------------------------------------------------------------
+
+
+def cut(count: int, *down: tuple[float, float], **fields: Any) -> tuple[Run, CutProvider]:
+    """A run over a network that is down in these spans."""
+    run = Run(rows(count), **fields)
+    run.provider = provider = CutProvider(run.script, run.default, network=Network(*down))
+    return run, provider
+
+
+def test_an_api_that_was_never_there_stops_the_run_within_seconds_and_no_row_has_failed() -> None:
+    run, provider = cut(1_000, (0.0, FOR_EVER), max_concurrency=200, retry=RetryPolicy(max_attempts=1))
+    reason = run.drain()
+    assert reason is not None
+    assert (reason.kind, reason.failure) == ("unreachable", REFUSED)
+    assert FIRST_PATIENCE_S <= run.ended_at <= 10
+    assert set(run.book.status.values()) == {"open"}
+    assert {outcome.tries for outcome in run.book.outcomes} == {0}
+    assert run.book.leased == {}
+    assert (run.book.spent, run.book.doubtful) == (0, 0)
+    assert len(provider.refused_at) <= 60, "those that left before the first came back, and a few to see"
+    assert [event.reason for event in run.listener.of(Stopping)] == ["unreachable"]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_few_rows_stop_it_as_many_do(count: int) -> None:
+    run, _ = cut(count, (0.0, FOR_EVER))
+    reason = run.drain()
+    assert reason is not None
+    assert reason.kind == "unreachable"
+    assert run.ended_at <= 12
+
+
+def test_200_requests_that_break_off_together_stop_nothing() -> None:
+    run, _ = cut(2_000, (5.5, 7.5), max_concurrency=200)
+    assert run.drain() is None
+    assert run.succeeded == list(range(2_000))
+    assert run.ended_at <= 12 + 2 + 3, "as long as without it, the blip, a pause, and one reply"
+    assert max(outcome.tries for outcome in run.book.outcomes) == 2, "the broken try may be billed, and counts"
+
+
+def test_long_replies_are_not_waited_for_to_know_that_connections_stand_again() -> None:
+    run, provider = cut(600, (150.0, 151.0), max_concurrency=200, default=Act(replied(), seconds=100.0))
+    assert run.drain() is None
+    assert run.succeeded == list(range(600))
+    assert len([at for _, at, _ in provider.sent if 150.0 < at < 160.0]) >= 200, "within seconds, not after a reply"
+
+
+def test_an_outage_of_minutes_is_ridden_out_with_few_requests_and_full_width_after_it() -> None:
+    run, provider = cut(3_000, (5.5, 245.5), max_concurrency=200, retry=RetryPolicy(max_attempts=2))
+    assert run.drain() is None
+    assert run.succeeded == list(range(3_000))
+    assert len(provider.refused_at) <= 30
+    assert run.ended_at <= 245.5 + 16 + 12
+    assert provider.most_in_flight == 200
+    assert [event.code for event in run.listener.of(Warned)] == ["no-answer"]
+    assert HeldBack("unreachable") in run.listener.of(HeldBack)
+    assert run.listener.of(HeldBack)[-1] != HeldBack("unreachable")
+
+
+def test_an_api_that_goes_away_for_good_stops_the_run_with_its_rows_open() -> None:
+    run, provider = cut(3_000, (5.5, FOR_EVER), max_concurrency=200, retry=RetryPolicy(max_attempts=2))
+    reason = run.drain()
+    assert reason is not None
+    assert reason.kind == "unreachable"
+    assert PATIENCE_S <= run.ended_at - 5.5 <= PATIENCE_S + 20
+    assert "failed" not in run.book.status.values()
+    assert run.book.leased == {}
+    assert run.book.doubtful == 200 * 100, "what was under way may be billed, and stays counted"
+    assert len(provider.refused_at) <= 40
+
+
+def test_what_comes_after_an_outage_goes_on_where_it_was() -> None:
+    run, _ = cut(100, (2.5, FOR_EVER))
+    assert run.drain() is not None
+    answered = run.succeeded
+    left = [prepared(row, attempts=run.book.attempts[Step(row)]) for row in range(100) if row not in answered]
+    again, _ = cut(0)
+    again.feed = ListFeed(left)
+    assert again.drain() is None
+    assert sorted([*answered, *again.succeeded]) == list(range(100))
+
+
+def test_tries_that_may_be_billed_are_used_up_also_in_an_outage() -> None:
+    broken = Act(Sent(None, BROKEN), seconds=0.01)
+    run = Run(rows(1), default=broken, retry=RetryPolicy(max_attempts=3))
+    assert run.drain() is None
+    assert run.times_sent == {0: 3}
+    assert set(run.book.status.values()) == {"failed"}
+
+
+def test_what_accepts_connections_and_drops_them_stops_the_run_too() -> None:
+    run = Run(rows(1_000), default=Act(Sent(None, BROKEN), seconds=0.01), max_concurrency=200)
+    reason = run.drain()
+    assert reason is not None
+    assert reason.kind == "unreachable"
+    assert "failed" not in run.book.status.values()
+
+
+def test_a_connection_that_does_not_stand_uses_up_no_try_and_the_row_is_answered_in_the_end() -> None:
+    script = {0: [*[Act(Sent(None, REFUSED), seconds=0.1)] * 50, Act(failed()), Act(replied())]}
+    run = Run(rows(400), script=script, retry=RetryPolicy(max_attempts=2))
+    assert run.drain() is None
+    assert run.succeeded == list(range(400))
+    of_row = [outcome for outcome in run.book.outcomes if outcome.step.row == 0]
+    assert [outcome.tries for outcome in of_row] == [0] * 50 + [1, 2]
+
+
+def test_a_row_that_never_gets_a_connection_is_given_up_in_the_end() -> None:
+    run = Run(
+        [prepared(0, attempts=FREE_CONNECTIONS)],
+        default=Act(Sent(None, REFUSED), seconds=0.01),
+        retry=RetryPolicy(max_attempts=2),
+    )
+    assert run.drain() is None
+    assert set(run.book.status.values()) == {"failed"}
+    assert run.times_sent == {0: 2}
+
+
+def test_while_the_first_requests_are_still_worked_on_refused_ones_stop_nothing() -> None:
+    """A gateway that takes ten connections and refuses the others, before an API that thinks for a minute."""
+
+    class Gateway(ScriptedProvider):
+        async def send(self, request: Request, *, on_begin: Callable[[], None] | None = None) -> Sent:
+            if self.in_flight >= 10:
+                await asyncio.sleep(0.01)
+                return Sent(None, REFUSED)
+            return await super().send(request, on_begin=on_begin)
+
+    run = Run(rows(40), max_concurrency=20)
+    run.provider = Gateway({}, Act(replied(), seconds=60.0))
+    assert run.drain() is None
+    assert run.succeeded == list(range(40))
+
+
+def test_a_429_in_an_outage_is_an_answer() -> None:
+    limited = Act(failed("rate_limit_error", http_status=429, retry_after_s=1.0), seconds=0.1)
+    run, provider = cut(4, (0.0, 5.0), script={row: [limited, Act(replied())] for row in range(4)})
+    assert run.drain() is None
+    assert run.succeeded == [0, 1, 2, 3]
+    assert len(provider.refused_at) >= 4
 
 
 # -- pauses ------------------------------------------------------------------------------------------------------------

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.engines.retry import MAX_RETRY_AFTER_S, RetryPolicy, clamp_retry_after
+from runner.engines.retry import (
+    FREE_CONNECTIONS,
+    FREE_REFUSALS,
+    MAX_RETRY_AFTER_S,
+    RetryPolicy,
+    clamp_retry_after,
+    counts_as_try,
+)
 from runner.types import Failure
 
 policies = st.builds(
@@ -61,3 +69,26 @@ def test_only_what_is_retryable_comes_back_and_only_so_often() -> None:
     again, never = Failure("api_error", "x", retryable=True), Failure("refusal", "x")
     assert [policy.allows(again, tries) for tries in (1, 2, 3, 4)] == [True, True, False, False]
     assert not policy.allows(never, 1)
+
+
+LIMITED = Failure("rate_limit_error", "slow down", retryable=True, http_status=429)
+REFUSED = Failure("connection_error", "refused", retryable=True)
+
+
+@pytest.mark.parametrize(
+    ("failure", "attempts", "counts"),
+    [
+        (None, 0, True),
+        (Failure("api_error", "", retryable=True, http_status=500), 0, True),
+        (LIMITED, FREE_REFUSALS - 1, False),
+        (LIMITED, FREE_REFUSALS, True),
+        (REFUSED, FREE_CONNECTIONS - 1, False),
+        (REFUSED, FREE_CONNECTIONS, True),
+        (replace(REFUSED, may_be_billed=True), 0, True),
+        (replace(REFUSED, http_status=302), 0, True),
+        (replace(REFUSED, retryable=False), 0, True),
+        (Failure("timeout", "", retryable=True, may_be_billed=True), 0, True),
+    ],
+)
+def test_what_says_nothing_of_the_row_is_no_try(failure: Failure | None, attempts: int, counts: bool) -> None:
+    assert counts_as_try(failure, attempts) is counts

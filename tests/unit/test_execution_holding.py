@@ -20,6 +20,7 @@ from support.engine_fakes import HandClock
         (HeldBack("connections", 50, own=True), "limited by `limits.max_concurrency`: 50 requests at a time"),
         (HeldBack("pause"), "waiting as the API asked"),
         (HeldBack("busy"), "the API is busy"),
+        (HeldBack("unreachable"), "nothing answers at the API's address"),
     ],
 )
 def test_what_holds_back_is_said_in_few_words(event: HeldBack, words: str) -> None:

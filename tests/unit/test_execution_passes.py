@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import pytest
 
 from runner.engines import StopReason
 from runner.errors import LedgerError, UsageError
+from runner.execution.resuming import cancel_at
+from runner.execution.summary import Summary
 from runner.ledger import Batch, BatchFacts, BatchState
 from runner.ledger.audit import audit
 from runner.ledger.sqlite import SqliteLedger
+from runner.settings import load_settings
 from support.execution_batches import BatchBench
 from support.execution_fakes import JOB, folder_in_memory
 
@@ -373,3 +377,89 @@ def test_a_batch_that_was_deleted_at_the_api_does_not_keep_a_cancel_from_ending(
     assert stopped(bench.cancel().stopped_by) == "stuck"
     summary = bench.resume(resend=True, wait=True)
     assert (summary.status, summary.counts.canceled) == ("canceled", ROWS)
+
+
+# -- nothing answers ---------------------------------------------------------------------------------------------------
+
+
+def hasty(bench: BatchBench) -> None:
+    """No run waits long for an API that is not there."""
+    settings = bench.root / "runner.toml"
+    settings.write_text(settings.read_text() + "unreachable_after_s = 0.05\n")
+
+
+@pytest.mark.parametrize("mode", ["batch", "parallel"])
+def test_an_api_that_is_not_reached_leaves_all_rows_open_and_the_next_command_goes_on(
+    bench: BatchBench, mode: str
+) -> None:
+    hasty(bench)
+    bench.provider.unreachable = True
+    summary = bench.run(f"mode={mode}", "retry.max_attempts=1")
+    assert (summary.status, summary.exit_status, stopped(summary.stopped_by)) == ("stopped", 4, "unreachable")
+    assert (summary.counts.open, summary.counts.failed) == (ROWS, 0)
+    assert summary.stopped_by is not None
+    assert "https://api.example" in summary.stopped_by.message
+    assert "ANTHROPIC_BASE_URL" in (summary.stopped_by.hint or "")
+    assert (summary.money.spent, summary.money.reserved, summary.money.doubtful) == (0, 0, 0)
+    assert not (bench.root / "out/x.jsonl").exists()
+    bench.provider.unreachable = False
+    again = bench.run(f"mode={mode}", "retry.max_attempts=1")
+    assert (again.exit_status, again.run_id, again.counts.succeeded) == (0, summary.run_id, ROWS)
+    assert [record["key"] for record in bench.records()] == [f"k{number}" for number in range(ROWS)]
+
+
+def test_a_run_that_has_batches_at_the_api_waits_for_it_beyond_its_patience(bench: BatchBench) -> None:
+    hasty(bench)
+    bench.provider.looks_refused = 36
+    summary = bench.run()
+    assert (summary.exit_status, bench.provider.looks_refused) == (0, 0)
+    assert bench.provider.bought == IN_THREES
+    assert any("what is at the API stays there" in warning for warning in summary.warnings)
+
+
+def test_a_detached_run_does_not_say_that_work_waits_where_nobody_could_tell(bench: BatchBench) -> None:
+    bench.provider.hangs = True
+    assert stopped(bench.run(detach=True).stopped_by) == "waiting"
+    bench.provider.unreachable = True
+    summary = bench.run(detach=True)
+    assert (summary.exit_status, stopped(summary.stopped_by)) == (4, "unreachable")
+    bench.provider.unreachable = False
+    assert stopped(bench.run(detach=True).stopped_by) == "waiting"
+    bench.provider.hangs = False
+    assert bench.run().exit_status == 0
+    assert bench.provider.bought == IN_THREES
+
+
+@pytest.mark.parametrize("unreachable", [True, False])
+def test_a_run_is_canceled_from_another_address_only_while_it_has_nothing_at_its_own(
+    bench: BatchBench, unreachable: bool
+) -> None:
+    hasty(bench)
+    bench.provider.hangs, bench.provider.unreachable = True, unreachable
+    bench.run(detach=True)
+    (info,) = bench.runs()
+    settings = load_settings(bench.root, {})
+    elsewhere = replace(bench.api(), address="https://gateway.example")
+
+    def canceled() -> Summary:
+        return cancel_at(info, bench.state, settings, elsewhere, observer=bench.events, clock=bench.clock)
+
+    if unreachable:
+        assert canceled().status == "canceled"
+    else:
+        with pytest.raises(LedgerError) as caught:
+            canceled()
+        assert caught.value.code == "other-address"
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_a_cancel_that_does_not_reach_the_api_stays_to_be_done(bench: BatchBench, detach: bool) -> None:
+    hasty(bench)
+    bench.provider.hangs = True
+    bench.run(detach=True)
+    bench.provider.unreachable = True
+    summary = bench.cancel(detach=detach)
+    assert (summary.exit_status, stopped(summary.stopped_by)) == (4, "unreachable")
+    bench.provider.unreachable = False
+    assert bench.cancel().status == "canceled"
+    assert all(made.canceled for made in bench.provider.made)

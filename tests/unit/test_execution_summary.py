@@ -160,6 +160,7 @@ def test_the_summary_has_the_fields_of_the_interface_in_their_order(tmp_path: Pa
         "format", "run_id", "job", "status", "stopped_by", "exit_status", "mode", "rows", "failures", "requests",
         "attempts", "usage", "cost_usd", "overhead_usd", "estimated_cost_usd", "elapsed_s", "batches", "sinks",
         "warnings", "resume", "simulated", "limited_by",
+            "failure_reasons",
     ]  # fmt: skip
     assert list(shown["rows"]) == ["total", "succeeded", "failed", "expired", "canceled", "open", "reused"]
     assert shown["rows"] == {

@@ -103,6 +103,11 @@ def test_true_and_one_are_different_values() -> None:
     assert field("[1, true]") == {"enum": [1, True]}
 
 
+def test_labels_that_are_no_list_are_told_with_the_job_s_other_values() -> None:
+    for text in ("3", "spam", "{a: b}"):
+        assert labels_schema(parse_yaml(text, "j")) == ({}, [])
+
+
 def test_labels_are_one_field() -> None:
     schema, problems = labels_schema(parse_yaml("[spam, ham]", "j"))
     assert not problems
