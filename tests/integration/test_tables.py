@@ -94,7 +94,7 @@ def test_a_table_goes_to_a_store(project: Project, s3: S3Store) -> None:
         ("{path: out/x.arrow, partition_by: [key]}", "`partition_by` is no key of arrow sinks"),
         ("out/x.parquet.gz", "parquet is compressed within"),
         ("{path: out/x.parquet, partition_by: nothing}", "there is no column 'nothing'"),
-        ("{path: out/x.arrow, compression: gzip}", "`compression` of the sink"),
+        ("{path: out/x.arrow, compression: gzip}", "`compression` of arrow sinks"),
         ("{path: 's3://bucket/x.parquet', partition_by: key}", "a store has no folder"),
     ],
 )
