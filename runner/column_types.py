@@ -23,9 +23,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal, get_args
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 Kind = Literal[
     "null", "boolean", "integer", "number", "decimal", "string", "bytes", "date", "datetime", "time", "duration",
@@ -36,8 +38,7 @@ INT64_DIGITS = 19
 """Digits of 2**63."""
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnType:
+class ColumnType(Struct, frozen=True):
     """A column's type; nulls may stand in every column. Of the other fields each belongs to one kind.
 
     `json` is any JSON value: a column whose values have nothing else in common.

@@ -24,12 +24,12 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Location:
+
+class Location(Struct, frozen=True):
     """A place in a file. `line` and `column` are 1-based, columns count characters; `length` is what the caret
     underlines.
 
@@ -46,8 +46,7 @@ class Location:
         return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """One thing that is wrong: what was found and expected (`message`), where, and what to do next (`hint`).
 
     `code` is kebab-case and stable; every code is listed in docs/errors.md.

@@ -7,9 +7,10 @@ Owns   the event values and `Observer`. Engines and execution tell; an observer 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
+
+from msgspec import Struct
 
 from runner.types import Failure, Mode, RowStatus, Step, Usage
 
@@ -17,8 +18,7 @@ Task = Literal["send", "cancel", "collect"]
 """What a command does with a run."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(Struct, frozen=True):
     """`spent_pico` is what earlier sittings of this run have cost: the cap counts it too. `why` completes "in batch
     mode, because …" where the mode was chosen and not asked for. Of a run that is canceled, or only collected, nothing
     more is sent."""
@@ -40,8 +40,7 @@ class RunStarted:
     open_twins: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Preparing:
+class Preparing(Struct, frozen=True):
     """Before a run starts, all its rows are gone through: `what` says for what, and `done` of so many `rows` how far
     that is. The last one has all of them done."""
 
@@ -51,8 +50,7 @@ class Preparing:
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
-class StepSent:
+class StepSent(Struct, frozen=True):
     """A request has left; `in_flight` counts it."""
 
     step: Step
@@ -60,8 +58,7 @@ class StepSent:
     in_flight: int
 
 
-@dataclass(frozen=True, slots=True)
-class StepEnded:
+class StepEnded(Struct, frozen=True):
     """An attempt's outcome is durable. `status` is the row's, `open` where it will be tried again.
 
     `in_flight` is None for an outcome that was never sent (an earlier answer, a row that cannot be rendered).
@@ -77,8 +74,7 @@ class StepEnded:
     in_flight: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(Struct, frozen=True):
     """Steps were rendered into the next batch, which now has `steps` requests and `size_bytes` of body."""
 
     number: int
@@ -86,8 +82,7 @@ class Packed:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class BatchMoved:
+class BatchMoved(Struct, frozen=True):
     """A batch of this run has come to another state (a `runner.ledger.BatchState`); the move is durable."""
 
     number: int
@@ -100,8 +95,7 @@ class BatchMoved:
     note: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BatchSettled:
+class BatchSettled(Struct, frozen=True):
     """Some results of a batch are durable and decided: how many came to which status, and what they cost. Replies on
     which a next turn follows are not counted among `statuses`."""
 
@@ -112,24 +106,21 @@ class BatchSettled:
     unpriced: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class FileUploaded:
+class FileUploaded(Struct, frozen=True):
     """A file that requests name is at the API, after so many bytes were sent."""
 
     file_id: str
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class CoolingDown:
+class CoolingDown(Struct, frozen=True):
     """Admission pauses for `seconds`, because of `reason` (an API error type, or `retry_after`)."""
 
     seconds: float
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class HeldBack:
+class HeldBack(Struct, frozen=True):
     """What keeps further requests from leaving has changed; told once a second at most.
 
     `by`: a limit a minute (`requests`, `input_tokens`, `output_tokens`), `connections` (how many at a time), `pause` (a
@@ -142,31 +133,27 @@ class HeldBack:
     own: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(Struct, frozen=True):
     """Something a person should know; shown once."""
 
     code: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stopping:
+class Stopping(Struct, frozen=True):
     """The run stops before its end: no new requests; what is in flight is awaited."""
 
     reason: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class SinkDelivered:
+class SinkDelivered(Struct, frozen=True):
     kind: str
     target: str
     records: int
 
 
-@dataclass(frozen=True, slots=True)
-class RunEnded:
+class RunEnded(Struct, frozen=True):
     """`rows_done` are the rows, twins aside, that have their answer or failed, in all sittings of the run."""
 
     run_id: str

@@ -13,14 +13,11 @@ from typing import Any
 import orjson
 
 from runner.encoding import decode
-from runner.types import Reply, Usage, maker_of
+from runner.types import Reply, Usage
 
 MAX_TOKENS = 100_000_000
 """More than any context window has, few enough that their price fits the ledger's 64-bit integers: a count beyond it
 is a server's mistake, and booking it would make the run impossible to open."""
-
-
-_reply, _usage = maker_of(Reply), maker_of(Usage)
 
 
 def parse_reply(body: bytes, request_id: str | None = None, usage: Usage | None = None) -> Reply:
@@ -48,7 +45,7 @@ def reply_of(message: Any, request_id: str | None = None, known_usage: Usage | N
         stop_details is None or isinstance(stop_details, dict)
     ):
         raise ValueError("a message whose stop reason has another shape")
-    return _reply(
+    return Reply(
         str(get("id", "")),
         request_id,
         str(get("model", "")),
@@ -87,8 +84,8 @@ def parse_usage(usage: Mapping[str, Any]) -> Usage:
         five_minutes = written - one_hour
     used = usage.get("server_tool_use")
     if used:
-        return _usage(fresh, output, read, five_minutes, one_hour, _searches(used))
-    return _usage(fresh, output, read, five_minutes, one_hour)
+        return Usage(fresh, output, read, five_minutes, one_hour, _searches(used))
+    return Usage(fresh, output, read, five_minutes, one_hour)
 
 
 def _searches(used: Any) -> int:

@@ -22,9 +22,9 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from msgspec import Struct
 from pydantic import BaseModel
 
 from runner.errors import Problem, SpecError, closest
@@ -34,8 +34,7 @@ from runner.storage import file_name, is_url
 Group = Literal["dataset", "sink", "provider"]
 
 
-@dataclass(frozen=True, slots=True)
-class Plugin:
+class Plugin(Struct, frozen=True):
     """A kind and where its two parts are, not loaded yet. `distribution` is None for a built-in.
 
     `options_ref` and `class_ref` are `module:attribute`; the attribute may be dotted.

@@ -23,8 +23,10 @@ Bounds: 41 bits, which are at most 8 digits in base 36 (`engines.custom_ids`) an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.types import Step
 
@@ -53,8 +55,7 @@ MAX_REPAIRS: Final = most("repairs")
 MAX_LIMITS: Final = most("longer")
 
 
-@dataclass(frozen=True, slots=True)
-class Rounds:
+class Rounds(Struct, frozen=True):
     """How often, within one turn, a reply was mended (`repairs`), a request was sent with the next larger `max_tokens`
     (`longer`), given to the next of other `models`, `continued` after a pause, or answered with results of `tools`; and
     how often all that was begun again (`restarts`)."""
@@ -117,39 +118,33 @@ def is_first_request(step: Step) -> bool:
 # -- why -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Repair:
+class Repair(Struct, frozen=True):
     """The reply does not fit: the model is told so, in these words, and answers again."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Longer:
+class Longer(Struct, frozen=True):
     """The reply was cut off: the same is asked with a larger `max_tokens`."""
 
     max_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class OtherModel:
+class OtherModel(Struct, frozen=True):
     """The model refused: the same is asked of another one."""
 
     model: str
 
 
-@dataclass(frozen=True, slots=True)
-class GoOn:
+class GoOn(Struct, frozen=True):
     """The model paused a long turn of tools that the API runs: it is given what it said, and goes on."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallTools:
+class CallTools(Struct, frozen=True):
     """The model calls functions: it is given what they return, and goes on."""
 
 
-@dataclass(frozen=True, slots=True)
-class NextTurn:
+class NextTurn(Struct, frozen=True):
     """The reply is an answer, and the user has more to say: in this turn, counted from 0."""
 
     turn: int

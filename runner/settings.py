@@ -26,6 +26,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from dotenv.parser import parse_stream
+from msgspec import Struct
 
 from runner.connections import NAME as CONNECTION_NAME
 from runner.errors import Location, Problem, SpecError, closest
@@ -77,8 +78,7 @@ class Settings:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectFile:
+class ProjectFile(Struct, frozen=True):
     """`runner.toml`, or the `[tool.runner]` of a `pyproject.toml`."""
 
     path: Path
@@ -317,8 +317,7 @@ class _Reader:
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class _Setting:
+class _Setting(Struct, frozen=True):
     parse: Callable[[Any, Path], Any]
     expected: str
 

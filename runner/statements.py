@@ -14,7 +14,8 @@ Sources: ISO 9075-2 (5.3 literals, comments); PostgreSQL 18, "Lexical Structure"
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 WRITING = frozenset(
     {
@@ -37,8 +38,7 @@ _SKIPPED = re.compile(_TOKENS, re.VERBOSE | re.DOTALL)
 _SKIPPED_MYSQL = re.compile(_TOKENS.replace("--[^", r"\#[^\n]*|--[^", 1), re.VERBOSE | re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """`:name` in a statement; `start` and `end` are places in its text."""
 
     name: str
@@ -46,8 +46,7 @@ class Parameter:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(Struct, frozen=True):
     """One text of SQL, scanned.
 
     `first_word` is in lower case, None where there is no word. `second` is the place where another statement begins.

@@ -16,11 +16,13 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from runner.catalog.snapshot import MODELS, RETIRED, SNAPSHOT_DATE, SUCCESSORS, Fast, KnownModel
 
@@ -35,8 +37,7 @@ _ON_VERTEX = re.compile(r"^(?P<model>claude-[a-z0-9.-]+)@(?P<day>\d{8}|default)$
 """`claude-haiku-4-5@20251001` (Vertex AI's model ids)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
+class ModelFacts(Struct, frozen=True):
     """Facts of one model; None (or a missing key of `thinking`) is "not known".
 
     `thinking`: which `thinking.type` values it takes. `effort`: its effort levels, empty where it has none.

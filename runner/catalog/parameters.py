@@ -15,8 +15,9 @@ November 2026.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from runner.catalog.betas import (
     BATCH_ONLY_BETAS,
@@ -143,8 +144,7 @@ ABOUT: Mapping[str, str] = {
 """What each of them is for, in the words of the reference page."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """Why a parameter of the API has no place under `params:`."""
 
     code: str

@@ -122,7 +122,10 @@ def _value_above(value: Decimal | source.TieredPrices, start: int) -> Decimal:
 def _times(price: ModelPrice, factor: Fraction) -> ModelPrice:
     def tiers(before: Iterable[Tier]) -> tuple[Tier, ...]:
         return tuple(
-            Tier(tier.above, Rates(*(_rounded_up(getattr(tier.rates, name) * factor) for name in Rates.__slots__)))
+            Tier(
+                tier.above,
+                Rates(*(_rounded_up(getattr(tier.rates, name) * factor) for name in Rates.__struct_fields__)),
+            )
             for tier in before
         )
 

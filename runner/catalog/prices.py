@@ -16,10 +16,12 @@ Invariants (held by property tests)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from decimal import ROUND_CEILING, Decimal
 from fractions import Fraction
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from runner.catalog.server_tools import WEB_SEARCH_PICO
 from runner.types import PICO_PER_USD, CacheTtl, Mode, Usage
@@ -27,8 +29,7 @@ from runner.types import PICO_PER_USD, CacheTtl, Mode, Usage
 PRICES_FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Rates:
+class Rates(Struct, frozen=True):
     """Pico-dollars a token."""
 
     input: int
@@ -56,16 +57,14 @@ class Rates:
         return max(self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h)
 
 
-@dataclass(frozen=True, slots=True)
-class Tier:
+class Tier(Struct, frozen=True):
     """`rates` hold for requests whose prompt has more than `above` tokens (0 for the first tier)."""
 
     above: int
     rates: Rates
 
 
-@dataclass(frozen=True, slots=True)
-class ModelPrice:
+class ModelPrice(Struct, frozen=True):
     """Tiers in ascending order, the first above 0, for each mode."""
 
     parallel: Sequence[Tier]
@@ -75,8 +74,7 @@ class ModelPrice:
         return self.batch if mode == "batch" else self.parallel
 
 
-@dataclass(frozen=True, slots=True)
-class Prices:
+class Prices(Struct, frozen=True):
     """The prices of a run's models. `version` says where they come from, for people and for the record."""
 
     version: str
@@ -162,7 +160,7 @@ def _tier_to_json(tier: Tier) -> dict[str, int]:
 
 
 def _tier_from_json(value: Mapping[str, int]) -> Tier:
-    return Tier(value["above"], Rates(**{name: value[name] for name in Rates.__slots__}))
+    return Tier(value["above"], Rates(**{name: value[name] for name in Rates.__struct_fields__}))
 
 
 def pico_per_token(usd_per_million: Decimal) -> int:

@@ -8,8 +8,9 @@ Knows  the keywords of JSON Schema. What is made of them is `schema_weakening`'s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from runner.catalog.schema_references import REFERENCES, SchemaPath
 from runner.catalog.schema_values import is_same, with_integers
@@ -26,8 +27,7 @@ _SILENT = frozenset(
 """Put no demand on a value, or none that closed objects do not keep."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """What cannot be sent as it is: where in the user's schema, why, and what can be done. `code` is a problem's."""
 
     path: SchemaPath
@@ -48,8 +48,7 @@ class Impossible(Exception):
     """A schema that no value fits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """One of several schemas that a value has to fit."""
 
     schema: Any

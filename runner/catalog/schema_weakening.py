@@ -22,8 +22,9 @@ Definitions that nothing refers to are not sent.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from runner.catalog.schema_merging import Finding, Impossible, Merged, Part, Told, Unsayable
 from runner.catalog.schema_references import HOLDS_LIST, HOLDS_NAMED, HOLDS_SCHEMA, REFERENCES, References, SchemaPath
@@ -43,8 +44,7 @@ _IMPLIES = {
 _SUBSTANCE = frozenset({"type", "enum", "const", *_IMPLIES})
 
 
-@dataclass(frozen=True, slots=True)
-class Weakened:
+class Weakened(Struct, frozen=True):
     """`schema` is what is sent, empty where `refused` says why nothing can be."""
 
     schema: dict[str, Any]
@@ -95,8 +95,7 @@ def _name_in(reference: str) -> str:
     return reference.removeprefix("#/$defs/").replace("~1", "/").replace("~0", "~")
 
 
-@dataclass(slots=True)
-class _Gathered:
+class _Gathered(Struct):
     """The conjunction of some parts, by keyword."""
 
     path: SchemaPath

@@ -13,8 +13,9 @@ Source: SDK 2.12.0 `types/tool_union_param.py` and what it names; platform.claud
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from runner.catalog.shapes import ByType, Fields, ListOf, OneOf, ParamPath, ParamProblem, Shape, Switch, Text, Whole
 from runner.errors import closest
@@ -57,8 +58,7 @@ _INCLUSION: Mapping[str, Shape] = {"response_inclusion": OneOf(("full", "exclude
 _CACHED: Mapping[str, Shape] = {"use_cache": Switch()}
 
 
-@dataclass(frozen=True, slots=True)
-class ServerTool:
+class ServerTool(Struct, frozen=True):
     """A tool that the API runs. `name` is what it is called, which the API lets nobody choose."""
 
     name: str

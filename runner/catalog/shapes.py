@@ -8,16 +8,16 @@ Knows  nothing of the API.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
+
+from msgspec import Struct
 
 from runner.errors import closest
 
 ParamPath = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ParamProblem:
+class ParamProblem(Struct, frozen=True):
     """What is wrong at `path` (from `params:` down). `code` is stable, `hint` says what to do."""
 
     path: ParamPath
@@ -37,8 +37,7 @@ class Shape(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(Struct, frozen=True):
     """A whole number, at least `at_least`."""
 
     at_least: int
@@ -53,8 +52,7 @@ class Whole:
         return {"type": "integer", "minimum": self.at_least}
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Struct, frozen=True):
     """Text with at least one character that is not white space."""
 
     def problems(self, value: Any, path: ParamPath) -> Iterator[ParamProblem]:
@@ -67,8 +65,7 @@ class Text:
         return {"type": "string", "minLength": 1}
 
 
-@dataclass(frozen=True, slots=True)
-class Switch:
+class Switch(Struct, frozen=True):
     """True or false."""
 
     def problems(self, value: Any, path: ParamPath) -> Iterator[ParamProblem]:
@@ -79,8 +76,7 @@ class Switch:
         return {"type": "boolean"}
 
 
-@dataclass(frozen=True, slots=True)
-class Free:
+class Free(Struct, frozen=True):
     """A mapping that is handed on as it is."""
 
     def problems(self, value: Any, path: ParamPath) -> Iterator[ParamProblem]:
@@ -91,8 +87,7 @@ class Free:
         return {"type": "object"}
 
 
-@dataclass(frozen=True, slots=True)
-class Either:
+class Either(Struct, frozen=True):
     """One of several shapes, told apart by the JSON type; `expected` says them in words."""
 
     shapes: Mapping[type, Shape]
@@ -109,8 +104,7 @@ class Either:
         return {"anyOf": [shape.json_schema() for shape in self.shapes.values()]}
 
 
-@dataclass(frozen=True, slots=True)
-class OneOf:
+class OneOf(Struct, frozen=True):
     """One of a few words."""
 
     words: tuple[str, ...]
@@ -128,8 +122,7 @@ class OneOf:
         return {"enum": list(self.words)}
 
 
-@dataclass(frozen=True, slots=True)
-class ListOf:
+class ListOf(Struct, frozen=True):
     """A list whose items all have one shape."""
 
     item: Shape
@@ -145,8 +138,7 @@ class ListOf:
         return {"type": "array", "items": self.item.json_schema()}
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
+class Fields(Struct, frozen=True):
     """A mapping with known keys; those in `required` must be there."""
 
     fields: Mapping[str, Shape]
@@ -172,8 +164,7 @@ class Fields:
         return {"type": "object", "properties": properties, **required, "additionalProperties": False}
 
 
-@dataclass(frozen=True, slots=True)
-class ByType:
+class ByType(Struct, frozen=True):
     """A mapping whose `type` says which of several shapes it has."""
 
     kinds: Mapping[str, Fields]

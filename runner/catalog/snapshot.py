@@ -12,8 +12,9 @@ verified is left out (None, or no entry), and nothing is then checked against it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 SNAPSHOT_DATE = "2026-11-28"
 
@@ -31,8 +32,7 @@ _ALWAYS = {"adaptive": True, "disabled": False, "enabled": False}
 _BY_BUDGET = {"adaptive": False, "disabled": True, "enabled": True}
 
 
-@dataclass(frozen=True, slots=True)
-class KnownModel:
+class KnownModel(Struct, frozen=True):
     """One model of the snapshot.
 
     `thinking`: which `thinking.type` it takes, as far as known. `effort`: the levels it takes, none where it has no

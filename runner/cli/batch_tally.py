@@ -8,8 +8,9 @@ Knows  events only. Batches that are over are counted and forgotten.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from runner.cli.terminal import counted, duration
 from runner.events import BatchMoved, Packed
@@ -18,8 +19,7 @@ _GONE = frozenset({"rejected", "not_sent"})
 _LEAVING = frozenset({"intent", "sending"})
 
 
-@dataclass(frozen=True, slots=True)
-class AtApi:
+class AtApi(Struct, frozen=True):
     """Batches at one moment. `oldest_s` is the age of the oldest that is not over, `expires_at` when the first of them
     does, by the API's clock."""
 

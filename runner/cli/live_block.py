@@ -7,9 +7,9 @@ Knows  the tally's values and their words. Nothing is parsed as rich markup.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TextIO
 
+from msgspec import Struct
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -60,8 +60,7 @@ class LiveBlock:
             live.stop()
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
+class _Block(Struct, frozen=True):
     """The live block, as it is drawn.
 
     Each line is cropped to the terminal's width of that moment: one that wrapped would leave rests behind at the next.

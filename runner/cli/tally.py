@@ -15,8 +15,9 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from runner.cli.batch_tally import AtApi, BatchTally, said_of
 from runner.cli.patience import SIGNALLED
@@ -52,8 +53,7 @@ MAX_NOTICES = 1000
 Level = Literal["info", "warning", "stop"]
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """A line that is said once; `progress` is where the run stood, for the line that ends it."""
 
     level: Level
@@ -61,8 +61,7 @@ class Notice:
     progress: Progress | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """Where a run stands at one moment. `at` and the other seconds are the clock's monotonic ones."""
 
     at: float

@@ -11,7 +11,8 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runner.connections import BadUrl, Connection, DatabaseUrl
 from runner.errors import SetupError, closest
@@ -20,8 +21,7 @@ from runner.extras import missing_library
 DUCKDB = "duckdb"
 
 
-@dataclass(frozen=True, slots=True)
-class Driver:
+class Driver(Struct, frozen=True):
     """What reaches a kind of database where its URL names no driver. `name` is SQLAlchemy's, `module` what it
     imports; None where Python brings it."""
 
@@ -49,8 +49,7 @@ _ASYNC = frozenset({"asyncpg", "psycopg_async", "aiosqlite", "asyncmy", "aiomysq
 """SQLAlchemy's drivers for asyncio ("Dialects", SQLAlchemy 2.1), which its ordinary engine cannot use."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """What went wrong at a database, told without a secret.
 
     `token` and `line` say where in the statement, as far as the database does: a word of it, and its line from 1.

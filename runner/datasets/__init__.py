@@ -49,6 +49,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from msgspec import Struct
+
 from runner.column_types import ColumnType
 from runner.connections import Connection
 from runner.errors import Location, Problem
@@ -111,8 +113,7 @@ class TypedDataset(Dataset, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ComparedFiles:
+class ComparedFiles(Struct, frozen=True):
     """What comparing the columns of a dataset's files came to: how many of them were looked at, and what is wrong."""
 
     looked_at: int

@@ -13,9 +13,10 @@ import datetime as dt
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
+
+from msgspec import Struct, field
 
 from runner.column_types import (
     BOOLEAN,
@@ -41,8 +42,7 @@ class _NotCastable(Exception):
     """Why a value cannot be made one of a type, after `the column 'x' is …`."""
 
 
-@dataclass
-class CastDataset:
+class CastDataset(Struct):
     """A dataset with some columns cast. `types` names a type of `CASTS` for each."""
 
     dataset: Dataset
@@ -284,8 +284,7 @@ def _json(value: Any) -> Any:
         raise _not(value, " that is no JSON") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Cast:
+class Cast(Struct, frozen=True):
     """How values become one type. `type` is the narrowest that all of its values have; where they may say more (how
     large, which zone), they are looked at."""
 

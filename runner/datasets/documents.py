@@ -13,8 +13,9 @@ from __future__ import annotations
 import importlib
 import io
 import logging
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from runner.datasets.html_text import html_text
 from runner.extras import missing_library
@@ -40,8 +41,7 @@ class NoText(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """The text of a document; None for an image, which has none. `pages` of a PDF."""
 
     text: str | None

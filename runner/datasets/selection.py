@@ -20,10 +20,11 @@ import difflib
 import math
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from runner.datasets import Dataset, SourceRow
 from runner.datasets.problems import Enough, ProblemList, data_problem
@@ -46,8 +47,7 @@ _MAX_REMEMBERED_KEYS = 10_000
 """Keys kept to suggest a near match for one that is not there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """Which rows belong to a run, in the order in which it is applied.
 
     `key` names the columns that make the key; without it, it is the 0-based position in the source, before any

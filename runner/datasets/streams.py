@@ -23,11 +23,11 @@ import sys
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import zstandard
+from msgspec import Struct
 
 from runner.datasets.problems import data_error
 from runner.errors import InputError
@@ -64,8 +64,7 @@ _DAMAGE = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.Zst
 """What the decompressors raise for damaged or cut-off input; bz2 also raises OSError."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """One text to read: a file, here or at a URL, or stdin where `path` is None. `name` is how messages call it."""
 
     name: str

@@ -49,22 +49,21 @@ The folder, in the order to read it in:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from msgspec import Struct
 
 from runner.ledger import AcceptedLines, Batch, BatchFacts, BatchState, BatchStep, Landed, Lease, Settled
 from runner.rounds import Why
 from runner.types import Failure, Outcome, Reply, Request, RowStatus, Step
 
 
-@dataclass(frozen=True, slots=True)
-class Accept:
+class Accept(Struct, frozen=True):
     """The reply answers the step."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """The reply asks for another request: `step` becomes open (a repair round, the next turn), for the reason `why`.
     `failure` is what is wrong with the reply, None where nothing is."""
 
@@ -73,8 +72,7 @@ class Ask:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
+class Fail(Struct, frozen=True):
     """The reply is no answer and asking again unchanged would not help."""
 
     failure: Failure
@@ -89,8 +87,7 @@ class Judge(Protocol):
     def __call__(self, step: Step, reply: Reply, /) -> Verdict: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """A step ready to be sent. `attempts` counts those made so far, `tries` those among them that count towards
     `max_attempts`; `bound_pico` is the upper bound of what one attempt costs (None where the price is unknown, which
     a cap refuses)."""
@@ -102,8 +99,7 @@ class Prepared:
     tries: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What the book made of an outcome: the row's status. `open`: this step is to be tried again or, where there is a
     `next_step`, that one is open now."""
 
@@ -112,8 +108,7 @@ class Decision:
     next_step: Step | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StopReason:
+class StopReason(Struct, frozen=True):
     """Why a run stops before all its steps are answered.
 
     kind: `credentials`, `permission`, `not_found`, `spend_limit`, `api_refused`, `unreachable` (nothing answers),

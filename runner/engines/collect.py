@@ -25,11 +25,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct
 
 from runner.engines import BatchBook, Judge, StopReason
 from runner.engines.custom_ids import custom_id
@@ -53,8 +54,7 @@ _NAMED = 5
 Verdict = Literal["closed", "again", "recount", "absent", "failed", "refused", "incomplete"]
 
 
-@dataclass(frozen=True, slots=True)
-class Attempted:
+class Attempted(Struct, frozen=True):
     """How one attempt at collecting ended.
 
     `again` and `recount`: the file was not whole, or its tallies were not the API's; `absent`: the API has no results
@@ -70,8 +70,7 @@ class Attempted:
     decided: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
+class Desk(Struct, frozen=True):
     """What all batches of a run are collected with."""
 
     provider: BatchProvider

@@ -23,8 +23,9 @@ Of a short time the last two take a tenth and a twentieth: an hour's allowance w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 SECONDS_A_REQUEST = 2.0
 """How long one request in parallel is assumed to take; short replies take less, long ones are why there is a margin."""
@@ -38,8 +39,7 @@ FEWEST_REQUESTS = 100
 """No batch is made smaller for a deadline: below this its fixed costs (a create, polls, a download) outweigh it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(Struct, frozen=True):
     """By when all rows are to be answered. `began_at` is when the run was created, `rows` how many rows were open when
     the pass began (they fall back to parallel mode too, sent or not), `requests_per_s` what parallel mode manages."""
 

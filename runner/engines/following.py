@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from runner.clock import Clock
 from runner.engines import StopReason
@@ -37,8 +38,7 @@ LOST_PAGE = 500
 """Steps whose results are gone, recorded at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """What a step changed for the run."""
 
     reopened: int = 0
@@ -46,8 +46,7 @@ class Progress:
     reason: StopReason | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
+class Manner(Struct, frozen=True):
     """How batches are followed: by which clock, at which intervals; `draw` is uniform in [0, 1). At most as many calls
     are under way as `calls` admits, and as many batches being collected as `collecting` does."""
 

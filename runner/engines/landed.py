@@ -26,16 +26,18 @@ import re
 import threading
 from array import array
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from runner.engines import Accept, Judge
 from runner.engines.custom_ids import base36, id_head, read_custom_id
 from runner.engines.parallel import Price
 from runner.ledger import ACCEPTED_COLUMNS, NONE_ACCEPTED, UNPRICED, AcceptedLines, Landed
 from runner.providers import BatchLine
-from runner.types import AttemptEnd, Failure, Step, Usage, plain_step
+from runner.types import AttemptEnd, Failure, Step, Usage
 
 GROUP_LINES: Final = 5_000
 """The most that the ledger takes in one transaction (reliability 3.4)."""
@@ -70,8 +72,7 @@ def no_other_model(_step: Step) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class LandedGroup:
+class LandedGroup(Struct, frozen=True):
     """Lines to book in one transaction. `accepted` are replies that answer their rows' first steps; `lines` the
     others."""
 
@@ -82,8 +83,7 @@ class LandedGroup:
         return len(self.lines) + len(self.accepted)
 
 
-@dataclass(slots=True)
-class Census:
+class Census(Struct):
     """What was found in a file. `first_at` holds, for each id of this batch, where its first line begins and how it
     ended, in one number: memory is the point. The id of a row's first step stands there as the row."""
 
@@ -263,7 +263,7 @@ class LandedReader:
                 continue
             usage = reply.usage
             cost = price(reply.model, usage, "batch")
-            step = plain_step(row)
+            step = Step(row)
             if one_sample and isinstance(judge(step, reply), Accept):
                 add(
                     (
@@ -291,7 +291,7 @@ class LandedReader:
         usage = reply.usage if reply is not None else _NOTHING_USED
         cost = self._price(self._model_of(step) or reply.model, usage, "batch") if reply is not None else 0
         place = at << 2 | (0 if reply is not None else _code_of(end, failure))
-        key: int | str = step.row if step == plain_step(step.row) else result.custom_id
+        key: int | str = step.row if step == Step(step.row) else result.custom_id
         first_at = self.census.first_at
         if first_at.setdefault(key, place) != place:
             self._compare(first_at[key] >> 2, line)

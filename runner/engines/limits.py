@@ -26,8 +26,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 from runner.clock import Clock
 from runner.engines.costs import Costs, counted_input
@@ -89,8 +90,7 @@ class Held(NamedTuple):
     own: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ceilings:
+class Ceilings(Struct, frozen=True):
     """The job's own limits a minute; None for none."""
 
     requests: int | None = None

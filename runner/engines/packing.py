@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, overload
+
+from msgspec import Struct
 
 from runner.engines import Prepared
 from runner.engines.custom_ids import MAX_NUMBER_DIGITS, id_head, id_tail
 from runner.ledger import Lease
-from runner.types import Step, maker_of, plain_step
+from runner.types import Step
 
 BEGIN: Final = b'{"requests":['
 OPEN_ITEM: Final = b'{"custom_id":"'
@@ -33,11 +34,8 @@ _ENVELOPE_BYTES: Final = len(BEGIN) + len(END) - 1
 _ITEM_BYTES: Final = len(OPEN_ITEM) + len(AFTER_ID) + len(CLOSE_ITEM) + 1
 _HASH_BYTES: Final = 32
 
-_lease = maker_of(Lease)
 
-
-@dataclass(frozen=True, slots=True)
-class BatchSizes:
+class BatchSizes(Struct, frozen=True):
     """Requests and bytes of one batch, and how many requests the organisation may have queued (rate limit page)."""
 
     max_requests: int = 95_000
@@ -101,8 +99,8 @@ class Leases(Sequence[Lease]):
     def __iter__(self) -> Iterator[Lease]:
         hashes, later = bytes(self._hashes), self._later
         for at, (row, bound) in enumerate(zip(self._rows, self._bounds, strict=True)):
-            step = later[at] if at in later else plain_step(row)
-            yield _lease(step, hashes[at * _HASH_BYTES : (at + 1) * _HASH_BYTES], bound, "batch")
+            step = later[at] if at in later else Step(row)
+            yield Lease(step, hashes[at * _HASH_BYTES : (at + 1) * _HASH_BYTES], bound, "batch")
 
     def _part(self, places: range) -> Leases:
         if places.step != 1:

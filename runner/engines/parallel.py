@@ -28,8 +28,9 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from runner.clock import Clock
 from runner.engines import Book, Decision, Feed, Prepared, StopReason
@@ -41,7 +42,7 @@ from runner.engines.outage import Outage
 from runner.engines.retry import RetryPolicy, counts_as_try
 from runner.events import CoolingDown, HeldBack, Observer, StepEnded, StepSent, Stopping, Warned
 from runner.providers import Provider, Sent
-from runner.types import Failure, Mode, Outcome, Request, Usage, maker_of
+from runner.types import Failure, Mode, Outcome, Request, Usage
 
 Price = Callable[[str, Usage, Mode], int | None]
 """What a usage of a model costs in pico-dollars; None where the price is unknown."""
@@ -64,8 +65,6 @@ _Departure = tuple[Prepared, Permit, bool]
 """A step that may leave, its permit, and whether others wait for it."""
 _Ended = tuple[Prepared, Outcome]
 
-# Every row comes through here.
-_outcome, _step_sent, _step_ended = maker_of(Outcome), maker_of(StepSent), maker_of(StepEnded)
 _NO_USAGE = Usage()
 
 
@@ -291,7 +290,7 @@ class ParallelEngine:
         """One request, from its departure until its outcome is handed over."""
         request = prepared.request
         started_at = self._clock.now()
-        self._observer.notify(_step_sent(prepared.step, prepared.attempts + 1, self._limits.in_flight))
+        self._observer.notify(StepSent(prepared.step, prepared.attempts + 1, self._limits.in_flight))
         try:
             sent = await (self._led(request) if leads else self._provider.send(request))
         finally:
@@ -346,7 +345,7 @@ class ParallelEngine:
     def _outcome(self, prepared: Prepared, sent: Sent, started_at: datetime) -> Outcome:
         reply = sent.reply
         usage = _NO_USAGE if reply is None else reply.usage
-        return _outcome(
+        return Outcome(
             prepared.step,
             prepared.attempts + 1,
             "errored" if reply is None else "succeeded",
@@ -398,7 +397,7 @@ class ParallelEngine:
         self._cap_blocks = False
         self._wake.set()
         self._observer.notify(
-            _step_ended(
+            StepEnded(
                 outcome.step,
                 outcome.attempt,
                 decision.status,

@@ -14,9 +14,10 @@ Sources: batch guide for the 24 hours, the 29 days and the states; reliability 3
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
+
+from msgspec import Struct
 
 from runner.engines.retry import clamp_retry_after
 from runner.ledger import Batch, BatchState
@@ -39,8 +40,7 @@ LIFETIME = timedelta(hours=24)
 NOT_FOUND = frozenset({404, 410})
 
 
-@dataclass(frozen=True, slots=True)
-class PollIntervals:
+class PollIntervals(Struct, frozen=True):
     """Seconds between looks at a batch: the first, and the longest."""
 
     first_s: float
@@ -65,8 +65,7 @@ def _jittered(seconds: float, draw: float) -> float:
 Meaning = Literal["under_way", "ended", "archived", "unseen", "stuck", "failed", "refused"]
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """What a look came to.
 
     `state` is the batch's state from now on; `again` says how the next look is paced: `soon` (by the growing

@@ -22,9 +22,10 @@ import struct
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from runner.engines.pacing import POOL_NUMBERS
 
@@ -46,8 +47,7 @@ _TRIES = 20_000
 """About 20 ms."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """Whose limits these are. `parts` hold the credential: only their digest leaves the process.
 
     `is_lasting`: what was learned is of use to later runs; not so for a server on this machine, whose port may be

@@ -15,8 +15,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from typing import Final, Literal
+
+from msgspec import Struct, field
 
 from runner.engines import BatchBook
 from runner.engines.custom_ids import read_custom_id
@@ -54,8 +55,7 @@ def owner(custom_ids: Sequence[str]) -> Owner | None:
     return owners.pop() if len(owners) == 1 else None
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """What one look at the list brought: batches proven ours by number, how many are held, and what failed."""
 
     proven: dict[int, RemoteBatch] = field(default_factory=dict)

@@ -10,7 +10,7 @@ Full jitter (a uniform draw between 0 and the exponential ceiling) spreads the r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from runner.types import Failure
 
@@ -26,8 +26,7 @@ FREE_CONNECTIONS = 1_000
 of the network, over whose outage the run stops long before: so that no row comes back for ever."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True):
     """`max_attempts` counts the first one; intervals are in seconds."""
 
     max_attempts: int = 5

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from runner.engines import BatchBook
 from runner.engines.staging import Staged
@@ -31,8 +32,7 @@ class Withheld(Exception):
     """The run stopped before the last chunk had left: the rest of the body stays here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Created:
+class Created(Struct, frozen=True):
     """What one try to create a batch came to. `failure` is None for one that was accepted or withheld."""
 
     batch: Batch

@@ -28,9 +28,10 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+
+from msgspec import Struct
 
 from runner.clock import Clock
 from runner.engines import pool_file
@@ -61,8 +62,7 @@ _GONE_S = 60.0
 Warn = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
+class Remembered(Struct, frozen=True):
     """What is known of a key without asking. `limits` are a minute's (0: not known), `age_s` since they were told."""
 
     limits: tuple[int, int, int]

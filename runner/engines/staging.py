@@ -22,9 +22,11 @@ import shutil
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from runner.engines import Prepared
 from runner.engines.custom_ids import id_head
@@ -52,8 +54,7 @@ WRITE_BYTES: Final = 1024 * 1024
 _SHARED, _WHOLE, _NEXT = b"\x00", b"\x01", b"\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(Struct, frozen=True):
     """A packed batch whose body is on disk. `sha256` is a digest of the staged form, which determines the body."""
 
     path: Path
@@ -167,8 +168,7 @@ async def empty(folder: Path) -> None:
     await asyncio.to_thread(act)
 
 
-@dataclass(slots=True)
-class _Lines:
+class _Lines(Struct):
     """The lines of a staged file, cut into pieces of about `PIECE_BYTES` on the wire."""
 
     file: BinaryIO

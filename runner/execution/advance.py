@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from typing import ClassVar
+
+from msgspec.structs import replace
 
 from runner.engines import StopReason
 from runner.errors import Problem

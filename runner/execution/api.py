@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from pydantic import ValidationError
 
 from runner.clock import Clock
@@ -40,8 +40,7 @@ SIMULATOR = "simulator"
 """Stands for the address of a stand-in that a command starts for itself: its port changes, its answers do not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Api:
+class Api(Struct, frozen=True):
     """Where requests go. `address` names it in a run's line; `environ` is what the provider finds its credential in,
     `transport` is the setting, `served_by` the job's provider."""
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from runner.clock import Clock
 from runner.events import Observer
 from runner.execution.api import Api
@@ -58,8 +60,7 @@ class RunOptions:
         return same_rows and (not info.trial or info.meta["deliver"] == self.deliver)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """One job that is to be converged, at an API that was reached."""
 
     loaded: LoadedJob

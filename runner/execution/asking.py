@@ -6,7 +6,7 @@ Knows  the loaded job. Light: `check` asks too, and loads no validator for it.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from runner.replies.asking import NEVER, Asking
 from runner.spec.load import LoadedJob

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from msgspec import Struct
 
 from runner.catalog.models import Catalog
 from runner.clock import Clock
@@ -115,8 +116,7 @@ def _upload_plan(info: RunInfo, state: StateFolder, api: Api, loaded: LoadedJob,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What is known of models, and what a person is to be told of that."""
 
     catalog: Catalog

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
 from typing import TypeGuard
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.clock import to_rfc3339
 from runner.engines import BatchBook, Feed, StopReason
@@ -36,8 +38,7 @@ STAGING = "packed"
 """The folder, in the run's, where the bodies of batches wait to be sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class BatchPlan:
+class BatchPlan(Struct, frozen=True):
     """What one pass needs of the ledger, read before the writer's thread has it."""
 
     mark: str

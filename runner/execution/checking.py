@@ -6,8 +6,10 @@ Owns   `runner check`: loading each job, its dataset's header, its sinks, and wi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.catalog.models import Catalog
 from runner.clock import Clock
@@ -37,8 +39,7 @@ from runner.spec.load import LoadedJob, duplicate_names, load
 from runner.types import Failure, Row
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Struct, frozen=True):
     """What is wrong with one job file: errors and warnings, in file order."""
 
     path: Path

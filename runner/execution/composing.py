@@ -13,7 +13,8 @@ says so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runner.engines import Ask, Judge
 from runner.ledger import Ledger, StepReply
@@ -30,16 +31,14 @@ _CURE = "`runner run --new` and then `runner retry` begin it again"
 """A retry goes back to the beginning of a turn, never to an earlier one; in a new run that is where the row failed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Awaited:
+class Awaited(Struct, frozen=True):
     """Calls of the reply to `asking` that have no result yet."""
 
     asking: Step
     calls: Sequence[ToolCall]
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """A reply of the step's turn that is not asked about any more."""
 
     body: bytes

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runner.errors import BudgetError
 from runner.execution.earlier import Earlier
@@ -30,8 +31,7 @@ Confirm = Callable[[str], bool]
 """Asks a person a yes-or-no question; None stands for a command that has nobody to ask."""
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(Struct, frozen=True):
     """What the rows that have no answer yet may cost, in pico-dollars; None where a price or a bound is unknown."""
 
     cost_pico: int | None

@@ -11,8 +11,10 @@ record as ever.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.ledger import Ledger, RowResult, StepReply
 from runner.message import parse_reply
@@ -25,8 +27,7 @@ from runner.spec.load import LoadedJob
 from runner.types import Attempt, Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """How many requests the rows of a job have beside the first: further `turns`, and `samples` in all. `vote` is the
     field that is voted on."""
 
@@ -50,8 +51,7 @@ class Shape:
         return cls(len(job.turns), job.samples, vote, check)
 
 
-@dataclass(frozen=True, slots=True)
-class Conversed:
+class Conversed(Struct, frozen=True):
     """A row's result with the reply that is its answer, and what the record says beside it."""
 
     result: RowResult

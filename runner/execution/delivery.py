@@ -16,9 +16,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from runner.errors import RunnerError
 from runner.events import Observer, SinkDelivered, Warned
@@ -33,8 +34,7 @@ RECORD_WEIGHT = 4 * 2**10
 """What a record counts beside its text, so that a few dozen small ones make a chunk too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """One sink of a run: `number` is its place in the job, `wants` says which records it gets."""
 
     number: int
@@ -42,8 +42,7 @@ class Target:
     wants: Callable[[Record], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class PartTarget:
+class PartTarget(Struct, frozen=True):
     """One sink of a run that takes parts. `definition` is a digest (hex) of what the job says of it: where that
     changes, it starts anew. A `live` one is given records while the run goes on."""
 

@@ -8,7 +8,7 @@ Knows  ledgers and the reply index, read-only. Copies nothing: the outcome it gi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from runner.clock import Clock
 from runner.execution.judging import is_passing
@@ -19,8 +19,7 @@ from runner.rounds import Rounds
 from runner.types import Outcome, Reply, Request, Row, Step
 
 
-@dataclass(frozen=True, slots=True)
-class Earlier:
+class Earlier(Struct, frozen=True):
     """Where to look; close it on the thread that opened it.
 
     `own_run` is never looked into: equal requests of one run stay separate.

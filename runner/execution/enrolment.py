@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from itertools import starmap
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.datasets import Dataset, declared_types
 from runner.datasets.crossing import Crossed
@@ -27,8 +29,7 @@ from runner.spec.dataset import Dataset as DatasetOfJob
 from runner.spec.load import LoadedJob
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(Struct, frozen=True):
     """What narrows a run to a trial: the first `limit` of the selected rows, or the rows with these keys."""
 
     limit: int | None = None

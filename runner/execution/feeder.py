@@ -15,11 +15,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from runner.clock import Clock
 from runner.engines import Judge, Prepared
@@ -33,7 +34,7 @@ from runner.execution.uploads import Ticket, Uploads
 from runner.ledger import Ledger, OpenStep
 from runner.ledger.sqlite import SqliteLedger
 from runner.planning.requests import CompiledJob
-from runner.types import Failure, Outcome, Request, Row, Step, maker_of
+from runner.types import Failure, Outcome, Request, Row, Step
 
 WINDOW_STEPS = 1_024
 WINDOW_BYTES = 64 * 2**20
@@ -100,9 +101,6 @@ class OpenedMeanwhile:
             self._row, self._samples = last, set()
         self._samples.update(each.step.sample for each in reversed(page) if each.step.row == last)
         return page_here
-
-
-_prepared = maker_of(Prepared)
 
 
 class Feeder:
@@ -342,7 +340,7 @@ class Feeder:
         self._gathered_bytes += len(request.body)
 
     def _prepared(self, open_step: OpenStep, request: Request) -> Prepared:
-        return _prepared(open_step.step, request, open_step.attempts, self._bound(request), open_step.tries)
+        return Prepared(open_step.step, request, open_step.attempts, self._bound(request), open_step.tries)
 
     def _with_fewer(self, request: Request, prefixes: int) -> Request:
         """Nobody waits for a prefix that no other row has."""

@@ -18,11 +18,12 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from msgspec import Struct
 
 from runner.encoding import encode, printable
 from runner.errors import LedgerError, UsageError
@@ -33,8 +34,7 @@ from runner.settings import Settings
 from runner.spec.load import LoadedJob
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """What a run belongs to. `job` is the job file's path from the root, `address` the API's base URL or
     `simulator`, `betas` those that the environment has every request carry."""
 
@@ -64,8 +64,7 @@ def line_of(loaded: LoadedJob, address: str, simulated: bool, betas: tuple[str, 
     return Line(job_file, loaded.profile, address, simulated, betas)
 
 
-@dataclass(frozen=True, slots=True)
-class RunInfo:
+class RunInfo(Struct, frozen=True):
     """One run's facts, as its ledger's meta has them."""
 
     run_id: str

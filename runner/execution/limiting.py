@@ -14,9 +14,10 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from runner.catalog.models import model_of_platform
 from runner.clock import Clock
@@ -41,8 +42,7 @@ _WHOSE = ("anthropic-workspace-id", "authorization", "x-api-key")
 _HERE = re.compile(r"localhost|127\.\d+\.\d+\.\d+|::1")
 
 
-@dataclass(frozen=True, slots=True)
-class Among:
+class Among(Struct, frozen=True):
     """Several processes that work at one run: which of them this is. They keep to the job's ceilings together.
     `number` counts from 0 to `of` - 1."""
 

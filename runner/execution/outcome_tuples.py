@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from runner.ledger import OpenStep, Rule, Ruling
 from runner.ledger.frames import from_millis, to_millis, usage_counts
 from runner.message import parse_reply
-from runner.types import Outcome, Step, Usage, plain_step
+from runner.types import Outcome, Step, Usage
 
 StepTuple: TypeAlias = tuple[int, int, int, int]
 OutcomeTuple: TypeAlias = tuple[Any, ...]
@@ -30,8 +30,7 @@ def step_tuple(step: Step) -> StepTuple:
 
 
 def step_of(values: StepTuple) -> Step:
-    row, turn, sample, round_ = values
-    return Step(row, turn, sample, round_) if turn or sample or round_ else plain_step(row)
+    return Step(*values)
 
 
 def open_step_tuples(steps: Sequence[OpenStep]) -> list[tuple[StepTuple, int, int]]:

@@ -6,16 +6,18 @@ Knows  tickets. The feeder's thread alone uses it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.execution.uploads import Ticket
 from runner.ledger import OpenStep
 from runner.types import Failure, Request
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(Struct, frozen=True):
     ticket: Ticket
     open_step: OpenStep
     request: Request
@@ -44,7 +46,7 @@ class Parked:
 
     def add(self, ticket: Ticket, open_step: OpenStep, request: Request) -> None:
         # Whoever sends a content holds its bytes, once; each of these would hold them again.
-        nameless = tuple(replace(file, load=bytes) for file in request.pending)
+        nameless = tuple(dataclasses.replace(file, load=bytes) for file in request.pending)
         self._waiting.append(_Waiting(ticket, open_step, replace(request, pending=nameless)))
         self._bytes += len(request.body)
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from runner.catalog.prices import Prices
 from runner.deferred import deferred
@@ -89,8 +90,7 @@ class _Connection:
             await self._provider.aclose()
 
 
-@dataclass(frozen=True, slots=True)
-class _Standing:
+class _Standing(Struct, frozen=True):
     """Where a run stands between two passes: one that changes nothing of it would be followed by the same again."""
 
     counts: Counts
@@ -104,8 +104,7 @@ class _Standing:
         return not self.counts.open and not self.batches
 
 
-@dataclass(frozen=True, slots=True)
-class _Passes:
+class _Passes(Struct, frozen=True):
     run: Advance
     connection: _Connection
     halt: Halt

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from runner.catalog.models import ModelFacts
 from runner.catalog.prices import Prices
@@ -51,8 +52,7 @@ from runner.templating import Printed
 from runner.types import Failure, Mode, Request, Row, Step
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What `runner plan` says. Rows are `new`, `changed` (same key, another request), `reused`, or `twins` of one of
     these (`distinct`), which are not sent; those that cannot be rendered are in `unsendable`, by error kind."""
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from runner.errors import LedgerError, RunnerError
 from runner.events import Observer

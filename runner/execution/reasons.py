@@ -7,8 +7,9 @@ Knows  the ledger's contract. A run without failures is asked nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from runner.ledger import Counts, FailedRow, Ledger
 
@@ -30,8 +31,7 @@ _ADVICE: Final[Mapping[str, str]] = {
 """What changes the outcome of rows that a mere retry would hardly change. Other kinds may pass by themselves."""
 
 
-@dataclass(frozen=True, slots=True)
-class FailureReason:
+class FailureReason(Struct, frozen=True):
     """One kind of failure: how many rows failed with it, and the first of them. `key` and `message` are None where the
     row has been opened again since it was counted."""
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from runner.clock import to_rfc3339
 from runner.execution.conversing import Shape, conversed
@@ -22,11 +24,10 @@ from runner.replies.extract import Answer, text_of
 from runner.replies.judge import is_no_whole_answer
 from runner.replies.reply_check import ReplyCheck
 from runner.spec.load import LoadedJob
-from runner.types import PICO_PER_USD, Record, Reply, Row, maker_of
+from runner.types import PICO_PER_USD, Record, Reply, Row
 
 
-@dataclass(frozen=True, slots=True)
-class RecordMaker:
+class RecordMaker(Struct, frozen=True):
     """What every record of a run shares. `check` is what the job asks of a reply: where it takes an output out of it,
     `text` is the raw text."""
 
@@ -63,7 +64,7 @@ class RecordMaker:
             output, text = (text_only, None) if succeeded else (None, text_only)
         elif reply is not None and check is not None:
             output, text, warnings = self._checked(check, reply, result, succeeded=succeeded)
-        return _record(
+        return Record(
             result.row.key,
             result.row.index,
             result.status,
@@ -109,9 +110,6 @@ class RecordMaker:
         told = check.warnings(answer, reply, row)
         self.broken.update(rule for rule, _ in told)
         return tuple(problem for _, problem in told)
-
-
-_record = maker_of(Record)
 
 
 def _time(moment: datetime | None) -> str | None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.clock import Clock, SystemClock
 from runner.deferred import deferred
@@ -51,8 +53,7 @@ def resume_run(
         return resume(info, state, settings, api, how=how, observer=observer, clock=clock or SystemClock())
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(Struct, frozen=True):
     """What `runner resume` takes beside the run, by the names of its flags."""
 
     detach: bool = False

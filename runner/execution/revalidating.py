@@ -15,11 +15,14 @@ the rest. A replaced file is there whole or not at all.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.clock import Clock, SystemClock
 from runner.encoding import encode
@@ -53,8 +56,7 @@ TAKEN_ON = ("output", "sinks")
 """The keys of the job file that a run takes on. They decide what an answer is worth and where it goes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Revalidated:
+class Revalidated(Struct, frozen=True):
     """How a run stands, and what judging its replies again came to."""
 
     summary: Summary
@@ -134,7 +136,7 @@ def with_output_of(stored: LoadedJob, current: LoadedJob) -> LoadedJob:
     job: Job = stored.job.model_copy(update={key: getattr(current.job, key) for key in TAKEN_ON})
     own = {name: text for name, text in stored.templates.sources.items() if not _is_taken_on(name)}
     theirs = {name: text for name, text in current.templates.sources.items() if _is_taken_on(name)}
-    return replace(
+    return dataclasses.replace(
         stored,
         job=job,
         resolved=resolved,

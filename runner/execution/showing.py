@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from runner.catalog.prices import Prices
 from runner.clock import Clock, SystemClock, to_rfc3339
@@ -38,8 +40,7 @@ from runner.types import Attempt, Failure, Record, Request, Step
 from runner.values import json_form
 
 
-@dataclass(frozen=True, slots=True)
-class ShownResult:
+class ShownResult(Struct, frozen=True):
     """What a function was called with, and what the model was told; `asked` says in which reply."""
 
     asked: str
@@ -54,8 +55,7 @@ class ShownResult:
         return f"{self.name}({encode(self.input).decode()}) {'failed' if self.is_error else 'gave'} {said}"
 
 
-@dataclass(frozen=True, slots=True)
-class ShownRow:
+class ShownRow(Struct, frozen=True):
     """One row: what was sent, what came back, each attempt, and what functions were called."""
 
     record: Record

@@ -7,12 +7,13 @@ Knows  datasets by name, through plugins.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
+from msgspec.structs import replace
 from pydantic import BaseModel
 
 from runner.connections import Connection
@@ -101,9 +102,9 @@ def _source(loaded: LoadedJob, spec: Rows, at: Path) -> Dataset:
     )
     statement = loaded.statements.get(at)
     if statement is not None:
-        context = replace(context, statement_at=statement.locate)
+        context = dataclasses.replace(context, statement_at=statement.locate)
     if plugin.kind in _READS_BY_COLUMN and at == ("dataset",):
-        context = replace(context, used=_used(loaded))
+        context = dataclasses.replace(context, used=_used(loaded))
     place = (*at, spec.source)
     database = Connection(f"{DUCKDB}://") if spec.query is not None else context.connection
     if database is not None:

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeVar
+
+from msgspec import Struct
 
 from runner.clock import Clock, to_rfc3339
 from runner.errors import SetupError
@@ -38,8 +39,7 @@ End = Literal["deleted", "gone", "in_use", "elsewhere", "unknown", "failed"]
 credential's."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
+class StoredFile(Struct, frozen=True):
     """A file of ours. `here`: it belongs to the API and the credential that are set now. `noted` False: it arrived, and
     nobody heard of it."""
 
@@ -68,8 +68,7 @@ class StoredFile:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
+class Deletion(Struct, frozen=True):
     file_id: str
     end: End
     message: str = ""

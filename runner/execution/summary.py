@@ -7,9 +7,10 @@ Knows  the ledger's contract. A summary can be made of any run at any time, also
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 from runner.catalog.prices import Prices
 from runner.clock import to_rfc3339
@@ -33,8 +34,7 @@ SIGNALLED = frozenset({"interrupted", "terminated"})
 """Kinds of `StopReason` that a signal gives: SIGINT, SIGTERM."""
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """One run's end, or its state so far. Counts are rows unless they say otherwise; money is in pico-dollars."""
 
     run_id: str

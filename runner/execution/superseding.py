@@ -7,8 +7,9 @@ Knows  the state folder and the parts that a run is made of. Nothing is sent for
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from runner.deferred import deferred
 from runner.errors import LedgerError

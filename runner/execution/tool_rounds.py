@@ -19,9 +19,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from runner.deferred import deferred
 from runner.engines.halt import Halt
@@ -44,8 +45,7 @@ Ended = Callable[[BaseException | None], None]
 """Called on the loop when all calls of a reply have results, or when they cannot be kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Callable:
+class _Callable(Struct, frozen=True):
     tool: Tool
     function: Function
     check: schemas.Check

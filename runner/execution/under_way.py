@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from runner.catalog.models import ModelFacts
 from runner.catalog.prices import Prices
@@ -37,8 +38,7 @@ from runner.tools import Tool
 from runner.types import Mode
 
 
-@dataclass(frozen=True, slots=True)
-class Sitting:
+class Sitting(Struct, frozen=True):
     """How one command goes on with a run; the run itself remembers none of it but `detach`.
 
     `detach`: submit what can be submitted, look once, and leave the rest at the API. `resend`: the user's word that
@@ -53,8 +53,7 @@ ATTENDED = Sitting()
 """Follow everything to its end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drained:
+class Drained(Struct, frozen=True):
     """How a pass ended; `too_late`: the point of no return has come; `held` batches at the API may be one in doubt."""
 
     stopped_by: StopReason | None
@@ -62,8 +61,7 @@ class Drained:
     held: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Advance:
+class Advance(Struct, frozen=True):
     """All that one run needs to go on. The ledger is open for writing; `connect` makes the provider on the loop that
     uses it."""
 

@@ -8,8 +8,9 @@ Knows  the index of uploads and requests. A content that is named by many rows i
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any, Self
+
+from msgspec import Struct
 
 from runner.clock import Clock
 from runner.errors import SetupError
@@ -23,8 +24,7 @@ MOST_COUNTED = 200_000
 """Contents whose digests are remembered: some 20 MB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
+class Forecast(Struct, frozen=True):
     """`files` and `size_bytes` would be uploaded, `known` are at the API. `at_least`: there are more."""
 
     files: int

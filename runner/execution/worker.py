@@ -16,6 +16,7 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import os
 import signal
@@ -23,9 +24,10 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
+
+from msgspec.structs import replace
 
 from runner.catalog.models import Catalog
 from runner.clock import SystemClock
@@ -155,7 +157,7 @@ def _run_of(assignment: Assignment, ledger: SqliteLedger, observer: Relay) -> Ad
     settings, state = assignment.settings, StateFolder(assignment.settings.state_dir)
     info = RunInfo(assignment.run_id, assignment.folder, ledger.meta)
     loaded = info.stored_job(settings)
-    part = replace(loaded, job=with_part_of_limits(loaded.job, assignment.number, assignment.of))
+    part = dataclasses.replace(loaded, job=with_part_of_limits(loaded.job, assignment.number, assignment.of))
     run = assemble(
         info,
         ledger,

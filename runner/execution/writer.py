@@ -22,10 +22,11 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from runner.clock import Clock
 from runner.engines import Decision, Prepared
@@ -45,7 +46,7 @@ from runner.ledger import (
     Settled,
 )
 from runner.tools import ToolResult
-from runner.types import Outcome, Step, maker_of
+from runner.types import Outcome, Step
 
 GROUP = 500
 LINGER_S = 0.002
@@ -56,19 +57,15 @@ BACKLOG = 2_000
 
 T = TypeVar("T")
 
-_lease = maker_of(Lease)
 
-
-@dataclass(slots=True)
-class _Records:
+class _Records(Struct):
     """Outcomes that came together; `future` None: nobody waits for their decisions."""
 
     outcomes: Sequence[Outcome]
     future: asyncio.Future[Sequence[Decision]] | None
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(Struct):
     """Something to do on the thread, in the order in which it came."""
 
     act: Callable[[], Any]
@@ -127,7 +124,7 @@ class Writer:
     # -- the book, on the loop -------------------------------------------------------------------------------------
 
     async def lease(self, prepared: Sequence[Prepared]) -> int:
-        leases = [_lease(item.step, item.request.hash, item.bound_pico or 0) for item in self._bounded(prepared)]
+        leases = [Lease(item.step, item.request.hash, item.bound_pico or 0) for item in self._bounded(prepared)]
         return await self.take_leases(leases)
 
     async def record(self, outcome: Outcome) -> Decision:

@@ -52,10 +52,11 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
+
+from msgspec import Struct, field
 
 from runner.tools import ToolResult
 from runner.types import Attempt, AttemptEnd, Failure, Mode, Outcome, Reply, Row, RowStatus, Step, Usage
@@ -90,8 +91,7 @@ class EnrolledRow(NamedTuple):
     line: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True):
     """Rows by status, and failed ones by error kind. `total` is the sum of the five; `reused` overlaps them: rows that
     cost nothing, because an earlier run has paid for their answer, or a row whose twin they are."""
 
@@ -126,8 +126,7 @@ class Counts:
         return self.open - self.open_twins
 
 
-@dataclass(frozen=True, slots=True)
-class Money:
+class Money(Struct, frozen=True):
     """Pico-dollars. `overhead` is the part of `spent` that belongs to no row (warm-ups)."""
 
     spent: int = 0
@@ -138,8 +137,7 @@ class Money:
     """Attempts that were billed at a price nobody knows."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenStep:
+class OpenStep(Struct, frozen=True):
     """A step that waits to be sent. `tries` are the attempts that count towards `max_attempts` (lost ones do not)."""
 
     step: Step
@@ -147,8 +145,7 @@ class OpenStep:
     tries: int
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True):
     """A step about to be sent, with the upper bound of its cost. The attempt's number is the ledger's to give."""
 
     step: Step
@@ -157,8 +154,7 @@ class Lease:
     mode: Mode = "parallel"
 
 
-@dataclass(frozen=True, slots=True)
-class Ruling:
+class Ruling(Struct, frozen=True):
     """What is to become of a step after an outcome. `open` with `next_step` None: the same step again. With a
     `next_step` that one is open, and the attempt keeps the `failure`, if any, that was the reason."""
 
@@ -171,8 +167,7 @@ Rule = Callable[[Outcome], Ruling]
 """Pure: given an outcome that is durable, what becomes of its step."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepReply:
+class StepReply(Struct, frozen=True):
     """The last reply to a step: the message object as it came, JSON bytes. `failure` is what was made of it, None for
     an answer."""
 
@@ -181,8 +176,7 @@ class StepReply:
     failure: Failure | None
 
 
-@dataclass(frozen=True, slots=True)
-class RowResult:
+class RowResult(Struct, frozen=True):
     """All a record is made of, for one row: the deciding attempt's reply, the sums over all attempts of this run.
 
     The last step of a row decides it; of a row with several samples, the last step of the first sample that succeeded,
@@ -208,8 +202,7 @@ class RowResult:
     """The deciding attempt's step; None where the row has had no attempt."""
 
 
-@dataclass(frozen=True, slots=True)
-class FailedRow:
+class FailedRow(Struct, frozen=True):
     """A row that ended without success, and why: what a person asks first, without its values and its reply.
 
     `failure` is the deciding attempt's, as in `RowResult`; None where no attempt was made (`runner cancel`). `attempts`
@@ -223,8 +216,7 @@ class FailedRow:
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
-class EarlierReply:
+class EarlierReply(Struct, frozen=True):
     """What came last of a request: how the attempt ended, with its reply (`body`, empty where there was none) or its
     failure."""
 
@@ -237,8 +229,7 @@ class EarlierReply:
 DeliveryState = Literal["pending", "staged", "delivered", "failed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """How far a sink is; `error` is the last failure's message. `pending`: what it has is not all yet."""
 
     sink: int
@@ -250,8 +241,7 @@ class Delivery:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """A batch of this run, from its intent on. `steps` is its size; `watermark` the newest listed batch id before the
     send."""
 
@@ -280,8 +270,7 @@ class Batch:
     """What was last wrong with it, for a person."""
 
 
-@dataclass(frozen=True, slots=True)
-class BatchFacts:
+class BatchFacts(Struct, frozen=True):
     """What becomes known of a batch along its way; None leaves a fact as it is."""
 
     batch_id: str | None = None
@@ -293,8 +282,7 @@ class BatchFacts:
     note: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BatchStep:
+class BatchStep(Struct, frozen=True):
     """A step of a batch that has no outcome yet, with what an outcome of it needs: `attempt` and `tries` are the
     `Outcome`'s own, this attempt counted."""
 
@@ -305,8 +293,7 @@ class BatchStep:
     started_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Landed:
+class Landed(Struct, frozen=True):
     """One line of a landed result file, read: what became of a step. `offset` and `length` are the line's, in bytes."""
 
     step: Step
@@ -325,8 +312,7 @@ UNPRICED: Final = -1
 ACCEPTED_COLUMNS: Final = 9
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedLines:
+class AcceptedLines(Struct, frozen=True):
     """Lines of a landed result file whose replies answer their rows' first steps: nearly all of a batch.
 
     Numbers side by side, because a value for each would take longer to make than its line to book: `ACCEPTED_COLUMNS`
@@ -361,8 +347,7 @@ class AcceptedLines:
 NONE_ACCEPTED: Final = AcceptedLines()
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Struct, frozen=True):
     """What a group of landed lines came to.
 
     `rulings` are in the order of the lines, `accepted` are those that were. A line that changed nothing has None, or
@@ -375,8 +360,7 @@ class Settled:
     unknown: tuple[Step, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Rejudged:
+class Rejudged(Struct, frozen=True):
     """What another rule made of the replies of a run: how many were ruled on, and how many rows changed to what."""
 
     replies: int = 0

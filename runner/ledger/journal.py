@@ -20,11 +20,11 @@ import sys
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 import apsw
+from msgspec import Struct
 
 from runner.errors import LedgerError
 from runner.ledger.database import all_or_nothing, fetch_one, translated
@@ -58,8 +58,7 @@ PRAGMA user_version = {_FORMAT};
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Intended:
+class Intended(Struct, frozen=True):
     """A part that was noted, and may or may not be in its target: its rows, and their versions at that time."""
 
     number: int

@@ -16,10 +16,10 @@ anew.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import apsw
+from msgspec.structs import asdict
 
 from runner.encoding import decode, encode, printable
 from runner.ledger import Rejudged, Rule, Ruling

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 import apsw
+from msgspec.structs import replace
 
 from runner.ledger import EarlierReply, RowResult, StepReply
 from runner.ledger.bulk import numbers
@@ -28,7 +28,7 @@ from runner.ledger.settlement import was_sent
 from runner.ledger.spool import Place, SpoolReader
 from runner.ledger.twins import first_of
 from runner.message import parse_reply
-from runner.types import Attempt, Failure, Outcome, Row, RowStatus, Step, Usage, maker_of, plain_step
+from runner.types import Attempt, Failure, Outcome, Row, RowStatus, Step, Usage
 
 _WINDOW = 500
 
@@ -181,7 +181,7 @@ class ResultReader:
         last = AttemptColumns(*deciding(attempts))
         first_started = min(AttemptColumns(*each).started_at for each in attempts)
         decided = status != OPEN
-        return _row_result(
+        return RowResult(
             row,
             ROW_STATUSES[status],
             failure_from_text(last.failure) if decided else None,
@@ -207,7 +207,7 @@ class ResultReader:
         ) = columns  # fmt: skip
         decided = status != OPEN
         has_body = decided and segment is not None and (segment > 0 or end == _SUCCEEDED)
-        return _row_result(
+        return RowResult(
             row,
             ROW_STATUSES[status],
             failure_from_text(failure) if decided and failure is not None else None,
@@ -216,13 +216,13 @@ class ResultReader:
             MODES[mode],
             int(was_sent(attempt_reused, request_hash)),
             reused,
-            _usage(fresh, output, read, five_minutes, one_hour),
+            Usage(fresh, output, read, five_minutes, one_hour),
             cost,
             request_id,
             batch_id,
             from_millis(started_at),
             from_millis(ended_at) if ended_at is not None else None,
-            plain_step(index) if not (turn or sample or round_) else Step(index, turn, sample, round_),
+            Step(index) if not (turn or sample or round_) else Step(index, turn, sample, round_),
         )
 
     def replies(self, row: int) -> list[StepReply]:
@@ -316,14 +316,12 @@ def deciding(attempts: list[tuple[Any, ...]]) -> tuple[Any, ...]:
     return next(answered, lasts[0])
 
 
-_row_result = maker_of(RowResult)
-_usage = maker_of(Usage)
 _SUCCEEDED = END_CODE["succeeded"]
 
 
 def _sum_usage(attempts: list[tuple[Any, ...]]) -> Usage:
     if len(attempts) == 1:
-        return _usage(*attempts[0][9:14])
+        return Usage(*attempts[0][9:14])
     return Usage(*map(sum, zip(*(columns[9:14] for columns in attempts), strict=True)))
 
 

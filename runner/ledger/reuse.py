@@ -18,11 +18,11 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import apsw
+from msgspec import Struct
 
 from runner.encoding import decode
 from runner.errors import LedgerError
@@ -85,8 +85,7 @@ WHERE (SELECT rows_open FROM totals) = 0
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A reply that another run paid for. `run` is that run's folder name; `body` the message object as JSON bytes."""
 
     run: str

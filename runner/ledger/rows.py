@@ -32,7 +32,7 @@ from runner.encoding import encode
 from runner.ledger.database import fetch_one
 from runner.ledger.folder import open_private, sync_entries
 from runner.ledger.refusals import damaged, disk_errors
-from runner.types import Row, maker_of
+from runner.types import Row
 from runner.values import HELD_BESIDE_JSON, marked, unmarked
 
 _MAGIC = b"\xffRB\xfe"
@@ -98,9 +98,6 @@ def _decoded(line: bytes) -> tuple[str, dict[str, Any]]:
     if not more:
         return key, values
     return key, unmarked(values, more[0] if type(more[0]) is dict else {"bytes": more[0]})
-
-
-_row = maker_of(Row)
 
 
 class Block(NamedTuple):
@@ -218,7 +215,7 @@ class RowReader:
             self._load(index)
             place = index - self._first
         key, values = _decoded(self._lines[place])
-        return _row(key, index, values)
+        return Row(key, index, values)
 
     def _load(self, index: int) -> None:
         found = fetch_one(self._connection, _BLOCK_WITH, (index,))
@@ -244,7 +241,7 @@ class RowReader:
             lines = self._read(block)
             for place in range(max(0, start - block.first_row), len(lines)):
                 key, values = _decoded(lines[place])
-                yield _row(key, block.first_row + place, values)
+                yield Row(key, block.first_row + place, values)
             found = fetch_one(self._connection, _BLOCK_AFTER, (block.first_row,))
 
     def _read(self, block: Block) -> list[bytes]:

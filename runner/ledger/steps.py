@@ -23,7 +23,7 @@ from runner.ledger.bulk import insert_flat, numbers
 from runner.ledger.database import fetch, fetch_one, fetch_value
 from runner.ledger.schema import END_CODE, LEASED, MODE_CODE, OPEN
 from runner.ledger.totals import Changes, read_money
-from runner.types import Step, maker_of, plain_step
+from runner.types import Step
 
 _FACTS = """
     SELECT s.state, s.attempts, s.tries, s.sent, l.number, coalesce(l.reserved, 0), l.batch
@@ -121,12 +121,9 @@ def open_step(connection: apsw.Connection, step: Step) -> OpenStep | None:
 def open_steps(connection: apsw.Connection, after: Step | None, limit: int) -> list[OpenStep]:
     start = step_key(after) if after is not None else _BEFORE_ROWS
     return [
-        _open_step(Step(row, turn, sample, round_) if turn or sample or round_ else plain_step(row), attempts, tries)
+        OpenStep(Step(row, turn, sample, round_), attempts, tries)
         for row, turn, sample, round_, attempts, tries in fetch(connection, _OPEN_STEPS, (*start, limit))
     ]
-
-
-_open_step = maker_of(OpenStep)
 
 
 def affordable(connection: apsw.Connection, leases: Sequence[Lease], cap_pico: int | None) -> Sequence[Lease]:

@@ -7,17 +7,16 @@ Knows  the contract's `Counts`, `Money` and `Usage`.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, fields
 
 import apsw
+from msgspec import Struct, field
 
 from runner.ledger import Counts, Money
 from runner.ledger.database import fetch
 from runner.types import RowStatus, Usage
 
 
-@dataclass(slots=True)
-class Changes:
+class Changes(Struct):
     """Differences to add to `totals`: the fields bear the columns' names. `kinds` counts failed rows by failure."""
 
     rows_open: int = 0
@@ -59,7 +58,7 @@ class Changes:
             connection.executemany(_ADD_KIND, list(self.kinds.items()))
 
 
-_COLUMNS = tuple(column.name for column in fields(Changes) if column.name != "kinds")
+_COLUMNS = tuple(name for name in Changes.__struct_fields__ if name != "kinds")
 _ADD = "UPDATE totals SET " + ", ".join(f"{name} = {name} + ?" for name in _COLUMNS)  # noqa: S608 - our own names
 
 _ADD_KIND = "INSERT INTO failure_kinds VALUES (?1, ?2) ON CONFLICT (kind) DO UPDATE SET rows = rows + ?2"

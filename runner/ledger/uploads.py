@@ -24,12 +24,12 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
 import apsw
+from msgspec import Struct
 
 from runner.clock import to_rfc3339
 from runner.errors import LedgerError
@@ -76,16 +76,14 @@ _FILES = "scope, sha256, media_type, size_bytes, file_id, uploaded_at, expires_a
 _PREFIX = "runner-"
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(Struct, frozen=True):
     """What is sent: bytes by their digest (SHA-256) and the media type that they are sent as."""
 
     sha256: bytes
     media_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(Struct, frozen=True):
     """A file of ours at the API. `expires_at` None: it does not expire."""
 
     scope: str

@@ -7,8 +7,9 @@ Owns   `Content` and `Unsendable`, and what can be said of bytes alone: wrong me
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from runner.media.kinds import IMAGES, PDF, TEXT, described, media_type
 from runner.media.limits import MAX_IMAGE_BASE64, MAX_IMAGE_EDGE, largest_edge
@@ -35,8 +36,7 @@ class Unsendable(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(Struct, frozen=True):
     """Bytes, without a byte order mark where they are text. `name` is what messages call them."""
 
     data: bytes

@@ -10,14 +10,14 @@ Source: vision guide ("Evaluate image size", as of autumn 2026): an image is see
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil
+
+from msgspec import Struct
 
 PATCH_PIXELS = 28
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(Struct, frozen=True):
     """The largest image that a model sees as it is: its longer edge in pixels, and its tokens."""
 
     edge: int

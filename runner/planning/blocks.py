@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+from msgspec import Struct
+
 from runner.media.content import Content, MediaKind, Unsendable
 from runner.planning.content import (
     Encoded,
@@ -81,8 +83,7 @@ class EmptyText(Exception):
     """A text block without text, which the API refuses."""
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(Struct, frozen=True):
     """What a key of a block holds: a text, a template that gives one, or an expression that gives a value."""
 
     text: str | None = None
@@ -100,8 +101,7 @@ class Value:
         return (self.text or "") if self.template is None else self.template.render(context, printed)
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """One block that will be made, once it is known how many images its request holds."""
 
     encode: Callable[[int], Encoded]

@@ -8,7 +8,8 @@ Knows  the job as it is written: what only a row's value decides (an address or 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runner.catalog.models import ModelFacts
 from runner.errors import Location, Problem
@@ -20,8 +21,7 @@ Place = tuple[str | int, ...]
 Locate = Callable[[Place], Location]
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(Struct, frozen=True):
     """What a provider takes of content. `label` is its name in messages."""
 
     label: str = "this API"

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from runner.catalog.models import snapshot_facts
 from runner.catalog.schema_weakening import weakened
@@ -122,8 +122,7 @@ def settled_ttl(cache: bool | CacheTtl | None, mode: Mode) -> CacheTtl | None:
     return cache or None
 
 
-@dataclass(frozen=True, slots=True)
-class _Placed:
+class _Placed(Struct, frozen=True):
     """A block of the job with its place in the file, compiled but for its time-to-live."""
 
     source: Block
@@ -170,8 +169,7 @@ class _Placed:
         return [text_block(text, self.ttl(mode) if place == last else None) for place, text in enumerate(texts)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Turn:
+class _Turn(Struct, frozen=True):
     """A further message of the user; `content` is a template where it depends on the row or on replies."""
 
     source: TextSource

@@ -8,8 +8,9 @@ Knows  pieces and makers. What is hashed, and what becomes of a failure, is `pla
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from runner.catalog.api import MAX_REQUEST_BYTES
 from runner.media.content import Unsendable
@@ -42,8 +43,7 @@ class TooLarge(Exception):
         self.size_bytes = size_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """A part of the body; the same again as it is hashed. `ttl`: a breakpoint stands behind it."""
 
     sent: bytes
@@ -54,8 +54,7 @@ class Part:
     pending: tuple[PendingFile, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Drafted:
+class Drafted(Struct, frozen=True):
     """The drafts of each piece that makes blocks, by its place, and how many images the request will hold."""
 
     of: Mapping[int, Sequence[Draft]]

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from typing import Any, Literal
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.catalog.models import ModelFacts, snapshot_facts
 from runner.encoding import encode
@@ -43,8 +44,7 @@ BLOCK_FRAMING_TOKENS = 256
 documented. A generous guess."""
 
 
-@dataclass(frozen=True, slots=True)
-class Weight:
+class Weight(Struct, frozen=True):
     """What content adds beside its own text.
 
     `silent_bytes`: bytes of the body that say nothing of tokens. `tokens` stand for them as expected, `bound` at most;
@@ -73,8 +73,7 @@ class Weight:
 NO_WEIGHT = Weight()
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(Struct, frozen=True):
     """One block: its JSON object without the closing brace, as it is sent and as it is hashed."""
 
     sent: bytes
@@ -88,8 +87,7 @@ class Encoded:
         return len(self.sent) - self.weight.silent_bytes + round(self.weight.tokens * BYTES_OF_A_TOKEN)
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(Struct, frozen=True):
     """What a model takes in of images and documents; the most there is, where the model is not known."""
 
     resolution: Resolution = HIGH

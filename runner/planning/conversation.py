@@ -23,8 +23,9 @@ The job's own part is spliced, not made anew: what rows share is encoded and has
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
+
+from msgspec import Struct, field
 
 from runner.encoding import decode, encode_text, printable
 from runner.planning.identity import unmarked
@@ -44,8 +45,7 @@ class Exchange(NamedTuple):
     results: Mapping[str, ToolResult] = {}
 
 
-@dataclass(slots=True)
-class _Course:
+class _Course(Struct):
     """How far a conversation is: what the next request has that the row's first has not."""
 
     model: str | None = None

@@ -18,10 +18,11 @@ How the expected figure is guessed
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Literal
+
+from msgspec import Struct
 
 from runner.catalog.api import MAX_BATCH_BYTES, MAX_BATCH_REQUESTS
 from runner.catalog.models import ModelFacts
@@ -53,8 +54,7 @@ _MODES: tuple[Mode, ...] = ("parallel", "batch")
 _READ_SHARES: Mapping[_Way, float] = {"parallel": 1.0, "batch": BATCH_READ_SHARE, "primed": PRIMED_READ_SHARE}
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(Struct, frozen=True):
     """Pico-dollars; None where the model's price is unknown (or, for `upper`, where bytes do not bound the input)."""
 
     expected: int | None
@@ -71,8 +71,7 @@ class Cost:
         return usd_rounded_up(self.upper) if self.upper is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Struct, frozen=True):
     """All requests together. `input_tokens_upper` is None where bytes do not bound the input of some request.
 
     `primed`: what `cost` expects of batch mode supposes a priming batch. `batches` is how many batches there would be,

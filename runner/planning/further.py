@@ -11,8 +11,9 @@ there may be, each as long as the limit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from runner.catalog.prices import Prices
 from runner.planning.requests import CompiledJob
@@ -26,8 +27,7 @@ _MODES: tuple[Mode, ...] = ("parallel", "batch")
 _REMEMBERED = 4_096
 
 
-@dataclass(frozen=True, slots=True)
-class Further:
+class Further(Struct, frozen=True):
     """At most so many requests on top of the first ones, and pico-dollars; None where the cost is not known."""
 
     requests: int

@@ -14,8 +14,9 @@ in a user's text). Turns of one role may follow one another: the API joins them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from runner.encoding import decode, encode
 from runner.media.content import Unsendable
@@ -40,8 +41,7 @@ class BadHistory(ValueError):
     """Why a value is no conversation, with the place in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class PastMessage:
+class PastMessage(Struct, frozen=True):
     """One message of a history, encoded as the body has it, and as it is hashed."""
 
     role: str

@@ -7,7 +7,7 @@ Knows  the job, what is known of its model, and how many requests there are to s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from runner.catalog.models import ModelFacts
 from runner.catalog.parameters import batch_only_betas
@@ -20,8 +20,7 @@ SHORTEST_BATCH_DEADLINE_S = 2 * 3600.0
 a slow one has not answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """`why` completes the sentence "batch mode, because …"."""
 
     mode: Mode

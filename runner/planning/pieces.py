@@ -11,8 +11,9 @@ block was made before it in its message.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
+
+from msgspec import Struct
 
 from runner.encoding import encode
 from runner.planning.blocks import BlockMaker, Rendered
@@ -22,8 +23,7 @@ from runner.types import CacheTtl, PendingFile
 END_OF_MESSAGE = b"]}"
 
 
-@dataclass(frozen=True, slots=True)
-class TextBlock:
+class TextBlock(Struct, frozen=True):
     """A text block of a message: its fixed text, or the template that gives a row's text.
 
     `name` is what messages call it. `ttl`: a breakpoint follows it.
@@ -34,8 +34,7 @@ class TextBlock:
     ttl: CacheTtl | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FixedBlock:
+class FixedBlock(Struct, frozen=True):
     """Blocks that no row has a part in, encoded once; a breakpoint with `ttl` follows the last of them."""
 
     name: str
@@ -43,8 +42,7 @@ class FixedBlock:
     ttl: CacheTtl | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RowBlock:
+class RowBlock(Struct, frozen=True):
     """What makes the blocks of a row: none, one, or several; a breakpoint with `ttl` follows the last of them."""
 
     name: str
@@ -58,22 +56,19 @@ class Evaluated(Protocol):
     def evaluate(self, context: Mapping[str, Any]) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledMessage:
+class CompiledMessage(Struct, frozen=True):
     role: Literal["user", "assistant"]
     blocks: Sequence[TextBlock | FixedBlock | RowBlock]
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledHistory:
+class CompiledHistory(Struct, frozen=True):
     """Messages that a row holds, in place of one that the job writes. `name` is what messages call it."""
 
     name: str
     expression: Evaluated
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True):
     """A part of the encoded `messages`: a `template` (called `name`), a `maker` of blocks, a `history`, or fixed bytes.
 
     `sent` goes into the body, `seen` (the same without cache marks, known content as its digest) into the identity.

@@ -12,7 +12,7 @@ without.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from runner.catalog.models import ModelFacts
 from runner.catalog.prices import Prices, Rates
@@ -27,8 +27,7 @@ LEAST_DEADLINE_S = 4 * 3600.0
 (most batches end within one, batch guide), and one to finish in parallel."""
 
 
-@dataclass(frozen=True, slots=True)
-class Priming:
+class Priming(Struct, frozen=True):
     """Whether it pays; `why` completes the sentence "the shared block is (not) primed, because …".
 
     `saved_pico`: the expected saving against sending all at once; None where it was not worked out.
@@ -108,8 +107,7 @@ def _obstacle(
     return why_not_shared(cache, model, facts, requests)
 
 
-@dataclass(frozen=True, slots=True)
-class CacheBill:
+class CacheBill(Struct, frozen=True):
     """What the cache cost, and what it saved, over the replies of a run.
 
     `cost_pico`: the written and the read tokens as billed. `saved_pico`: against paying for each of those tokens as

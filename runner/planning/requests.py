@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
+from msgspec import Struct
 
 from runner.catalog.api import MAX_REQUEST_BYTES
 from runner.catalog.server_tools import has_server_tools
@@ -44,7 +44,7 @@ from runner.planning.pieces import (
 )
 from runner.spec.origins import Unreadable
 from runner.templating import Printed, TemplateFailure
-from runner.types import CacheTtl, Failure, Mode, PendingFile, Prefix, Request, Row, maker_of
+from runner.types import CacheTtl, Failure, Mode, PendingFile, Prefix, Request, Row
 
 FRAMING_TOKENS = 512
 """Added to the input bound for what the API puts around a prompt (roles, turn marks, thinking's instructions). Every
@@ -60,8 +60,7 @@ TOOLS_TOKENS = 1024
 290 to 804 by model and choice (tool use guide, "Pricing")."""
 
 
-@dataclass(frozen=True, slots=True)
-class CacheShape:
+class CacheShape(Struct, frozen=True):
     """What the cost of a job's rows depends on besides their own text.
 
     `shared_prefix_bytes`: UTF-8 bytes of text up to the last breakpoint that all rows share; 0 where there is none.
@@ -92,7 +91,6 @@ class Appended(NamedTuple):
 
 
 _NOTHING_APPENDED = Appended(b"", b"")
-_request = maker_of(Request)
 
 
 class CompiledJob:
@@ -243,7 +241,7 @@ class CompiledJob:
         body = b"".join(sent)
         if len(body) > MAX_REQUEST_BYTES:
             return _too_large(row, len(body))
-        return _request(
+        return Request(
             self._identity.with_messages(seen.digest()), prefixes[-1].digest if prefixes else b"", body, self.model,
             self.max_tokens, None if self._allowance is None else len(body) + self._allowance, self._cache_ttl,
             self.betas, len(self._head), prefixes,

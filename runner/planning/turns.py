@@ -12,7 +12,8 @@ place, also where a turn's text quotes it. A token of a reply counts as one when
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runner.encoding import encode_text
 from runner.planning.pieces import TextBlock
@@ -24,8 +25,7 @@ _FRAMING_BYTES = 128
 """About what JSON puts around a reply and the question behind it."""
 
 
-@dataclass(frozen=True, slots=True)
-class LaterRequest:
+class LaterRequest(Struct, frozen=True):
     """The request of a later turn as far as it can be known: about how many bytes it has, and an upper bound of its
     input tokens (None where bytes do not bound it)."""
 

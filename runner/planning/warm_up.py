@@ -17,10 +17,10 @@ batches (prompt caching guide, "Pre-warming"): there the first row leads.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from runner.catalog.models import ModelFacts
 from runner.catalog.prices import Prices
@@ -48,8 +48,7 @@ _SOMETHING = "."
 """Messages may not be empty. It stands behind the last breakpoint, so it is not cached."""
 
 
-@dataclass(frozen=True, slots=True)
-class WarmUp:
+class WarmUp(Struct, frozen=True):
     """Whether it pays; `why` completes the sentence "the cache is (not) filled before the rows, because …"."""
 
     pays: bool

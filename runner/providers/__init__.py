@@ -45,15 +45,15 @@ The folder, in the order to read it in:
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
+
+from msgspec import Struct
 
 from runner.types import AttemptEnd, Capabilities, Failure, Reply, Request
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """What one try brought. Exactly one of `reply` and `failure` is set.
 
     `body` is the message object as JSON bytes (`b""` on failure); `headers` are the response's, lower-case names,
@@ -94,8 +94,7 @@ class Provider(Protocol):
 RemoteStatus = Literal["in_progress", "canceling", "ended"]
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteBatch:
+class RemoteBatch(Struct, frozen=True):
     """A batch as the API tells of it. Times are the API's own.
 
     `tallies` are its request counts by name (`processing`, `succeeded`, `errored`, `canceled`, `expired`); all but
@@ -115,16 +114,14 @@ class RemoteBatch:
         return sum(self.tallies.values())
 
 
-@dataclass(frozen=True, slots=True)
-class BatchPage:
+class BatchPage(Struct, frozen=True):
     """Some batches, newest first; `has_more` where older ones follow."""
 
     batches: Sequence[RemoteBatch]
     has_more: bool
 
 
-@dataclass(frozen=True, slots=True)
-class BatchLine:
+class BatchLine(Struct, frozen=True):
     """One line of a batch's results. `end` is never `lost`; exactly one of `reply` and `failure` is set.
 
     A failure of scope `job` is one that no other row would survive either (a billing error).
@@ -174,8 +171,7 @@ class BatchProvider(Provider, Protocol):
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
+class RemoteFile(Struct, frozen=True):
     """An uploaded file as the API tells of it. Times are the API's own; `expires_at` None: it does not expire."""
 
     file_id: str
@@ -186,8 +182,7 @@ class RemoteFile:
     expires_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FilePage:
+class FilePage(Struct, frozen=True):
     """Some files, and where the next page begins; None after the last."""
 
     files: Sequence[RemoteFile]

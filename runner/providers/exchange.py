@@ -7,10 +7,10 @@ Knows  HTTP. Nothing of batches.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import orjson
+from msgspec import Struct
 
 from runner.clock import Clock
 from runner.providers import failures
@@ -81,8 +81,7 @@ class Wire(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """Responses and exceptions as what they say, or as failures without credentials."""
 
     wire: Wire

@@ -23,12 +23,13 @@ import math
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.providers import platform_errors
 from runner.providers.platform_errors import ApiError
@@ -39,8 +40,7 @@ class NotConnected(ConnectionError):
     """No connection came to stand, so that nothing was sent: what connections of our own raise."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
+class _Rule(Struct, frozen=True):
     kind: str
     retryable: bool = False
     scope: Literal["row", "job"] = "row"

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import ClassVar
 
+from msgspec import Struct, field
 from pydantic import BaseModel, ConfigDict, Field
 
 from runner.errors import SetupError
@@ -22,8 +22,7 @@ DISTRIBUTION = "rowrunner"
 """What install hints name; a test holds it to the project's own name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offers:
+class Offers(Struct, frozen=True):
     """What a provider has.
 
     `refused_params`: parameters that its API does not take, with the reason. `files`: it has the Files API.
@@ -40,8 +39,7 @@ class Offers:
     prices: str = "anthropic"
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(Struct, frozen=True):
     """Something that a run would need on this machine, and the cure."""
 
     code: str

@@ -16,14 +16,13 @@ model (AIP-193); Azure's REST error guidelines; read November 2026.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class ApiError:
+class ApiError(Struct, frozen=True):
     """The API's error object, as far as the bytes hold one. `code` is the platform's own, or the API's error code."""
 
     type: str

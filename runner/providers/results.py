@@ -22,9 +22,8 @@ import orjson
 from runner.encoding import decode
 from runner.message import reply_of
 from runner.providers import BatchLine, failures
-from runner.types import Failure, maker_of
+from runner.types import Failure
 
-_line = maker_of(BatchLine)
 _CANCELED = Failure("canceled", "the batch was canceled before this request was processed", retryable=True)
 _EXPIRED = Failure("expired", "the batch expired before this request was processed", retryable=True)
 
@@ -44,7 +43,7 @@ def read_result(line: bytes, secrets: tuple[str, ...] = ()) -> BatchLine:
         raise ValueError("a result whose custom_id is no text")
     if kind == "succeeded":
         try:
-            return _line(custom_id, "succeeded", reply_of(result.get("message")))
+            return BatchLine(custom_id, "succeeded", reply_of(result.get("message")))
         except ValueError as error:
             return BatchLine(custom_id, "errored", None, _unreadable(error))
     if kind == "errored":

@@ -11,8 +11,9 @@ login, workload identity) is the SDK's trade.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, cast
+
+from msgspec import Struct
 
 from runner.clock import Clock
 from runner.errors import SetupError
@@ -39,8 +40,7 @@ _RENEWED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     transport: Transport
     why: str
 

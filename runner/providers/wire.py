@@ -59,15 +59,13 @@ from runner.providers.headers import Headers
 from runner.providers.incoming import Incoming
 from runner.providers.proxies import proxy_for
 from runner.providers.tls import tls_of
-from runner.types import Request, maker_of
+from runner.types import Request
 
 if TYPE_CHECKING:
     from runner.providers.aiohttp_wire import AiohttpWire, Answer
 
 _DISTRIBUTION = "rowrunner"
 """Its version is this program's: `runner.DISTRIBUTION`, above which nothing here may look."""
-
-_sent = maker_of(Sent)
 
 
 class Whole(Protocol):
@@ -155,7 +153,7 @@ class WireProvider(Endpoints):
             reply = parse_reply(body, request_id)
         except ValueError:
             return self._other(body, response.status, headers)
-        return _sent(reply, None, body, request_id, headers)
+        return Sent(reply, None, body, request_id, headers)
 
     async def aclose(self) -> None:
         self._deadlines.close()

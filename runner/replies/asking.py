@@ -21,8 +21,10 @@ rounds requests.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.rounds import CallTools, GoOn, Longer, OtherModel, Repair, Rounds, Why, asked_again
 from runner.tools import calls_of
@@ -43,8 +45,7 @@ class Asked(NamedTuple):
     why: Why
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(Struct, frozen=True):
     """How often an invalid reply is mended; the limits, ascending, that a cut-off one is given in turn; the models that
     are asked in turn where one refuses. What is kept counts as an answer as it is."""
 

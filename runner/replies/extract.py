@@ -8,12 +8,12 @@ Knows  the API's content blocks. Whether a reply is any good is `replies.judge`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+
+class Answer(Struct, frozen=True):
     """`text`: the raw text of a reply. `output`: the JSON in it where structured output was asked for, else the
     text."""
 

@@ -12,9 +12,10 @@ null, and a field that the schema has and the reply left out is null.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from runner.encoding import encode_text
 from runner.templating import Expression, TemplateFailure
@@ -28,8 +29,7 @@ _MAX_SHOWN = 80
 """Characters of a value or of a message that a problem shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One rule as the job has it. `severity`: an `error` makes the reply invalid, a `warn` is told."""
 
     text: str

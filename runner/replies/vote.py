@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 WHOLE: Final = "output"
 """Names the whole output as what is voted on, where it has no field of that name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Vote:
+class Vote(Struct, frozen=True):
     """How a vote ended. `sample` is the first that gave the winning value, `share` the winner's part of all votes.
 
     `counts` are the votes of each value, most first, by the value's text. `samples` voted, of `asked`.

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import apsw
+from msgspec import Struct
 
 from runner.types import Mode, Usage
 
@@ -84,8 +84,7 @@ _DELIVERY_DELAY_S = 0.05
 """How long the note that a reply was delivered may wait for company. It is only a note: nothing is told by it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One accepted request."""
 
     at: str
@@ -110,8 +109,7 @@ class Entry:
         return (number, *names, *tokens, *writes, self.cost_pico, *source)
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedBatch:
+class AcceptedBatch(Struct, frozen=True):
     """One accepted create. Two with one `body_sha256` are a batch bought twice."""
 
     id: str
@@ -153,14 +151,14 @@ class Accounts:
 
     def accept(self, batch: AcceptedBatch) -> None:
         """Enter an accepted batch, within the caller's transaction."""
-        names = ", ".join(AcceptedBatch.__slots__)
-        values = [getattr(batch, name) for name in AcceptedBatch.__slots__]
+        names = ", ".join(AcceptedBatch.__struct_fields__)
+        values = [getattr(batch, name) for name in AcceptedBatch.__struct_fields__]
         query = f"INSERT INTO accepted_batches ({names}) VALUES ({', '.join('?' * len(values))})"  # noqa: S608 - as above
         self._database.execute(query, values)
 
     def accepted_batches(self) -> list[dict[str, Any]]:
         """Every accepted batch, in the order of acceptance."""
-        names = AcceptedBatch.__slots__
+        names = AcceptedBatch.__struct_fields__
         rows = self._database.execute(f"SELECT {', '.join(names)} FROM accepted_batches ORDER BY number")  # noqa: S608
         return [dict(zip(names, row, strict=True)) for row in rows]
 

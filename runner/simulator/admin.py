@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct, field
 
 from runner.clock import Clock
 from runner.simulator.accounts import Accounts
@@ -45,8 +46,7 @@ class TurnedClock:
         await self._clock.sleep(seconds)
 
 
-@dataclass(slots=True)
-class Traffic:
+class Traffic(Struct):
     """What went over the wire since the start or the last reset."""
 
     received: int = 0

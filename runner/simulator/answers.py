@@ -11,10 +11,10 @@ string ends in it. An answer given to the wrong row is thereby visible without a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from runner.simulator.instances import Draws, instance
 from runner.simulator.models import Card
@@ -40,8 +40,7 @@ _SENTENCES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A reply without its envelope. `output_tokens` includes `thinking_tokens`."""
 
     content: list[dict[str, Any]]

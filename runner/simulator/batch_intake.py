@@ -7,8 +7,9 @@ Knows  `EnvelopeReader` for what must hold of it. Memory does not grow with the 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from runner.simulator.acts import BATCH_UPLOAD
 from runner.simulator.batch_envelope import EnvelopeReader
@@ -21,8 +22,7 @@ MAX_BODY_BYTES = 256_000_000
 """256 MB, in the stricter reading. Source: batch guide."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Struct, frozen=True):
     """A body that is in order. `file` has a line for each request; `sha256` is of the body as it came."""
 
     file: Path

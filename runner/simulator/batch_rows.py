@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 import orjson
+from msgspec import Struct
 
 from runner.clock import Clock
 from runner.simulator.accounts import Entry
@@ -40,8 +40,7 @@ from runner.simulator.validation import check_row, check_size
 End = Literal["succeeded", "errored", "canceled", "expired"]
 
 
-@dataclass(frozen=True, slots=True)
-class RowResult:
+class RowResult(Struct, frozen=True):
     """`line` is JSON with its line end; `entry` is there for what is billed."""
 
     end: End
@@ -49,8 +48,7 @@ class RowResult:
     entry: Entry | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Cutoff:
+class Cutoff(Struct, frozen=True):
     """When processing stopped (epoch seconds), and what becomes of requests that were not done by then."""
 
     at: float

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from json import JSONDecodeError, JSONDecoder
 from typing import Any
 
 import orjson
+from msgspec import Struct, field
 
 _OPENING = re.compile(rb'\{"custom_id":"([a-zA-Z0-9_-]{1,64})"(,"params":\{)')
 _CLOSING = b"}}"
@@ -28,8 +28,7 @@ _MAX_FAILURES = 64
 """So many pairs of requests without anything in common end the search."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """`before` begins with the comma after the custom_id, `after` ends the request. `memo` is for whoever reads the
     shared values often: they are the same objects in each request."""
 
@@ -48,8 +47,7 @@ class Shape:
         return orjson.dumps([self.before.decode(), self.after.decode()]) + b"\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """A request that was kept: its id, its params, and the shape that it has, if any."""
 
     custom_id: str

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from runner.simulator.accounts import AcceptedBatch, Accounts, Entry
 from runner.simulator.batch_shapes import Shape
@@ -58,8 +59,7 @@ CREATE TABLE IF NOT EXISTS batches (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """One batch, as the table has it. The tallies (`succeeded` and on) grow while it is processed."""
 
     number: int
@@ -99,7 +99,7 @@ class Batch:
         return tuple(orjson.dumps(value).decode() if isinstance(value, Mapping) else value for value in plain)
 
 
-_NAMES = tuple(field.name for field in fields(Batch))
+_NAMES = Batch.__struct_fields__
 _COLUMNS = ", ".join(_NAMES)
 _PUT = f"INSERT OR REPLACE INTO batches ({_COLUMNS}) VALUES ({', '.join('?' * len(_NAMES))})"  # noqa: S608
 

@@ -8,10 +8,10 @@ Knows  batches and faults; nothing of HTTP.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from runner.simulator.acts import Act
 from runner.simulator.batch_store import Batch, BatchStore

@@ -16,10 +16,11 @@ import random
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec.structs import replace
 
 from runner.clock import Clock, to_rfc3339
 from runner.simulator.batch_rows import Cutoff, RowAnswers

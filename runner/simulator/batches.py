@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from aiohttp import web
+from msgspec.structs import replace
 
 from runner.clock import Clock, to_rfc3339
 from runner.simulator.accounts import AcceptedBatch, Accounts

@@ -6,7 +6,6 @@ Knows  usages; nothing of requests. A test holds the result equal to `calc_price
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -14,6 +13,7 @@ from functools import cache
 from genai_prices import Usage as PricedUsage
 from genai_prices import calc_price
 from genai_prices.types import TieredPrices
+from msgspec import Struct
 
 from runner.simulator.answers import Answer
 from runner.simulator.prompt_cache import CacheUse
@@ -42,8 +42,7 @@ def used_by(answer: Answer, cache: CacheUse) -> Usage:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Rates:
+class _Rates(Struct, frozen=True):
     """Pico-dollars a token, by field of a usage; tiers as (prompt tokens above which it holds, rate), highest first."""
 
     by_field: tuple[tuple[str, int, tuple[tuple[int, int], ...]], ...]

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 TOKEN_HEADER = "x-control-token"  # noqa: S105 - the name of a header
 _TIMEOUT_S = 30.0
@@ -20,8 +21,7 @@ class ControlFailed(Exception):
     """The stand-in refused a control call; the text is its answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Controls:
+class Controls(Struct, frozen=True):
     base_url: str
     token: str
 

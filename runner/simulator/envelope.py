@@ -10,10 +10,10 @@ events: the API's streaming page.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from runner.simulator.answers import Answer
 from runner.types import Usage
@@ -22,8 +22,7 @@ _DELTA_CHARACTERS = 48
 """How much text one delta carries."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """A reply with everything around it."""
 
     message_id: str

@@ -11,9 +11,9 @@ import asyncio
 import socket
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from aiohttp import web
+from msgspec import Struct, field
 
 from runner.simulator.acts import Act
 from runner.simulator.faults import Fault
@@ -26,8 +26,7 @@ _LINGER_NOTHING = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing the socket sends RST instead of FIN."""
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(Struct):
     """`workspace` is the scope of the credential, `headers` go on every response."""
 
     request: web.BaseRequest

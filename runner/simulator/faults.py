@@ -18,8 +18,9 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
 from typing import Any
+
+from msgspec import Struct
 
 from runner.simulator.acts import BATCH_CREATE, BATCH_ROW, MESSAGES, Act
 from runner.simulator.refusal import Refused
@@ -28,8 +29,7 @@ Contains = Callable[[bytes], bool]
 """Whether a request's body has these bytes in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Error:
+class _Error(Struct, frozen=True):
     status: int
     message: str
     error_code: str | None = None
@@ -85,8 +85,7 @@ _MAX_TOKENS = re.compile(rb'(?<!\\)"max_tokens":\s*(\d+)')
 KINDS = frozenset(_ERRORS) | frozenset(_REPLY_ERRORS) | {"bad_retry_after"} | _ACTS
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """Which requests a fault hits. All conditions must hold; without any, every request is hit.
 
     `nth` counts the requests that match `path` and `text` since the rule was made, from 1. `rate` is drawn. `times`
@@ -119,7 +118,7 @@ class Rule:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Rule:
         """Read a rule as the control endpoint gets it. Raises Refused."""
-        unknown = sorted(value.keys() - {field.name for field in fields(cls)})
+        unknown = sorted(value.keys() - set(cls.__struct_fields__))
         if unknown:
             raise Refused(f"{unknown[0]}: not a field of a fault rule")
         if value.get("kind") not in KINDS:
@@ -149,8 +148,7 @@ _MILD: Mapping[str, Mapping[str, Any]] = {
 """Faults that pass once the request is asked again in another way."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """What shall go wrong with one request."""
 
     kind: str

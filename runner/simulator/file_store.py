@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import apsw
+from msgspec import Struct
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS uploads (
@@ -52,8 +52,7 @@ _COLUMNS = (
 _UPLOADED = "id, at, workspace, filename, mime_type, size_bytes, sha256, fault"
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
+class StoredFile(Struct, frozen=True):
     """An uploaded file. `pages` are those of a PDF, `width` and `height` those of an image."""
 
     id: str
@@ -94,7 +93,7 @@ class FileStore:
     def add(self, file: StoredFile, received: Path, *, at: str, fault: str | None) -> None:
         """Take a file in; durable when it returns."""
         received.rename(self.content(file.id))
-        values = tuple(getattr(file, name) for name in StoredFile.__slots__)
+        values = tuple(getattr(file, name) for name in StoredFile.__struct_fields__)
         uploaded = (file.id, at, file.workspace, file.filename, file.mime_type, file.size_bytes, file.sha256, fault)
         with self._database:
             self._database.execute(f"INSERT INTO files ({_COLUMNS}) VALUES ({', '.join('?' * 12)})", values)  # noqa: S608 - names of our own

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 from aiohttp import BodyPartReader, MultipartReader, web
+from msgspec import Struct
 
 from runner.clock import Clock, to_rfc3339
 from runner.simulator.accounts import Accounts
@@ -49,8 +49,7 @@ _SHOWN_BY: Mapping[str, frozenset[str]] = {"image": IMAGE_TYPES, "document": DOC
 """Which block takes which type of file. Source: guide on files, "File types and content blocks"."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Received:
+class _Received(Struct, frozen=True):
     path: Path
     filename: str
     mime_type: str

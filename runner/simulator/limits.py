@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
+
+from msgspec import Struct
 
 from runner.clock import Clock
 from runner.simulator.refusal import Refused
@@ -26,8 +27,7 @@ _UNLIMITED = 100_000_000
 _PREFIX = "anthropic-ratelimit-"
 
 
-@dataclass(slots=True)
-class _Bucket:
+class _Bucket(Struct):
     """`per_minute` is what the headers call the limit; `capacity` is how much can be used at once."""
 
     per_minute: int
@@ -44,8 +44,7 @@ class _Bucket:
         return max(0.0, (min(wanted, self.capacity) - self.level) * 60 / self.per_minute)
 
 
-@dataclass(slots=True)
-class _Pool:
+class _Pool(Struct):
     requests: _Bucket
     input_tokens: _Bucket
     output_tokens: _Bucket

@@ -15,11 +15,11 @@ import itertools
 import random
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from aiohttp import web
+from msgspec import Struct
 
 from runner.clock import Clock, to_rfc3339
 from runner.simulator.accounts import Accounts, Entry
@@ -43,8 +43,7 @@ _BEGIN_SHARE = 0.25
 """The part of a reply's latency that passes before its first byte."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(Struct, frozen=True):
     """An accepted request with its answer, not yet billed."""
 
     prompt: Prompt

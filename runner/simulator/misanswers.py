@@ -10,10 +10,10 @@ Source: the API's stop reasons (`types/stop_reason.py` and `refusal_stop_details
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from runner.simulator.acts import Act
 from runner.simulator.answers import Answer

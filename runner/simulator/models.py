@@ -14,8 +14,9 @@ type allows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from runner.simulator.platforms import own_name
 from runner.simulator.refusal import Refused
@@ -25,8 +26,7 @@ _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _PAGE_DEFAULT, _PAGE_MAX = 20, 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
+class Card(Struct, frozen=True):
     """One model. `thinking` lists the accepted types; `thinks` says whether it does so without being asked.
 
     `dense_tokenizer`: gives about 30 % more tokens for the same text (models from 4.7 on). `fast_beta`: `speed` is

@@ -11,9 +11,10 @@ import argparse
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
+
+from msgspec import Struct
 
 from runner.simulator.acts import PLACES
 from runner.simulator.faults import KINDS
@@ -29,8 +30,7 @@ _FAULT = re.compile(r"^((?P<place>\w+):)?(?P<kind>\w+)=(?P<rate>\d+(\.\d+)?|\.\d
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, None: 1.0}
 
 
-@dataclass(frozen=True, slots=True)
-class Latency:
+class Latency(Struct, frozen=True):
     """How long a reply takes: always `median_s`, or lognormal around it where `sigma` is above zero.
 
     Real latencies are heavy-tailed; with sigma 0.5 one reply in twenty takes 2.3 times the median.
@@ -86,8 +86,7 @@ def parse_fault(text: str) -> tuple[str, float]:
 BatchStart = Literal["at_once", "staggered"]
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """What a stand-in is started with.
 
     `state` is the folder of its accounts; they survive a restart. `port` 0 lets the system choose. `key` is the

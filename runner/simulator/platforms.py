@@ -23,11 +23,11 @@ import re
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote
 
 import orjson
+from msgspec import Struct
 
 from runner.simulator.refusal import Refused
 
@@ -47,8 +47,7 @@ _ON_BEDROCK = re.compile(r"^(?:.*/)?(?:[a-z-]{2,8}\.)?anthropic\.(?P<model>claud
 _COUNT = "count-tokens"
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """How a request came. `path` is the one of Anthropic's API; `model` is what the path said of it; `frames`: the
     reply is streamed in AWS's frames."""
 

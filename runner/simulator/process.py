@@ -16,8 +16,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.errors import SetupError
 from runner.simulator.control import Controls
@@ -30,8 +32,7 @@ _WITHHELD = ("ANTHROPIC_", "RUNNER_")
 """What of the environment a stand-in never gets: the real key and address, and settings that are not its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(Struct, frozen=True):
     """A stand-in that listens at `base_url` and accepts `api_key`. `controls` scripts faults and asks its accounts."""
 
     base_url: str

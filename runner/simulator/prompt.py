@@ -19,10 +19,10 @@ from __future__ import annotations
 import hashlib
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from runner.simulator.file_store import StoredFile
 from runner.simulator.media import image_tokens, measured, page_tokens
@@ -38,8 +38,7 @@ _UNSEEN = frozenset({"cache_control", "stream", "metadata", "service_tier", "mes
 """Top-level keys that are no setting of the answer: not seen by the model, or digested block by block."""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True):
     """One cacheable position. `prefix` is the digest of everything up to and with it, `tokens` the running total."""
 
     prefix: bytes
@@ -47,8 +46,7 @@ class Block:
     ttl: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(Struct, frozen=True):
     """`digest` names the request (32 hex digits); `echo` is the digest of the last user turn's text (16 hex digits)."""
 
     blocks: tuple[Block, ...]
@@ -57,8 +55,7 @@ class Prompt:
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
+class _Reading(Struct, frozen=True):
     """A prompt that was read so far."""
 
     hashing: hashlib._Hash

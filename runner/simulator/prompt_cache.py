@@ -19,7 +19,8 @@ Rules (source: the API's prompt-caching page, October 2026)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runner.clock import Clock
 from runner.simulator.prompt import Block, Prompt
@@ -33,16 +34,14 @@ Scope = tuple[str, str]
 """Workspace and model."""
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(Struct):
     ttl: str
     expires_at: float
     readable_from: float
     owner: str
 
 
-@dataclass(frozen=True, slots=True)
-class CacheUse:
+class CacheUse(Struct, frozen=True):
     """How one prompt's tokens split; the four counts are disjoint and add up to the prompt.
 
     `reads` are the prefixes whose life it renews, `writes` those that become entries when its reply begins.

@@ -16,10 +16,10 @@ import secrets
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 
 import uvloop
 from aiohttp import web
+from msgspec.structs import replace
 
 from runner.clock import SystemClock
 from runner.simulator.app import App, make_server

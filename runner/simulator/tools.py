@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from msgspec import Struct, field
 
 from runner.simulator.instances import Draws, instance
 from runner.simulator.models import Card
@@ -143,8 +143,7 @@ def is_paused(message: Mapping[str, Any]) -> bool:
 # -- what is called ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Played:
+class Played(Struct, frozen=True):
     """What tools add to a reply. `stop_reason` is None where the reply goes on with its text."""
 
     blocks: list[dict[str, Any]] = field(default_factory=list)

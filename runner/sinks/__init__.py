@@ -60,9 +60,10 @@ The folder, in the order to read it in:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct, field
 
 from runner.clock import Clock, SystemClock, pause
 from runner.column_types import ColumnType
@@ -80,8 +81,7 @@ class MakeExpression(Protocol):
     def __call__(self, text: str, name: str, /, *, null_safe: bool = False) -> Expression: ...
 
 
-@dataclass(frozen=True, slots=True)
-class SinkContext:
+class SinkContext(Struct, frozen=True):
     """What a sink may know of the run it writes for.
 
     `root` is what relative targets resolve against. `row_columns` are the columns of the dataset in order, for the
@@ -114,8 +114,7 @@ class SinkContext:
     memory: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(Struct, frozen=True):
     """What a sink wrote. `sha256` (hex) is of the whole target where it is a file, else None. `left_out` counts the
     records that the target cannot hold, and `refused` tells the first of them; all others are in it."""
 
@@ -154,16 +153,14 @@ class Sink(Protocol):
     def abort(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class PartLimits:
+class PartLimits(Struct, frozen=True):
     """How large a part may be: `records`, and about so many bytes of them as JSON. One record is never divided."""
 
     records: int
     size_bytes: int = 8 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryId:
+class DeliveryId(Struct, frozen=True):
     """Which delivery this is. `id` stands for a run, a sink of it and what the job says of that sink: it stays the same
     over crashes, resumes, retries and exports, and it is another one where the sink is to start anew.
 
@@ -175,8 +172,7 @@ class DeliveryId:
     owner: str
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """Records that a target takes together. Parts are numbered from 1 without regard to what is in them; a number may
     be left out, and none comes again once a later one has come.
 
@@ -190,8 +186,7 @@ class Part:
     records: Sequence[Record]
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """A record that its target cannot hold, and why. The others of its part are delivered; it is offered again by each
     later delivery."""
 

@@ -20,9 +20,10 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 from runner.column_types import ColumnType
 from runner.encoding import encode_text, printable
@@ -62,8 +63,7 @@ class Fitting:
         return found
 
 
-@dataclass(slots=True)
-class LeftOut:
+class LeftOut(Struct):
     """The records that one delivery left out: how many, and the first of them."""
 
     count: int = 0
@@ -75,8 +75,7 @@ class LeftOut:
             self.first.append(refused)
 
 
-@dataclass(frozen=True, slots=True)
-class Agreed:
+class Agreed(Struct, frozen=True):
     """The types that a table has once a delivery is through, by its columns' names; and of these those that are `added`
     to it or `widened` (under `evolve`), and those that the job writes and the table `lacks` (under `freeze`)."""
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
+
+from msgspec.structs import replace
 
 from runner.encoding import printable
 from runner.errors import DeliveryError

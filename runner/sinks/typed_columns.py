@@ -17,9 +17,11 @@ second pass meets the same ones), and its type is what their values have in comm
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.column_types import BOOLEAN, INTEGER, JSON, LIST, MAPPING, NULL, NUMBER, STRING, ColumnType, type_of
 from runner.encoding import printable
@@ -58,8 +60,7 @@ MAX_FIELDS = 200
 _PORTION = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class TypedColumns:
+class TypedColumns(Struct, frozen=True):
     """The columns of a table and their types, in order; None of a column that is not settled yet."""
 
     columns: Columns

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 MAX_PLACES = 5_000
 """Places of one expression, each repetition counted as often as it may occur: what one character of a text may cost.
@@ -49,8 +50,7 @@ class Unbounded(ValueError):
         self.hint = hint
 
 
-@dataclass(slots=True, eq=False)
-class _Place:
+class _Place(Struct, eq=False):
     """A place in an expression. `chars`: what is read there, as sorted bounds (inside from the first to before the
     second, …); None where nothing is read. `needs`: the bit of what must hold there; 0 for nothing."""
 
@@ -59,8 +59,7 @@ class _Place:
     follow: list[_Place] = field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
-class _State:
+class _State(Struct, eq=False):
     """The places that read the next character. `following`: the states behind characters that were met, each with what
     holds behind it."""
 

@@ -10,7 +10,8 @@ Knows  a loaded job and a list of names; no dataset.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from runner.errors import Location, Problem
 from runner.spec.hints import choice_hint

@@ -13,7 +13,8 @@ A connection's variables are read only for a job that uses it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from runner.connections import Connection, has_written_secret, is_secret_option, is_url
 from runner.errors import Location, Problem

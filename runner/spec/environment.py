@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from runner.encoding import printable
 from runner.errors import Location, Problem
@@ -28,8 +29,7 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _TOKEN = re.compile(r"\$\$|\$\{[^}]*\}?")
 
 
-@dataclass(slots=True)
-class Substitution:
+class Substitution(Struct):
     """Substitutes in a tree. With `lenient`, a name that is not set is a warning, and its key is left out; under the
     top-level keys of `needless` nothing is said of it."""
 

@@ -11,9 +11,10 @@ another has spoken about the same place.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from runner.catalog.models import ModelFacts
 from runner.errors import Location, MissingExtras, Problem, SpecError

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from runner.errors import Location
 
@@ -22,8 +23,7 @@ Path: TypeAlias = tuple[str | int, ...]
 """The way to a node from the root: keys and list positions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """A text that nodes were read from. `file` is what people see; `lines` are without their line breaks."""
 
     file: str
@@ -41,8 +41,7 @@ class Source:
         return Location(self.file, line + 1, column + 1, max(1, length), self.line(line))
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """From `(line, column)` up to, not including, `(end_line, end_column)`."""
 
     source: Source
@@ -60,8 +59,7 @@ class Span:
         return self.source.location(self.line, self.column, length)
 
 
-@dataclass(frozen=True, slots=True)
-class ScalarNode:
+class ScalarNode(Struct, frozen=True):
     """A single value. `style` is `'`, `"`, `|`, `>` or, for a plain one, the empty string."""
 
     value: str | int | float | bool | None
@@ -69,22 +67,19 @@ class ScalarNode:
     style: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ListNode:
+class ListNode(Struct, frozen=True):
     items: tuple[Node, ...]
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One key of a mapping with the place of the key itself."""
 
     key: Span
     value: Node
 
 
-@dataclass(frozen=True, slots=True)
-class MapNode:
+class MapNode(Struct, frozen=True):
     entries: Mapping[str, Entry]
     span: Span
 

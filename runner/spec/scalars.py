@@ -13,7 +13,8 @@ Source: YAML 1.2.2, section 10.3.2 (core schema); YAML 1.1 type repository (int,
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUE = frozenset({"true", "True", "TRUE"})
@@ -31,8 +32,7 @@ _MAX_DIGITS = 400
 Value = str | int | float | bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Doubtful:
+class Doubtful(Struct, frozen=True):
     """A scalar that is refused; `message` says why and `hint` how to write it."""
 
     message: str

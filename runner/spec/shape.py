@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache, partial
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
+
+from msgspec import Struct
 
 from runner.catalog.parameters import REFUSED, TAKEN
 from runner.errors import Problem, closest
@@ -32,8 +33,7 @@ _TEMPLATE_NAME = re.compile(r"\S+\.j2")
 _PARAMETERS = TAKEN.keys() | REFUSED.keys()
 
 
-@dataclass(frozen=True, slots=True)
-class FieldShape:
+class FieldShape(Struct, frozen=True):
     """What a field holds: `model` is that of the value or, where `many`, of its items; `single` items need no list.
     `named` are values under names of the user's choice."""
 

@@ -17,10 +17,10 @@ that it refuses is parsed once more in Python, and messages are the same on ever
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
+from msgspec import Struct
 from yaml.events import (
     AliasEvent,
     DocumentStartEvent,
@@ -46,8 +46,7 @@ MAX_NODES = 10_000
 _PARSER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """What a YAML text holds: `root` is None where nothing could be read, or where the text is empty."""
 
     root: Node | None

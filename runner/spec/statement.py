@@ -8,7 +8,8 @@ Knows  the tree and the job's files. The text is never rendered: values come in 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runner.errors import Location
 from runner.spec.inputs import Inputs
@@ -18,8 +19,7 @@ from runner.spec.texts import datasets_of, locate_in_scalar
 KEYS = ("sql", "query")
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenStatement:
+class WrittenStatement(Struct, frozen=True):
     """`key` is the dataset's key that holds it; `file` names the file that has the text, None where it is inline."""
 
     key: str

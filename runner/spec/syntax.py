@@ -9,9 +9,9 @@ Knows  PyYAML's messages, those of its Python parser. A message that is not know
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import yaml
+from msgspec import Struct
 
 from runner.errors import Location, Problem
 from runner.spec.node import Source
@@ -26,8 +26,7 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _TAB_INDENT = re.compile(r"^ *\t")
 
 
-@dataclass(frozen=True, slots=True)
-class _Wording:
+class _Wording(Struct, frozen=True):
     pattern: re.Pattern[str]
     message: str
     hint: str

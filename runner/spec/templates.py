@@ -8,8 +8,9 @@ Knows  trees and templating. Columns of the dataset are checked by `spec.columns
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path as FilePath
+
+from msgspec.structs import replace
 
 from runner.errors import Location, Problem
 from runner.settings import Settings

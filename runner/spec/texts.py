@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from runner.errors import Location
 from runner.settings import shown_path
@@ -44,8 +45,7 @@ ITEM = "item"
 """What `each` calls the item that a block is made for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Struct, frozen=True):
     """One text of the job. `path` leads to the scalar; `name` is that of the template, or of the file as written."""
 
     kind: Kind
@@ -186,8 +186,7 @@ def inline_name(job_file: str, path: Path) -> str:
     return f"{job_file}#{'.'.join(str(part) for part in path)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(Struct, frozen=True):
     """The way from a template's name and line to a file, a line and a column.
 
     `inline` are the scalars that hold a template in the job itself; `files` are the paths of the others; `sources`

@@ -7,12 +7,12 @@ Knows  pydantic; nothing of files. Every refusal says what is expected, because 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, WithJsonSchema
+from msgspec import Struct
+from pydantic import BeforeValidator, InstanceOf, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from runner.types import PICO_PER_USD
@@ -22,8 +22,7 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(Struct, frozen=True):
     """A number of rows, or a part of all of them. Exactly one of `rows` and `fraction` (0 to 1) is set; exact, because
     a row more or less decides the exit status."""
 
@@ -111,7 +110,7 @@ PositiveDuration = Annotated[
 """Seconds, more than 0; written with a unit."""
 
 ShareOfRows = Annotated[
-    Share,
+    InstanceOf[Share],
     BeforeValidator(lambda value: value if isinstance(value, Share) else _parse_share(value)),
     WithJsonSchema(
         {

@@ -20,9 +20,11 @@ import importlib.util
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runner.errors import RunnerError, SetupError
 from runner.extras import EXTRAS, missing_library
@@ -79,8 +81,7 @@ class StorageError(RunnerError):
     passing = False
 
 
-@dataclass(frozen=True, slots=True)
-class System:
+class System(Struct, frozen=True):
     """A file system, and the path in it that a URL means."""
 
     fs: Any

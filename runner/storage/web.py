@@ -20,10 +20,11 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+from msgspec import Struct
 
 from runner.storage import systems
 from runner.storage.addresses import shown
@@ -71,8 +72,7 @@ def _is_here(host: str) -> bool:
     return is_loopback and ("http" not in urllib.request.getproxies() or bool(urllib.request.proxy_bypass(host)))
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """What a server says of a file: its size, and a mark that changes with it; None where it does not say."""
 
     size: int | None

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from jinja2 import nodes
+from msgspec import Struct
 
 from runner.encoding import printable
 from runner.templating.failure import TemplateFailure, did_you_mean
@@ -29,8 +29,7 @@ from runner.templating.scopes import Block, Macro, Module, Scope, Self, Value, W
 from runner.templating.syntax import Parsed
 
 
-@dataclass(frozen=True, slots=True)
-class NameUse:
+class NameUse(Struct, frozen=True):
     """A variable that a template takes from outside."""
 
     name: str
@@ -40,8 +39,7 @@ class NameUse:
     hidden: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnUse:
+class ColumnUse(Struct, frozen=True):
     """An item of such a variable that is looked up by name: `row.text` is the column `text` of the variable `row`, and
     `row.question.text` the item `text` of `row.question`."""
 
@@ -51,8 +49,7 @@ class ColumnUse:
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class IndexUse:
+class IndexUse(Struct, frozen=True):
     """An item of such a variable that is looked up by a number as it is written: `replies[-1]`. `optional`: also where
     it stands in a branch or a loop, which may be there for the variables that are long enough."""
 
@@ -63,8 +60,7 @@ class IndexUse:
     optional: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Uses:
+class Uses(Struct, frozen=True):
     """All uses of one template, each once a line, in the order they are met; and what can work for no row."""
 
     names: tuple[NameUse, ...]

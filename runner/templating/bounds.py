@@ -14,14 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from runner.templating.failure import Refusal, word_for
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """Limits of one render. Sizes are far above what a prompt needs: 4 MiB of text is about a million tokens."""
 
     output_bytes: int = 4 * 2**20

@@ -6,41 +6,35 @@ Knows  nothing of the walk that fills them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from jinja2 import nodes
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(Struct, frozen=True):
     """A variable from outside, as a whole."""
 
     variable: str
 
 
-@dataclass(frozen=True, slots=True)
-class Macro:
+class Macro(Struct, frozen=True):
     template: str
     node: nodes.Macro
     scope: Scope
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Module:
+class Module(Struct, frozen=True, eq=False):
     template: str
     exports: dict[str, Value]
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True):
     """The block `name` at a depth of inheritance: 0 is the template that was asked for."""
 
     name: str
     depth: int
 
 
-@dataclass(frozen=True, slots=True)
-class Self:
+class Self(Struct, frozen=True):
     """`self`: its items are the blocks."""
 
 
@@ -48,8 +42,7 @@ Value = Whole | Macro | Module | Block | Self | None
 """None stands for a value that is not followed."""
 
 
-@dataclass(slots=True, eq=False)
-class Scope:
+class Scope(Struct, eq=False):
     """Names bound so far. A scope without parent and `hidden` does not see the caller's variables."""
 
     parent: Scope | None

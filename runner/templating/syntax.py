@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import jinja2
 from jinja2 import nodes
 from jinja2.parser import Parser
+from msgspec import Struct
 
 from runner.templating.failure import TemplateFailure, did_you_mean
 from runner.templating.filters import FILTERS, NOT_AVAILABLE, TESTS
@@ -33,8 +33,7 @@ RESULT = "result"
 """The variable that holds an expression's value after it has run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Struct, frozen=True):
     """Templates that a tag names: those of `names` that there are belong to the set; `required`: there must be one."""
 
     names: tuple[str, ...]
@@ -43,8 +42,7 @@ class Reference:
     tag: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Parsed:
+class Parsed(Struct, frozen=True, eq=False):
     """One template: its tree, the templates it names, and what is wrong with it (nothing else is right then)."""
 
     name: str

@@ -12,8 +12,10 @@ a `python` reference.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from runner.types import CacheTtl
 
@@ -35,8 +37,7 @@ class ToolError(Exception):
         self.hint = hint
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(Struct, frozen=True):
     """`definition` is the object that the API gets, without a cache mark; the rest is about running it. `whole_schema`
     is the schema of the input where what is sent of it is less."""
 
@@ -70,8 +71,7 @@ def client_tools(tools: Sequence[Tool]) -> dict[str, Tool]:
     return {tool.name: tool for tool in tools if tool.python is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(Struct, frozen=True):
     """One `tool_use` block of a reply."""
 
     id: str
@@ -79,8 +79,7 @@ class ToolCall:
     input: Any
 
 
-@dataclass(frozen=True, slots=True)
-class ToolResult:
+class ToolResult(Struct, frozen=True):
     """What a call came to: the text that the model gets, and whether it is about an error."""
 
     id: str

@@ -19,11 +19,11 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from msgspec import Struct
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
@@ -36,8 +36,7 @@ REFERENCE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-
 """`module:function`, either of them dotted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
+class Described(Struct, frozen=True):
     """What a function says of itself. `problem` is why it says too little for a schema, where it does."""
 
     name: str

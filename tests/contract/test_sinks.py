@@ -10,13 +10,13 @@ import json
 import lzma
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import zstandard
+from msgspec.structs import replace
 from pyarrow import dataset, feather, parquet
 from python_calamine import CalamineWorkbook
 

@@ -6,11 +6,11 @@ import hashlib
 import json
 import threading
 import urllib.request
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from runner.clock import SystemClock
 from runner.ledger.uploads import UploadIndex

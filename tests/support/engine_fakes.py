@@ -10,9 +10,11 @@ import asyncio
 import selectors
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from runner.engines import Decision, Prepared
 from runner.engines.retry import RetryPolicy

@@ -14,10 +14,12 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self, TypeVar
+
+from msgspec.structs import replace
 
 from runner.clock import Clock, SystemClock
 from runner.encoding import decode, encode
@@ -227,8 +229,7 @@ def text_in(request: Request) -> str:
     return content if isinstance(content, str) else "".join(block["text"] for block in content)
 
 
-@dataclass(frozen=True, slots=True)
-class OwnApi(Api):
+class OwnApi(Api, frozen=True):
     """An API whose provider a test brings; no process is started and nothing is connected to."""
 
     provider: Provider = field(default_factory=EchoProvider)

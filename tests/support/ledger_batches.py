@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple
 from datetime import timedelta
+
+from msgspec.structs import astuple
 
 from runner.encoding import encode
 from runner.ledger import UNPRICED, AcceptedLines, Batch, BatchFacts, BatchState, Landed, Lease, Rule, Settled

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from runner.column_types import ColumnType
 from runner.connections import Connection
@@ -90,7 +91,7 @@ class Place:
             memory=self.root / "keys.db",
             pause=waits or (lambda _: False),
         )
-        return SqlSink(options, dataclasses.replace(made, **context))
+        return SqlSink(options, msgspec.structs.replace(made, **context))
 
 
 @contextmanager

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from runner.engines.limits import Ceilings, Held, Limits, Permit
 from runner.engines.pacing import Pool

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from runner.engines.outage import FIRST_PATIENCE_S, IN_A_ROW, LONGEST_GAP_S, PATIENCE_S, Outage
 from runner.events import Warned

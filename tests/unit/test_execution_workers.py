@@ -12,11 +12,11 @@ import subprocess
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from runner.engines import Decision, StopReason
 from runner.engines.halt import INTERRUPTED, Halt

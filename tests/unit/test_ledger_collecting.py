@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import apsw
 import pytest
+from msgspec.structs import replace
 
 from runner.errors import LedgerError
 from runner.ledger import Counts, Lease, Money, Ruling, Settled

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import apsw
 import pytest
+from msgspec.structs import replace
 
 from runner.errors import LedgerError
 from runner.ledger import Money, Ruling

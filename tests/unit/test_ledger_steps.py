@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import apsw
 import pytest
+from msgspec.structs import replace
 
 from runner.ledger import Lease, Ruling, steps
 from runner.ledger.audit import audit

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from runner.errors import LedgerError
 from runner.ledger import NONE_ACCEPTED, Counts, Ruling

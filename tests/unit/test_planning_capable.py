@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from runner.catalog.models import ModelFacts, snapshot_facts
 from runner.planning.capable import Served, block_problems, tool_problems

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+
+from msgspec.structs import replace
 
 from runner.catalog.models import ModelFacts, snapshot_facts
 from runner.catalog.price_list import prices_for_models

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import apsw
 import pytest
+from msgspec.structs import replace
 
 from runner.simulator.accounts import AcceptedBatch, Accounts, Entry
 from runner.types import Usage

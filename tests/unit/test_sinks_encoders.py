@@ -6,7 +6,6 @@ import csv
 import datetime as dt
 import io
 import json
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +13,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from runner.encoding import encode_text, printable
 from runner.sinks import SinkContext

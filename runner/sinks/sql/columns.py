@@ -7,8 +7,9 @@ Owns   `Column`, `Table`, and what kinds of column there are for those who write
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 Family = Literal[
     "boolean", "integer", "number", "decimal", "string", "bytes", "date", "datetime", "time", "duration", "json",
@@ -17,8 +18,7 @@ Family = Literal[
 """What a column holds, whatever its database calls it. `other` is handed over as text: uuid, inet, an enumeration."""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """One column. `written` is its type as the database writes it."""
 
     name: str
@@ -43,8 +43,7 @@ class Column:
     """Of texts: the collation that takes unlike texts for equal, where it does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """What stands in the catalog. `unique` are the sets of columns of which no two rows have the same values, as far as
     an upsert can rely on them: no partial index, none over an expression or a prefix, none that is checked later."""
 

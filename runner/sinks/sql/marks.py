@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runner.encoding import decode, encode
 from runner.errors import DeliveryError
@@ -33,8 +34,7 @@ _MOMENTS = {"mysql": "DATETIME", "sqlite": "DATETIME"}
 _OTHERS = f"target = {VALUE} AND delivery <> {VALUE} AND filling IS NOT NULL"
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Struct, frozen=True):
     """Where one delivery is. `filling` is the table that is filled until it replaces the target's rows."""
 
     part: int

@@ -11,13 +11,13 @@ a backtick whatever `sql_mode` says.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 
 
-@dataclass(frozen=True, slots=True)
-class TableName:
+class TableName(Struct, frozen=True):
     """A table, and its schema (MariaDB: its database) where it is not the connection's own."""
 
     schema: str | None

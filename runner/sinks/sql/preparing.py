@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runner.errors import DeliveryError
 from runner.sinks import DeliveryId, Refused
@@ -28,8 +29,7 @@ _NO_SCHEMA = re.compile(r"(?i)\bschema\b.* does not exist|unknown database")
 Tell = Callable[[Exception], str]
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True):
     """What a delivery writes to, and where it is. `table` is None where the types of its columns are not known yet."""
 
     table: Table | None
@@ -39,8 +39,7 @@ class Ready:
     """The records that this part was delivered without."""
 
 
-@dataclass(frozen=True, slots=True)
-class Preparation:
+class Preparation(Struct, frozen=True):
     """How one sink's table is made ready."""
 
     dialect: Dialect

@@ -16,8 +16,9 @@ of their part is delivered.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
+
+from msgspec.structs import replace
 
 from runner.column_types import ColumnType
 from runner.connections import Connection

@@ -14,9 +14,10 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any, ClassVar
+
+from msgspec.structs import replace
 
 from runner.column_types import ColumnType
 from runner.sinks.sql.columns import Column, Family, Table

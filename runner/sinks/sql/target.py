@@ -8,7 +8,8 @@ Knows  dialects by their words, tables as they were found. Executes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runner.column_types import STRING, ColumnType
 from runner.errors import DeliveryError
@@ -20,8 +21,7 @@ from runner.sinks.sql.session import Dialect, listed, qualified
 _MOST_COLUMNS_TOLD = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """What the job says of a table. A type is None where only records can tell it."""
 
     table: TableName
