@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
 from pydantic import ValidationError
 
 from runner.clock import Clock
@@ -40,13 +40,14 @@ SIMULATOR = "simulator"
 """Stands for the address of a stand-in that a command starts for itself: its port changes, its answers do not."""
 
 
-class Api(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Api:
     """Where requests go. `address` names it in a run's line; `environ` is what the provider finds its credential in,
     `transport` is the setting, `served_by` the job's provider."""
 
     address: str
     simulated: bool
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     transport: str = "auto"
     served_by: ProviderSpec = ANTHROPIC
 

@@ -7,11 +7,8 @@ Knows  the run's folder, settings and API by their values. It goes over a socket
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-from msgspec.structs import replace
 
 from runner.catalog.models import ModelFacts
 from runner.engines import Prepared
@@ -41,7 +38,7 @@ class Assignment:
 
 def portable(settings: Settings, api: Api) -> tuple[Settings, Api]:
     """The two with plain dictionaries in them: the views that they hold cannot be pickled."""
-    plain = dataclasses.replace(settings, origins=dict(settings.origins), environment=dict(settings.environment))
+    plain = replace(settings, origins=dict(settings.origins), environment=dict(settings.environment))
     return plain, replace(api, environ=dict(api.environ))
 
 

@@ -3,8 +3,8 @@
 Owns   the frames (8 bytes of length, then a pickled list) and the gathering: what is sent within `LINGER_S`, up to
        `GROUP` messages or `GROUP_BYTES`, leaves as one; an urgent message takes along what has gathered by the end of
        the loop's turn.
-Knows  nothing of what the messages mean. They are tuples of plain values, which pickle takes at once, where each frozen
-       dataclass costs two calls of Python.
+Knows  nothing of what the messages mean. They are tuples of plain values, which pickle takes at once; it has to ask
+       each struct what it is made of.
 
 Pickle is safe here because both ends are this program, over a socket pair that nobody else can name: nothing that came
 from a dataset or from the API is ever unpickled but as the text or the bytes that it is.

@@ -1,7 +1,7 @@
 """Outcomes and steps as plain tuples, as they cross the pipe between a worker and its run.
 
-Owns   the order of the values. An outcome crosses in 4 µs of both processes together; the frozen dataclasses, pickled
-       as they are, take 10 (256 outcomes in a group, Python 3.11).
+Owns   the order of the values. An outcome crosses in 2.6 µs of both processes together; the structs, pickled as they
+       are, take 3.4 (256 outcomes in a group, Python 3.11).
 Knows  `types` and the ledger's `Ruling`. Times are cut to milliseconds, which is all that a ledger keeps.
 
 An outcome is ruled on by the worker, which has the reply at hand and a core to itself; what crosses is the reply's

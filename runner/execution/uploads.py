@@ -17,9 +17,10 @@ import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeGuard, TypeVar
+
+from msgspec import Struct, field
 
 from runner.clock import Clock
 from runner.engines import StopReason
@@ -49,8 +50,7 @@ Ids = Mapping[bytes, str]
 """File ids by the SHA-256 of what they hold."""
 
 
-@dataclass(eq=False)
-class Ticket:
+class Ticket(Struct, eq=False):
     """Ids that are on their way. `result`: the ids, or why there are none; None while they are on their way. `error`:
     what a bug raised."""
 
@@ -75,8 +75,7 @@ class Ticket:
                     self.result = self.ids
 
 
-@dataclass(eq=False)
-class _Wanted:
+class _Wanted(Struct, eq=False):
     """A content that is being seen to, and who waits for it."""
 
     file: PendingFile

@@ -31,8 +31,9 @@ import gc
 import socket
 import subprocess
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from runner.engines import Decision, Prepared, StopReason
 from runner.engines.halt import Halt
@@ -74,8 +75,7 @@ class GivenRulings:
 _NOT_HELD = HeldBack(None)
 
 
-@dataclass(eq=False)
-class _Desk:
+class _Desk(Struct, eq=False):
     """This process's end of one worker. `leased`: unfinished leases; `in_flight`: sent and not yet back."""
 
     number: int

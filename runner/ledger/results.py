@@ -222,7 +222,7 @@ class ResultReader:
             batch_id,
             from_millis(started_at),
             from_millis(ended_at) if ended_at is not None else None,
-            Step(index) if not (turn or sample or round_) else Step(index, turn, sample, round_),
+            Step(index, turn, sample, round_),
         )
 
     def replies(self, row: int) -> list[StepReply]:

@@ -7,10 +7,10 @@ Knows  HTTP. Nothing of batches.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import orjson
-from msgspec import Struct
 
 from runner.clock import Clock
 from runner.providers import failures
@@ -81,12 +81,13 @@ class Wire(Protocol):
         ...
 
 
-class Reading(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Reading:
     """Responses and exceptions as what they say, or as failures without credentials."""
 
     wire: Wire
     clock: Clock
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
 
     def object_of(self, response: Response, read: Callable[[Any], T], *, media_type: str | None = None) -> T | Failure:
         """What a response holds, by `read`, which raises ValueError; with `media_type` it has to say what it is."""

@@ -128,9 +128,11 @@ class WebhookOptions(SinkOptions):
 
     takes_parts: ClassVar[bool] = True
 
-    url: str = Field(description="`https://…`; `http://` to this machine alone.")
-    headers: dict[str, str] = Field(default_factory=dict, description="Sent with each request.")
-    signing_secret: str | None = Field(None, description="What requests are signed with (Standard Webhooks).")
+    url: str = Field(repr=False, description="`https://…`; `http://` to this machine alone.")
+    headers: dict[str, str] = Field(default_factory=dict, repr=False, description="Sent with each request.")
+    signing_secret: str | None = Field(
+        None, repr=False, description="What requests are signed with (Standard Webhooks)."
+    )
     batch_size: int = Field(100, ge=1, description="Records a request, at most.")
 
     @field_validator("url")

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-
-from msgspec import Struct, field
+from dataclasses import dataclass, field
 
 from runner.encoding import printable
 from runner.errors import Location, Problem
@@ -29,11 +28,12 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _TOKEN = re.compile(r"\$\$|\$\{[^}]*\}?")
 
 
-class Substitution(Struct):
+@dataclass(slots=True)
+class Substitution:
     """Substitutes in a tree. With `lenient`, a name that is not set is a warning, and its key is left out; under the
     top-level keys of `needless` nothing is said of it."""
 
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     lenient: bool = False
     needless: frozenset[str] = frozenset()
     problems: list[Problem] = field(default_factory=list)

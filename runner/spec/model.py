@@ -10,14 +10,13 @@ A field marked `OneOrMany` takes a single item without a list.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict
 
 
-@dataclass(frozen=True)
-class OneOrMany:
+class OneOrMany(Struct, frozen=True):
     """Marks a list field that takes one item without brackets."""
 
 

@@ -60,12 +60,14 @@ class SinkSpec(Model):
     private: bool | None = Field(None, description="Whether a dataset that the push makes is private (the default).")
     headers: dict[str, str] | None = Field(
         None,
+        repr=False,
         description="Sent with each request of a webhook; takes `${NAME}`.",
         examples=[{"Authorization": "Bearer ${HOOK_TOKEN}"}],
     )
     signing_secret: str | None = Field(
         None,
         min_length=1,
+        repr=False,
         description="What a webhook's requests are signed with (Standard Webhooks, `whsec_…`); a `${NAME}`.",
         examples=["${HOOK_SECRET}"],
     )

@@ -249,7 +249,9 @@ def run_impatiently(path: Path) -> runner.Result:
     return runner.Result(summary, loaded.settings)
 
 
-class ImpatientApi(Api, frozen=True):
+class ImpatientApi(Api):
+    __slots__ = ()
+
     def connect(self, *, max_concurrency: int, clock: Clock) -> Provider:
         return connect(self.environ, max_concurrency=max_concurrency, clock=clock, deadline_s=DEADLINE_S)
 

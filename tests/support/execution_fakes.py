@@ -229,7 +229,8 @@ def text_in(request: Request) -> str:
     return content if isinstance(content, str) else "".join(block["text"] for block in content)
 
 
-class OwnApi(Api, frozen=True):
+@dataclass(frozen=True, slots=True)
+class OwnApi(Api):
     """An API whose provider a test brings; no process is started and nothing is connected to."""
 
     provider: Provider = field(default_factory=EchoProvider)

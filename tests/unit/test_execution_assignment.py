@@ -40,3 +40,4 @@ def test_settings_and_api_cross_with_their_environment(tmp_path: Path, toml: str
     assert crossed_settings.environment == settings.environment
     assert crossed_settings.project == settings.project
     assert crossed_api.environ == {"NAME": "value"}
+    assert "value" not in repr((settings, api))

@@ -101,7 +101,7 @@ def test_an_api_that_never_answers_is_not_waited_for() -> None:
     assert lister.closed == 1
 
 
-class Unusable(OwnApi, frozen=True):
+class Unusable(OwnApi):
     def connect(self, *, max_concurrency: int, clock: Clock) -> Provider:
         raise SetupError("no credential")
 

@@ -26,6 +26,7 @@ from runner.sinks import webhook as webhook_module
 from runner.sinks.options import WebhookOptions
 from runner.sinks.signing import signature
 from runner.sinks.webhook import MAX_TRIES, WebhookSink
+from runner.spec.sink import SinkSpec
 from runner.testing.part_sinks import check_part_sink
 from runner.testing.sinks import sample_record
 from support.webhook_server import Answer, Receiver, receiver
@@ -279,6 +280,18 @@ def test_options_that_cannot_be_are_refused_and_not_shown(options: dict[str, Any
     with pytest.raises(ValidationError) as caught:
         WebhookOptions(**{"url": "https://example.com", **options})
     assert "no base64" not in str(caught.value)
+
+
+def test_options_do_not_tell_what_is_secret() -> None:
+    secret = "whsec_" + base64.b64encode(b"made-up " * 4).decode()
+    options = WebhookOptions(
+        url="https://example.com/?key=made-up", headers={"X-Key": "made-up"}, signing_secret=secret
+    )
+    assert "made-up" not in repr(options)
+    assert "whsec" not in repr(options)
+    sink = SinkSpec(url=options.url, headers=options.headers, signing_secret=options.signing_secret)
+    assert "made-up" not in repr(sink)
+    assert "whsec" not in repr(sink)
 
 
 def test_a_part_is_bounded_by_records_and_bytes(hook: Receiver, pauses: Pauses) -> None:

@@ -18,6 +18,10 @@ def substituted(text: str) -> tuple[Any, list[str]]:
     return plain(substitution.apply(tree)), [problem.code for problem in substitution.problems]
 
 
+def test_the_environment_is_not_told() -> None:
+    assert "5432" not in repr(Substitution(NAMES))
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [
