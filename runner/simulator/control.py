@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from functools import cache
 from typing import Any
 
 from msgspec import Struct
@@ -87,12 +88,14 @@ class Controls(Struct, frozen=True):
         url = self.base_url + path
         call = urllib.request.Request(url, data=data, headers=headers, method=method)  # noqa: S310 - our own server
         try:
-            with _opener.open(call, timeout=_TIMEOUT_S) as response:
+            with _opener().open(call, timeout=_TIMEOUT_S) as response:
                 return json.loads(response.read())
         except urllib.error.HTTPError as refusal:
             with refusal:
                 raise ControlFailed(refusal.read().decode(errors="replace")) from None
 
 
-_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Without the machine's proxies: the stand-in is on the loopback."""
+@cache
+def _opener() -> urllib.request.OpenerDirector:
+    """Without the machine's proxies: the stand-in is on the loopback. Made when it is needed: see `storage.web`."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
