@@ -43,7 +43,6 @@ def loaded_by(tmp_path: Path, *arguments: str) -> set[str]:
         env={**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=100,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -78,7 +77,6 @@ def test_importing_runner_loads_nothing(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=100,
         check=True,
     )
     assert done.stdout.split() == []

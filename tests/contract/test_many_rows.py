@@ -81,7 +81,6 @@ def orc_file(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("name", "write"),
     [

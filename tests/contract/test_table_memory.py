@@ -7,7 +7,7 @@ import pytest
 from support.many import MANY
 from support.peak_memory import run_apart
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 PROGRAM = """\
 import sys, tempfile

@@ -37,7 +37,7 @@ from support.crash_points import CRASH_AT, CRASH_LOG, EXPECTED, Point, chosen, p
 from support.harness import Project
 from support.kill_moments import KillMoments
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.fault
 
 BATCHES = -(-ROWS // A_BATCH)
 FOLLOWING = {

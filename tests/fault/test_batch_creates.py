@@ -32,7 +32,7 @@ from support.batch_jobs import (
 from support.harness import stable
 from support.servers import free_port
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.fault
 
 BATCHES = -(-ROWS // A_BATCH)
 LOST = ("reply_lost", "truncated", "reply_html", "reply_garbage", "reply_500", "reply_502", "reply_503", "reply_504",

@@ -29,7 +29,7 @@ from support.batch_jobs import (
 )
 from support.harness import Project, stable
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.fault
 
 BATCHES = -(-ROWS // A_BATCH)
 CUT = ("results_cut", "results_cut_length", "results_cut_line", "results_cut_line_length", "results_short",

@@ -23,7 +23,7 @@ from runner.settings import load_settings
 from runner.sinks import folders
 from support.execution_fakes import JOB, Bench, Counted, folder_in_memory, killed, replied
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.fault
 
 TWO_SINKS = JOB.replace("[out/x.jsonl]", "[out/x.jsonl, out/x.csv.gz]")
 PARTITIONED = JOB.replace("[out/x.jsonl]", "[{path: out/x.parquet, partition_by: status, rows: all}]")

@@ -25,7 +25,7 @@ from support.batch_jobs import go_on
 from support.harness import Project, stable
 from support.kill_moments import KillMoments
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.fault
 
 TEXTS, ROWS, SLOTS = 160, 480, 8
 KILLS = int(os.environ.get("KILLS", "8"))

@@ -22,7 +22,7 @@ from support.api import SimulatedApi, simulated_api
 from support.harness import Project, stable
 from support.kill_moments import KillMoments
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.fault
 
 ROWS = 400
 SLOTS = 16

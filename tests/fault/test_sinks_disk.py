@@ -19,7 +19,7 @@ from runner.settings import load_settings
 from support.execution_fakes import Bench, EchoProvider
 from support.webhook_server import Answer, Receiver, receiver
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.fault
 
 ROWS, TEXT = 40, "x" * 20_000
 """About 1.6 MB of records, as each has its row and its reply."""

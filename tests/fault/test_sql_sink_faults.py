@@ -21,13 +21,13 @@ from runner.errors import DeliveryError
 from runner.sinks import DeliveryId, Part
 from runner.sinks.sql.reach import WAITS_S
 from support.cutting_proxy import cutting_proxy
-from support.harness import Project
+from support.harness import TIMEOUT_S, Project
 from support.kill_moments import KillMoments
 from support.servers import OwnServer, own_mariadb, own_postgresql
 from support.sql_delivery import deliver_all, record
 from support.tables import DATABASES, Place, place_in
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.fault
 
 TESTS = Path(__file__).parents[1]
 WORKER = TESTS / "support" / "sql_delivery.py"
@@ -301,7 +301,7 @@ def test_processes_killed_at_random_moments_leave_each_record_once(place: Place,
         process.stdout.close()
         if process.returncode == 0:
             _clear(place)
-    done = subprocess.run(command(place, write), capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command(place, write), capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert done.stdout.endswith("delivered\n"), done.stderr
     found = place.rows(f"SELECT {place.dialect.quoted('key')}, answer FROM {{}}{TABLE}")
     assert sorted(found) == sorted((each.key, each.output) for each in map(record, range(RECORDS)))

@@ -17,7 +17,7 @@ from support.harness import Project, stable
 from support.kill_moments import KillMoments
 from support.stores import S3Store, SftpServer
 
-pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.fault, pytest.mark.slow]
 KILLS = 12
 ROWS = 400
 

@@ -35,7 +35,7 @@ from support.crash_points import CRASH_AT, CRASH_LOG, Point, passed
 from support.harness import Project
 from support.kill_moments import KillMoments
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.fault
 
 ROWS = 12
 BATCHES_A_WAVE = 2

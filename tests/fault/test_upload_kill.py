@@ -14,7 +14,7 @@ from support.api import SimulatedApi, simulated_api
 from support.harness import Project
 from support.uploads import DOCUMENTS, QUESTIONS, project_at
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.fault
 
 
 @pytest.fixture

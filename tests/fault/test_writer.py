@@ -34,7 +34,7 @@ from support.execution_fakes import (
     replied,
 )
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.fault
 
 SLOTS = 3
 SMALL = JOB.replace("max_concurrency: 4", f"max_concurrency: {SLOTS}")

@@ -22,7 +22,7 @@ from support.batch_jobs import BATCH_API, batch_project, check_ledger, go_on, op
 from support.crash_points import CRASH_AT
 from support.harness import Project
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 ROWS = 200
 OUTPUT = {"    label: [good, bad]\n": "    label: [good, bad]\n  on_truncation: {max_tokens: [400, 2048]}\n"}

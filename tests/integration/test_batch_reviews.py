@@ -17,7 +17,7 @@ from support.batch_forks import Forks
 from support.batch_jobs import KEY, SETTINGS, batch_api, check_ledger
 from support.harness import Project
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 A_BATCH = 500
 SAME = ("key", "output", "text", "stop_reason", "row")

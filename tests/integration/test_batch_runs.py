@@ -31,8 +31,6 @@ from support.batch_jobs import (
 from support.crash_points import CRASH_AT
 from support.harness import Project, stable
 
-pytestmark = pytest.mark.timeout(300)
-
 HOUR = 3_600.0
 
 

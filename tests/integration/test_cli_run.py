@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
 
 from support.api import SimulatedApi
-from support.harness import Project, stable
+from support.harness import ROOT, Project, stable
 
 
 def test_every_row_is_sent_once_and_written_in_order(project: Project, api: SimulatedApi) -> None:
@@ -35,6 +36,16 @@ def test_a_second_run_has_nothing_to_do_and_makes_no_run(project: Project, api: 
     assert "nothing to do" in done.stdout
     assert len(project.runs()) == 1
     assert api.accounts()["requests"] == 12
+
+
+@pytest.mark.slow
+def test_requests_are_the_same_whatever_the_order_of_sets(tmp_path: Path) -> None:
+    project = Project(tmp_path / "starter", {})
+    shutil.copytree(ROOT / "runner" / "examples", project.root)
+    command = ("run", "jobs/orders.yaml", "jobs/complaints.yaml", "jobs/tickets.yaml", "--simulate", "--format", "json")
+    paid, free = (project.runner(*command, environ={"PYTHONHASHSEED": seed}).summaries for seed in "12")
+    assert [summary["rows"]["reused"] for summary in paid] == [0, 0, 0]
+    assert [summary["rows"]["reused"] for summary in free] == [summary["rows"]["succeeded"] for summary in paid]
 
 
 def test_a_deleted_output_is_written_again_for_nothing(project: Project, api: SimulatedApi) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from support.api import SimulatedApi, simulated_api
-from support.harness import Project
+from support.harness import TIMEOUT_S, Project
 
 RPM = 6_000
 
@@ -49,7 +49,7 @@ def test_runs_that_go_on_together_share_a_limit(project: Project, limited: Simul
     for name in ("x", "y"):
         job(project, name, 300)
         children.append(project.start("run", f"jobs/{name}.yaml", "--format", "json"))
-    summaries: list[dict[str, Any]] = [json.loads(child.communicate(timeout=100)[0]) for child in children]
+    summaries: list[dict[str, Any]] = [json.loads(child.communicate(timeout=TIMEOUT_S)[0]) for child in children]
     assert [summary["rows"]["succeeded"] for summary in summaries] == [300, 300]
     assert refusals(limited) <= 250
     folder = Path(project.environ["XDG_RUNTIME_DIR"]) / "rowrunner"

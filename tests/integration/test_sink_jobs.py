@@ -21,8 +21,6 @@ TOKEN = "token-canary-0f81e5"
 KEY = b"signing-canary-of-24-by"
 SECRET = "whsec_" + base64.b64encode(KEY + b"!").decode()
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture(scope="module")
 def api_options() -> dict[str, str]:

@@ -26,7 +26,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_memory_does_not_grow_with_the_records(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{TESTS.parent}")
     few = peak_mb(place, "few", 2 * PART)

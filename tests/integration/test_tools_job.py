@@ -15,7 +15,7 @@ from runner.types import PICO_PER_USD
 from support.api import SimulatedApi
 from support.harness import Project
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 FUNCTIONS = '''\
 """Functions that write down each call, so that a test can count them."""

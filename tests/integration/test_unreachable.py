@@ -16,13 +16,13 @@ from runner.ledger.audit import audit
 from support import uploads
 from support.api import SimulatedApi
 from support.gate import Gate, gate_to
-from support.harness import Project
+from support.harness import TIMEOUT_S, Project
 
 ROWS = 60
 SLOTS = 8
 PATIENCE_S = "1"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_server_that_goes_away_for_good_stops_the_run_which_goes_on_when_it_is
     with project.start("run", "jobs/x.yaml", "--format", "json") as child:
         wait_for_requests(api, child, 3 * SLOTS)
         gate.shut()
-        stdout, stderr = child.communicate(timeout=100)
+        stdout, stderr = child.communicate(timeout=TIMEOUT_S)
     assert child.returncode == 4, stderr
     summary = json.loads(stdout)
     assert (summary["stopped_by"]["kind"], summary["failures"]) == ("unreachable", {})
@@ -151,7 +151,7 @@ def test_a_short_outage_stops_nothing(tmp_path: Path, api: SimulatedApi, gate: G
             assert child.poll() is None, child.communicate()
             time.sleep(0.01)
         gate.open()
-        _, stderr = child.communicate(timeout=100)
+        _, stderr = child.communicate(timeout=TIMEOUT_S)
     assert child.returncode == 0, stderr
     assert [record["status"] for record in project.records()] == ["succeeded"] * ROWS
     assert api.accounts()["distinct"] == ROWS

@@ -24,7 +24,7 @@ CACHED = {
     + "', cache: true}]\n"
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def workers_of(pid: int) -> list[psutil.Process]:
 
 
 def are_gone(processes: Sequence[psutil.Process]) -> bool:
-    gone, _ = psutil.wait_procs(processes, timeout=30)
+    gone, _ = psutil.wait_procs(processes, timeout=300)
     return len(gone) == len(processes)
 
 

@@ -36,7 +36,7 @@ from runner.spec.load import load
 from support.api import SimulatedApi, simulated_api
 from support.engine_fakes import Listener
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 JOBS = 50
 AMPLE_USD = 1_000

@@ -30,14 +30,12 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any, NoReturn
 
 from support.crash_points import CRASH_AT, CRASH_LOG, install
-from support.harness import ROOT, Done, Project
+from support.harness import ROOT, TIMEOUT_S, Done, Project
 
 CLOCK_AHEAD_S = "CLOCK_AHEAD_S"
 """In a command's environment: how far ahead of the machine's clock its own is."""
 HASTE = 20.0
 """How many times as quickly a command's waiting passes: pauses, polls and looks, all of which ask the clock."""
-TIMEOUT_S = 110.0
-"""Ends a child that hangs, before the test's own timeout would."""
 
 _PRELOADED = (
     "runner.cli", "runner.cli.app", "runner.cli.running", "runner.cli.look", "runner.cli.machine",
@@ -69,7 +67,7 @@ class Child:
 
 @dataclass(slots=True)
 class Forks:
-    """The parent of the children. Its calls come from one thread."""
+    """The parent of the children. It is asked by one thread at a time."""
 
     process: subprocess.Popen[bytes]
     folder: Path
@@ -107,11 +105,15 @@ class Forks:
 
     def wait(self, pid: int, timeout_s: float, stderr: Path) -> int:
         self._send({"wait": pid})
-        answer = self._receive(timeout_s)
+        answer = None
+        try:
+            answer = self._receive(timeout_s)
+        finally:
+            if answer is None:  # also where the test is over before the command is
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         if answer is None:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            self._receive(10)
+            self._receive(TIMEOUT_S)
             raise AssertionError(f"a command did not end:\n{stderr.read_text(encoding='utf-8')}")
         return answer
 

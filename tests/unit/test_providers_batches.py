@@ -57,7 +57,7 @@ def ask(
 ) -> tuple[T, RawServer]:
     async def main() -> tuple[T, RawServer]:
         async with (
-            asyncio.timeout(20),
+            asyncio.timeout(60),
             serve(answer, read_body=read_body) as server,
             provider_of(server.address, **changes) as provider,
         ):

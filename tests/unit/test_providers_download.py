@@ -49,7 +49,7 @@ def download(
         pieces.append(piece)
 
     async def main() -> tuple[int | Failure, list[bytes], RawServer]:
-        async with asyncio.timeout(20), serve(answer) as server, provider_of(server.address, **changes) as provider:
+        async with asyncio.timeout(60), serve(answer) as server, provider_of(server.address, **changes) as provider:
             return await provider.download_results("msgbatch_01", write or keep), pieces, server
 
     return run_in_idle_time(main())

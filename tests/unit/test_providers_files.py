@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 def ask(answer: Answer, call: Callable[[AnyProvider], Awaitable[T]]) -> tuple[T, RawServer]:
     async def main() -> tuple[T, RawServer]:
-        async with asyncio.timeout(20), serve(answer) as server:
+        async with asyncio.timeout(60), serve(answer) as server:
             environ = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": server.address}
             provider = connect(environ, max_concurrency=2)
             try:
