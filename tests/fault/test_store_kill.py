@@ -39,7 +39,9 @@ def job(project: Project, url: str) -> None:
 def kill_at_random_moments(project: Project, seed: int, whole: Callable[[], object]) -> None:
     """Exports the finished run again and again, kills it somewhere, and looks at the target each time."""
     began = time.monotonic()
-    assert project.runner("export", "latest").status == 0
+    with project.start("export", "latest") as child:  # like those that are killed: a fork would start sooner
+        child.communicate()
+        assert child.returncode == 0
     # What is before that part is the start of the program.
     moments = KillMoments(random.Random(seed), time.monotonic() - began, from_part=0.4)
     kills = exports = 0
