@@ -18,6 +18,14 @@ STYLES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @pytest.mark.parametrize(
+    "arguments", [["--help"], ["rn"], ["render", "jobs/x.yaml"], ["check", "jobs/none.yaml"]], ids=str
+)
+def test_a_command_that_is_forked_is_one_like_any_other(project: Project, arguments: list[str]) -> None:
+    project.job(replaced={"Judge this": "裁け"})
+    assert project.runner(*arguments) == project.runner(*arguments, program=("-m", "runner"))
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["bogus"], "no such command 'bogus'"),
