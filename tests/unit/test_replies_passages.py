@@ -112,8 +112,13 @@ def test_text_without_json_is_told(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000, "[1," * 50_000 + "NaN", '["' * 100_000])
 def test_brackets_that_never_close_are_given_up(text: str) -> None:
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound, match="too many brackets"):
         JsonPassage("last").take(text)
+
+
+def test_brackets_that_begin_no_json_cost_nothing() -> None:
+    text = "[a link](https://example.org) and {a place} " * 20_000
+    assert JsonPassage(True).take(text + '{"n": 1}') == {"n": 1}
 
 
 documents = st.recursive(
@@ -129,6 +134,22 @@ prose = st.text(st.characters(exclude_characters='{}[]`"', codec="utf-8"), max_s
 def test_every_value_in_a_text_is_found_in_order(parts: list[tuple[str, Any]], end: str, ascii_only: bool) -> None:
     text = "".join(words + json.dumps(value, ensure_ascii=ascii_only) for words, value in parts) + end
     assert list(json_values(text)) == [value for _, value in parts]
+
+
+broken = st.sampled_from(["{", "[", "]", "}", '"', ",", ":", " ", "\n", "1", "-", "t", "true", "null", "N", "x"])
+
+
+@given(st.lists(broken, max_size=14).map("".join))
+def test_only_brackets_that_begin_no_json_are_passed_over(text: str) -> None:
+    decoder, found, at = json.JSONDecoder(), [], 0
+    while at < len(text):
+        if text[at] in "{[":
+            with suppress(ValueError):
+                value, at = decoder.raw_decode(text, at)
+                found.append(value)
+                continue
+        at += 1
+    assert list(json_values(text)) == found
 
 
 # -- tags --------------------------------------------------------------------------------------------------------------
