@@ -50,6 +50,16 @@ def what_next(summary: execution.Summary) -> list[str]:
     ]
 
 
+def none_failed(summary: execution.Summary, *, chosen: bool) -> str:
+    """What a list without rows says; `chosen` where kinds were named, which may be mistyped."""
+    counts = summary.counts
+    others = {word: number for word in ("expired", "canceled") if (number := getattr(counts, word))}
+    there_are = {**counts.failures, **others}
+    if chosen and there_are:
+        return f"run {summary.run_id} has no such failed rows, but {ranked(there_are, len(there_are))}"
+    return f"run {summary.run_id} has no failed rows"
+
+
 def failed_lines(rows: Iterable[FailedRow]) -> Iterator[str]:
     """One line a row, in columns; the first is their names, where there is any row."""
     told = map(_cells, rows)
@@ -63,8 +73,10 @@ def failed_lines(rows: Iterable[FailedRow]) -> Iterator[str]:
 
 
 def _cells(row: FailedRow) -> tuple[str, str, str, str]:
+    """The kind is one that `--kind` takes: of what is not failed its status, whatever its last attempt came to."""
     failure = row.failure
-    kind, message = (row.status, "") if failure is None else (failure.kind, failure.message)
+    kind = failure.kind if failure is not None and row.status == "failed" else row.status
+    message = failure.message if failure is not None else ""
     return plain_text(row.key), plain_text(kind), f"{row.attempts:,}", plain_text(message)
 
 

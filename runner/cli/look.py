@@ -12,7 +12,7 @@ import typer
 from runner import execution
 from runner.cli.arguments import Format, OutputFormat, RunName, Sets, Variables
 from runner.cli.batch_report import batch_details, batch_table, open_in_brief
-from runner.cli.failure_report import failed_as_json, failed_lines, paged
+from runner.cli.failure_report import failed_as_json, failed_lines, none_failed, paged
 from runner.cli.project import Project
 from runner.cli.report import as_json, lines, sink_text, width_of
 from runner.cli.terminal import aligned, counted, plain_text, usd
@@ -81,7 +81,7 @@ def show(
     if failed:
         any_told = _show_failed(execution.read_failed(info, kinds or ()), limit, output)
         if not any_told and output is OutputFormat.text:
-            typer.echo(f"run {info.run_id} has no {'such ' if kinds else ''}failed rows")
+            typer.echo(none_failed(execution.read_summary(info, with_reasons=False), chosen=bool(kinds)))
         return 0
     if key is None:
         summary = execution.read_summary(info)

@@ -15,8 +15,10 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from runner.engines import StopReason
+from runner.engines.pauses import LONGEST_S as LONGEST_UNREAD_S
 from runner.engines.pauses import Pauses
 from runner.engines.reconcile import Reconciler
+from runner.engines.retry import clamp_retry_after
 from runner.ledger import Batch
 from runner.providers import RemoteBatch
 from runner.types import PICO_PER_USD, Failure
@@ -76,12 +78,14 @@ class Doubts:
                 self._fresh.clear()
                 await self._fresh.wait()
             self._fresh.clear()
-            retry_after_s = await self._look()
+            longest_s, retry_after_s = await self._look()
             self._changed()
-            if not await self._pauses.wait(self._pauses.next_s(retry_after_s), self._fresh):
+            wait_s = max(min(self._pauses.next_s(), longest_s), clamp_retry_after(retry_after_s))
+            if not await self._pauses.wait(wait_s, self._fresh):
                 return
 
-    async def _look(self) -> float | None:
+    async def _look(self) -> tuple[float, float | None]:
+        """How long the next pause may be at most, and the server's wish for it."""
         look = await self._reconciler.look(tuple(self._batches.values()))
         for number, remote in look.proven.items():
             await self._adopt(self._batches[number], remote)
@@ -93,8 +97,9 @@ class Doubts:
             self._looks += 1
             self.held = look.held
             self._empty_looks = 0 if look.held else self._empty_looks + 1
-        # else the list could not be read, which says nothing
-        return failure.retry_after_s if failure is not None else None
+        else:  # the list could not be read, which says nothing
+            return LONGEST_UNREAD_S, failure.retry_after_s
+        return LONGEST_S, failure.retry_after_s if failure is not None else None
 
     def reason(self) -> StopReason:
         """What the user is told where nothing resolved them."""

@@ -2,7 +2,7 @@
 
 Owns   the calls in a row that got no reply, for how long that has been so, and the reason for stopping.
 Knows  failures by their kind and status, an observer, and a clock. Nothing of rows, and not who calls: one outage is
-       shared by all that a process of a run sends, looks at and uploads.
+       shared by all that a process of a run sends, looks at and uploads, and is told of what others hear.
 
 What a call says
   * Whatever came over HTTP is an answer, of any status: an API that refuses or is busy is there.
@@ -94,6 +94,12 @@ class Outage:
             if self._is_over(under_way):
                 return self.reason()
         return None
+
+    def answered_elsewhere(self) -> None:
+        """Another process of the run was answered: the API is there, and the time begins anew. That calls from here get
+        no reply stays as it is: requests go on leaving one by one."""
+        self._ever, self._lasted_s = True, 0.0
+        self._missed_at = self._clock.monotonic()
 
     @contextmanager
     def waiting_while(self, waits: Callable[[], bool]) -> Iterator[None]:

@@ -37,5 +37,5 @@ def place_of(api: Api) -> str:
 
 def _cure(api: Api) -> str:
     if api.is_own:
-        return "check the network and ANTHROPIC_BASE_URL"
-    return f"check the network and the address of the provider `{api.served_by.name}`"
+        return "check the network, the proxy if there is one, and ANTHROPIC_BASE_URL"
+    return f"check the network, the proxy if there is one, and the address of the provider `{api.served_by.name}`"

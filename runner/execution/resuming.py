@@ -231,7 +231,7 @@ def _owned(info: RunInfo, state: StateFolder, api: Api, *, to_send: bool = True)
     nothing anywhere, can be ended from any other.
     """
     if to_send:
-        _require_same_api(info, api)
+        _require_same_api(info, api, f"; if that was mistyped, `runner cancel {info.run_id}` ends the run")
         _require_same_betas(info, api)
     with state.own(line_of_run(info), trial=info.trial), SqliteLedger.open(info.folder) as ledger:
         if not to_send and open_batches(ledger):
@@ -274,13 +274,13 @@ def line_of_run(info: RunInfo) -> Line:
     return Line(str(meta["job_file"]), meta["profile"], str(meta["address"]), bool(meta["simulated"]), betas)
 
 
-def _require_same_api(info: RunInfo, api: Api) -> None:
+def _require_same_api(info: RunInfo, api: Api, or_else: str = "") -> None:
     if api.address != info.meta["address"]:
         raise LedgerError(
             f"run {info.run_id} belongs to {info.meta['address']}, and the environment now leads to {api.address}",
             code="other-address",
             hint="set the address that the run began with (ANTHROPIC_BASE_URL, where it is not a platform's); its "
-            "batches and caches are there",
+            f"batches and caches are there{or_else}",
         )
 
 

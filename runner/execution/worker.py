@@ -73,6 +73,9 @@ class _Worker:
     def __init__(self) -> None:
         self._halt = Halt()
         self._book: RemoteBook | None = None
+        self._outage: Outage | None = None
+        self._others_heard = False
+        """Another worker was answered before this one watched for answers itself."""
         self._channel = Channel(self._take, _end_at_once)
 
     async def work(self, end: socket.socket) -> None:
@@ -94,6 +97,10 @@ class _Worker:
                     self._assigned.set_result(assignment)
                 case ("halt", reason, dropped):
                     (self._halt.drop if dropped else self._halt.stop)(reason)
+                case ("answered",):
+                    self._others_heard = True
+                    if self._outage is not None:
+                        self._outage.answered_elsewhere()
                 case _:
                     if self._book is not None:  # before it asks, what is told to all is not for it
                         self._book.take(message)
@@ -104,7 +111,9 @@ class _Worker:
         with SqliteLedger.open(assignment.folder, read_only=True) as ledger:
             run = _run_of(assignment, ledger, Relay(self._channel))
             provider = connected = run.connect()
-            outage = outage_of(run)
+            self._outage = outage = outage_of(run)
+            if self._others_heard:
+                outage.answered_elsewhere()
             try:
                 if assignment.tells_begun:
                     provider = Herald(provider, lambda: self._channel.send("begun", urgent=True))

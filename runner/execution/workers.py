@@ -54,6 +54,10 @@ from runner.types import Outcome, Step
 _GRACE_S = 5.0
 """How long a worker that was told to drop everything, or that has ended, gets until it is killed."""
 
+_PASS_ON_EVERY_S = 0.5
+"""How often workers that nothing answers are told of answers that others get; far less than the time after which they
+would stop the run."""
+
 _FAILED = StopReason("bug", "a worker has failed")
 """What the others are told; whoever called gets the error itself."""
 
@@ -121,6 +125,11 @@ class Workers:
         self._warm_up = warm_up
         self._held = HeldBack(None)
         """What was told of all workers."""
+        self._answered = False
+        """Some worker has got an answer, of which all know."""
+        self._cut_off: list[_Desk] = []
+        """Those that nothing answers, as they said last."""
+        self._pass_on_at = float("-inf")
         self._after: Step | None = None
         self._opened = OpenedMeanwhile()
         self._no_more = False
@@ -354,6 +363,7 @@ class Workers:
 
     def _tell_held(self) -> None:
         """Tell what holds the run back, where that has changed."""
+        self._cut_off = [desk for desk in self._desks if desk.held.by == "unreachable" and not desk.over]
         told = [desk.held for desk in self._desks if not desk.over]
         held = held_of_all(told, self._run.job.limits)
         if held != self._held:
@@ -387,6 +397,8 @@ class Workers:
     # -- the book of a worker --------------------------------------------------------------------------------------
 
     async def _record(self, desk: _Desk, called: Sequence[tuple[int | None, Outcome]]) -> None:
+        if self._cut_off or not self._answered:
+            self._pass_on_answers(desk, [outcome for call, outcome in called if call is not None])
         decisions = await self._writer.record_all([outcome for _, outcome in called])
         posted = 0
         for (call, outcome), decision in zip(called, decisions, strict=True):
@@ -401,6 +413,17 @@ class Workers:
             desk.channel.send("posted", posted, urgent=True)
         self._settled += len(called) - posted
         self._try_leases()
+
+    def _pass_on_answers(self, desk: _Desk, outcomes: Sequence[Outcome]) -> None:
+        """An API that answers one worker is there for all: none of them stops the run while it does."""
+        now = self._run.clock.monotonic()
+        if now < self._pass_on_at or not any(_was_answered(outcome) for outcome in outcomes):
+            return
+        self._pass_on_at = now + _PASS_ON_EVERY_S
+        for other in self._cut_off if self._answered else self._desks:
+            if other is not desk:
+                other.channel.send("answered", urgent=True)
+        self._answered = True
 
     def _step_ended(self, outcome: Outcome, decision: Decision, *, sent: bool) -> StepEnded:
         return StepEnded(
@@ -486,6 +509,11 @@ class Workers:
         for desk in self._desks:
             if desk.waits_for_steps:
                 self._begin(self._give_steps(desk))
+
+
+def _was_answered(outcome: Outcome) -> bool:
+    """Whether anything came over HTTP (`engines.outage`)."""
+    return outcome.failure is None or outcome.failure.http_status is not None
 
 
 def _lease_of(values: tuple[StepTuple, bytes, int]) -> Lease:

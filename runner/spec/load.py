@@ -193,8 +193,11 @@ def _no_job(path: Path) -> Problem:
         return Problem(
             "not-a-job", "files whose names begin with `_` are bases, not jobs", Location(shown_path(path)), hint
         )
-    beside = sorted(shown_path(each) for each in path.parent.glob("*.y*ml") if not each.name.startswith("_"))
-    cure = choice_hint(shown_path(path), beside, "Job files beside it") if beside else None
+    there, noun = path, "Job files beside it"
+    if not any(path.parent.glob("*.y*ml")):  # a job's name is no path: its file is in `jobs/` mostly
+        there, noun = path.parent / "jobs" / f"{path.stem}.yaml", "Job files"
+    found = sorted(shown_path(each) for each in there.parent.glob("*.y*ml") if not each.name.startswith("_"))
+    cure = choice_hint(shown_path(there), found, noun) if found else None
     return Problem("file-not-found", "there is no such job file", Location(shown_path(path)), cure)
 
 

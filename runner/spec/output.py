@@ -49,11 +49,14 @@ def fields_schema(node: Node) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def labels_schema(node: Node) -> tuple[dict[str, Any], list[Problem]]:
-    """The JSON Schema of `output.labels`: an object with the one field `label`. What is no list is told with the job's
-    other values."""
+    """The JSON Schema of `output.labels`: an object with the one field `label`. What is no list of texts is told with
+    the job's other values."""
     if not isinstance(node, ListNode):
         return {}, []
-    return _closed({"label": {"type": "string", "enum": plain(node)}}), list(_doubles(node))
+    labels, problems = plain(node), list(_doubles(node))
+    if not labels or not all(isinstance(label, str) for label in labels):
+        return {}, problems
+    return _closed({"label": {"type": "string", "enum": labels}}), problems
 
 
 def fields_path(node: Node, path: Path) -> Path:

@@ -7,6 +7,7 @@ Knows  trees and models.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from runner.encoding import encode
 from runner.errors import Problem
 from runner.spec.hints import choice_hint
 from runner.spec.job import Job, JobFile
+from runner.spec.model import Model
 from runner.spec.node import MapNode, Node, Path, ScalarNode, child, find, locate
 from runner.spec.shape import Excused, missing_choices
 
@@ -129,11 +131,25 @@ def _wrong_value(tree: MapNode, path: Path, detail: ErrorDetails) -> Problem:
 def expected_by(detail: ErrorDetails) -> str:
     """What a value must be, in our own words where there are any."""
     kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "model_type" and context["class_name"] in _with_short_form():
+        return "text, or a mapping"
     if kind in _EXPECTED:
         return _EXPECTED[kind]
     if kind in _EXPECTED_WITH:
         return _EXPECTED_WITH[kind](context)
     return str(context.get("expected", detail["msg"]))
+
+
+@cache
+def _with_short_form() -> frozenset[str]:
+    """The models that a text may stand for, by the names that pydantic gives them."""
+    found, models = set(), [Model]
+    while models:
+        model = models.pop()
+        models += model.__subclasses__()
+        if model.short is not None:
+            found.add(model.__name__)
+    return frozenset(found)
 
 
 def _hint(kind: str, node: Node | None, context: Mapping[str, Any]) -> str | None:

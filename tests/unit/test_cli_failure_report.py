@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from syrupy.assertion import SnapshotAssertion
 
-from runner.cli.failure_report import failed_as_json, failed_lines, paged, what_next, why_failed
+from runner.cli.failure_report import failed_as_json, failed_lines, none_failed, paged, what_next, why_failed
 from runner.execution.reasons import FailureReason
 from runner.ledger import Counts, FailedRow
 from runner.types import Failure
@@ -65,6 +65,18 @@ def test_failed_rows_are_listed_one_a_line() -> None:
         "k7            expired      1,500  not answered within 24 hours",
     ]
     assert list(failed_lines([])) == []
+
+
+def test_a_row_that_was_canceled_after_a_try_is_listed_as_what_a_kind_chooses_it_by() -> None:
+    _, line = failed_lines([FailedRow("k1", 1, "canceled", Failure("connection_error", "refused"), 3)])
+    assert line.split() == ["k1", "canceled", "3", "refused"]
+
+
+def test_where_no_row_is_of_the_kinds_that_were_named_those_that_there_are_are_told() -> None:
+    some = summary(counts=Counts(total=9, failed=3, expired=1, failures={"refusal": 2, "timeout": 1}))
+    run = f"run {some.run_id} has no"
+    assert none_failed(some, chosen=True) == f"{run} such failed rows, but 4 (refusal 2, expired 1, timeout 1)"
+    assert none_failed(summary(), chosen=True) == none_failed(summary(), chosen=False) == f"{run} failed rows"
 
 
 def test_failed_rows_as_json_are_parts_of_their_records() -> None:

@@ -353,6 +353,21 @@ def test_a_run_that_has_nothing_at_the_api_stops_as_any_other(bench: Bench) -> N
     assert bench.ledger.money().reserved == 0
 
 
+def test_a_run_whose_batches_are_all_in_doubt_stops_as_soon(bench: Bench) -> None:
+    cut(bench)
+    assert isinstance(bench.api, CutBatches)
+    network = bench.api.network
+    bench.api.fates = [lost(), lost()]
+    bench.api.on_post = lambda: network.down.append((0.0, FOR_EVER)) if bench.api.posts == 2 else None
+    assert kinds(bench.drain()) == "unreachable"
+    assert PATIENCE_S <= began(bench) <= PATIENCE_S + 120
+    assert bench.states == ["in_doubt", "in_doubt"]
+    bench.again()
+    cut(bench)
+    assert bench.drain() is None
+    assert bench.bought() == dict.fromkeys(range(10), 1)
+
+
 # -- in doubt ----------------------------------------------------------------------------------------------------------
 
 

@@ -127,6 +127,18 @@ def test_where_nothing_ever_answered_nothing_is_waited_for(bench: Bench) -> None
         assert bench.missed_for(10, every_s=1)
 
 
+def test_an_answer_that_another_process_got_begins_the_long_time_anew_and_requests_go_on_one_by_one(
+    bench: Bench,
+) -> None:
+    assert not bench.missed_for(FIRST_PATIENCE_S - 1, every_s=1)
+    bench.outage.answered_elsewhere()
+    assert bench.outage.is_lost
+    assert not bench.missed_for(PATIENCE_S - 10)
+    bench.outage.answered_elsewhere()
+    assert not bench.missed_for(PATIENCE_S - 10)
+    assert bench.missed_for(20)
+
+
 def test_the_reason_says_where_how_often_and_how_it_ended_and_what_to_do(bench: Bench) -> None:
     assert bench.missed_for(10, every_s=2)
     reason = bench.outage.reason()

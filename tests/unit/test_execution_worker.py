@@ -12,6 +12,7 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,16 @@ import pytest
 
 from runner.engines import StopReason
 from runner.errors import LedgerError
-from runner.events import CoolingDown, Event, StepEnded, StepSent, Stopping
+from runner.events import CoolingDown, Event, StepEnded, StepSent, Stopping, Warned
 from runner.execution.api import Api
 from runner.execution.assignment import Assignment, portable
 from runner.execution.channel import Channel, Message
 from runner.execution.loop import on_loop
+from runner.execution.outcome_tuples import open_step_tuples
 from runner.execution.worker import Herald, Relay
 from runner.execution.worker_process import spawn_worker
+from runner.ledger import Ruling
+from runner.ledger.sqlite import SqliteLedger
 from runner.types import Request, Step, Usage
 from support.engine_fakes import prepared
 from support.execution_fakes import ADDRESS, Bench, EchoProvider, refused, replied
@@ -117,6 +121,52 @@ def test_what_is_wrong_in_a_worker_is_raised_where_the_run_is_held(tmp_path: Pat
 
     with started() as (_, ours):
         on_loop(main(ours))
+
+
+def test_a_worker_that_hears_of_an_answer_does_not_take_the_api_for_one_that_was_never_there(tmp_path: Path) -> None:
+    """It waits for as long as where it had been answered itself, and says so."""
+    bench = Bench(tmp_path)
+    info = bench.begin()
+    with SqliteLedger.open(info.folder) as ledger:
+        steps = open_step_tuples(ledger.open_steps(None, 4))
+        facts = bench.assembled(info, ledger).facts
+
+    async def main(ours: socket.socket, address: str) -> None:
+        api = Api(address, False, {"ANTHROPIC_API_KEY": "sk-ant-test", "ANTHROPIC_BASE_URL": address})
+        settings, api = portable(bench.load().settings, api)
+        assignment = Assignment(
+            0, 2, info.run_id, info.folder, settings, api, facts, tells_begun=False, collects_after=gc.get_threshold()
+        )
+        holder = Holder()
+        await holder.channel.open(ours)
+        holder.channel.send("start", assignment)
+        holder.channel.send("answered", urgent=True)
+        try:
+            assert await first_warning(holder, steps) == "no-answer"
+        finally:
+            holder.channel.close()
+
+    with socket.socket() as closed, started() as (_, ours):
+        closed.bind(("127.0.0.1", 0))  # and nobody listens
+        on_loop(main(ours, f"http://127.0.0.1:{closed.getsockname()[1]}"))
+
+
+async def first_warning(holder: Holder, steps: Sequence[Any]) -> str | None:
+    """What a worker warns of first, with these steps to send; None where it stops before."""
+    left = [steps]
+    for number in count(1):
+        match (await holder.until(number))[number - 1]:
+            case ("more", _):
+                holder.channel.send("steps", left.pop() if left else (), urgent=True)
+            case ("lease", call, leases):
+                holder.channel.send("done", call, len(leases), urgent=True)
+            case ("record", call, _, Ruling(failure=failure)):
+                holder.channel.send("decided", call, "open", failure, None, urgent=True)
+            case ("told", Warned(code=code)):
+                return code
+            case ("stopping", _):
+                return None
+    raise AssertionError("it goes on for ever")
 
 
 def assignment_of(root: Path) -> Assignment:

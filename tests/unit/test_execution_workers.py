@@ -32,7 +32,7 @@ from runner.execution.workers import GivenRulings, Workers
 from runner.execution.writer import Writer
 from runner.ledger import Lease, Ruling
 from runner.types import PICO_PER_USD, Failure, Outcome, Step
-from support.engine_fakes import Listener
+from support.engine_fakes import HandClock, Listener
 from support.execution_fakes import Bench, FaultyLedger
 from support.ledgers import BOUND, answer
 
@@ -123,6 +123,10 @@ class Played:
     def record(self, step: Step, *, attempt: int = 1) -> int:
         return self.call("record", outcome_tuple(answer(step, attempt)), True)
 
+    def fail(self, step: Step, failure: Failure) -> int:
+        outcome = answer(step, end="errored", body=b"", cost=0, failure=failure)
+        return self.call("record", outcome_tuple(outcome), Ruling("failed", failure))
+
     def die(self) -> None:
         self.killed = True
         self._channel.close()
@@ -176,8 +180,9 @@ def _values(step: Step) -> StepTuple:
 class Stage:
     """Two workers of a run with 20 rows, and what is seen of them."""
 
-    def __init__(self, ledger: FaultyLedger, events: Listener) -> None:
+    def __init__(self, ledger: FaultyLedger, events: Listener, clock: HandClock) -> None:
         self.ledger = ledger
+        self.clock = clock
         self.events = events
         self.halt = Halt()
         self.players: list[Played] = []
@@ -210,10 +215,11 @@ def on_stage(
     info = bench.begin()
     with FaultyLedger.open(info.folder) as ledger:
         cap = "null" if cap_pico is None else f"{cap_pico / PICO_PER_USD:.12f}"
-        run = replace(bench.assembled(info, ledger, f"limits.max_cost_usd={cap}"), observer=Listener())
+        clock = HandClock()
+        run = replace(bench.assembled(info, ledger, f"limits.max_cost_usd={cap}"), observer=Listener(), clock=clock)
 
         async def main() -> None:
-            stage = Stage(ledger, run.observer)  # type: ignore[arg-type]  # as it was made above
+            stage = Stage(ledger, run.observer, clock)  # type: ignore[arg-type]  # as it was made above
             stage.max_concurrency = run.job.limits.max_concurrency
             rulings = GivenRulings(run.rule)
             writer = sender_of(run, stage.halt, rulings)
@@ -289,6 +295,35 @@ def test_what_holds_workers_back_is_told_of_all_of_them_and_as_long_as_one_is_he
             HeldBack("requests", 3_000),
             HeldBack(None),
         ]
+
+    on_stage(tmp_path, act)
+
+
+def test_a_worker_that_nothing_answers_is_told_of_what_others_hear(tmp_path: Path) -> None:
+    refused = Failure("connection_error", "refused", retryable=True)
+    busy = Failure("overloaded_error", "busy", retryable=True, http_status=529)
+
+    def told(player: Played) -> int:
+        return player.told.count(("answered",))
+
+    async def act(stage: Stage, one: Played, other: Played) -> None:
+        first, second, third, fourth = await one.steps(4)
+        await one.lease(first, second, third, fourth)
+        await one.until("decided", one.fail(first, refused))
+        assert told(other) == 0, "that is no answer"
+        await one.until("decided", one.fail(second, busy))
+        await other.until("answered")  # the first: all are told
+        stage.clock.time += 1.0
+        await one.until("decided", one.record(third))
+        await other.steps(1)
+        assert told(other) == 0, "it gets answers itself"
+        other.say("told", HeldBack("unreachable"))
+        await other.steps(1)
+        stage.clock.time += 1.0
+        await one.until("decided", one.record(fourth))
+        await other.until("answered")
+        assert told(one) == 0
+        assert await stage.end() is None
 
     on_stage(tmp_path, act)
 

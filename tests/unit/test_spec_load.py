@@ -118,6 +118,22 @@ def test_a_missing_job_and_a_folder_are_told(tmp_path: Path) -> None:
         assert raised.value.code == "file-not-found"
 
 
+def test_a_job_that_is_named_without_its_path_is_told_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    for name in ("sentiment.yaml", "tickets.yaml", "_base.yaml"):
+        (tmp_path / "jobs" / name).touch()
+    for mistyped in ("sentiment", "sentiment.yaml", "jobs/sentimnt.yaml"):
+        with pytest.raises(SpecError) as raised:
+            load(tmp_path / mistyped)
+        (problem,) = raised.value.problems
+        assert problem.hint is not None
+        meant, _, listed = problem.hint.partition("?")
+        assert meant.startswith("did you mean `")
+        assert "jobs/sentiment.yaml`" in meant
+        assert "tickets.yaml" in listed
+        assert "_base" not in listed
+
+
 # -- the command line's layers -----------------------------------------------------------------------------------------
 
 

@@ -103,8 +103,8 @@ def test_true_and_one_are_different_values() -> None:
     assert field("[1, true]") == {"enum": [1, True]}
 
 
-def test_labels_that_are_no_list_are_told_with_the_job_s_other_values() -> None:
-    for text in ("3", "spam", "{a: b}"):
+def test_labels_that_are_no_list_of_texts_are_told_with_the_job_s_other_values() -> None:
+    for text in ("3", "spam", "{a: b}", "[]", "[1, 2]", "[spam, null]"):
         assert labels_schema(parse_yaml(text, "j")) == ({}, [])
 
 
