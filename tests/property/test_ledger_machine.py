@@ -35,6 +35,7 @@ from runner.ledger.batches import MOVES
 from runner.ledger.sqlite import SqliteLedger
 from runner.ledger.steps import facts_of
 from runner.message import parse_reply
+from runner.rounds import asked_again, first_round
 from runner.types import AttemptEnd, Failure, Outcome, Row, Step, Usage
 from support.ledger_batches import accepted_lines
 from support.ledgers import message
@@ -144,6 +145,8 @@ class StepModel:
     ended: bool = False
     failure: str | None = None
     """What its last attempt ended with."""
+    replied: bool = False
+    """Whether that was a reply."""
 
 
 @dataclass
@@ -209,7 +212,7 @@ class Model:
         self.doubtful += facts.bound
         self.attempts += 1
         facts.state, facts.bound, facts.batch, facts.sent = "open", 0, None, True
-        facts.ended, facts.failure = True, None
+        facts.ended, facts.failure, facts.replied = True, None, False
 
     def take_up(self, outcome: Outcome) -> None:
         facts = self.steps[outcome.step]
@@ -223,7 +226,7 @@ class Model:
         facts.attempts = outcome.attempt
         facts.tries += 1
         facts.sent = facts.sent or leased
-        facts.state, facts.answered = "answered", outcome
+        facts.state, facts.answered, facts.replied = "answered", outcome, outcome.failure is None
         self.attempts += not outcome.reused
         self.spent += outcome.cost_pico or 0
         self.unpriced += outcome.cost_pico is None
@@ -356,7 +359,11 @@ class LedgerMachine(RuleBasedStateMachine):
         for row in chosen:
             model.status[row], model.kind[row] = "open", None
             last = max(step for step in model.steps if step.row == row)
-            model.steps[last].state, model.steps[last].tries = "open", 0
+            if model.steps[last].replied and last.round != first_round(last).round:  # the turn begins anew
+                anew = replace(last, round=asked_again(first_round(last), "restarts").round)
+                model.steps[anew] = StepModel()
+            else:
+                model.steps[last].state, model.steps[last].tries = "open", 0
 
     # -- crashes ---------------------------------------------------------------------------------------------------
     @rule(clean=st.booleans())
