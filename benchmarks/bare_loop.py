@@ -2,8 +2,9 @@
 
     python -m benchmarks.bare_loop ROWS.csv SYSTEM.md OUT.jsonl IN_FLIGHT
 
-The part that all requests share is encoded once (`orjson.Fragment`); rows are read and records written as it goes, so
-memory stays flat. It keeps no ledger: what it did is lost when it is killed, the first failure ends it, and it knows
+Its requests are those that runner sends, to the byte but for what names the library, so that a server has the same work
+with both. The part that all of them share is encoded once (`orjson.Fragment`); rows are read and records written as it
+goes, so memory stays flat. It keeps no ledger: what it did is lost when it is killed, the first failure ends it, and it knows
 nothing of limits, caps, retries or the cache.
 """
 
@@ -25,18 +26,20 @@ from benchmarks.bodies import MAX_TOKENS, MODEL
 
 
 async def answer(rows: Iterator[dict[str, str]], shared: str, out: BinaryIO, in_flight: int) -> None:
-    block = {"type": "text", "text": shared, "cache_control": {"type": "ephemeral"}}
+    block = {"type": "text", "text": shared, "cache_control": {"type": "ephemeral", "ttl": "5m"}}
     system = orjson.Fragment(orjson.dumps([block]))
     url = os.environ["ANTHROPIC_BASE_URL"] + "/v1/messages"
     headers = {
-        "x-api-key": os.environ["ANTHROPIC_API_KEY"],
-        "anthropic-version": "2023-06-01",
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "anthropic-version": "2026-10-21",
+        "authorization": f"Bearer {os.environ['ANTHROPIC_API_KEY']}",
         "content-type": "application/json",
     }
 
     async def work(session: aiohttp.ClientSession) -> None:
         for row in rows:  # one iterator for all
-            messages = [{"role": "user", "content": row["text"]}]
+            messages = [{"role": "user", "content": [{"type": "text", "text": row["text"]}]}]
             body = {"model": MODEL, "max_tokens": MAX_TOKENS, "system": system, "messages": messages}
             async with session.post(url, data=orjson.dumps(body)) as response:
                 response.raise_for_status()

@@ -25,7 +25,8 @@ BARE_CPU_MS = (0.25, 0.32)
 CPU_RATIO_GOAL = CPU_GOAL_MS / BARE_CPU_MS[0]
 """What that allows as a ratio, on machines where the loop takes another time."""
 
-IN_FLIGHT = (64, 100)
+IN_FLIGHT = (64, 100, 200)
+"""Few, a usual number, and what a job has that says nothing (docs/job.md)."""
 
 Runs = dict[tuple[str, int, str], list[Done]]
 """By server, in flight and program."""
