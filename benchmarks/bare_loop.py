@@ -4,8 +4,8 @@
 
 Its requests are those that runner sends, to the byte but for what names the library, so that a server has the same work
 with both. The part that all of them share is encoded once (`orjson.Fragment`); rows are read and records written as it
-goes, so memory stays flat. It keeps no ledger: what it did is lost when it is killed, the first failure ends it, and it knows
-nothing of limits, caps, retries or the cache.
+goes, so memory stays flat. It keeps no ledger: what it did is lost when it is killed, the first failure ends it, and it
+knows nothing of limits, caps, retries or the cache.
 """
 
 from __future__ import annotations
