@@ -42,7 +42,6 @@ _CHECKSUM = struct.Struct("<I")
 PREFIX_BYTES: Final = _PREFIX.size + _CHECKSUM.size
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 class BrokenFrame(Exception):
@@ -63,7 +62,8 @@ class Prefix(NamedTuple):
 
 def to_millis(moment: datetime) -> int:
     """UTC milliseconds since 1970; what is finer is cut off."""
-    return (moment - _EPOCH) // _MILLISECOND
+    since = moment - _EPOCH
+    return since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
 
 
 @lru_cache(maxsize=1_024)  # as in `clock.to_rfc3339`

@@ -120,7 +120,7 @@ _FAILURE = AttemptColumns._fields.index("failure")
 _REUSED = AttemptColumns._fields.index("reused")
 _REQUEST_HASH = AttemptColumns._fields.index("request_hash")
 _SEGMENT = AttemptColumns._fields.index("segment")
-_PLACE = slice(_SEGMENT, _SEGMENT + 2)
+_PLACE = slice(_SEGMENT, _SEGMENT + 3)
 
 
 class ResultReader:
@@ -161,9 +161,11 @@ class ResultReader:
             elsewhere = [first for first in firsts if first < start]
             if elsewhere:
                 attempts += fetch(connection, ATTEMPTS_OF, (numbers(elsewhere),))
-        of_row = {row: list(group) for row, group in groupby(attempts, _OF_ROW)}
+        of_row = {columns[0]: [columns] for columns in attempts}
+        if len(of_row) < len(attempts):  # seldom: some were tried again, or have several steps
+            of_row = {row: list(group) for row, group in groupby(attempts, _OF_ROW)}
         places = [columns[_PLACE] for columns in attempts if (columns[_SEGMENT] or 0) > 0] if limit > 1 else []
-        with self._spool.ahead_of(*min(places)) if places else nullcontext():
+        with self._spool.ahead_of(*_stretch(places)) if places else nullcontext():
             for index, status, reused, first in states:
                 if first is None:
                     yield self._result(index, status, bool(reused), of_row.get(index, []))
@@ -211,7 +213,7 @@ class ResultReader:
             row,
             ROW_STATUSES[status],
             failure_from_text(failure) if decided and failure is not None else None,
-            self._spool.body(Place(segment, offset, length)) if has_body else b"",
+            self._spool.body((segment, offset, length)) if has_body else b"",
             request_hash,
             MODES[mode],
             int(was_sent(attempt_reused, request_hash)),
@@ -298,6 +300,12 @@ class ResultReader:
             *(_ended_attempt(AttemptColumns(*columns)) for columns in ended),
             *(_attempt_under_way(columns) for columns in under_way),
         ]
+
+
+def _stretch(places: Sequence[tuple[int, ...]]) -> tuple[int, int, int]:
+    """The segment that the first of some frames are in, with where these begin and end in it."""
+    segment, start, _ = min(places)
+    return segment, start, max([offset + length for of, offset, length in places if of == segment])
 
 
 def _as_twin(result: RowResult) -> RowResult:

@@ -52,11 +52,7 @@ def end_sampled(connection: apsw.Connection, rows: Iterable[int]) -> None:
         status, kind, _ = answered[0] if answered else ends[0]
         reused = bool(answered) and all(end.reused for end in answered)
         connection.execute(_END_ROW, (ROW_CODE[status], kind, reused, row))
-        changes.rows_open -= 1
-        changes.add_rows(status, 1)
-        changes.rows_reused += reused
-        if status == "failed" and kind is not None:
-            changes.kinds[kind] += 1
+        changes.end_rows(status, kind, 1, reused=reused)
     if samples:
         changes.write(connection)
 

@@ -92,7 +92,7 @@ class Settlement:
         self._steps: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
         """Rows by what their step is set to, and its turn, sample and round."""
         self._next: list[tuple[int, int, int, int]] = []
-        self._rows: defaultdict[tuple[int, str | None, bool], list[int]] = defaultdict(list)
+        self._rows: defaultdict[tuple[RowStatus, str | None, bool], list[int]] = defaultdict(list)
         """Rows by what they are set to."""
         self._settled: Counter[int] = Counter()
 
@@ -148,12 +148,7 @@ class Settlement:
     def _end_row(self, outcome: Outcome, status: RowStatus, failure: Failure | None) -> None:
         kind = _text(failure.kind) if failure is not None else None
         reused = outcome.reused and status == "succeeded"
-        self._rows[ROW_CODE[status], kind, reused].append(outcome.step.row)
-        self._changes.rows_open -= 1
-        self._changes.add_rows(status, 1)
-        self._changes.rows_reused += reused
-        if status == "failed" and kind is not None:
-            self._changes.kinds[kind] += 1
+        self._rows[status, kind, reused].append(outcome.step.row)
 
     def write(self, connection: apsw.Connection) -> None:
         for rest, rows in self._ended.items():
@@ -162,8 +157,9 @@ class Settlement:
         for (state, attempts, tries, sent, *of), rows in self._steps.items():
             connection.execute(_SET_STEPS, (state, attempts, tries, sent, numbers(rows), *of))
         connection.executemany(_OPEN_NEXT, self._next)
-        for became, rows in self._rows.items():
-            connection.execute(_SET_ROWS, (*became, numbers(rows)))
+        for (status, kind, reused), rows in self._rows.items():
+            connection.execute(_SET_ROWS, (ROW_CODE[status], kind, reused, numbers(rows)))
+            self._changes.end_rows(status, kind, len(rows), reused=reused)
         connection.executemany(_SETTLE_IN_BATCH, list(self._settled.items()))
         self._changes.write(connection)
         self.end_sampled(connection)

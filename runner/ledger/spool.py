@@ -72,23 +72,24 @@ class SpoolReader:
         """A segment, a place in it, and the bytes from there on."""
 
     @contextmanager
-    def ahead_of(self, segment: int, offset: int) -> Iterator[None]:
-        """Read some of a segment at once, for frames that are known by now and asked for within the block: a call of
-        the system for each is a fifth of reading it."""
+    def ahead_of(self, segment: int, start: int, end: int) -> Iterator[None]:
+        """Read a segment from `start` to `end`, or as much of that as is read at once, for frames that are known by now
+        and asked for within the block: a call of the system for each is a fifth of reading it."""
+        length = min(end - start, _AHEAD_BYTES)
         with suppress(OSError):  # it is told of the frame that cannot be read
-            self._ahead = (segment, offset, os.pread(self._descriptor(segment), _AHEAD_BYTES, offset))
+            self._ahead = (segment, start, os.pread(self._descriptor(segment), length, start))
         try:
             yield
         finally:
             self._ahead = (0, 0, b"")
 
-    def body(self, place: Place) -> bytes:
+    def body(self, place: tuple[int, int, int]) -> bytes:
         """The message object of the frame or line there. Raises LedgerError `damaged`."""
         try:
             data = self._read(place)
-            return self._decoder.body(data) if place.segment > 0 else message_of_line(data)
+            return self._decoder.body(data) if place[0] > 0 else message_of_line(data)
         except (BrokenFrame, OSError) as error:
-            raise self._damaged(place, error) from error
+            raise self._damaged(Place(*place), error) from error
 
     def outcome(self, place: Place) -> Outcome:
         """The outcome of the frame there. Raises LedgerError `damaged`; ValueError for a line, which has only part of
@@ -104,7 +105,7 @@ class SpoolReader:
         what = "frame" if place.segment > 0 else "line"
         return damaged(f"{segment_path(self._folder, place.segment)}: the {what} at byte {place.offset} is {error}")
 
-    def _read(self, place: Place) -> bytes:
+    def _read(self, place: tuple[int, int, int]) -> bytes:
         segment, offset, length = place
         ahead, start, data = self._ahead
         if segment == ahead and start <= offset and offset + length <= start + len(data):

@@ -45,6 +45,14 @@ class Changes(Struct):
         name = f"rows_{status}"
         setattr(self, name, getattr(self, name) + count)
 
+    def end_rows(self, status: RowStatus, kind: str | None, count: int, *, reused: bool) -> None:
+        """So many open rows have ended alike; `kind` is their failure's."""
+        self.rows_open -= count
+        self.add_rows(status, count)
+        self.rows_reused += reused * count
+        if status == "failed" and kind is not None:
+            self.kinds[kind] += count
+
     def add_usage(self, usage: Usage) -> None:
         self.input_tokens += usage.input_tokens
         self.output_tokens += usage.output_tokens

@@ -62,12 +62,15 @@ def test_frames_that_are_read_ahead_are_those_that_are_there(tmp_path: Path, mon
 
     monkeypatch.setattr(os, "pread", counted)
     reader = SpoolReader(tmp_path)
-    with reader.ahead_of(places[2].segment, places[2].offset):
+    with reader.ahead_of(places[2].segment, places[2].offset, 10_000):
         assert [reader.body(place) for place in places] == [outcomes(row)[0].body for row in range(12)]
     assert len(calls) == 1 + 12 - 2
     assert reader.body(places[3]) == outcomes(3)[0].body
     assert len(calls) == 1 + 12 - 2 + 1
-    with reader.ahead_of(9, 0):  # a segment that is not there is told of the frame
+    with reader.ahead_of(places[2].segment, places[2].offset, places[2].end.offset):  # no further than that
+        assert [reader.body(place) for place in places[2:4]] == [outcomes(row)[0].body for row in (2, 3)]
+    assert len(calls) == 1 + 12 - 2 + 1 + 2
+    with reader.ahead_of(9, 0, 100):  # a segment that is not there is told of the frame
         assert reader.body(places[0]) == outcomes(0)[0].body
     reader.close()
 
