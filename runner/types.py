@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct, field
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
@@ -297,12 +297,13 @@ class Record(Struct, frozen=True):
     def to_dict(self) -> dict[str, Any]:
         """The record as jsonl sinks write it (docs/output.md): every field but those for `columns` alone, in its
         order, and behind them those that only some jobs have."""
-        return {name: getattr(self, name) for name in RECORD_FIELDS} | self.of_some_jobs()
-
-    def of_some_jobs(self) -> dict[str, Any]:
-        """Of the fields that only some jobs have those that are there."""
-        found = {name: getattr(self, name) for name in FIELDS_OF_SOME_JOBS}
-        return {name: value for name, value in found.items() if value is not None}
+        fields = asdict(self)
+        for name in COLUMN_FIELDS:
+            del fields[name]
+        for name in FIELDS_OF_SOME_JOBS:
+            if fields[name] is None:
+                del fields[name]
+        return fields
 
 
 COLUMN_FIELDS = ("content", "warnings")

@@ -61,11 +61,7 @@ def wants(rows: str) -> Callable[[Record], bool]:
         case "failed":
             return lambda record: record.status != "succeeded"
         case _:
-            return _every_one
-
-
-def _every_one(_: Record) -> bool:
-    return True
+            return lambda _: True
 
 
 def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
@@ -150,8 +146,7 @@ class _Projection:
         self._try(lambda: self._sink.open(self._staging))
 
     def write(self, records: Sequence[Record]) -> None:
-        wants = self._target.wants
-        wanted = records if wants is _every_one else [record for record in records if wants(record)]
+        wanted = [record for record in records if self._target.wants(record)]
         if wanted:
             self._try(lambda: self._sink.write(wanted))
 

@@ -9,10 +9,9 @@ never held up, and what it commits meanwhile is seen from the next window on.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import apsw
@@ -113,7 +112,6 @@ class Decided(NamedTuple):
     twins: int
 
 
-_OF_ROW = itemgetter(0)
 _SAMPLE = AttemptColumns._fields.index("sample")
 _END = AttemptColumns._fields.index("end")
 _FAILURE = AttemptColumns._fields.index("failure")
@@ -161,9 +159,9 @@ class ResultReader:
             elsewhere = [first for first in firsts if first < start]
             if elsewhere:
                 attempts += fetch(connection, ATTEMPTS_OF, (numbers(elsewhere),))
-        of_row = {columns[0]: [columns] for columns in attempts}
-        if len(of_row) < len(attempts):  # seldom: some were tried again, or have several steps
-            of_row = {row: list(group) for row, group in groupby(attempts, _OF_ROW)}
+        of_row: defaultdict[int, list[tuple[Any, ...]]] = defaultdict(list)
+        for columns in attempts:
+            of_row[columns[0]].append(columns)
         places = [columns[_PLACE] for columns in attempts if (columns[_SEGMENT] or 0) > 0] if limit > 1 else []
         with self._spool.ahead_of(*_stretch(places)) if places else nullcontext():
             for index, status, reused, first in states:

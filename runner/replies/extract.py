@@ -23,11 +23,12 @@ class Answer(Struct, frozen=True):
 
 def text_of(content: Sequence[Mapping[str, Any]]) -> str:
     """All text blocks joined, whatever blocks stand between them; empty where there is none."""
-    if len(content) == 1 and content[0].get("type") == "text":  # nearly all replies
-        text = content[0].get("text")
-        return text if isinstance(text, str) else ""
-    texts = [block.get("text") for block in content if block.get("type") == "text"]
-    return "".join([text for text in texts if isinstance(text, str)])  # a gateway's null is no text
+    texts = [
+        text
+        for block in content
+        if block.get("type") == "text" and isinstance(text := block.get("text"), str)  # a gateway's null is no text
+    ]
+    return "".join(texts)
 
 
 def has_text(content: Sequence[Mapping[str, Any]]) -> bool:

@@ -15,14 +15,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import orjson
-from msgspec.structs import asdict
 
 from runner.encoding import encode_text, printable
 from runner.sinks import SinkContext
 from runner.sinks.columns import Columns, expression_columns, make_columns
 from runner.sinks.options import DelimitedOptions, FileFormat, SinkOptions
 from runner.sinks.spreadsheets import as_text
-from runner.types import COLUMN_FIELDS, FIELDS_OF_SOME_JOBS, Record
+from runner.types import FIELDS_OF_SOME_JOBS, Record
 from runner.values import TEXT_FORMS, TypedValues, json_form
 
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
@@ -65,28 +64,23 @@ class RecordEncoder:
         for name in _NOT_ALWAYS_ALIKE if usual else _NOT_ALWAYS_ALIKE_OF_SOME_JOBS:
             part = quick.get(name)
             if type(part) is not str and not _is_alike(part):
-                quick[name] = orjson.Fragment(repr(part) if name == "cost_usd" else encode_text(part))
+                quick[name] = orjson.Fragment(encode_text(part))
         try:
             return orjson.dumps(quick, option=orjson.OPT_APPEND_NEWLINE)
         except TypeError:  # JSONEncodeError is one
             return _json_lines([self._value(record)])
 
     def _value(self, record: Record) -> dict[str, Any]:
-        value = asdict(record)
-        for name in _NOT_WRITTEN:
-            del value[name]
+        value = record.to_dict()
         if type(record.row) is TypedValues:
             value["row"] = json_form(record.row)
         if self._include_row is False:
             del value["row"]
         elif self._include_row is not True:
             value["row"] = {name: value["row"].get(name) for name in self._include_row}
-        if record.turns is not None or record.samples is not None:
-            value |= record.of_some_jobs()
         return value
 
 
-_NOT_WRITTEN = (*COLUMN_FIELDS, *FIELDS_OF_SOME_JOBS)
 _ALIKE = {str, int, bool, type(None)}
 """What the quick encoder writes as `encode_text` does, where it takes it: it refuses integers of many digits and halves
 of surrogate pairs, and writes some floats in another way."""
